@@ -1,0 +1,1 @@
+"""What real samples do inside a model: activation statistics, and how much each layer minds being compressed."""
