@@ -1,0 +1,89 @@
+"""A compiled variant on disk: the graph of one runtime, and a manifest that says how it is to be run."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slimline.artifact.folder import sha256_of
+from slimline.artifact.manifest import Architecture, read_json, verify_files
+from slimline.errors import ArtifactError
+
+RELEASE = "release.json"
+RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html"})
+"""What publishing lays beside a compiled variant."""
+
+
+class Parity(BaseModel):
+    """How far the compiled outputs lie from the model they were compiled from, on real samples.
+
+    `reference` says what they were compared with; `tolerance` is the largest allowed `max_abs_difference` in logits
+    (None where only agreement and SQNR are judged); `agreement` is the share of samples with the same class.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: Literal["source", "simulation"]
+    samples: int
+    max_abs_difference: float
+    tolerance: float | None
+    agreement: float
+    min_agreement: float
+    sqnr_db: float | None
+    min_sqnr_db: float | None
+
+
+class CompiledManifest(BaseModel):
+    """The identity of one variant on one target. Holds no clock, no path and no git commit: equal work gives equal bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    kind: Literal["compiled"] = "compiled"
+    workload: str
+    variant: str
+    target: Literal["eager", "onnxruntime", "openvino"]
+    precision: str
+    stage: str
+    method: str
+    source: str | None
+    lineage: tuple[str, ...]
+    labels: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    source_sha256: str
+    execution: dict[str, str] = Field(default_factory=dict)
+    parity: Parity | None = None
+    architecture: Architecture | None = None
+    structure: dict[str, dict[str, Any]] | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def is_compiled(folder: Path) -> bool:
+    """Whether a folder's manifest.json is that of a compiled variant (else: that of a plain one).
+
+    Raises:
+        ArtifactError: no manifest.json, or an unreadable one.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise ArtifactError(f"{folder}: holds no manifest.json; give the folder of a compiled variant, a release or a variant")
+    manifest = read_json(folder / "manifest.json")
+    return isinstance(manifest, dict) and manifest.get("kind") == "compiled"
+
+
+def read_compiled(folder: Path) -> CompiledManifest:
+    """Read a compiled variant's manifest and check every file against it; a release's papers may lie beside them.
+
+    Raises:
+        ArtifactError: no manifest, an unreadable one, or a file that is missing, altered or not listed.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = CompiledManifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: holds no manifest.json; it is no artifact of Slimline") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not the manifest of a compiled variant: {' '.join(str(error).split())[:200]}") from None
+    papers = {name: sha256_of(folder / name) for name in RELEASE_PAPERS if (folder / RELEASE).is_file() and (folder / name).is_file()}
+    verify_files(folder, manifest.files | papers)
+    return manifest

@@ -1,0 +1,1 @@
+"""Quantization methods: each makes a plan; `simulate` shows in float what the plan does to a model."""
