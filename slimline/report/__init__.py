@@ -1,0 +1,1 @@
+"""Pages, figures, the summary and the table of results. Nothing here imports torch."""
