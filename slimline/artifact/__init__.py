@@ -1,0 +1,1 @@
+"""A variant on disk: a folder that is whole, checked and free of pickles."""

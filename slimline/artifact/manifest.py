@@ -1,0 +1,97 @@
+"""manifest.json: what an artifact is, where it comes from, and the checksum of every file beside it."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slimline.artifact.folder import sha256_of, write_json
+from slimline.errors import ArtifactError
+
+SCHEMA = 1
+
+
+class Architecture(BaseModel):
+    """Which of the workload's two builders makes the model, and with which settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["teacher", "student"] = "teacher"
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class Manifest(BaseModel):
+    """The identity of one variant. Holds no clock and no git commit, so that equal work gives equal bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = SCHEMA
+    workload: str
+    variant: str
+    stage: str
+    method: str
+    config: dict[str, Any]
+    source: str | None
+    lineage: tuple[str, ...]
+    architecture: Architecture
+    structure: dict[str, dict[str, Any]]
+    seed: int
+    files: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Installed versions of the named distributions."""
+    return {name: version(name) for name in names}
+
+
+def write_manifest(folder: Path, manifest: BaseModel) -> None:
+    """Store the manifest as the folder's last file."""
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read an artifact's manifest and check every file against it.
+
+    Raises:
+        ArtifactError: no manifest, an unreadable one, or a file that is missing, altered or not listed.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: holds no manifest.json; it is no artifact of Slimline") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not a manifest of schema {SCHEMA}: {' '.join(str(error).split())[:200]}") from None
+    verify_files(folder, manifest.files)
+    return manifest
+
+
+def verify_files(folder: Path, files: dict[str, str]) -> None:
+    """Compare a folder with the checksums in its manifest.
+
+    Raises:
+        ArtifactError: a file is missing, altered, outside the folder or not listed.
+    """
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"manifest.json"}
+    for name in sorted(files.keys() - present):
+        raise ArtifactError(f"{folder}: {name} is listed in manifest.json and missing; fetch or build the artifact again")
+    for name in sorted(present - files.keys()):
+        raise ArtifactError(f"{folder}: {name} is not listed in manifest.json; remove it or build the artifact again")
+    for name, expected in files.items():
+        if (found := sha256_of(folder / name)) != expected:
+            raise ArtifactError(f"{folder}: {name} has sha256 {found[:12]}…, manifest.json says {expected[:12]}…; it was altered or cut short")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file that Slimline wrote.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}") from error

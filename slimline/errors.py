@@ -1,0 +1,72 @@
+"""Every error that Slimline raises on purpose, and the exit code it ends a command with.
+
+SlimlineError                1  something went wrong; the message says what and what to do
+├── InputError               2  the user's input is wrong
+│   ├── ParamsError          2  params.yaml: all problems at once
+│   ├── WorkloadError        2  a workload is unknown or breaks the Protocol
+│   ├── DataError            2  a table fails its expectations
+│   ├── ArtifactError        2  a model file is truncated, altered, unsafe or of the wrong shape
+│   └── StorageRefused       2  the S3 store says no: wrong key, missing bucket
+├── StageError               1  a stage ran and did not do what it was asked
+├── StorageUnavailable       1  the S3 store does not answer
+├── BusyError                1  another run holds this workspace
+└── NothingPassed            3  the line ran and no variant passed the gate
+
+A message is one line: what, which value, where it was set, what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class SlimlineError(Exception):
+    """Any failure that Slimline foresees."""
+
+    exit_code = 1
+
+
+class InputError(SlimlineError):
+    """The user's input is wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class ParamsError(InputError):
+    """One or more mistakes in params.yaml, collected before any work starts."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class WorkloadError(InputError):
+    """A workload is unknown, cannot be imported or breaks the Protocol."""
+
+
+class DataError(InputError):
+    """A table fails an expectation; the message names it and the offending rows."""
+
+
+class ArtifactError(InputError):
+    """A model file is truncated, altered, unsafe to load or of the wrong shape."""
+
+
+class StorageRefused(InputError):
+    """The S3 store refuses: wrong key, missing bucket, no right to write."""
+
+
+class StageError(SlimlineError):
+    """A stage ran and did not do what it was asked."""
+
+
+class StorageUnavailable(SlimlineError):
+    """The S3 store does not answer."""
+
+
+class BusyError(SlimlineError):
+    """Another run holds this workspace; the message names it."""
+
+
+class NothingPassed(SlimlineError):
+    """The line ran and no variant passed the gate."""
+
+    exit_code = 3

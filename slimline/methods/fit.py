@@ -1,0 +1,148 @@
+"""Train a model, or bring one back after an edit: AdamW on a one-cycle schedule, best epoch on validation kept."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slimline.params import Training
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(outputs, targets, inputs of the batch) -> scalar."""
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""(outputs, targets) -> one figure, the higher the better."""
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs [N, …] and class indices [N]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: its number from 1, mean training loss and the metric on validation."""
+
+    number: int
+    loss: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class FitHistory:
+    """Every epoch that ran, and which one was kept (0: the model as it came)."""
+
+    epochs: tuple[Epoch, ...] = ()
+    best_epoch: int = 0
+
+
+def fit(
+    model: nn.Module,
+    train: Samples,
+    config: Training,
+    *,
+    loss: Loss,
+    metric: Metric,
+    validation: Samples,
+    augment: Augment | None = None,
+    seed: int = 0,
+    masks: Mapping[str, Tensor] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> tuple[nn.Module, FitHistory]:
+    """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
+
+    Of equally good epochs the later one is kept. Stops when `config.patience` epochs brought nothing better.
+    `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
+    """
+    model = copy.deepcopy(model).eval()
+    if config.epochs == 0:
+        return model, FitHistory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        return _fit(model, train, config, loss, metric, validation, augment or _unchanged, seed, masks or {}, on_epoch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
+    """Outputs [N, …] of a model in evaluation mode, without gradients; the model's own mode is left as it was."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        outputs = torch.cat([model(batch) for batch in inputs.split(batch_size)])
+    model.train(was_training)
+    return outputs.clone()
+
+
+def _fit(  # noqa: PLR0913 - the loop's own state, called once
+    model: nn.Module,
+    train: Samples,
+    config: Training,
+    loss: Loss,
+    metric: Metric,
+    validation: Samples,
+    augment: Augment,
+    seed: int,
+    masks: Mapping[str, Tensor],
+    on_epoch: Callable[[Epoch], None] | None,
+) -> tuple[nn.Module, FitHistory]:
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.2)
+    history: list[Epoch] = []
+    best, best_epoch, best_metric = _weights(model), 0, -float("inf")
+    for number in range(1, config.epochs + 1):
+        losses = []
+        model.train()
+        for batch in _batches(len(train), config.batch_size, generator):
+            inputs = augment(train.inputs[batch], generator)
+            value = loss(model(inputs), train.targets[batch], inputs)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            _keep_masked_(model, masks)
+            losses.append(value.item())
+        reached = metric(predict(model.eval(), validation.inputs).numpy(), validation.targets.numpy())
+        history.append(Epoch(number, float(np.mean(losses)), reached))
+        if on_epoch:
+            on_epoch(history[-1])
+        if reached >= best_metric:
+            best, best_epoch, best_metric = _weights(model), number, reached
+        elif number - best_epoch >= config.patience:
+            break
+    model.load_state_dict(best)
+    return model.eval(), FitHistory(tuple(history), best_epoch)
+
+
+def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Whole batches in a random order; a short last one is dropped, since batch norm cannot take a single sample."""
+    order = torch.randperm(count, generator=generator)
+    size = min(size, count)
+    return iter(order[: count // size * size].split(size))
+
+
+def _keep_masked_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _unchanged(inputs: Tensor, _generator: torch.Generator) -> Tensor:
+    return inputs

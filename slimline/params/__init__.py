@@ -1,0 +1,181 @@
+"""params.yaml as frozen models: unknown keys are errors, and all mistakes are raised together."""
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from slimline.errors import ParamsError
+from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
+from slimline.params.factorize import FactorizeParams, SvdParams
+from slimline.params.graph import TEACHER, graph_problems, name_problems
+from slimline.params.prune import ChannelsParams, MagnitudeParams, PruneParams
+from slimline.params.quantize import DynamicParams, HalfParams, QuantizeParams, StaticParams
+from slimline.params.section import Section, Training, VariantParams
+from slimline.params.sections import (
+    CalibrateParams,
+    DataParams,
+    DeployParams,
+    EvaluateParams,
+    GateParams,
+    PublishParams,
+    Target,
+    TeacherParams,
+)
+
+__all__ = [
+    "CONFIGS",
+    "TARGETS",
+    "TEACHER",
+    "VARIANT_SECTIONS",
+    "CalibrateParams",
+    "ChannelsParams",
+    "DataParams",
+    "DynamicParams",
+    "EvaluateParams",
+    "GateParams",
+    "HalfParams",
+    "MagnitudeParams",
+    "Params",
+    "PublishParams",
+    "ScratchParams",
+    "SoftTargetsParams",
+    "StaticParams",
+    "SvdParams",
+    "TeacherParams",
+    "Training",
+    "VariantParams",
+]
+
+CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
+    "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams},
+    "quantize": {"static": StaticParams, "dynamic": DynamicParams, "half": HalfParams},
+    "factorize": {"svd": SvdParams},
+    "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
+}
+VARIANT_SECTIONS = tuple(CONFIGS)
+TARGETS: tuple[str, ...] = get_args(Target)
+
+
+class Params(Section):
+    """A whole run: the workload, every variant, where they are deployed and what they must show."""
+
+    workload: str
+    seed: int = Field(default=0, ge=0)
+    data: DataParams = DataParams()
+    teacher: TeacherParams = TeacherParams()
+    calibrate: CalibrateParams = CalibrateParams()
+    prune: dict[str, PruneParams] = Field(default_factory=dict)
+    quantize: dict[str, QuantizeParams] = Field(default_factory=dict)
+    factorize: dict[str, FactorizeParams] = Field(default_factory=dict)
+    distill: dict[str, DistillParams] = Field(default_factory=dict)
+    deploy: DeployParams
+    evaluate: EvaluateParams = EvaluateParams()
+    gate: GateParams = GateParams()
+    publish: PublishParams = PublishParams()
+
+    @property
+    def variants(self) -> dict[str, tuple[str, VariantParams]]:
+        """Every variant but the teacher: name -> (stage, config)."""
+        return {name: (section, config) for section in VARIANT_SECTIONS for name, config in getattr(self, section).items()}
+
+    def lineage(self, variant: str) -> tuple[str, ...]:
+        """The variant and its sources, back to the teacher."""
+        names = [variant]
+        while names[-1] != TEACHER:
+            names.append(self.variants[names[-1]][1].source)
+        return tuple(names)
+
+    @classmethod
+    def parse(cls, raw: Any, *, origin: str = "params.yaml") -> "Params":
+        """Build from plain data.
+
+        Raises:
+            ParamsError: with one line for each mistake.
+        """
+        if not isinstance(raw, Mapping):
+            raise ParamsError([f"{origin}: holds no mapping of sections; see the README for an example"])
+        problems = list(name_problems(raw, VARIANT_SECTIONS)) if _sections_are_maps(raw) else []
+        try:
+            params = cls.model_validate(raw)
+        except ValidationError as error:
+            raise ParamsError([*problems, *_explained(error, origin)]) from None
+        problems += graph_problems(params)
+        if problems:
+            raise ParamsError(problems)
+        return params
+
+    @classmethod
+    def load(cls, path: Path = Path("params.yaml")) -> "Params":
+        """Read a file.
+
+        Raises:
+            ParamsError: the file is missing, is no YAML, or holds mistakes (all of them are named).
+        """
+        try:
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        except FileNotFoundError:
+            raise ParamsError([f"{path}: no such file; run slimline inside a project folder (one with dvc.yaml)"]) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ParamsError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from None
+        return cls.parse(raw, origin=path.name)
+
+
+def params_sha256(path: Path) -> str:
+    """The checksum of the file's bytes, by which a run is known."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake, not an overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _sections_are_maps(raw: Mapping[str, Any]) -> bool:
+    return all(isinstance(raw.get(section) or {}, Mapping) for section in VARIANT_SECTIONS)
+
+
+def _explained(error: ValidationError, origin: str) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        path = _without_discriminator(problem["loc"])
+        key = ".".join(str(part) for part in path)
+        if problem["type"] == "extra_forbidden":
+            yield f"{origin}: {key}: unknown key{_suggestion(str(path[-1]), _allowed_keys(problem['loc']))}"
+        elif problem["type"] == "missing":
+            yield f"{origin}: {key}: missing; add it"
+        else:
+            given = problem.get("input")
+            shown = "" if isinstance(given, Mapping) else f" (given: {given!r})"
+            yield f"{origin}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _without_discriminator(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    is_variant = len(loc) > 2 and loc[0] in CONFIGS and loc[2] in CONFIGS[str(loc[0])]
+    return (*loc[:2], *loc[3:]) if is_variant else loc
+
+
+def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Params
+    for part in loc[:-1]:
+        if part in CONFIGS.get(str(loc[0]), {}):
+            model = CONFIGS[str(loc[0])][str(part)]
+        elif isinstance(part, str) and part in model.model_fields:
+            inner = model.model_fields[part].annotation
+            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    return sorted(model.model_fields)
+
+
+def _suggestion(key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{meant} allowed: {', '.join(allowed)}" if not meant else f"{meant} (allowed: {', '.join(allowed)})"

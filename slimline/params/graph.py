@@ -1,0 +1,88 @@
+"""What params.yaml says about variants as a graph, and every way in which it can be wrong."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from slimline.params.section import VariantParams
+
+if TYPE_CHECKING:
+    from slimline.params import Params
+
+VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+TEACHER = "teacher"
+
+
+def name_problems(raw: Mapping[str, Any], sections: tuple[str, ...]) -> Iterator[str]:
+    """Say what is wrong with the variants' names, before anything else is known of them."""
+    names = [(section, str(name)) for section in sections for name in (raw.get(section) or {})]
+    for section, name in names:
+        if not VARIANT_NAME.fullmatch(name):
+            yield f"params.yaml: {section}.{name}: a variant's name is made of a-z, 0-9 and '-', never a path; rename it"
+        elif name == TEACHER:
+            yield f"params.yaml: {section}.{name}: 'teacher' is the baseline's own name; rename this variant"
+    for name, count in Counter(name for _, name in names).items():
+        if count > 1:
+            where = ", ".join(section for section, other in names if other == name)
+            yield f"params.yaml: {name}: used {count} times ({where}); names are unique over all sections"
+
+
+def graph_problems(params: "Params") -> Iterator[str]:
+    """Say which sources are unknown, form a cycle or come in an order that their method cannot follow."""
+    variants = params.variants
+    known = [TEACHER, *variants]
+    for name, (section, variant) in variants.items():
+        where = f"params.yaml: {section}.{name}.source"
+        if variant.source not in known:
+            yield f"{where}: unknown variant {variant.source!r}; known: {', '.join(known)}"
+        elif variant.source != TEACHER:
+            yield from _order_problems(where, section, variant, variants[variant.source][0])
+    yield from _cycle_problems(variants)
+    yield from _control_problems(params)
+    yield from _deploy_problems(params, known)
+
+
+def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
+    for name in params.deploy.variants:
+        if name not in known:
+            yield f"params.yaml: deploy.variants: unknown variant {name!r}; known: {', '.join(known)}"
+    for key in ("variants", "targets"):
+        for name, count in Counter(getattr(params.deploy, key)).items():
+            if count > 1:
+                yield f"params.yaml: deploy.{key}: {name!r} is listed {count} times; list it once"
+    for name in params.deploy.variants:
+        impossible = params.variants[name][1].impossible_on if name in params.variants else {}
+        for target in params.deploy.targets:
+            if target in impossible:
+                yield f"params.yaml: deploy: {name!r} cannot run on {target!r}: {impossible[target]}"
+
+
+def _order_problems(where: str, section: str, variant: VariantParams, source_stage: str) -> Iterator[str]:
+    if source_stage not in variant.may_follow:
+        allowed = ", ".join(sorted(variant.may_follow))
+        yield f"{where}: {section} ({variant.method}) may not follow {source_stage} ({variant.source!r}); it may follow: {allowed}"
+
+
+def _cycle_problems(variants: Mapping[str, tuple[str, VariantParams]]) -> Iterator[str]:
+    for start in variants:
+        path = [start]
+        while (source := variants[path[-1]][1].source) in variants and source not in path:
+            path.append(source)
+        if source == start and start == min(path):
+            yield f"params.yaml: cycle of sources: {' -> '.join([*path, start])}; one of them must start from the teacher"
+
+
+def _control_problems(params: "Params") -> Iterator[str]:
+    for name, control in params.distill.items():
+        if control.method != "scratch":
+            continue
+        where = f"params.yaml: distill.{name}"
+        studied = params.distill.get(control.control_of)
+        if studied is None or studied.method == "scratch":
+            yield f"{where}.control_of: {control.control_of!r} is no distilled variant of this section"
+            continue
+        fields = ("student", "epochs", "batch_size", "learning_rate", "weight_decay")
+        for field in fields:
+            if getattr(control, field) != getattr(studied, field):
+                yield f"{where}.{field}: differs from distill.{control.control_of}.{field}; a control has the same student and budget"

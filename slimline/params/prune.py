@@ -1,0 +1,47 @@
+"""Configs of the pruning methods."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from slimline.params.section import Count, Positive, Strength, Training, VariantParams
+
+
+class MagnitudeParams(VariantParams):
+    """Zero single weights by magnitude; shapes stay."""
+
+    judgement: ClassVar[str] = "Smaller only once packed sparse or compressed; never faster on ONNX Runtime or OpenVINO."
+    needs_data: ClassVar[bool] = True
+
+    method: Literal["magnitude"]
+    norm: Literal["l1", "l2", "random"] = "l1"
+    scope: Literal["global", "local"] = "global"
+    fraction: Strength | None = None
+    threshold: Positive | None = None
+    recover: Training = Training()
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "MagnitudeParams":
+        if (self.fraction is None) == (self.threshold is None):
+            raise ValueError("give either fraction or threshold")
+        if self.norm == "random" and self.threshold is not None:
+            raise ValueError("norm random has no threshold: give fraction")
+        return self
+
+
+class ChannelsParams(VariantParams):
+    """Remove whole channels and neurons, so that shapes shrink."""
+
+    judgement: ClassVar[str] = "Smaller and faster everywhere; needs recovery training above a ratio of about 0.25."
+    needs_data: ClassVar[bool] = True
+    changes_shape: ClassVar[bool] = True
+
+    method: Literal["channels"]
+    norm: Literal["l1", "l2", "random"] = "l2"
+    scope: Literal["global", "local"] = "local"
+    ratio: Strength
+    round_to: Count = 8
+    recover: Training = Training()
+
+
+PruneParams = Annotated[MagnitudeParams | ChannelsParams, Field(discriminator="method")]

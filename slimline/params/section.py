@@ -1,0 +1,49 @@
+"""The strict, frozen ground that every section of params.yaml stands on."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+"""A share strictly between 0 and 1."""
+Strength = Annotated[float, Field(ge=0, lt=1)]
+"""A share from 0 (leaves the model as it is) up to, not including, 1."""
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Training(Section):
+    """How a model is trained or recovered: AdamW with a one-cycle schedule, best epoch on validation kept."""
+
+    epochs: Annotated[int, Field(ge=0)] = 5
+    batch_size: Count = 64
+    learning_rate: Positive = 0.002
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    label_smoothing: Strength = 0.0
+    patience: Count = 1000
+    threads: Count = 1
+
+
+class VariantParams(Section):
+    """One variant: which variant it starts from, and which method makes it.
+
+    Each method's config declares what the method is like, so that `slimline check` needs no torch:
+    `needs_data` (reads training or calibration samples), `changes_shape` (layers get other shapes),
+    `may_follow` (the stages whose variants it may start from) and `impossible_on` (target -> why).
+    """
+
+    needs_data: ClassVar[bool] = False
+    changes_shape: ClassVar[bool] = False
+    may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})
+    impossible_on: ClassVar[Mapping[str, str]] = {}
+    judgement: ClassVar[str] = ""
+
+    source: str
+    method: str

@@ -1,0 +1,76 @@
+"""The sections of params.yaml that are not variants."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from slimline.params.section import Count, Fraction, Section, Training
+
+Target = Literal["eager", "onnxruntime", "openvino"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class DataParams(Section):
+    """How the workload's table is cut (train gets what the others leave), and the least share that a class may have in a split."""
+
+    test_fraction: Fraction = 0.3
+    validation_fraction: Fraction = 0.1
+    calibration_samples: Count = 256
+    min_class_share: Fraction = 0.01
+
+
+class TeacherParams(Training):
+    """Where the teacher comes from: trained here, or fetched as safetensors with its sha256."""
+
+    source: Annotated[str, Field(pattern=r"^(train|file:.+|s3://[^/]+/.+|hf:.+)$")] = "train"
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _fetched_is_checked(self) -> "TeacherParams":
+        if self.source != "train" and self.sha256 is None:
+            raise ValueError("a fetched teacher needs sha256, the checksum of its safetensors file")
+        return self
+
+
+class CalibrateParams(Section):
+    """How much of the calibration split runs through the teacher."""
+
+    samples: Count = 256
+    batch_size: Count = 64
+
+
+class DeployParams(Section):
+    """Every listed variant is compiled for every listed target."""
+
+    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+
+
+class EvaluateParams(Section):
+    """How quality and speed are measured.
+
+    `pairs` counts interleaved A B | B A timings, `batch_size` is the larger of the two batch sizes.
+    """
+
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    pairs: Annotated[int, Field(ge=10)] = 50
+    threads: Count = 1
+    resamples: Annotated[int, Field(ge=200)] = 2000
+
+
+class GateParams(Section):
+    """What a variant must show, with `confidence`, to be accepted."""
+
+    metric: str = "accuracy"
+    max_drop: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    min_size_ratio: Annotated[float, Field(ge=0)] = 1.0
+    min_speed_ratio: Annotated[float, Field(ge=0)] = 1.0
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+class PublishParams(Section):
+    """Where accepted variants go. Without `endpoint_url` and AWS settings the embedded server is used."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "slimline"
+    alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "latest"
+    endpoint_url: str | None = None

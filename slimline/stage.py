@@ -1,0 +1,120 @@
+"""What all stage modules share: arguments, logging, fixed threads, exit codes and the way their results are written."""
+
+import argparse
+import errno
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from slimline.artifact.folder import write_json
+from slimline.errors import SlimlineError
+from slimline.params import Params
+from slimline.workloads import Workload, get_workload
+
+log = logging.getLogger(__name__)
+PARENT = "SLIMLINE_PARENT"
+ORPHANED = 75
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of one stage module: which stage, which variant (and target), and the project's params."""
+
+    name: str
+    variant: str
+    target: str | None
+    params: Params
+    workload: Workload
+
+    @property
+    def label(self) -> str:
+        """What the stage's files are called: the variant, or variant-target."""
+        return self.variant if self.target is None else f"{self.variant}-{self.target}"
+
+    @property
+    def config(self) -> Any:
+        """This variant's own entry in params.yaml."""
+        return self.params.variants[self.variant][1]
+
+    @property
+    def metrics_path(self) -> Path:
+        """What `dvc metrics show` lists."""
+        return Path("reports/metrics") / self.name / f"{self.label}.json"
+
+    @property
+    def page_path(self) -> Path:
+        """The stage's page, without the ending."""
+        return Path("reports/stages") / self.name / self.label
+
+
+def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: list[str] | None = None, *, per: str = "stage") -> None:
+    """Parse the command line, prepare the process, run the stage, and exit with the code that the outcome has.
+
+    `per` says what one run makes: "stage" (no argument), "variant" (--variant) or "target" (--variant --target).
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", default=name, required=per != "stage", help=argparse.SUPPRESS if per == "stage" else "a name from params.yaml")
+    parser.add_argument("--target", default=None, required=per == "target", help="a runtime from deploy.targets" if per == "target" else argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _die_with_parent(os.environ.get(PARENT))
+    try:
+        params = Params.load()
+        stage = Stage(name, arguments.variant, arguments.target, params, get_workload(params.workload))
+        fix_randomness(params.seed)
+        run(stage)
+    except SlimlineError as error:
+        for line in str(error).splitlines():
+            log.error("error: %s", line)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
+        raise SystemExit(1) from None
+
+
+def fix_randomness(seed: int, *, threads: int = 1) -> None:
+    """Seed every generator, ask torch for deterministic kernels and fix its threads: same inputs, same bytes."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads)
+
+
+def write_metrics(stage: Stage, metrics: dict[str, Any]) -> None:
+    """Write the stage's metrics file."""
+    write_json(stage.metrics_path, metrics)
+
+
+def _die_with_parent(parent: str | None) -> None:
+    """End this process when the flow that started it ("pid:create_time") is gone, so that no stage outlives its run."""
+    if not parent:
+        return
+    pid, born = parent.split(":")
+
+    def watch() -> None:
+        while _is_alive(int(pid), float(born)):
+            time.sleep(1)
+        os._exit(ORPHANED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_alive(pid: int, born: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - born) < 1
+    except psutil.Error:
+        return False

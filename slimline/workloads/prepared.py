@@ -1,0 +1,30 @@
+"""Read the splits that the data stage wrote under data/prepared/."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from slimline.errors import DataError
+from slimline.methods.fit import Samples
+from slimline.workloads import Workload
+
+PREPARED = Path("data/prepared")
+
+
+def load_table(split: str, folder: Path = PREPARED) -> pd.DataFrame:
+    """One split as a table of feature columns and `label`.
+
+    Raises:
+        DataError: the split has not been prepared.
+    """
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise DataError(f"{path}: missing; run the stage `data` first (dvc repro data)")
+    return pd.read_parquet(path)
+
+
+def load_split(workload: Workload, split: str, folder: Path = PREPARED) -> Samples:
+    """One split as the model's inputs [N, …] and class indices [N]."""
+    table = load_table(split, folder)
+    return Samples(workload.inputs(table), torch.tensor(table["label"].to_numpy(), dtype=torch.int64))

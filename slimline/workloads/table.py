@@ -1,0 +1,47 @@
+"""What table workloads share: cutting a table into splits, and scoring logits."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.model_selection import train_test_split
+
+from slimline.errors import DataError
+
+
+def cut_table(table: pd.DataFrame, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
+    """Cut a table into train, validation, calibration and test, stratified by `label`; no row is in two of them.
+
+    Raises:
+        DataError: a split would hold fewer samples than there are classes, or train would be smaller than 1/10.
+    """
+    rows, classes = len(table), table["label"].nunique()
+    counts = {
+        "test": round(sizes["test_fraction"] * rows),
+        "validation": round(sizes["validation_fraction"] * rows),
+        "calibration": round(sizes["calibration_samples"]),
+    }
+    left = rows - sum(counts.values())
+    if left < rows / 10 or min(counts.values()) < classes:
+        raise DataError(
+            f"params.yaml: data: of {rows} samples of {classes} classes, {counts} leave {left} to train on; "
+            "each split needs a sample a class, and train a tenth: make the fractions smaller"
+        )
+    splits, rest = {}, table
+    for name, count in counts.items():
+        rest, part = train_test_split(rest, test_size=count, stratify=rest["label"], random_state=seed)
+        splits[name] = part.sort_index().reset_index(drop=True)
+    return {"train": rest.sort_index().reset_index(drop=True), **splits}
+
+
+def classification_metrics(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Accuracy, and macro-averaged precision, recall and F1, of logits [N, classes] and class indices [N]."""
+    predicted = outputs.argmax(axis=1)
+    precision, recall, f1, _ = precision_recall_fscore_support(targets, predicted, average="macro", zero_division=0.0)
+    return {
+        "accuracy": float((predicted == targets).mean()),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+    }

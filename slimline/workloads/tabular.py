@@ -1,0 +1,72 @@
+"""`tabular`: scikit-learn's breast cancer table (569 rows, 30 measurements), with an MLP as teacher."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_breast_cancer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from slimline.workloads.table import classification_metrics, cut_table
+
+FEATURES = 30
+SHOWN = ("mean radius", "mean texture", "mean concavity", "worst radius", "worst concave points")
+
+
+def dense(widths: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Linear layers with batch norm and ReLU, of the given widths, and a Linear head."""
+    layers: list[nn.Module] = [nn.BatchNorm1d(widths[0])]
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+
+
+class Tabular:
+    """Malignant or benign, from 30 measurements of cell nuclei."""
+
+    name = "tabular"
+    task: Literal["classification"] = "classification"
+    labels = ("malignant", "benign")
+    feature_range = (0.0, 5000.0)
+
+    def splits(self, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
+        """The 569 rows, cut and stratified."""
+        data = load_breast_cancer(as_frame=True)
+        table = data.data.astype("float32").assign(label=data.target.astype("int64"))
+        return cut_table(table, sizes, seed)
+
+    def build_teacher(self) -> nn.Module:
+        """An MLP 30-512-512-256-2: 0.4 M parameters."""
+        return dense((FEATURES, 512, 512, 256), len(self.labels))
+
+    def build_student(self, config: dict[str, Any]) -> nn.Module:
+        """An MLP whose hidden layers are `widths`."""
+        return dense((FEATURES, *config.get("widths", (32, 16))), len(self.labels))
+
+    def inputs(self, table: pd.DataFrame) -> Tensor:
+        """Measurements [N, 30] as log(1 + x); the first batch norm scales them."""
+        return torch.from_numpy(np.log1p(table.drop(columns="label", errors="ignore").to_numpy(np.float32)))
+
+    def example_input(self) -> Tensor:
+        """Two rows of ones."""
+        return torch.ones(2, FEATURES)
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Each measurement off by about one part in a hundred."""
+        return inputs * (1 + 0.01 * torch.randn(inputs.shape, generator=generator))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return functional.cross_entropy(outputs, targets)
+
+    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Accuracy and macro-averaged precision, recall and F1."""
+        return classification_metrics(outputs, targets)
+
+    def show(self, row: Mapping[str, float]) -> str:
+        """The telling measurements as a small table."""
+        cells = "".join(f"<tr><th>{name}</th><td>{row[name]:.4g}</td></tr>" for name in SHOWN)
+        return f'<table class="sample">{cells}</table>'
