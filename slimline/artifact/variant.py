@@ -83,17 +83,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file")
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    if path.suffix in PICKLE_ENDINGS or head.startswith(PICKLE_MAGIC):
-        raise ArtifactError(
-            f"{path}: is a pickle, which can run any code when loaded, so it is refused; where you trust it, convert it: "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
-        )
+    refuse_pickle(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: is no whole safetensors file ({error}); it may be cut short, fetch it again") from error
+
+
+def refuse_pickle(path: Path) -> None:
+    """Look at a file's ending and first bytes, and refuse a pickle unread.
+
+    Raises:
+        ArtifactError: it is a pickle; the message says how to convert it.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if path.suffix in PICKLE_ENDINGS or head.startswith(PICKLE_MAGIC):
+        raise ArtifactError(
+            f"{path}: is a pickle, which can run any code when loaded, so it is refused unread; "
+            "docs/operations.md, 'Convert a pickle', shows how to make a safetensors file of it"
+        )
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: Path) -> None:

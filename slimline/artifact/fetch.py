@@ -1,0 +1,41 @@
+"""Bring a teacher's weights from a file, an S3 object or a Hugging Face folder, and check their sha256."""
+
+import shutil
+from pathlib import Path
+
+from slimline.artifact.folder import sha256_of
+from slimline.artifact.variant import refuse_pickle
+from slimline.errors import ArtifactError
+from slimline.storage.releases import fetch_object
+
+HF_WEIGHTS = "model.safetensors"
+
+
+def fetch_weights(source: str, sha256: str, into: Path) -> Path:
+    """A local copy of `file:PATH`, `s3://BUCKET/KEY` or `hf:FOLDER` (its model.safetensors), as yet unread.
+
+    Raises:
+        ArtifactError: it is missing, a pickle, or its checksum differs from `sha256`.
+        StorageRefused, StorageUnavailable: S3 says no or nothing.
+    """
+    target = into / "weights.safetensors"
+    kind, _, place = source.partition(":")
+    if kind == "s3":
+        fetch_object(source, target)
+    else:
+        path = Path(place) / HF_WEIGHTS if kind == "hf" else Path(place)
+        if not path.is_file():
+            raise ArtifactError(_missing(source, path))
+        refuse_pickle(path)
+        shutil.copyfile(path, target)
+    refuse_pickle(target)
+    if (found := sha256_of(target)) != sha256:
+        raise ArtifactError(f"params.yaml: teacher.source: {source} has sha256 {found}, teacher.sha256 says {sha256}; it was altered or cut short")
+    return target
+
+
+def _missing(source: str, path: Path) -> str:
+    folder = path.parent
+    pickles = sorted(one.name for one in folder.glob("*") if one.suffix in {".bin", ".pt", ".pth"}) if folder.is_dir() else []
+    hint = f"; the folder holds {', '.join(pickles)}, pickles, which are refused: convert them to safetensors" if pickles else ""
+    return f"params.yaml: teacher.source: {source}: no file {path}{hint}"
