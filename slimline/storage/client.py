@@ -1,0 +1,132 @@
+"""The connection to one S3 bucket, and every botocore error as one clear line."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import s3transfer.exceptions
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as EndpointError
+
+from slimline.errors import SlimlineError, StorageRefused, StorageUnavailable
+
+REGION = "us-east-1"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 30
+ATTEMPTS = 3
+KEY_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId", "AuthFailure"}
+OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """One bucket, where it is, and a boto3 client for it."""
+
+    bucket: str
+    endpoint: str
+    client: Any = field(repr=False)
+
+    def url(self, key: str) -> str:
+        """The s3:// address of a key."""
+        return f"s3://{self.bucket}/{key}"
+
+
+def connect(bucket: str, environment: Mapping[str, str] | None = None) -> Store:
+    """A store from the usual AWS settings; sends nothing yet.
+
+    `environment` stands in for the process's own (what `store_environment` yields is added to it by the caller).
+    Path-style addresses, a few quick retries, and a checksum on every upload and download.
+
+    Raises:
+        StorageRefused: the AWS settings themselves are wrong (unknown profile, malformed endpoint).
+    """
+    settings = os.environ if environment is None else environment
+    endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL") or None
+    try:
+        session = boto3.Session(
+            aws_access_key_id=settings.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=settings.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=settings.get("AWS_SESSION_TOKEN"),
+            region_name=settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION") or REGION,
+            profile_name=settings.get("AWS_PROFILE"),
+        )
+        client = session.client("s3", endpoint_url=endpoint, config=_config(endpoint))
+    except (BotoCoreError, ValueError) as error:
+        raise StorageRefused(f"S3 settings: {_one_line(error)}; look at AWS_* in the environment and publish.endpoint_url") from None
+    return Store(bucket, client.meta.endpoint_url, client)
+
+
+def _config(endpoint: str | None) -> Config:
+    direct = endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        request_checksum_calculation="when_supported",
+        response_checksum_validation="when_supported",
+        proxies={} if direct else None,
+    )
+
+
+@contextlib.contextmanager
+def explained(store: Store, doing: str) -> Iterator[None]:
+    """Turn what botocore raises inside the block into one line that says what to do.
+
+    Raises:
+        StorageUnavailable: the store does not answer, or answers that it cannot now.
+        StorageRefused: wrong key, missing bucket, no right to do this, or settings that cannot work.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _from_answer(store, doing, error) from None
+    except (HTTPClientError, EndpointError, IncompleteReadError, s3transfer.exceptions.RetriesExceededError) as error:
+        raise StorageUnavailable(
+            f"S3 store {store.endpoint} does not answer while {doing} ({_one_line(error)}); start it, or correct AWS_ENDPOINT_URL or publish.endpoint_url"
+        ) from None
+    except FlexibleChecksumError:
+        raise StorageUnavailable(f"S3 store {store.endpoint} sent damaged bytes while {doing}; try again, then check the store's disk") from None
+    except BotoCoreError as error:
+        raise StorageRefused(
+            f"S3 store {store.endpoint}: {doing}: {_one_line(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or run it as `slimline s3 -- COMMAND` for the embedded server"
+        ) from None
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status of a refusal."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_missing_key(error: ClientError) -> bool:
+    """Whether the object (not its bucket) is missing."""
+    return status_of(error) == 404 and error.response["Error"]["Code"] in ("NoSuchKey", "404", "NotFound")
+
+
+def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
+    code, status = error.response["Error"]["Code"], status_of(error)
+    where = f"S3 store {store.endpoint}"
+    if code == "NoSuchBucket":
+        return StorageRefused(f"{where}: bucket {store.bucket!r} does not exist; create it, or change publish.bucket in params.yaml")
+    if code in OTHER_REGION:
+        return StorageRefused(f"{where}: bucket {store.bucket!r} is in another region ({code}); set AWS_DEFAULT_REGION to it")
+    if code in KEY_REFUSED or status == 401:
+        return StorageRefused(f"{where} refuses the key while {doing} ({code}); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if status == 403:
+        return StorageRefused(f"{where}: no right for {doing} in bucket {store.bucket!r} ({code}); use a key that may, or another publish.bucket")
+    if status >= 500 and status != 501:
+        return StorageUnavailable(f"{where} cannot serve {doing} now ({status} {code}); look at its log and free disk space, then run again")
+    message = error.response["Error"].get("Message", "")
+    return StorageRefused(f"{where}: {doing} in bucket {store.bucket!r} is refused ({status} {code} {_one_line(message)})".rstrip(") ") + ")")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:240]
