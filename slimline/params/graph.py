@@ -47,6 +47,8 @@ def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
     for name in params.deploy.variants:
         if name not in known:
             yield f"params.yaml: deploy.variants: unknown variant {name!r}; known: {', '.join(known)}"
+    if TEACHER not in params.deploy.variants:
+        yield f"params.yaml: deploy.variants: {TEACHER!r} is missing; add it, every speed is compared with it on the same runtime"
     for key in ("variants", "targets"):
         for name, count in Counter(getattr(params.deploy, key)).items():
             if count > 1:

@@ -1,0 +1,50 @@
+"""The command `slimline`. Imports nothing heavy: each command imports what it needs when it runs."""
+
+import logging
+import sys
+
+import typer
+
+from slimline import __version__
+from slimline.commands.check import check
+from slimline.commands.compare import compare
+from slimline.commands.doctor import doctor
+from slimline.commands.history import history
+from slimline.commands.methods import methods
+from slimline.commands.predict import predict
+from slimline.commands.promote import promote
+from slimline.commands.publish import publish
+from slimline.commands.releases import releases
+from slimline.commands.report import report
+from slimline.commands.rollback import rollback
+from slimline.commands.run import run
+from slimline.commands.s3 import s3
+from slimline.commands.workloads import workloads
+from slimline.errors import SlimlineError
+
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+
+app = typer.Typer(name="slimline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+for command in (check, run, publish, doctor, workloads, methods, compare, history, releases, promote, rollback, predict, report):
+    app.command()(command)
+app.command(context_settings=PASS_ON)(s3)
+
+
+@app.callback(invoke_without_command=True)
+def slimline(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """The nightly compression line for PyTorch models: smaller, faster, and honest about it."""
+    if version:
+        sys.stdout.write(f"slimline {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; a foreseen error is one line for each problem and its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    try:
+        app()
+    except SlimlineError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
+        raise SystemExit(error.exit_code) from None
