@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
-ABSENT = "–"
+ABSENT = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 SAME = "same"
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 HIGHER, LOWER = "higher", "lower"
@@ -16,20 +19,22 @@ def number(value: Any) -> str:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not isinstance(value, float):
-        return str(value)
-    if not math.isfinite(value):
-        return str(value)
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    return _decimal(float(value)) if isinstance(value, Real) else str(value)
+
+
+def short(value: float) -> str:
+    """A round value as an axis shows it: no idle zeros."""
+    return f"{value:,.6g}"
+
+
+def _decimal(value: float) -> str:
     size = abs(value)
-    if size >= 1000:
-        return f"{value:,.0f}"
-    if size >= 100:
-        return f"{value:.1f}"
-    if size >= 1:
-        return f"{value:.3g}" if size >= 10 else f"{value:.2f}"
-    return f"{value:.4f}" if size >= 0.001 or size == 0 else f"{value:.2e}"
+    if not math.isfinite(value) or 0 < size < 0.001:
+        return f"{value:.2e}" if math.isfinite(value) else str(value)
+    digits = 4 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
+    return f"{value:,.{digits}f}"
 
 
 def size(size_bytes: float | None) -> str:
@@ -54,14 +59,14 @@ def points(difference: float | None, digits: int = 2, *, signed: bool = True) ->
     if difference is None:
         return ABSENT
     text = f"{100 * difference:{'+' if signed else ''}.{digits}f}"
-    return f"{text.replace('-', '−')} pp" if float(text) else f"{0:.{digits}f} pp"
+    return f"{text.replace('-', MINUS)} pp" if float(text) else f"{0:.{digits}f} pp"
 
 
 def ratio(value: float | None) -> str:
-    """A ratio with its sign: 4.03×."""
+    """A ratio with the sign for times."""
     if value is None:
         return ABSENT
-    return f"{value:.2f}×" if abs(value) < 9.995 else f"{value:.1f}×" if abs(value) < 99.95 else f"{value:,.0f}×"
+    return f"{value:.2f}{TIMES}" if abs(value) < 9.995 else f"{value:.1f}{TIMES}" if abs(value) < 99.95 else f"{value:,.0f}{TIMES}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -103,7 +108,7 @@ def change(baseline: float | None, variant: float | None, unit: str = "") -> str
         return SAME
     if unit == "fraction":
         return points(difference)
-    return f"{'+' if difference > 0 else '−'}{quantity(abs(difference), unit)}"
+    return f"{'+' if difference > 0 else MINUS}{quantity(abs(difference), unit)}"
 
 
 def times(baseline: float | None, variant: float | None, better: str | None, unit: str = "") -> str:
@@ -125,4 +130,4 @@ def judged(baseline: float | None, variant: float | None, better: str | None) ->
 
 def is_number(value: Any) -> bool:
     """Whether a cell is shown as a number, aligned right."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
