@@ -1,0 +1,45 @@
+"""Every compression method by stage and name: one file each, found in one literal table."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from slimline.errors import StageError
+
+METHODS: dict[str, dict[str, str]] = {
+    "prune": {
+        "magnitude": "slimline.methods.prune.magnitude:magnitude",
+        "channels": "slimline.methods.prune.channels:channels",
+    },
+    "quantize": {
+        "static": "slimline.methods.quantize.static:static",
+        "dynamic": "slimline.methods.quantize.dynamic:dynamic",
+        "half": "slimline.methods.quantize.half:half",
+    },
+    "factorize": {
+        "svd": "slimline.methods.factorize.svd:svd",
+    },
+    "distill": {
+        "soft_targets": "slimline.methods.distill.soft_targets:soft_targets",
+        "scratch": "slimline.methods.distill.scratch:scratch",
+    },
+    "compile": {
+        "eager": "slimline.methods.compile.eager:eager",
+        "onnxruntime": "slimline.methods.compile.onnxruntime:onnxruntime",
+        "openvino": "slimline.methods.compile.openvino:openvino",
+    },
+}
+
+
+def get_method(stage: str, name: str) -> Callable[..., Any]:
+    """Import one method's function.
+
+    Raises:
+        StageError: the table has no such method.
+    """
+    location = METHODS.get(stage, {}).get(name)
+    if location is None:
+        raise StageError(f"{stage}: no method {name!r}; there are: {', '.join(METHODS.get(stage, {})) or 'none'}")
+    module, _, function = location.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found

@@ -1,0 +1,1 @@
+"""Distillation: train a small network from a large one."""

@@ -1,0 +1,1 @@
+"""Low-rank factorization: two thin layers for one wide one."""

@@ -1,0 +1,1 @@
+"""Pruning: fewer weights, one by one or by whole channels."""

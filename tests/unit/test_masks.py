@@ -1,0 +1,43 @@
+"""Masks of pruned weights, and that training keeps them."""
+
+import torch
+from torch import nn
+
+from slimline.methods.fit import Samples, fit
+from slimline.methods.masks import zero_masks
+from slimline.params import Training
+
+
+def test_names_only_the_weights_of_which_one_in_a_hundred_is_zero() -> None:
+    net = nn.Sequential(nn.Linear(20, 10), nn.BatchNorm1d(10), nn.Linear(10, 10), nn.Linear(10, 2))
+    with torch.no_grad():
+        net[0].weight[0, :2] = 0  # 2 of 200: 1 %
+        net[1].weight.zero_()
+        net[2].weight[0, 0] = 0  # 1 of 100: 1 %
+        net[3].bias.zero_()
+    masks = zero_masks(net)
+    assert sorted(masks) == ["0.weight", "2.weight"]
+    assert int(masks["0.weight"].logical_not().sum()) == 2
+    assert masks["0.weight"].shape == net[0].weight.shape
+
+
+def test_a_stray_zero_is_no_pruning_and_a_lone_layer_has_a_name() -> None:
+    layer = nn.Linear(50, 10)
+    with torch.no_grad():
+        layer.weight[0, 0] = 0
+    assert zero_masks(layer) == {}
+    with torch.no_grad():
+        layer.weight[0].zero_()
+    assert list(zero_masks(layer)) == ["weight"]
+
+
+def test_training_with_masks_moves_the_others_and_keeps_the_zeros() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        net[0].weight[:, 1] = 0
+    samples = Samples(torch.randn(32, 4), torch.randint(2, (32,)))
+    loss, metric = lambda o, t, _: nn.functional.cross_entropy(o, t), lambda o, t: float((o.argmax(1) == t).mean())
+    trained, _ = fit(net, samples, Training(epochs=2, batch_size=8), loss=loss, metric=metric, validation=samples, masks=zero_masks(net))
+    assert bool((trained[0].weight[:, 1] == 0).all())
+    assert not torch.equal(trained[0].weight, net[0].weight)
