@@ -14,7 +14,7 @@ from slimline.artifact.folder import checksums, whole_folder, write_json
 from slimline.errors import DataError
 from slimline.params import DataParams
 from slimline.report.figures import bar_figure
-from slimline.report.page import Figure, Row, StagePage, Table, write_page
+from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads import SPLITS, Workload
 from slimline.workloads.expectations import Finding, check_splits, content_hashes
@@ -70,6 +70,7 @@ def page(workload: Workload, splits: Mapping[str, pd.DataFrame], findings: Seque
     total = sum(len(table) for table in splits.values())
     counts = {split: table["label"].value_counts() for split, table in splits.items()}
     classes = range(len(workload.labels))
+    totals = ("all", *(len(splits[split]) for split in SPLITS))
     balance = tuple((workload.labels[label], *(int(counts[split].get(label, 0)) for split in SPLITS)) for label in classes)
     by_name: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -83,9 +84,9 @@ def page(workload: Workload, splits: Mapping[str, pd.DataFrame], findings: Seque
             f"All {len(findings)} expectations passed.",
             "Choices are made on validation, ranges on calibration; test is read by the stage evaluate alone.",
         ),
-        comparison=tuple(Row(f"samples in {split}", None, len(splits[split])) for split in SPLITS),
+        comparison=(),
         tables=(
-            Table("Samples per class", ("class", *SPLITS), balance),
+            Table("Samples per class", ("class", *SPLITS), (*balance, totals)),
             Table(
                 "Expectations (Great Expectations)",
                 ("expectation", "checked on", "passed"),

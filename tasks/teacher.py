@@ -19,7 +19,7 @@ from slimline.measure.compute import Compute, count
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.params import TEACHER, TeacherParams
 from slimline.report.figures import line_figure
-from slimline.report.page import Figure, Row, StagePage, write_page
+from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads import Workload
 from slimline.workloads.prepared import load_split
@@ -60,16 +60,17 @@ def _announce(epoch: Epoch) -> None:
 
 def page(config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory) -> StagePage:
     """The baseline that every other page compares with."""
-    rows = [Row(f"validation {name}", None, value, better="higher") for name, value in quality.items()]
-    rows += [Row("parameters", None, compute.parameters), Row("MACs", None, compute.macs), Row("size", None, size_bytes, unit="bytes")]
-    figures = ()
+    measured = Table("Measured", ("validation figure", "value"), tuple(quality.items()))
+    counted = Table("Size and compute", ("figure", "value"), (("parameters", compute.parameters), ("MACs", compute.macs), ("bytes", size_bytes)))
+    figures: tuple[Figure, ...] = ()
     if history.epochs:
         series = {"validation": [(epoch.number, epoch.metric) for epoch in history.epochs]}
         figures = (Figure("Training", line_figure(series, x_label="epoch", y_label="validation metric")),)
         how = f"Trained here for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     else:
         how = f"Fetched from {config.source}; its sha256 {config.sha256} was checked."
-    return StagePage("teacher", TEACHER, "The teacher", (how, "It is the baseline: every variant is compared with it."), tuple(rows), figures=figures)
+    summary = (how, "It is the baseline: every variant is compared with it.")
+    return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=figures)
 
 
 def main(stage: Stage) -> None:

@@ -1,6 +1,7 @@
-"""Train a model, or bring one back after an edit: AdamW on a one-cycle schedule, best epoch on validation kept."""
+"""Train a model, or bring one back after an edit: AdamW on a warm-up and cosine schedule, best epoch on validation kept."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """(outputs, targets) -> one figure, the higher the better."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+WARM_UP = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps))
     history: list[Epoch] = []
     best, best_epoch, best_metric = _weights(model), 0, -float("inf")
     for number in range(1, config.epochs + 1):
@@ -125,6 +127,13 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
             break
     model.load_state_dict(best)
     return model.eval(), FitHistory(tuple(history), best_epoch)
+
+
+def _one_cycle(progress: float) -> float:
+    """The share of the learning rate at a point (0 to 1) of the training: up in a straight line, down on a cosine."""
+    if progress < WARM_UP:
+        return max(0.04, progress / WARM_UP)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

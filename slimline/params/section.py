@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 
 class Training(Section):
-    """How a model is trained or recovered: AdamW with a one-cycle schedule, best epoch on validation kept."""
+    """How a model is trained or recovered: AdamW, warm-up and cosine schedule, best epoch on validation kept."""
 
     epochs: Annotated[int, Field(ge=0)] = 5
     batch_size: Count = 64

@@ -1,6 +1,7 @@
 """What every prepared table must satisfy, checked with Great Expectations before an hour is spent on it."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 ROWS_SHOWN = 5
 
 

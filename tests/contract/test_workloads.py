@@ -1,0 +1,93 @@
+"""Every workload, the documented one included, keeps the Protocol's promises."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slimline.errors import WorkloadError
+from slimline.workloads import BUNDLED, SPLITS, Workload, get_workload
+
+SIZES = {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 20}
+
+
+@pytest.fixture(scope="module", params=[*BUNDLED, "documented"])
+def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    if request.param != "documented":
+        return get_workload(request.param)
+    folder = tmp_path_factory.mktemp("own")
+    text = (Path(__file__).parents[2] / "docs/add-a-workload.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(code.splitlines()) <= 40
+    (folder / "wine.py").write_text(code)
+    return get_workload("wine.py:Wine", folder)
+
+
+def test_splits_are_whole_disjoint_and_repeatable(workload: Workload) -> None:
+    first, second = workload.splits(SIZES, 0), workload.splits(SIZES, 0)
+    assert set(first) == set(SPLITS)
+    assert all(first[name].equals(second[name]) for name in SPLITS)
+    assert not first["train"].equals(workload.splits(SIZES, 1)["train"])
+    assert len(first["calibration"]) == SIZES["calibration_samples"]
+    assert {label for table in first.values() for label in table["label"]} == set(range(len(workload.labels)))
+
+
+def test_models_take_the_inputs_and_give_logits(workload: Workload) -> None:
+    table = workload.splits(SIZES, 0)["validation"]
+    inputs = workload.inputs(table)
+    assert inputs.dtype == torch.float32
+    assert inputs.shape[1:] == workload.example_input().shape[1:]
+    for model in (workload.build_teacher(), workload.build_student({})):
+        outputs = model.eval()(inputs)
+        assert outputs.shape == (len(table), len(workload.labels))
+        targets = torch.tensor(table["label"].to_numpy())
+        assert workload.loss(outputs, targets).shape == ()
+        assert 0 <= workload.metrics(outputs.detach().numpy(), targets.numpy())["accuracy"] <= 1
+
+
+def test_student_is_smaller_than_teacher(workload: Workload) -> None:
+    teacher, student = (
+        sum(value.numel() for value in model.parameters()) for model in (workload.build_teacher(), workload.build_student({}))
+    )
+    assert student * 3 < teacher
+
+
+def test_augmenting_keeps_shape_and_repeats(workload: Workload) -> None:
+    inputs = workload.inputs(workload.splits(SIZES, 0)["train"])[:8]
+    first, second = (workload.augment(inputs, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert first.shape == inputs.shape
+    assert torch.equal(first, second)
+
+
+def test_a_perfect_answer_scores_one(workload: Workload) -> None:
+    targets = np.arange(len(workload.labels))
+    assert set(workload.metrics(np.eye(len(targets)), targets).values()) == {1.0}
+
+
+def test_a_sample_is_shown_as_html(workload: Workload) -> None:
+    row = workload.splits(SIZES, 0)["test"].iloc[0].to_dict()
+    assert workload.show(row).startswith("<")
+
+
+def test_digits_teacher_is_large_enough() -> None:
+    assert sum(value.numel() for value in get_workload("digits").build_teacher().parameters()) >= 250_000
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("didgits", "unknown 'didgits'; known: digits, tabular"),
+        ("nope/own.py:Own", "no file 'nope/own.py'"),
+        ("own.py:Missing", "cannot be made: AttributeError"),
+        ("own.py:Half", "lacks augment, build_student"),
+        ("own.py:not a name", "is no class name"),
+        ("broken.py:X", "cannot be made: SyntaxError"),
+    ],
+)
+def test_wrong_names_say_what_is_allowed(in_folder: Path, name: str, said: str) -> None:
+    (in_folder / "own.py").write_text("class Half:\n    name = 'half'\n    def build_teacher(self): ...\n")
+    (in_folder / "broken.py").write_text("class X(:\n")
+    with pytest.raises(WorkloadError, match=re.escape(said)):
+        get_workload(name)

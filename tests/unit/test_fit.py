@@ -1,0 +1,92 @@
+"""The training loop, and batch norm recalibration."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from slimline.methods.fit import Samples, fit, predict
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import Training
+
+
+@pytest.fixture
+def blobs() -> Samples:
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.arange(120) % 3
+    centres = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]])
+    return Samples(centres[targets] + 0.3 * torch.randn(120, 2, generator=generator), targets)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
+    return float((outputs.argmax(1) == targets).mean())
+
+
+def trained(model: nn.Module, samples: Samples, **changes: object) -> tuple[nn.Module, object]:
+    options: dict[str, object] = {"loss": lambda outputs, targets, _inputs: functional.cross_entropy(outputs, targets)}
+    options |= {"metric": accuracy, "validation": samples}
+    config = Training(epochs=6, batch_size=16, learning_rate=0.02)
+    return fit(model, samples, changes.pop("config", config), **(options | changes))
+
+
+def test_it_learns_and_leaves_its_argument(model: nn.Module, blobs: Samples) -> None:
+    before = copy.deepcopy(model.state_dict())
+    learnt, history = trained(model, blobs)
+    assert accuracy(predict(learnt, blobs.inputs).numpy(), blobs.targets.numpy()) > 0.97
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert not learnt.training
+
+
+def test_same_seed_same_weights(model: nn.Module, blobs: Samples) -> None:
+    first, second, other = (trained(model, blobs, seed=seed)[0].state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_masked_weights_stay_zero(model: nn.Module, blobs: Samples) -> None:
+    mask = torch.rand(16, 2) > 0.5
+    with torch.no_grad():
+        model[0].weight.mul_(mask)
+    learnt, _ = trained(model, blobs, masks={"0.weight": mask})
+    assert torch.all(learnt[0].weight[~mask] == 0)
+    assert torch.all(learnt[0].weight[mask] != 0)
+
+
+def test_no_epochs_is_a_copy(model: nn.Module, blobs: Samples) -> None:
+    same, history = trained(model, blobs, config=Training(epochs=0))
+    assert same is not model
+    assert history.epochs == ()
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_patience_stops_and_the_best_epoch_is_kept(model: nn.Module, blobs: Samples) -> None:
+    falling = iter((0.9, 0.8, 0.7, 0.6, 0.5))
+    _, history = trained(model, blobs, config=Training(epochs=5, patience=2), metric=lambda _outputs, _targets: next(falling))
+    assert (history.best_epoch, len(history.epochs)) == (1, 3)
+
+
+def test_a_training_set_smaller_than_a_batch_still_trains(model: nn.Module, blobs: Samples) -> None:
+    few = Samples(blobs.inputs[:9], blobs.targets[:9])
+    _, history = trained(model, few, config=Training(epochs=2, batch_size=64))
+    assert len(history.epochs) == 2
+
+
+def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -> None:
+    inputs = torch.randn(256, 2) * 5 + 3
+    fresh = recalibrate_batchnorm(model, inputs, batch_size=256)
+    hidden = model[0](inputs)
+    assert torch.allclose(fresh[1].running_mean, hidden.mean(0), atol=1e-4)
+    assert torch.allclose(fresh[1].running_var, hidden.var(0), rtol=1e-3)
+    assert fresh[1].momentum == model[1].momentum == 0.1
+    assert torch.equal(model[1].running_mean, torch.zeros(16))
+    assert torch.equal(fresh[0].weight, model[0].weight)
