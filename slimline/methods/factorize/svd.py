@@ -7,7 +7,8 @@ of the error of the plain decomposition at equal rank.
 """
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +16,28 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.params import SvdParams
 
-if TYPE_CHECKING:
-    from slimline.calibration.statistics import CalibrationStatistics
-
 RANK_MULTIPLE = 16
 DAMPING = 0.1
 Matrix = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
-def svd(model: nn.Module, config: SvdParams, *, statistics: "CalibrationStatistics | None" = None) -> nn.Module:
+class LayerMoment(Protocol):
+    """What is read of one layer's statistics; slimline.calibration.statistics.LayerStatistics is one."""
+
+    @property
+    def second_moment(self) -> Tensor | None:
+        """E[x x^T] of the layer's inputs, [inputs, inputs]."""
+
+
+class Moments(Protocol):
+    """Statistics of a model; slimline.calibration.statistics.CalibrationStatistics is one."""
+
+    @property
+    def layers(self) -> Mapping[str, LayerMoment]:
+        """Module name -> its inputs' moments, for every layer that ran."""
+
+
+def svd(model: nn.Module, config: SvdParams, *, statistics: Moments | None = None) -> nn.Module:
     """Return a copy whose Linear layers and 1x1 convolutions are pairs of layers, wherever a pair has fewer parameters.
 
     The rank is `rank`, or the least that keeps `energy`, or the one that leaves `parameter_ratio` of a layer's weights.

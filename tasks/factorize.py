@@ -1,0 +1,55 @@
+"""Stage `factorize`: put two thin layers in the place of wide ones, then optionally train the variant to recover.
+
+in      data/models/<source>, data/prepared/{train,validation,calibration}.parquet
+out     data/models/<variant>
+params  workload, seed, gate.metric, factorize.<variant>
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from slimline.calibration.statistics import collect_statistics
+from slimline.methods import get_method
+from slimline.methods.fit import FitHistory
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import SvdParams
+from slimline.stage import Stage, stage_main
+from slimline.workloads.prepared import load_split
+from tasks.variant import Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, training
+
+BATCH_SIZE = 64
+
+
+def run(model: nn.Module, config: SvdParams, calibration: Tensor, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
+    """Factorize by the model's own calibration statistics, measure the batch norm statistics anew, train if asked to."""
+    statistics = collect_statistics(model, calibration, BATCH_SIZE)
+    factorized = get_method("factorize", config.method)(model, config, statistics=statistics)
+    factorized = recalibrate_batchnorm(factorized, settings["train"].inputs)
+    return recover(factorized, config.recover, settings)
+
+
+def asked(config: SvdParams) -> str:
+    """The config in a sentence."""
+    if config.energy is not None:
+        return f"Ranks that keep {config.energy:.1%} of each layer's output energy on the calibration sample."
+    return f"Rank {config.rank}." if config.rank is not None else f"Ranks that leave {config.parameter_ratio:.0%} of each layer's weights."
+
+
+def main(stage: Stage) -> None:
+    """Read the source, factorize it, check that it shrank, save."""
+    origin, config = load_origin(stage), stage.config
+    settings = training(stage, origin, load_split(stage.workload, "train"))
+    model, history = run(origin.source.model, config, load_split(stage.workload, "calibration").inputs, settings)
+    if config.energy != 1:
+        require_shrunk(stage, origin.source.model, model)
+    table = layer_table(origin.source.model, model)
+    pairs = sum(" + " in str(row[2]) for row in table.rows)
+    done = f"{pairs} of {len(table.rows)} layers became two; the others would not have had fewer parameters, or are no plain matrices."
+    recovered = f"Then {len(history.epochs)} epochs of recovery training." if history.epochs else "No recovery training."
+    details = {"factorized_layers": pairs}
+    save_outcome(stage, origin, Outcome(model, (asked(config), done, recovered), history, tables=(table,), details=details))
+
+
+if __name__ == "__main__":
+    stage_main("factorize", main, __doc__, per="variant")

@@ -1,0 +1,219 @@
+"""What the stages that make a variant share: read its source, train it, save it, and tell how it compares.
+
+A stage makes an `Outcome`; `save_outcome` writes the artifact, the metrics and the page from it.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.variant import Variant, load_variant, save_variant
+from slimline.errors import StageError
+from slimline.measure.compute import count
+from slimline.measure.layers import compare_layers, weight_bytes
+from slimline.measure.size import size_bytes
+from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
+from slimline.methods.masks import zero_masks
+from slimline.params import TEACHER, Training
+from slimline.report.figures import line_figure
+from slimline.report.page import Figure, Row, StagePage, Table, write_page
+from slimline.stage import Stage, write_metrics
+from slimline.workloads.prepared import load_split
+from slimline.workloads.score import metric_of
+
+log = logging.getLogger(__name__)
+MODELS = Path("data/models")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a variant starts from and is compared with: its source, the teacher, and the validation split."""
+
+    source: Variant
+    teacher: Variant
+    validation: Samples
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage made.
+
+    `model` is saved. `judged` gives the validation figures where it is another one (a plan's simulation), and `size_bytes`
+    replaces the bytes of the folder where the variant's own form is no measure of them. `details` go into the metrics.
+    """
+
+    model: nn.Module
+    summary: tuple[str, ...]
+    history: FitHistory = field(default_factory=FitHistory)
+    plan: dict[str, Any] | None = None
+    judged: nn.Module | None = None
+    architecture: Architecture | None = None
+    size_bytes: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_origin(stage: Stage) -> Origin:
+    """Read the source variant, the teacher and the validation split."""
+    teacher = load_variant(MODELS / TEACHER, stage.workload)
+    source = teacher if stage.config.source == TEACHER else load_variant(MODELS / stage.config.source, stage.workload)
+    return Origin(source, teacher, load_split(stage.workload, "validation"))
+
+
+def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:
+    """The keyword arguments that `fit` and the distillation methods take besides model and config."""
+
+    def announce(epoch: Epoch) -> None:
+        log.info("%s: epoch %d, loss %.4f, validation %.4f", stage.variant, epoch.number, epoch.loss, epoch.metric)
+
+    return {
+        "train": train,
+        "validation": origin.validation,
+        "loss": lambda outputs, targets, _inputs: stage.workload.loss(outputs, targets),
+        "metric": metric_of(stage.workload, stage.params.gate.metric),
+        "augment": stage.workload.augment,
+        "seed": stage.params.seed,
+        "on_epoch": announce,
+    }
+
+
+def recover(model: nn.Module, config: Training, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
+    """Train an edited model on; pruned weights stay zero, shapes stay as they are."""
+    return fit(model, config=config, masks=zero_masks(model), **settings)
+
+
+def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:
+    """Hold the method to what it declares: fewer parameters, MACs and bytes, or, where shapes stay, fewer non-zeros.
+
+    Raises:
+        StageError: one of them did not fall; the message has the numbers.
+    """
+    example = stage.workload.example_input()
+    old, new = count(before, example), count(after, example)
+    pairs = {"non-zero weights": (old.nonzero, new.nonzero)}
+    if stage.config.changes_shape:
+        sizes = (weight_bytes(before), weight_bytes(after))
+        pairs = {"parameters": (old.parameters, new.parameters), "MACs": (old.macs, new.macs), "bytes of weights": sizes}
+    if any(now >= was for was, now in pairs.values()):
+        numbers = ", ".join(f"{name} {was:,} -> {now:,}" for name, (was, now) in pairs.items())
+        where = f"{stage.name}.{stage.variant}"
+        raise StageError(f"{where}: did not shrink {stage.config.source!r}: {numbers}; make it stronger in params.yaml, or remove it")
+
+
+def save_outcome(stage: Stage, origin: Origin, outcome: Outcome) -> None:
+    """Write data/models/<variant>/, the metrics and the page."""
+    save_variant(MODELS / stage.variant, outcome.model, _manifest(stage, origin, outcome), stage.workload, outcome.plan)
+    metrics = _metrics(stage, origin, outcome)
+    write_metrics(stage, metrics)
+    write_page(_page(stage, outcome, metrics), stage.page_path)
+    now, before = metrics["validation"][stage.params.gate.metric], metrics["teacher_validation"][stage.params.gate.metric]
+    times = metrics["baseline"]["size_bytes"] / metrics["size_bytes"]
+    log.info("%s: validation %s %.4f (teacher %.4f), %.2f times smaller", stage.variant, stage.params.gate.metric, now, before, times)
+
+
+def layer_table(before: nn.Module, after: nn.Module) -> Table:
+    """What became of each layer."""
+    rows = tuple(
+        (
+            change.name,
+            change.before.shape_text,
+            " + ".join(layer.shape_text for layer in change.after),
+            change.before.parameters,
+            change.parameters,
+            f"{change.zero_share:.1%}",
+        )
+        for change in compare_layers(before, after)
+    )
+    return Table("Layer by layer", ("layer", "weight before", "weight after", "parameters before", "parameters after", "zero"), rows)
+
+
+def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
+    return Manifest(
+        workload=stage.workload.name,
+        variant=stage.variant,
+        stage=stage.name,
+        method=stage.config.method,
+        config=stage.config.model_dump(mode="json"),
+        source=stage.config.source,
+        lineage=stage.params.lineage(stage.variant),
+        architecture=outcome.architecture or origin.source.manifest.architecture,
+        structure={},
+        seed=stage.params.seed,
+    )
+
+
+def _metrics(stage: Stage, origin: Origin, outcome: Outcome) -> dict[str, Any]:
+    facts = _facts(stage, outcome.model, stage.variant)
+    if outcome.size_bytes is not None:
+        facts["size_bytes"] = outcome.size_bytes
+    return {
+        "stage": stage.name,
+        "variant": stage.variant,
+        "method": stage.config.method,
+        "source": stage.config.source,
+        "validation": _quality(stage, origin, outcome.judged or outcome.model),
+        "teacher_validation": _quality(stage, origin, origin.teacher.model),
+        "source_validation": _quality(stage, origin, origin.source.model),
+        **facts,
+        "baseline": _facts(stage, origin.teacher.model, TEACHER),
+        "from": _facts(stage, origin.source.model, stage.config.source),
+        "training": {"epochs": len(outcome.history.epochs), "best_epoch": outcome.history.best_epoch},
+        **outcome.details,
+    }
+
+
+def _facts(stage: Stage, model: nn.Module, variant: str) -> dict[str, int]:
+    compute = count(model, stage.workload.example_input())
+    facts = {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs}
+    return facts | {"size_bytes": size_bytes(MODELS / variant)}
+
+
+def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]:
+    return stage.workload.metrics(predict(model, origin.validation.inputs).numpy(), origin.validation.targets.numpy())
+
+
+def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any]) -> StagePage:
+    source, teacher = metrics["source"], metrics["baseline"]
+    quality = [
+        Row(f"validation {name}", metrics["teacher_validation"][name], value, better="higher")
+        for name, value in metrics["validation"].items()
+    ]
+    sizes = [
+        Row("parameters", teacher["parameters"], metrics["parameters"], better="lower"),
+        Row("non-zeros", teacher["nonzero"], metrics["nonzero"], better="lower"),
+        Row("MACs", teacher["macs"], metrics["macs"], better="lower"),
+        Row("size", teacher["size_bytes"], metrics["size_bytes"], "bytes", "lower"),
+    ]
+    chain = () if source == TEACHER else (_source_table(metrics),)
+    return StagePage(
+        stage=stage.name,
+        variant=stage.variant,
+        title=f"{stage.variant}: {stage.name} by {stage.config.method}",
+        summary=(f"Made from {source}.", *outcome.summary, stage.config.judgement),
+        comparison=(*quality, *sizes),
+        tables=(*chain, *outcome.tables),
+        figures=(*_training_figures(outcome.history), *outcome.figures),
+        notes=("Quality is on the validation split, on which choices are made; the stage evaluate has the test split.", *outcome.notes),
+    )
+
+
+def _source_table(metrics: dict[str, Any]) -> Table:
+    quality = [(f"validation {name}", metrics["source_validation"][name], value) for name, value in metrics["validation"].items()]
+    names = {"parameters": "parameters", "nonzero": "non-zeros", "macs": "MACs", "size_bytes": "bytes"}
+    sizes = [(name, metrics["from"][key], metrics[key]) for key, name in names.items()]
+    return Table("Beside its source", ("", metrics["source"], metrics["variant"]), (*quality, *sizes))
+
+
+def _training_figures(history: FitHistory) -> tuple[Figure, ...]:
+    if not history.epochs:
+        return ()
+    kept = f"The weights of epoch {history.best_epoch} are kept, chosen on validation."
+    reached = line_figure({"validation": [(x.number, x.metric) for x in history.epochs]}, x_label="epoch", y_label="validation metric")
+    loss = line_figure({"training": [(x.number, x.loss) for x in history.epochs]}, x_label="epoch", y_label="training loss")
+    return Figure("Validation metric by epoch", reached, kept), Figure("Training loss by epoch", loss)
