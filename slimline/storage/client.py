@@ -90,10 +90,11 @@ def explained(store: Store, doing: str) -> Iterator[None]:
         raise _from_answer(store, doing, error) from None
     except (HTTPClientError, EndpointError, IncompleteReadError, s3transfer.exceptions.RetriesExceededError) as error:
         raise StorageUnavailable(
-            f"S3 store {store.endpoint} does not answer while {doing} ({_one_line(error)}); start it, or correct AWS_ENDPOINT_URL or publish.endpoint_url"
+            f"S3 store {store.endpoint} does not answer while {doing} ({_one_line(error)}); "
+            "start it, or correct AWS_ENDPOINT_URL or publish.endpoint_url"
         ) from None
     except FlexibleChecksumError:
-        raise StorageUnavailable(f"S3 store {store.endpoint} sent damaged bytes while {doing}; try again, then check the store's disk") from None
+        raise StorageUnavailable(f"S3 store {store.endpoint} sent damaged bytes while {doing}; run again, then check its disk") from None
     except BotoCoreError as error:
         raise StorageRefused(
             f"S3 store {store.endpoint}: {doing}: {_one_line(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -121,11 +122,13 @@ def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
     if code in KEY_REFUSED or status == 401:
         return StorageRefused(f"{where} refuses the key while {doing} ({code}); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if status == 403:
-        return StorageRefused(f"{where}: no right for {doing} in bucket {store.bucket!r} ({code}); use a key that may, or another publish.bucket")
+        return StorageRefused(f"{where}: no right for {doing} in bucket {store.bucket!r} ({code}); use a key or a publish.bucket with it")
     if status >= 500 and status != 501:
-        return StorageUnavailable(f"{where} cannot serve {doing} now ({status} {code}); look at its log and free disk space, then run again")
-    message = error.response["Error"].get("Message", "")
-    return StorageRefused(f"{where}: {doing} in bucket {store.bucket!r} is refused ({status} {code} {_one_line(message)})".rstrip(") ") + ")")
+        return StorageUnavailable(f"{where} cannot serve {doing} now ({status} {code}); look at its log and its disk, then run again")
+    said = _one_line(error.response["Error"].get("Message", code))
+    return StorageRefused(
+        f"{where} refuses {doing} in bucket {store.bucket!r} ({status} {code}: {said}); set publish.* to a store that can"
+    )
 
 
 def _one_line(error: object) -> str:

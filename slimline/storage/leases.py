@@ -19,7 +19,7 @@ POLL_S = 0.05
 
 
 def process_mark(pid: int | None = None) -> str:
-    """"pid:create_time" of a process: no other process ever has the same."""
+    """A process as pid:create_time; no other process ever has the same."""
     process = psutil.Process(pid)
     return f"{process.pid}:{process.create_time():.2f}"
 
@@ -58,7 +58,7 @@ def _wait_for(handle: int, folder: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > end:
                 raise StorageUnavailable(
-                    f"embedded S3 server: another process holds {folder / 'lock'} for over {WAIT_S:.0f} s; see who with `fuser`, and look at server.log"
+                    f"embedded S3 server: another process has held {folder / 'lock'} for {WAIT_S:.0f} s; see which with `fuser`, end it"
                 ) from None
             time.sleep(POLL_S)
         else:

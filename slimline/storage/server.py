@@ -6,7 +6,7 @@ counts for nothing, so the next command puts things right. Data and keys stay in
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import folder_bytes
-from slimline.params import PublishParams
+from slimline.params import Params, PublishParams
 from slimline.storage import leases, weed
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.objects import require_bucket
@@ -84,6 +84,21 @@ def opened_store(root: Path, publish: PublishParams) -> Iterator[Store]:
         store = connect(publish.bucket, os.environ | added)
         require_bucket(store)
         yield store
+
+
+@contextlib.contextmanager
+def environment_here() -> Iterator[Mapping[str, str]]:
+    """The whole environment for S3 from here: in a project's folder that of its store, elsewhere the process's own.
+
+    Raises:
+        ParamsError: this is a project's folder, and its params.yaml is wrong.
+    """
+    here = Path.cwd()
+    if not ((here / "params.yaml").is_file() and (here / "dvc.yaml").is_file()):
+        yield os.environ
+        return
+    with store_environment(here, Params.load(here / "params.yaml").publish) as added:
+        yield os.environ | added
 
 
 def hold_server(root: Path, publish: PublishParams) -> dict[str, str]:

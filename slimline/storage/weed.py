@@ -52,7 +52,9 @@ def weed_binary() -> str:
     """
     found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
     if found is None:
-        raise StorageUnavailable("embedded S3 server: no `weed` program; run `make setup`, or name an S3 store of your own in publish.endpoint_url")
+        raise StorageUnavailable(
+            "embedded S3 server: no `weed` program; run `make setup`, or set publish.endpoint_url to a store of your own"
+        )
     return found
 
 
@@ -125,7 +127,7 @@ def start(folder: Path, bucket: str) -> dict[str, Any]:
             return state
         _end(psutil.Process(process.pid)) if process.poll() is None else process.wait()
         (folder / "state.json").unlink(missing_ok=True)
-    raise StorageUnavailable(f"embedded S3 server: does not start: {_last_line(folder / 'server.log')} (whole log: {folder / 'server.log'})")
+    raise StorageUnavailable(f"embedded S3 server: does not start: {_last_line(folder / 'server.log')} ({folder / 'server.log'})")
 
 
 def stop(folder: Path) -> None:

@@ -1,0 +1,40 @@
+"""Choose releases by hand: what a reference means, and pointing an alias at it."""
+
+from slimline.errors import InputError, StorageRefused
+from slimline.storage.aliases import Alias, Standing, list_aliases, promote
+from slimline.storage.client import Store
+from slimline.storage.releases import is_whole, list_releases, read_release
+
+
+def promote_reference(store: Store, base: str, reference: str, *, alias: str, source: str) -> tuple[Alias, bool]:
+    """Point `alias` at what `reference` means (VARIANT-TARGET: as the alias `source` has it); (alias, whether it moved).
+
+    Raises:
+        InputError: the reference means nothing or more than one release.
+        StorageRefused: the release is not whole in the store.
+    """
+    standing = resolve(store, base, reference, source)
+    release = read_release(store, base, standing.release)
+    if not is_whole(store, f"{base}/{standing.release}", release):
+        raise StorageRefused(f"{store.url(base)}/{standing.release}/: files are missing in the store; publish it again first")
+    return promote(store, base, alias, standing)
+
+
+def resolve(store: Store, base: str, reference: str, source: str) -> Standing:
+    """What a reference means: an alias, a release id (or its beginning), or VARIANT-TARGET as the alias `source` has it.
+
+    Raises:
+        InputError: it means nothing, or more than one release.
+    """
+    aliases = list_aliases(store, base)
+    if reference in aliases:
+        return aliases[reference].standing
+    current = aliases[source].releases if source in aliases else {}
+    releases = {one.release.release: one.release for one in list_releases(store, base)}
+    wanted = current.get(reference, reference)
+    matches = [identity for identity in releases if identity.startswith(wanted)]
+    if len(matches) != 1:
+        problem = f"means {len(matches)} releases" if matches else "is no alias, release or VARIANT-TARGET there"
+        raise InputError(f"{reference!r} {problem} in {store.url(base)}/; `slimline releases` lists what there is")
+    found = releases[matches[0]]
+    return Standing(release=found.release, variant=found.variant, target=found.target, releases={**current, found.label: found.release})
