@@ -1,0 +1,195 @@
+"""A float model as a small, deterministic ONNX graph whose nodes carry the names of the model's layers."""
+
+import contextlib
+import copy
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from slimline.errors import StageError
+from slimline.methods.quantize.plan import weighted_layers
+
+INPUT, OUTPUT = "x", "y"
+MAX_BATCH = 65536
+WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+SCOPES = "pkg.torch.onnx.name_scopes"
+REPEATED = re.compile(r"#\d+$")
+
+
+def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
+    """Export in evaluation mode with a free batch size; batch norms are folded into the convolutions before them.
+
+    Nodes with a layer's weight are named after that layer (`head`, and `head#2` where it is used again).
+
+    Raises:
+        StageError: the model cannot be exported, or a layer cannot be found in the graph.
+    """
+    example = torch.cat([example_input, example_input])[:2].clone()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                copy.deepcopy(model).eval(),
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = next((line for line in str(error).splitlines() if "Error" in line), str(error).splitlines()[0])
+        raise StageError(f"compile: the model cannot be exported to ONNX: {reason[:300]}") from error
+    if program is None:
+        raise StageError("compile: torch.onnx.export gave no program")
+    graph_model = program.model_proto
+    _name_nodes(graph_model.graph, set(weighted_layers(model)))
+    return graph_model
+
+
+def layer_of(node_name: str) -> str:
+    """The layer that a named node computes."""
+    return REPEATED.sub("", node_name)
+
+
+def layer_nodes(graph: onnx.GraphProto, layers: Iterable[str]) -> dict[str, onnx.NodeProto]:
+    """The nodes with a layer's weight: node name -> node."""
+    known = set(layers)
+    return {node.name: node for node in graph.node if node.op_type in WEIGHTED_OPS and layer_of(node.name) in known}
+
+
+def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The graph's constants by name."""
+    return {tensor.name: tensor for tensor in graph.initializer}
+
+
+def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """Which node makes each tensor."""
+    return {name: node for node in graph.node for name in node.output}
+
+
+def operations(graph: onnx.GraphProto) -> dict[str, int]:
+    """How many nodes of each type there are, in order of name."""
+    return dict(sorted(Counter(node.op_type for node in graph.node).items()))
+
+
+def replace_initializer(graph: onnx.GraphProto, name: str, parts: Mapping[str, np.ndarray], node: onnx.NodeProto) -> None:
+    """Let `node`, which reads the tensors `parts`, make the constant `name` instead of storing it."""
+    graph.initializer.remove(initializers(graph)[name])
+    graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in parts.items())
+    graph.node.insert(0, node)
+
+
+def without_output_rounding(graph: onnx.GraphProto) -> None:
+    """Take the last QuantizeLinear and DequantizeLinear away: logits on 256 levels would tie."""
+    made_by = producers(graph)
+    last = made_by[OUTPUT]
+    rounding = made_by.get(last.input[0]) if last.op_type == "DequantizeLinear" else None
+    if rounding is None or rounding.op_type != "QuantizeLinear":
+        return
+    logits = rounding.input[0]
+    graph.node.remove(last)
+    graph.node.remove(rounding)
+    for node in graph.node:
+        _rename(node, {logits: OUTPUT})
+
+
+def slim(graph_model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that computes the same in fewer bytes: no names, notes or inferred shapes, and equal constants stored once."""
+    small = onnx.ModelProto()
+    small.CopyFrom(graph_model)
+    graph = small.graph
+    for message in (small, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        message.ClearField("doc_string")
+        message.ClearField("metadata_props")
+    for field in ("producer_name", "producer_version", "domain", "model_version"):
+        small.ClearField(field)
+    graph.ClearField("value_info")
+    graph.ClearField("quantization_annotation")
+    _share_constants(graph)
+    _drop_unused(graph)
+    _shorten_names(graph)
+    domains = {node.domain for node in graph.node} | {""}
+    imports = sorted((entry.domain, entry.version) for entry in small.opset_import if entry.domain in domains)
+    small.ClearField("opset_import")
+    small.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in imports)
+    onnx.checker.check_model(small)
+    return small
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's notes about torchvision, which nothing here needs, and torch's about its own deprecations."""
+    notes = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = notes.level
+    notes.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        notes.setLevel(level)
+
+
+def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:
+    seen: Counter[str] = Counter()
+    for node in graph.node:
+        layer = _layer_of_node(node, layers) if node.op_type in WEIGHTED_OPS else None
+        if layer is not None:
+            seen[layer] += 1
+            node.name = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
+    if missing := sorted(layers - seen.keys()):
+        raise StageError(f"compile: layer {missing[0]!r} is not in the exported graph; a layer that never runs has no place in a model")
+
+
+def _layer_of_node(node: onnx.NodeProto, layers: set[str]) -> str | None:
+    by_weight = next((name.removesuffix(".weight") for name in node.input if name.removesuffix(".weight") in layers), None)
+    if by_weight is not None:
+        return by_weight
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    return next((name for name in reversed(re.findall(r"'([^']*)'", scopes)) if name in layers), None)
+
+
+def _share_constants(graph: onnx.GraphProto) -> None:
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    same: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        value = numpy_helper.to_array(tensor)
+        kept = first.setdefault((tensor.data_type, tuple(tensor.dims), value.tobytes()), tensor.name)
+        if kept != tensor.name:
+            same[tensor.name] = kept
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        _rename(node, same)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _shorten_names(graph: onnx.GraphProto) -> None:
+    short = {INPUT: INPUT, OUTPUT: OUTPUT, "": ""}
+    for node in graph.node:
+        node.name = ""
+        for name in (*node.input, *node.output):
+            short.setdefault(name, np.base_repr(len(short), 36))
+    for node in graph.node:
+        _rename(node, short)
+    for tensor in graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(helper.make_tensor(short[tensor.name], tensor.data_type, tensor.dims, value.tobytes(), raw=True))
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    node.input[:] = [names.get(name, name) for name in node.input]
+    node.output[:] = [names.get(name, name) for name in node.output]

@@ -1,0 +1,28 @@
+"""16-bit floating point: half the bytes; faster only where the CPU computes in that type."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from slimline.methods.quantize.plan import Layer, Plan, float_layer, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.ranges import Records
+from slimline.params import HalfParams
+
+
+def half(model: nn.Module, config: HalfParams, *, statistics: Records | None = None) -> Plan:  # noqa: ARG001 (uniform signature)
+    """Plan 16-bit weights for every Linear and convolution; a float16 layer whose weights would overflow stays in float32.
+
+    Whether the arithmetic is 16-bit as well depends on the target and the CPU; compile says what came of it.
+    Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322.
+    """
+    entries = {name: _sixteen_bit(layer, config.dtype) for name, layer in weighted_layers(model).items()}
+    scheme = {"weights": {"dtype": config.dtype, "granularity": None, "symmetric": None}, "activations": None}
+    return make_plan("half", entries, scheme=scheme, dtype=config.dtype)
+
+
+def _sixteen_bit(layer: Layer, dtype: str) -> dict[str, Any]:
+    largest = float(layer.weight.detach().abs().max())
+    if largest > torch.finfo(getattr(torch, dtype)).max:
+        return float_layer(layer, f"its largest weight, {largest:g}, is beyond {dtype}")
+    return layer_plan(layer, dtype, activations=True)

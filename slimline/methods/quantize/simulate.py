@@ -1,0 +1,74 @@
+"""What a plan does to a model, shown in float32: fake quantization of weights and of layer inputs."""
+
+import copy
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.quantize.plan import Plan
+from slimline.methods.quantize.ranges import weight_scales
+
+SIXTEEN_BIT = ("float16", "bfloat16")
+
+
+def simulate(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of `model` in evaluation mode whose planned layers round their weights and inputs as the plan says.
+
+    Int8 weights are rounded per output channel to -127…127; inputs to 256 levels, over the planned range (static) or over
+    that of each batch (dynamic). 16-bit layers round both to the type. Everything is computed in float32.
+    Jacob et al. 2018, arXiv:1712.05877.
+    """
+    twin = copy.deepcopy(model).eval().requires_grad_(False)
+    for name, entry in plan["layers"].items():
+        layer: Any = twin.get_submodule(name)
+        if entry["precision"] != "float32":
+            layer.weight.data = _rounded_weight(layer.weight.data, entry["precision"])
+        if entry["activations"]:
+            layer.register_forward_pre_hook(functools.partial(_round_input, entry["precision"], entry["input_range"]))
+    return twin
+
+
+def fake_quantize(x: Tensor, low: float, high: float) -> Tensor:
+    """Round a tensor to the 256 levels from low to high (low <= 0 <= high), values beyond them clipped."""
+    scale = (high - low) / 255
+    zero_point = min(max(round(-low / scale), 0), 255)
+    return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, 255)
+
+
+def sqnr_db(signal: Tensor, approximation: Tensor) -> float:
+    """Signal to quantization noise ratio in dB: 10 log10 of the signal's power over that of the difference, at most 200."""
+    noise = float((signal.double() - approximation.double()).square().sum())
+    power = max(float(signal.double().square().sum()), 1e-20)
+    return 200.0 if noise <= power * 1e-20 else float(10 * torch.log10(torch.tensor(power / noise, dtype=torch.float64)))
+
+
+def layer_sqnr(model: nn.Module, plan: Plan, inputs: Tensor) -> dict[str, float]:
+    """Each planned layer's own SQNR in dB: its output on the float model's inputs, with and without its quantization."""
+    twin, source = simulate(model, plan), copy.deepcopy(model).eval()
+    found: dict[str, float] = {}
+
+    def compare(name: str, _: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        found[name] = sqnr_db(output, twin.get_submodule(name)(*arguments))
+
+    for name in plan["layers"]:
+        source.get_submodule(name).register_forward_hook(functools.partial(compare, name))
+    with torch.no_grad():
+        source(inputs)
+    return {name: found[name] for name in plan["layers"] if name in found}
+
+
+def _rounded_weight(weight: Tensor, precision: str) -> Tensor:
+    if precision in SIXTEEN_BIT:
+        return weight.to(getattr(torch, precision)).float()
+    scales = weight_scales(weight)
+    return (weight / scales).round().clamp(-127, 127) * scales
+
+
+def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    x, *rest = arguments
+    if precision in SIXTEEN_BIT:
+        return x.to(getattr(torch, precision)).float(), *rest
+    low, high = chosen or (min(float(x.min()), 0.0), max(float(x.max()), 0.0))
+    return (fake_quantize(x, low, high) if high > low else x), *rest
