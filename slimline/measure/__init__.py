@@ -1,0 +1,1 @@
+"""Measuring one thing at a time: quality, flips, latency, size, compute, memory, energy, machine."""

@@ -1,0 +1,1 @@
+"""From measurements to a verdict: paired tests, intervals, the noise floor and the gate."""

@@ -1,0 +1,89 @@
+"""The gate: from the two files that `evaluate` writes to a verdict with its reasons, always from intervals."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from slimline.params import GateParams
+from slimline.verdict.noise import place
+from slimline.verdict.remarks import remarks
+from slimline.verdict.words import interval, points, times
+
+BATCH = "batch_1"
+Outcome = Literal["pass", "fail", "unclear"]
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`accept`, `reject` or `inconclusive`, and why: whole sentences, what decided it first."""
+
+    verdict: Literal["accept", "reject", "inconclusive"]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one criterion of the gate says."""
+
+    criterion: Literal["drop", "size", "speed"]
+    outcome: Outcome
+    sentence: str
+
+
+def judge(quality: Facts, timing: Facts, gate: GateParams) -> Verdict:
+    """Judge one variant on one target; `quality` and `timing` are evaluate's <label>.json and <label>.timing.json.
+
+    `reject` where one criterion fails with its whole interval, `accept` where all pass with theirs, else `inconclusive`.
+    """
+    found = findings(quality, timing, gate)
+    outcomes = {finding.outcome for finding in found}
+    verdict: Literal["accept", "reject", "inconclusive"]
+    verdict = "reject" if "fail" in outcomes else "inconclusive" if "unclear" in outcomes else "accept"
+    telling = sorted(found, key=lambda finding: ("fail", "unclear", "pass").index(finding.outcome))
+    return Verdict(verdict, (*(finding.sentence for finding in telling), *remarks(quality, timing)))
+
+
+def findings(quality: Facts, timing: Facts, gate: GateParams) -> tuple[Finding, ...]:
+    """What each criterion says: the drop, the size and the speed at batch 1."""
+    return (_drop(quality, gate), _size(quality, gate), _speed(timing, gate))
+
+
+def _drop(quality: Facts, gate: GateParams) -> Finding:
+    drop, allowed = quality["drop"], points(gate.max_drop)
+    low, high = drop["ci"]
+    seen = f"{drop['metric']} drops by {points(drop['value'])} ({interval(drop['ci'], points)}, {drop['test']} p = {drop['p_value']:.2g})"
+    if high <= gate.max_drop:
+        return Finding("drop", "pass", f"Quality kept: {seen}; the whole interval is within the {allowed} allowed.")
+    if low > gate.max_drop:
+        return Finding("drop", "fail", f"Quality lost: {seen}; the whole interval lies beyond the {allowed} allowed.")
+    return Finding("drop", "unclear", " ".join(_undecided(seen, allowed, quality, gate)))
+
+
+def _undecided(seen: str, allowed: str, quality: Facts, gate: GateParams) -> Iterator[str]:
+    yield f"Quality undecided: {seen}; the interval reaches across the {allowed} allowed."
+    if quality["detectable_drop"] > gate.max_drop:
+        shown, samples = points(quality["detectable_drop"]), quality["samples"]
+        yield f"These {samples:,} test samples would show only a drop of {shown} or more (power 80 %): more test data would decide."
+
+
+def _size(quality: Facts, gate: GateParams) -> Finding:
+    ratio, bytes_now, bytes_before = quality["size_ratio"], quality["size_bytes"], quality["baseline"]["size_bytes"]
+    seen = f"{f'{times(ratio)} smaller' if ratio >= 1 else 'larger'} ({bytes_before:,} to {bytes_now:,} bytes)"
+    if ratio >= gate.min_size_ratio:
+        return Finding("size", "pass", f"Size: {seen}; at least {times(gate.min_size_ratio)} was asked.")
+    return Finding("size", "fail", f"Not small enough: {seen}; at least {times(gate.min_size_ratio)} was asked.")
+
+
+def _speed(timing: Facts, gate: GateParams) -> Finding:
+    ratio, floor = timing["speed_ratio"][BATCH], timing["noise_floor"][BATCH]["value"]
+    seen = f"{times(ratio['value'])} as fast at batch 1 as the teacher in eager PyTorch ({interval(ratio['ci'], times)} on CPU time)"
+    asked, noise = times(gate.min_speed_ratio), f"{100 * floor:.1f} % A/A noise"
+    if gate.min_speed_ratio == 0:
+        return Finding("speed", "pass", f"Speed: {seen}; none was asked.")
+    where = place(ratio["ci"], gate.min_speed_ratio, floor)
+    if where == "above":
+        return Finding("speed", "pass", f"Speed: {seen}; {asked} was asked, and the interval clears it beyond the {noise}.")
+    if where == "below":
+        return Finding("speed", "fail", f"Not fast enough: {seen}; {asked} was asked, and the interval stays below it beyond the {noise}.")
+    return Finding("speed", "unclear", f"Speed undecided: {seen}; with {noise} that cannot be told from the {asked} asked.")
