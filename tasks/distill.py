@@ -33,7 +33,8 @@ def asked(config: SoftTargetsParams | ScratchParams) -> str:
     """The config in a sentence."""
     if isinstance(config, ScratchParams):
         return f"A control for {config.control_of}: the same student and budget, labels alone."
-    return f"Loss: {config.alpha:g} of cross-entropy and {1 - config.alpha:g} of the divergence from {config.source}, at temperature {config.temperature:g}."
+    soft = f"{1 - config.alpha:g} of the divergence from {config.source} at temperature {config.temperature:g}"
+    return f"Loss: {config.alpha:g} of cross-entropy and {soft}."
 
 
 def student_table(student: nn.Module) -> Table:

@@ -5,13 +5,10 @@ out     data/models/<variant>
 params  workload, seed, gate.metric, factorize.<variant>
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.methods import get_method
-from slimline.methods.fit import FitHistory
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import SvdParams
 from slimline.stage import Stage, stage_main
@@ -21,12 +18,11 @@ from tasks.variant import Outcome, layer_table, load_origin, recover, require_sh
 BATCH_SIZE = 64
 
 
-def run(model: nn.Module, config: SvdParams, calibration: Tensor, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
-    """Factorize by the model's own calibration statistics, measure the batch norm statistics anew, train if asked to."""
+def run(model: nn.Module, config: SvdParams, calibration: Tensor, inputs: Tensor) -> nn.Module:
+    """The model factorized by its own calibration statistics, batch norm measured anew on `inputs`; at energy 1 a copy."""
     statistics = collect_statistics(model, calibration, BATCH_SIZE)
-    factorized = get_method("factorize", config.method)(model, config, statistics=statistics)
-    factorized = recalibrate_batchnorm(factorized, settings["train"].inputs)
-    return recover(factorized, config.recover, settings)
+    factorized: nn.Module = get_method("factorize", config.method)(model, config, statistics=statistics)
+    return factorized if config.energy == 1 else recalibrate_batchnorm(factorized, inputs)
 
 
 def asked(config: SvdParams) -> str:
@@ -37,12 +33,12 @@ def asked(config: SvdParams) -> str:
 
 
 def main(stage: Stage) -> None:
-    """Read the source, factorize it, check that it shrank, save."""
-    origin, config = load_origin(stage), stage.config
-    settings = training(stage, origin, load_split(stage.workload, "train"))
-    model, history = run(origin.source.model, config, load_split(stage.workload, "calibration").inputs, settings)
+    """Read the source, factorize it, check that it shrank, train it if asked to, save."""
+    origin, config, train = load_origin(stage), stage.config, load_split(stage.workload, "train")
+    factorized = run(origin.source.model, config, load_split(stage.workload, "calibration").inputs, train.inputs)
     if config.energy != 1:
-        require_shrunk(stage, origin.source.model, model)
+        require_shrunk(stage, origin.source.model, factorized)
+    model, history = recover(factorized, config.recover, training(stage, origin, train))
     table = layer_table(origin.source.model, model)
     pairs = sum(" + " in str(row[2]) for row in table.rows)
     done = f"{pairs} of {len(table.rows)} layers became two; the others would not have had fewer parameters, or are no plain matrices."
