@@ -1,0 +1,57 @@
+"""What a run shows in Prefect's UI beside states and logs: the table of results, and how far it is."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+PROGRESS_SECONDS = 1.0
+
+
+def results_rows(summary: Mapping[str, Any], releases: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """One row a variant and target, from reports/summary.json; ratios are baseline/variant, so more is better."""
+    where = releases or {}
+    return [_row(row, where.get(f"{row['variant']}-{row['target']}", "")) for row in summary["variants"]]
+
+
+def _row(row: Mapping[str, Any], release: str) -> dict[str, Any]:
+    metric = row["drop"]["metric"]
+    return {
+        "variant": row["variant"],
+        "target": row["target"],
+        metric: with_interval(row["quality"].get(metric)),
+        "drop": with_interval(row["drop"]),
+        "size_bytes": row["size_bytes"],
+        "size_ratio": f"{row['size_ratio']:.2f}",
+        "speed_ratio": with_interval((row.get("speed_ratio") or {}).get("batch_1"), digits=2),
+        "verdict": row["verdict"],
+        "released": release,
+    }
+
+
+def with_interval(estimate: Mapping[str, Any] | None, digits: int = 4) -> str:
+    """`0.9876 [0.9801, 0.9930]`; empty where there is no estimate."""
+    if estimate is None or estimate.get("value") is None:
+        return ""
+    low, high = estimate["ci"]
+    return f"{estimate['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def show_results(summary: Mapping[str, Any], releases: Mapping[str, str] | None) -> None:
+    """Attach the table to the run."""
+    create_table_artifact(key="results", table=results_rows(summary, releases), description="Every variant, from reports/summary.json")
+
+
+def progress_artifact() -> Callable[[int, int], None]:
+    """Attach a progress bar to the run; the function given back moves it, at most once a second."""
+    artifact = create_progress_artifact(progress=0.0, key="progress", description="Stages done")
+    last = time.monotonic()
+
+    def move(done: int, of: int) -> None:
+        nonlocal last
+        if done == of or time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            update_progress_artifact(artifact, progress=100.0 * done / max(1, of))
+
+    return move

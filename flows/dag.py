@@ -1,0 +1,110 @@
+"""The DAG as DVC sees it. All use of DVC's internal graph is here; a contract test compares it with `dvc dag --dot`."""
+
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage: what it needs, what it makes, whether it is up to date.
+
+    `depth` is the number of stages in the longest chain that waits for it; `alone` says that nothing may run beside it
+    (`meta: {alone: true}` in dvc.yaml).
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    outs: tuple[str, ...]
+    clean: bool
+    depth: int
+    alone: bool
+
+    @property
+    def page(self) -> str | None:
+        """The stage's Markdown page."""
+        return next((out for out in self.outs if out.endswith(".md")), None)
+
+
+@dataclass(frozen=True)
+class Dag:
+    """The stages of a run by name, and what the project's DVC is set up with."""
+
+    nodes: Mapping[str, Node]
+    remote: str | None
+    cache: Path
+
+    def maker(self, out: str) -> str | None:
+        """The stage that makes this path."""
+        return next((node.name for node in self.nodes.values() if out in node.outs), None)
+
+
+def read_dag(root: Path, targets: Sequence[str] = ()) -> Dag:
+    """Read dvc.yaml and what is up to date, in this process.
+
+    Raises:
+        InputError: dvc.yaml or dvc.lock is wrong, or a target matches no stage.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+
+    try:
+        with Repo(os.path.realpath(root), _wait_for_lock=True) as repo, lock_repo(repo):
+            graph = _selected(repo, targets)
+            try:
+                dirty = set(repo.status())
+            except LockError:
+                dirty = {stage.addressing for stage in graph}
+            remote = repo.config["core"].get("remote")
+            return Dag(_nodes(repo, graph, dirty), remote, Path(repo.cache.local.path))
+    except DvcException as error:
+        raise InputError(f"dvc.yaml: {' '.join(str(error).split())}") from None
+
+
+def _name(repo: Any, stage: Any) -> str:
+    """The stage's name from the root of the project, wherever this process works."""
+    relative, name = os.path.relpath(stage.path, repo.root_dir), getattr(stage, "name", None)
+    if name is None:
+        return relative
+    return name if relative == "dvc.yaml" else f"{relative}:{name}"
+
+
+def _selected(repo: Any, targets: Sequence[str]) -> Any:
+    """The graph (an edge goes from a stage to the one it needs), cut down to the targets and their ancestors."""
+    import networkx
+
+    graph = repo.index.graph
+    if not targets:
+        return graph
+    names = {stage: _name(repo, stage) for stage in graph}
+    for target in targets:
+        if not fnmatch.filter(names.values(), target):
+            raise InputError(f"target {target!r}: no such stage; there are: {', '.join(sorted(names.values()))}")
+    wanted = {stage for stage, name in names.items() if any(fnmatch.fnmatchcase(name, target) for target in targets)}
+    return graph.subgraph(wanted.union(*(networkx.descendants(graph, stage) for stage in wanted)))
+
+
+def _nodes(repo: Any, graph: Any, dirty: set[str]) -> dict[str, Node]:
+    import networkx
+
+    def name(stage: Any) -> str:
+        return _name(repo, stage)
+
+    order = list(networkx.lexicographical_topological_sort(graph.reverse(copy=True), key=name))
+    depth: dict[str, int] = {}
+    for stage in reversed(order):
+        depth[name(stage)] = 1 + max((depth[name(waiting)] for waiting in graph.predecessors(stage)), default=0)
+    nodes: dict[str, Node] = {}
+    for stage in order:
+        needs = tuple(sorted(name(needed) for needed in graph.successors(stage)))
+        clean = stage.addressing not in dirty and all(nodes[needed].clean for needed in needs)
+        outs = tuple(os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs)
+        alone = bool((getattr(stage, "meta", None) or {}).get("alone"))
+        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone)
+    return nodes

@@ -1,0 +1,94 @@
+"""Runs the commands of a stage: live lines, a session of its own, and nothing left behind when the run is stopped."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flows.guard import guard
+from flows.processes import find, stop_command
+
+STOPPING = threading.Event()
+TAIL_LINES = 20
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_EXITED = re.compile(r"exited with (-?\d+)\s*$")
+_running: dict[int, psutil.Process] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended, and the last lines that it wrote."""
+
+    code: int
+    tail: tuple[str, ...]
+
+    @property
+    def stage_code(self) -> int | None:
+        """The exit code of the stage's own command inside `dvc repro`; None where DVC failed before or after it."""
+        return next((int(match[1]) for line in reversed(self.tail) if (match := _EXITED.search(line))), None)
+
+
+def dvc(*arguments: str) -> list[str]:
+    """The command line of DVC in this environment; it waits for the repository's lock instead of failing."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], object]) -> Finished:
+    """Run to the end and pass on every line of output as it comes.
+
+    The command gets a process group of its own; `stop_all` and the guard know it for as long as it runs.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    name = guard().add(process.pid)
+    handle = find(*name) if name else None
+    with _lock:
+        if handle is not None:
+            _running[process.pid] = handle
+    if STOPPING.is_set() and handle is not None:
+        stop_command(handle)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    try:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            if line := readable(raw):
+                tail.append(line)
+                on_line(line)
+        return Finished(process.wait(), tuple(tail))
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+        with _lock:
+            _running.pop(process.pid, None)
+        guard().drop(name)
+
+
+def readable(raw: bytes) -> str:
+    """One line without colours, and of a progress bar only what it showed last."""
+    text = _ESCAPES.sub("", raw.decode("utf-8", errors="replace")).rstrip("\r\n")
+    return text.rsplit("\r", 1)[-1].rstrip()
+
+
+def stop_all() -> None:
+    """End every running command, all at once; commands that start later end at once, until `start_over`."""
+    STOPPING.set()
+    with _lock:
+        handles = list(_running.values())
+    if handles:
+        with ThreadPoolExecutor(len(handles)) as pool:
+            list(pool.map(stop_command, handles))
+
+
+def start_over() -> None:
+    """A new run begins in this process."""
+    STOPPING.clear()
+

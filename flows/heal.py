@@ -1,0 +1,128 @@
+"""Repairs what a kill -9 at a bad moment leaves: torn DVC files, locks of dead processes, unfinished drafts, abandoned clones.
+
+DVC rewrites `.dvc/tmp/rwlock` and `dvc.lock` in place; once one of them is torn, every later DVC command fails for ever.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from flows.lock import is_held
+from slimline.artifact.folder import write_text
+
+RUNS = Path(".dvc/tmp/runs")
+GOOD = Path(".dvc/tmp/dvc.lock.good")
+_DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
+
+
+def heal(root: Path) -> tuple[str, ...]:
+    """Repair the workspace under DVC's own lock and say what was done, one line each."""
+    from dvc.lock import Lock
+
+    (root / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
+    with Lock(str(root / ".dvc/tmp/lock"), wait=True):
+        busy, done = _heal_rwlock(root / ".dvc/tmp/rwlock")
+        done += _heal_dvc_lock(root)
+        if not busy:
+            done += _remove_drafts(root)
+    return tuple(done)
+
+
+def heal_runs(project: Path) -> tuple[str, ...]:
+    """Remove clones whose run is gone."""
+    abandoned = [folder for folder in (project / RUNS).glob("*") if folder.is_dir() and not is_held(folder)]
+    for folder in abandoned:
+        shutil.rmtree(folder, ignore_errors=True)
+    return tuple(f"removed {folder.relative_to(project)}, the clone of a run that was killed" for folder in abandoned)
+
+
+def snapshot(root: Path) -> None:
+    """Keep a copy of dvc.lock after a run, to restore it from."""
+    lock = root / "dvc.lock"
+    if _is_dvc_lock(lock):
+        write_text(root / GOOD, lock.read_text(encoding="utf-8"))
+
+
+def _heal_rwlock(path: Path) -> tuple[bool, list[str]]:
+    """Drop the entries of dead processes; (whether living ones are left, what was done)."""
+    if not path.exists():
+        return False, []
+    try:
+        kept, dropped = _living(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError, KeyError, TypeError):
+        write_text(path, "{}")
+        return False, ["replaced .dvc/tmp/rwlock, which was torn by a killed process"]
+    if dropped:
+        write_text(path, json.dumps(kept))
+    return any(kept.values()), [f"dropped {dropped} locks of dead processes from .dvc/tmp/rwlock"] if dropped else []
+
+
+def _living(locks: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], int]:
+    readers = {path: [info for info in infos if _holds(info)] for path, infos in locks.get("read", {}).items()}
+    writers = {path: info for path, info in locks.get("write", {}).items() if info and _holds(info)}
+    before = sum(map(len, locks.get("read", {}).values())) + sum(map(bool, locks.get("write", {}).values()))
+    kept = {"read": {path: infos for path, infos in readers.items() if infos}, "write": writers}
+    return {mode: entries for mode, entries in kept.items() if entries}, before - sum(map(len, readers.values())) - len(writers)
+
+
+def _holds(info: dict[str, Any]) -> bool:
+    """Whether the process that took the lock is still that process: a pid may have been given anew, say after a reboot."""
+    try:
+        command = set(" ".join(psutil.Process(int(info["pid"])).cmdline()).split())
+    except psutil.Error:
+        return False
+    return set(str(info["cmd"]).split()[1:]) <= command
+
+
+def _is_dvc_lock(path: Path) -> bool:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and "schema" in content and isinstance(content.get("stages", {}), dict)
+
+
+def _heal_dvc_lock(root: Path) -> list[str]:
+    """Restore a torn dvc.lock from the last good one, else from git, else start anew (the run cache then restores the stages)."""
+    lock = root / "dvc.lock"
+    if not lock.exists() or _is_dvc_lock(lock):
+        return []
+    if _is_dvc_lock(root / GOOD):
+        write_text(lock, (root / GOOD).read_text(encoding="utf-8"))
+        return ["restored dvc.lock, which was torn, from the last run's copy"]
+    committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, text=True, check=False)
+    if committed.returncode == 0:
+        write_text(lock, committed.stdout)
+        if _is_dvc_lock(lock):
+            return ["restored dvc.lock, which was torn, from the last commit"]
+    lock.unlink()
+    return ["removed dvc.lock, which was torn; stages come back from the run cache"]
+
+
+def _remove_drafts(root: Path) -> list[str]:
+    drafts = list(_drafts(root))
+    for path in drafts:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return [f"removed {path.relative_to(root)}, left unfinished by a killed stage" for path in drafts]
+
+
+def _drafts(root: Path) -> Iterator[Path]:
+    """What slimline.artifact.folder writes before it renames; files that git knows are none."""
+    listed = subprocess.run(["git", "ls-files", "-z", "data", "reports"], cwd=root, capture_output=True, text=True, check=False)
+    tracked = set(listed.stdout.split("\0"))
+    for top in ("data", "reports"):
+        for path in sorted((root / top).rglob(".*")):
+            relative = path.relative_to(root)
+            inside = any(_DRAFT.fullmatch(parent) for parent in relative.parts[:-1])
+            if _DRAFT.fullmatch(path.name) and not inside and relative.as_posix() not in tracked:
+                yield path

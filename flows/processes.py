@@ -1,0 +1,65 @@
+"""Processes by pid and birth time: whether one still lives, and how to end it and what it started."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+
+import psutil
+
+GRACE_SECONDS = 10.0
+
+
+def identity(pid: int) -> tuple[int, float] | None:
+    """(pid, create time), which no later process shares; None where there is no such process."""
+    try:
+        return pid, psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def find(pid: int, born: float) -> psutil.Process | None:
+    """The living process with this pid and birth time."""
+    try:
+        process = psutil.Process(pid)
+        return process if abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Everything that it started and that is still there."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
+    """End a `dvc repro`: its stage command first, so that DVC fails in order and clears its locks; then by force."""
+    family = descendants(process)
+    _signal(family, signal.SIGTERM)
+    _, alive = psutil.wait_procs([process, *family], timeout=grace_seconds)
+    _signal([*alive, *(child for parent in alive for child in descendants(parent))], signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=grace_seconds)
+
+
+def stop_service(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
+    """End a server: ask the process itself, wait, then end by force what is left of it and its children."""
+    family = [process, *descendants(process)]
+    _signal([process], signal.SIGTERM)
+    _, alive = psutil.wait_procs([process], timeout=grace_seconds)
+    _, left = psutil.wait_procs(family, timeout=1.0 if not alive else 0.0)
+    _signal(left, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=grace_seconds)
+
+
+def _signal(processes: Sequence[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            process.send_signal(number)
+
+
+def own_identity() -> tuple[int, float]:
+    """This process."""
+    return os.getpid(), psutil.Process().create_time()

@@ -1,0 +1,65 @@
+"""List scheduling: what is ready starts, the longest remaining chain first, at most `jobs` at once.
+
+Prefect's thread pool would let a waiting stage occupy a thread, so the ready list is kept here; `wait_for` draws the edges in the UI.
+"""
+
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from flows.dag import Node
+from flows.stages import StageFailed, run_stage
+
+Future = Any
+
+
+def startable(waiting: Mapping[str, Node], futures: Mapping[str, Future], running: Mapping[str, Node], jobs: int) -> list[Node]:
+    """The stages to start now. One that must be alone waits until nothing runs, and lets the others go first."""
+    if any(node.alone for node in running.values()):
+        return []
+    ready = [node for node in waiting.values() if all(need in futures and need not in running for need in node.needs)]
+    ready.sort(key=lambda node: (node.alone and not node.clean, -node.depth, node.name))
+    chosen: list[Node] = []
+    for node in ready[: max(0, jobs - len(running))]:
+        if node.alone and not node.clean:
+            return chosen or ([] if running else [node])
+        chosen.append(node)
+    return chosen
+
+
+def run_dag(
+    nodes: Mapping[str, Node], root: str, *, jobs: int, force: bool, fail_fast: bool, on_progress: Callable[[int, int], object]
+) -> Iterator[tuple[str, Any]]:
+    """Run every stage and give (name, final state) as each ends.
+
+    After a failure the stages that need the failed one end as NotReady; with `fail_fast` no other is started either.
+    """
+    futures: dict[str, Future] = {}
+    waiting, running = dict(nodes), dict[str, Node]()
+    done: queue.SimpleQueue[str] = queue.SimpleQueue()
+    stopped = False
+    while waiting or running:
+        for node in [] if stopped else startable(waiting, futures, running, jobs):
+            futures[node.name] = _submit(node, root, [futures[need] for need in node.needs], force=force)
+            running[node.name] = waiting.pop(node.name)
+            futures[node.name].add_done_callback(lambda _, name=node.name: done.put(name))
+        if not running:
+            return
+        name = done.get()
+        futures[name].wait()
+        del running[name]
+        on_progress(len(futures) - len(running), len(nodes))
+        stopped = stopped or (fail_fast and not futures[name].state.is_completed())
+        yield name, futures[name].state
+
+
+def failure_code(state: Any) -> int | None:
+    """The exit code of a failed stage (1 where it has none); None for a state that is no failure."""
+    if not (state.is_failed() or state.is_crashed()):
+        return None
+    error = state.result(raise_on_failure=False)
+    return error.code if isinstance(error, StageFailed) and error.code is not None else 1
+
+
+def _submit(node: Node, root: str, needs: list[Future], *, force: bool) -> Future:
+    return run_stage.submit(node.name, root, node.page, clean=node.clean, force=force, wait_for=needs)

@@ -1,0 +1,241 @@
+"""The lasting services: `python -m flows.services up` and `down` (`make up`, `make down`).
+
+Prefect's server with its UI and scheduler, a worker for the deployments of prefect.yaml, and the embedded S3 store. What `up` started
+is recorded by pid and birth time in .slimline/services.json; `down` ends exactly that.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from flows.environment import now_utc, state_folder
+from flows.processes import find, identity, stop_service
+from flows.server import free_port, is_healthy, wait_until_healthy
+from slimline.artifact.folder import write_json
+from slimline.errors import BusyError, SlimlineError
+from slimline.params import Params
+from slimline.project import find_project
+
+DEFAULT_PORT = 4200
+POOL = "slimline"
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process that `up` started."""
+
+    name: str
+    pid: int
+    born: float
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The process, if it still lives."""
+        return find(self.pid, self.born)
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that `up` started, and where it answers."""
+
+    api_url: str
+    since: str
+    processes: tuple[Service, ...]
+
+    @property
+    def ui_url(self) -> str:
+        """What one opens in a browser."""
+        return self.api_url.removesuffix("/api")
+
+    @property
+    def are_up(self) -> bool:
+        """Whether every process lives and the server answers."""
+        return all(service.process for service in self.processes) and is_healthy(self.api_url)
+
+
+def recorded(project: Path) -> Services | None:
+    """What .slimline/services.json says."""
+    try:
+        content: Mapping[str, Any] = json.loads(_record(project).read_text(encoding="utf-8"))
+        return Services(content["api_url"], content["since"], tuple(Service(**service) for service in content["processes"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def running_api_url(project: Path) -> str | None:
+    """The address of the lasting server's API while it is up."""
+    services = recorded(project)
+    server = services and next((service for service in services.processes if service.name == "server"), None)
+    return services.api_url if services and server and server.process else None
+
+
+def start_services(project: Path, port: int = DEFAULT_PORT) -> Services:
+    """Bring up what is not up yet, and register the deployments. Port 0 takes a free one.
+
+    Raises:
+        BusyError: the port is taken.
+        SlimlineError: a service did not start; nothing that this call started is left.
+    """
+    params = Params.load(project / "params.yaml")
+    with _only_one(project):
+        before = recorded(project)
+        if before is not None and before.are_up:
+            _hold_store(project, params)
+            return before
+        if before is not None:
+            _stop(project, before)
+        return _start_all(project, params, port)
+
+
+def stop_services(project: Path) -> Services | None:
+    """End what `up` started, and give up the hold on the store; gives what was recorded."""
+    from slimline.storage.server import release_server
+
+    with _only_one(project):
+        services = recorded(project)
+        if services is not None:
+            _stop(project, services)
+        release_server(project)
+        return services
+
+
+def _start_all(project: Path, params: Params, port: int) -> Services:
+    from flows.deployments import register
+
+    chosen = _checked(port)
+    api_url = f"http://127.0.0.1:{chosen}/api"
+    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    services = Services(api_url, now_utc(), ())
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            store = beside.submit(_hold_store, project, params)
+            process, services = _start(project, services, "server", server)
+            wait_until_healthy(api_url, process, _log(project, "server"))
+            store.result()
+        register(project, api_url, POOL)
+        process, services = _start(project, services, "worker", worker)
+    except BaseException:
+        _stop(project, services)
+        raise
+    return services
+
+
+def _start(project: Path, services: Services, name: str, command: list[str]) -> tuple[subprocess.Popen[bytes], Services]:
+    """Start one service in a session of its own, with default signals, and record it at once."""
+    log = _log(project, name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PREFECT_API_URL": services.api_url}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=project, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    known = identity(process.pid)
+    if known is None:
+        raise SlimlineError(f"{name} ended at once; see {log}")
+    services = Services(services.api_url, services.since, (*services.processes, Service(name, *known)))
+    write_json(_record(project), asdict(services))
+    return process, services
+
+
+def _stop(project: Path, services: Services) -> None:
+    """The worker first, so that its runs can still be settled at the server."""
+    from flows.deployments import settle_runs
+
+    for service in reversed(services.processes):
+        if service.process is None:
+            continue
+        stop_service(service.process)
+        if service.name == "worker" and is_healthy(services.api_url):
+            settle_runs(services.api_url, POOL)
+    _record(project).unlink(missing_ok=True)
+
+
+def _hold_store(project: Path, params: Params) -> None:
+    from slimline.storage.server import hold_server
+
+    hold_server(project, params.publish)
+
+
+def _checked(port: int) -> int:
+    if port == 0:
+        return free_port()
+    taken = next((link for link in psutil.net_connections("tcp4") if link.status == "LISTEN" and link.laddr.port == port), None)
+    if taken is not None:
+        who = f"process {taken.pid}" if taken.pid else "another process"
+        raise BusyError(f"port {port} is taken by {who}; stop it, or choose another: make up PORT=4300 (0 takes a free one)")
+    return port
+
+
+@contextmanager
+def _only_one(project: Path) -> Iterator[None]:
+    lock = state_folder(project) / "services.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _record(project: Path) -> Path:
+    return state_folder(project) / "services.json"
+
+
+def _log(project: Path, name: str) -> Path:
+    return state_folder(project) / "logs" / f"{name}.log"
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except SlimlineError as error:
+        typer.secho("\n".join(f"error: {line}" for line in str(error).splitlines()), fg="red", err=True)
+        raise SystemExit(error.exit_code) from None
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Of Prefect's UI and API; 0 takes a free one.")] = DEFAULT_PORT) -> None:
+    """Start Prefect's server and UI, a worker, the S3 store and the deployments; does nothing where all are up."""
+    with _explained():
+        services = start_services(find_project(), port)
+        typer.echo(f"up since {services.since}: Prefect {services.ui_url}, deployments compress/nightly and compress/on-demand")
+        typer.echo(f"logs: {_log(find_project(), 'server').parent}; stop all: make down")
+
+
+@app.command()
+def down() -> None:
+    """Stop exactly what `up` started."""
+    with _explained():
+        services = stop_services(find_project())
+        names = ", ".join(f"{service.name} ({service.pid})" for service in services.processes) if services else "nothing was up"
+        typer.echo(f"stopped: {names}")
+
+
+@app.command()
+def status() -> None:
+    """Say what is up; exit code 1 where something is not."""
+    with _explained():
+        services = recorded(find_project())
+        for service in services.processes if services else ():
+            typer.echo(f"{service.name}: {'up' if service.process else 'gone'} (process {service.pid})")
+        if services is None or not services.are_up:
+            raise SlimlineError("not everything is up; start it: make up")
+        typer.echo(f"Prefect answers at {services.ui_url}")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        app()

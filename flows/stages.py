@@ -1,0 +1,130 @@
+"""The Prefect tasks of a run: one stage, publishing, pushing and fetching; each calls a process and shows its lines live."""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from flows import engine
+from flows.events import Ended, Said, Started, tell
+from slimline.errors import NothingPassed, SlimlineError
+
+ENDED_BY_ITSELF = frozenset({1, 2, 3})
+STATES = {"ran": "Completed", "restored": "Restored", "same": "Cached"}
+UPLOAD_RETRY_SECONDS = 2.0
+
+
+class StageFailed(SlimlineError):
+    """A stage's command failed.
+
+    `code` is its exit code; None means that DVC itself failed around it.
+    """
+
+    def __init__(self, stage: str, code: int | None, tail: tuple[str, ...]) -> None:
+        self.stage, self.code, self.tail = stage, code, tail
+        how = f"exited with {code}" if code is not None else "was not run: DVC failed"
+        super().__init__(f"{stage} {how}: {_reason(tail)}")
+
+
+def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A stage that ended by itself said no: same inputs, same answer. One that was killed, or that DVC could not start, may do better."""
+    if engine.STOPPING.is_set():
+        return False
+    error = state.data if isinstance(state.data, BaseException) else state.result(raise_on_failure=False)
+    return isinstance(error, StageFailed) and error.code not in ENDED_BY_ITSELF
+
+
+def worth_uploading_again(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A store that did not answer may answer now; one that refused will refuse again."""
+    if engine.STOPPING.is_set():
+        return False
+    error = state.data if isinstance(state.data, BaseException) else state.result(raise_on_failure=False)
+    return isinstance(error, StageFailed) and error.code not in (2, 3)
+
+
+@task(
+    task_run_name="{stage}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=1,
+    retry_delay_seconds=1,
+    retry_condition_fn=worth_retrying,
+)
+def run_stage(stage: str, root: str, page: str | None, *, clean: bool, force: bool) -> Any:
+    """Bring one stage up to date by a `dvc repro` of its own. What is up to date already needs no process."""
+    if clean and not force:
+        tell(Ended(stage, "Cached", 0.0))
+        return Completed(name="Cached", message="up to date")
+    began = time.monotonic()
+    tell(Started(stage))
+    arguments = ["--force"] if force else []
+    finished = _run(stage, engine.dvc("repro", "--single-item", *arguments, stage), root)
+    seconds = time.monotonic() - began
+    if finished.code:
+        tell(Ended(stage, "Failed", seconds, finished.tail))
+        raise StageFailed(stage, finished.stage_code, finished.tail)
+    state = STATES[_what_happened(stage, finished.tail)]
+    _attach_page(stage, root, page)
+    tell(Ended(stage, state, seconds))
+    return Completed(name=state, message=f"{state.lower()} in {seconds:.1f} s")
+
+
+@task(
+    task_run_name="{name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=UPLOAD_RETRY_SECONDS,
+    retry_condition_fn=worth_uploading_again,
+)
+def run_upload(name: str, root: str, arguments: list[str]) -> Any:
+    """Run one of the commands that talk to the S3 store: publish, push or fetch. All of them may be repeated."""
+    began = time.monotonic()
+    tell(Started(name))
+    finished = _run(name, [sys.executable, *arguments], root)
+    seconds = time.monotonic() - began
+    if finished.code not in (0, NothingPassed.exit_code):
+        tell(Ended(name, "Failed", seconds, finished.tail))
+        raise StageFailed(name, finished.code, finished.tail)
+    tell(Ended(name, "Completed", seconds))
+    return Completed(message=finished.tail[-1] if finished.tail else "done")
+
+
+def artifact_key(*parts: str) -> str:
+    """Prefect's artifact keys hold a-z, 0-9 and '-' only."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def _run(stage: str, command: list[str], root: str) -> engine.Finished:
+    logger = get_run_logger()
+
+    def show(line: str) -> None:
+        logger.info("%s", line)
+        tell(Said(stage, line))
+
+    return engine.run_command(command, Path(root), show)
+
+
+def _what_happened(stage: str, tail: tuple[str, ...]) -> str:
+    """DVC says what it did; a long-winded stage may have pushed the words out of the tail, and then it ran."""
+    text = "\n".join(tail)
+    if f"Stage '{stage}' is cached - skipping run" in text:
+        return "restored"
+    return "same" if f"Stage '{stage}' didn't change, skipping" in text else "ran"
+
+
+def _attach_page(stage: str, root: str, page: str | None) -> None:
+    if page is not None and (path := Path(root) / page).is_file():
+        create_markdown_artifact(key=artifact_key("report", stage), markdown=path.read_text(encoding="utf-8"), description=f"{stage}: {page}")
+
+
+def _reason(tail: tuple[str, ...]) -> str:
+    """The line to show: the stage's own error rather than DVC's words around it."""
+    said = [line for line in tail if line.lower().startswith("error:") and "failed to reproduce" not in line]
+    return (said or list(tail) or ["no output"])[-1]
