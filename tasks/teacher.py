@@ -20,7 +20,7 @@ from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.params import TEACHER, TeacherParams
 from slimline.report.figures import line_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
-from slimline.stage import Stage, stage_main, write_metrics
+from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
 from slimline.workloads import Workload
 from slimline.workloads.prepared import load_split
 from slimline.workloads.score import metric_of
@@ -33,6 +33,7 @@ def run(workload: Workload, config: TeacherParams, train: Samples, validation: S
     """The teacher in evaluation mode, and its training history (empty for a fetched one)."""
     if config.source != "train":
         return _fetched(workload, config), FitHistory()
+    fix_randomness(seed, threads=config.threads)
     return fit(
         workload.build_teacher(),
         train,
