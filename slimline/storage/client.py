@@ -18,7 +18,7 @@ from slimline.errors import SlimlineError, StorageRefused, StorageUnavailable
 REGION = "us-east-1"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 30
+READ_TIMEOUT_S = 15
 ATTEMPTS = 3
 KEY_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId", "AuthFailure"}
 OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"}

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -113,7 +114,7 @@ def start(folder: Path, bucket: str) -> dict[str, Any]:
     """Start the server and wait until it takes an object; call it under the lock.
 
     Raises:
-        StorageUnavailable: it does not come up; the message shows the last line of its log.
+        StorageUnavailable: it does not come up; the message shows the line of its log that says why.
     """
     stop(folder)
     (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -127,7 +128,7 @@ def start(folder: Path, bucket: str) -> dict[str, Any]:
             return state
         _end(psutil.Process(process.pid)) if process.poll() is None else process.wait()
         (folder / "state.json").unlink(missing_ok=True)
-    raise StorageUnavailable(f"embedded S3 server: does not start: {_last_line(folder / 'server.log')} ({folder / 'server.log'})")
+    raise StorageUnavailable(f"embedded S3 server: does not start: {_why_it_ended(folder / 'server.log')} ({folder / 'server.log'})")
 
 
 def stop(folder: Path) -> None:
@@ -219,6 +220,7 @@ def _end(process: psutil.Process) -> None:
             process.wait(STOP_S)
 
 
-def _last_line(path: Path) -> str:
+def _why_it_ended(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return lines[-1].strip()[:200] if lines else "its log is empty"
+    fatal = [line for line in lines if re.match(r"F\d{4} |panic: ", line)]
+    return [*(lines or ["its log is empty"])[-1:], *fatal][-1].strip()[-240:]

@@ -1,0 +1,266 @@
+"""The embedded S3 server: real SeaweedFS processes, leases, crashes, and what it shows to the outside."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slimline.errors import StorageUnavailable
+from slimline.params import PublishParams
+from slimline.storage import leases, weed
+from slimline.storage.client import connect
+from slimline.storage.objects import read, write_if
+from slimline.storage.server import (
+    SETTINGS,
+    hold_server,
+    is_embedded,
+    opened_store,
+    release_server,
+    server_state,
+    state_folder,
+    store_environment,
+)
+
+PUBLISH = PublishParams()
+REPOSITORY = Path(__file__).parents[2]
+USE_THE_STORE = """
+import sys, time
+from pathlib import Path
+from slimline.params import PublishParams
+from slimline.storage.server import store_environment
+with store_environment(Path(sys.argv[1]), PublishParams()):
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_ones_own(monkeypatch):
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def root(tmp_path):
+    yield tmp_path
+    release_server(tmp_path)
+    folder = state_folder(tmp_path)
+    if folder.exists():
+        with leases.locked(folder):
+            weed.stop(folder)
+
+
+def user(root, seconds):
+    """Another process that uses the store for some seconds; waits until it has it."""
+    process = subprocess.Popen([sys.executable, "-c", USE_THE_STORE, str(root), str(seconds)], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def server_process(root):
+    state = weed.running(state_folder(root))
+    return psutil.Process(int(state["process"].partition(":")[0])) if state else None
+
+
+def status_of(url):
+    try:
+        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_it_is_up_while_used_gone_after_and_keeps_data_keys_and_ports(root):
+    with opened_store(root, PUBLISH) as store:
+        endpoint, keys = store.endpoint, weed.keys_of(state_folder(root))
+        assert write_if(store, "kept", b"yes", None)
+        process = server_process(root)
+    assert not process.is_running()
+    assert not server_state(root, PUBLISH).running
+    with opened_store(root, PUBLISH) as store:
+        assert read(store, "kept").body == b"yes"
+        assert store.endpoint == endpoint
+    assert weed.keys_of(state_folder(root)) == keys
+
+
+def test_it_listens_on_the_loopback_only_and_shuts_every_door_without_a_key(root):
+    with opened_store(root, PUBLISH) as store:
+        assert write_if(store, "secret", b"1", None)
+        process, ports = server_process(root), weed.running(state_folder(root))["ports"]
+        sockets = process.net_connections("inet")
+        assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        assert {one.raddr.ip for one in sockets if one.raddr} <= {"127.0.0.1"}
+        assert max(ports.values()) < 55000
+        assert "-master.telemetry=false" in process.cmdline()
+        assert status_of(f"{store.endpoint}/slimline/secret") == 403
+        assert status_of(f"http://127.0.0.1:{ports['filer']}/buckets/slimline/secret") == 404
+        assert status_of(f"http://127.0.0.1:{ports['master']}/dir/assign") == 404
+
+
+def test_keys_are_generated_and_readable_by_the_owner_only(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    with store_environment(root, PUBLISH) as added:
+        folder = state_folder(root)
+        assert stat.S_IMODE((folder / "s3.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert added["AWS_SECRET_ACCESS_KEY"] not in " ".join(server_process(root).cmdline())
+        assert added["AWS_SECRET_ACCESS_KEY"] not in repr(connect("slimline", added))
+        assert added["AWS_SECRET_ACCESS_KEY"] != weed.keys_of(other).secret
+
+
+def test_the_last_of_several_users_stops_it(root):
+    first, second = user(root, 60), user(root, 1.5)
+    process = server_process(root)
+    assert len(server_state(root, PUBLISH).users) == 2
+    assert second.wait(20) == 0
+    assert process.is_running()
+    with store_environment(root, PUBLISH):
+        first.kill()
+        first.wait()
+        assert process.is_running()
+    assert server_process(root) is None
+
+
+def test_users_that_start_together_share_one_server(root):
+    endpoints = []
+
+    def use():
+        with store_environment(root, PUBLISH) as added:
+            endpoints.append(added["AWS_ENDPOINT_URL"])
+            time.sleep(0.3)
+
+    threads = [threading.Thread(target=use) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(endpoints) == 5
+    assert len(set(endpoints)) == 1
+    assert server_process(root) is None
+
+
+def test_a_killed_user_is_forgotten_by_the_next(root):
+    killed = user(root, 60)
+    process = server_process(root)
+    killed.kill()
+    killed.wait()
+    assert process.is_running()
+    with opened_store(root, PUBLISH) as store:
+        assert server_process(root).pid == process.pid
+        assert write_if(store, "after", b"1", None)
+        assert len(server_state(root, PUBLISH).users) == 1
+    assert not process.is_running()
+
+
+def test_a_killed_server_comes_back_with_every_object(root):
+    with opened_store(root, PUBLISH) as store:
+        bodies = {f"object-{number}": os.urandom(5000) for number in range(60)}
+        for key, body in bodies.items():
+            assert write_if(store, key, body, None)
+        server_process(root).send_signal(signal.SIGKILL)
+        with opened_store(root, PUBLISH) as again:
+            assert {key: read(again, key).body for key in bodies} == bodies
+
+
+def test_a_server_whose_state_file_was_lost_is_replaced(root):
+    killed = user(root, 60)
+    stray = server_process(root)
+    (state_folder(root) / "state.json").unlink()
+    killed.kill()
+    killed.wait()
+    with opened_store(root, PUBLISH):
+        assert not stray.is_running()
+        assert server_process(root).pid != stray.pid
+
+
+def test_a_copied_project_never_uses_the_other_ones_server(root, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy")
+    with opened_store(root, PUBLISH) as store:
+        assert write_if(store, "mine", b"1", None)
+        shutil.copytree(root / ".slimline", copy / ".slimline", ignore=shutil.ignore_patterns("*.sock", "data", "leases"))
+        with opened_store(copy, PUBLISH) as other:
+            assert other.endpoint != store.endpoint
+            assert read(other, "mine") is None
+
+
+def test_a_hold_outlives_its_process_and_ends_when_told(root):
+    with store_environment(root, PUBLISH):
+        hold_server(root, PUBLISH)
+    state = server_state(root, PUBLISH)
+    assert state.running
+    assert state.users == ("hold",)
+    killed = user(root, 60)
+    killed.kill()
+    killed.wait()
+    assert release_server(root)
+    assert not server_state(root, PUBLISH).running
+
+
+def test_a_hold_from_before_a_reboot_does_not_count(root):
+    folder = state_folder(root)
+    leases.hold(folder)
+    assert leases.holders(folder) == ["hold"]
+    (folder / "leases" / "hold").write_text(f"boot:{psutil.boot_time() - 86400:.0f}")
+    assert leases.holders(folder) == []
+
+
+def test_a_lease_of_a_reused_process_number_is_dead():
+    mark = leases.process_mark()
+    pid, _, born = mark.partition(":")
+    assert leases.is_alive(mark)
+    assert not leases.is_alive(f"{pid}:{float(born) - 100}")
+    assert not leases.is_alive("garbled")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_aws_settings_mean_a_store_of_ones_own_and_start_nothing(root, monkeypatch, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert not is_embedded(PUBLISH)
+    with store_environment(root, PUBLISH) as added:
+        assert "AWS_SECRET_ACCESS_KEY" not in added
+    assert not state_folder(root).exists()
+
+
+def test_an_endpoint_in_params_goes_before_the_environment(root, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    with store_environment(root, PublishParams(endpoint_url="http://127.0.0.1:10")) as added:
+        assert connect("slimline", os.environ | added).endpoint == "http://127.0.0.1:10"
+    assert not state_folder(root).exists()
+
+
+def test_it_serves_past_a_proxy_with_the_bucket_of_params_and_the_one_of_dvc(root, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    publish = PublishParams(bucket="elsewhere")
+    with store_environment(root, publish) as added:
+        assert added["NO_PROXY"] == "example.org,127.0.0.1"
+        store = connect(publish.bucket, os.environ | added)
+        assert {one["Name"] for one in store.client.list_buckets()["Buckets"]} == {"elsewhere", "slimline"}
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_no_lease(root):
+    folder = state_folder(root)
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "filerldb2").write_text("a file where a folder must be")
+    with pytest.raises(StorageUnavailable, match=r"does not start: .*filerldb2.*server\.log"), store_environment(root, PUBLISH):
+        pass
+    assert leases.holders(folder) == []
+    assert server_process(root) is None
+
+
+def test_nothing_here_imports_torch():
+    modules = ("publish", "promotion", "probe", "server")
+    names = ", ".join(f"slimline.storage.{name}" for name in modules) + ", " + ", ".join(
+        f"slimline.commands.{name}" for name in ("s3", "publish", "releases", "promote", "rollback", "history")
+    )
+    code = f"import sys, tasks.publish, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
