@@ -1,0 +1,106 @@
+"""How much each layer minds being compressed: the drop in a validation metric when only that layer is changed.
+
+Layers rank differently by method (Dong et al. 2019, "HAWQ", arXiv 1905.03696, for quantization), so each is tried alone.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from slimline.calibration.statistics import CalibrationStatistics
+from slimline.methods.factorize.svd import Matrix, is_matrix, low_rank_pair
+from slimline.methods.fit import Metric, Samples, predict
+from slimline.methods.prune.magnitude import lowest
+from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.static import static
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import TEACHER, StaticParams, SvdParams
+
+PRUNED_FRACTION = 0.5
+KEPT_ENERGY = 0.9
+STATIC = StaticParams(source=TEACHER, method="static")
+LOW_RANK = SvdParams(source=TEACHER, method="svd", energy=KEPT_ENERGY)
+Edit = Callable[[str], nn.Module | None]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one change did: the drop of the metric (above 0 is worse), and how far the outputs moved.
+
+    `output_change` is the norm of the difference of all outputs over the norm of the outputs; it tells layers apart where
+    the metric does not move.
+    """
+
+    drop: float
+    output_change: float
+
+
+def sensitivity(
+    model: nn.Module, statistics: CalibrationStatistics, *, calibration: Tensor, validation: Samples, metric: Metric
+) -> dict[str, dict[str, Effect | None]]:
+    """Module name -> {"quantize", "prune", "factorize"} -> effect, or None where the layer cannot be changed so.
+
+    Quantized: int8 weights and inputs, simulated. Pruned: the least half of the weights zeroed. Factorized: two layers at
+    energy 0.9, if that is smaller. After the last two, batch norm is recalibrated on `calibration` [N, …], in the edited
+    model as in the one that it is compared with, so that only the layer makes the difference.
+    """
+    recalibrated = recalibrate_batchnorm(model, calibration)
+    edits: dict[str, tuple[nn.Module, Edit]] = {
+        "quantize": (model, _quantized(model, statistics)),
+        "prune": (recalibrated, lambda name: _recalibrated(_pruned(model, name), calibration)),
+        "factorize": (recalibrated, lambda name: _recalibrated(_factorized(model, name, statistics), calibration)),
+    }
+    references = {kind: predict(reference, validation.inputs) for kind, (reference, _) in edits.items()}
+    return {
+        name: {kind: _effect(edit(name), references[kind], validation, metric) for kind, (_, edit) in edits.items()}
+        for name in statistics.layers
+    }
+
+
+def plain(effects: Mapping[str, Mapping[str, Effect | None]]) -> dict[str, dict[str, dict[str, float] | None]]:
+    """The same as plain data, for JSON."""
+    return {name: {kind: None if effect is None else vars(effect) for kind, effect in kinds.items()} for name, kinds in effects.items()}
+
+
+def _effect(edited: nn.Module | None, reference: Tensor, validation: Samples, metric: Metric) -> Effect | None:
+    if edited is None:
+        return None
+    outputs, targets = predict(edited, validation.inputs), validation.targets.numpy()
+    change = float((outputs - reference).norm() / reference.norm().clamp_min(torch.finfo(torch.float32).tiny))
+    return Effect(metric(reference.numpy(), targets) - metric(outputs.numpy(), targets), change)
+
+
+def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
+    plan = static(model, STATIC, statistics=statistics)
+
+    def edit(name: str) -> nn.Module | None:
+        entry = plan["layers"][name]
+        return None if entry["precision"] == "float32" else simulate(model, {**plan, "layers": {name: entry}})
+
+    return edit
+
+
+def _pruned(model: nn.Module, name: str) -> nn.Module:
+    edited = copy.deepcopy(model)
+    layer = cast("Matrix", edited.get_submodule(name))
+    with torch.no_grad():
+        layer.weight.masked_fill_(lowest(layer.weight.abs(), PRUNED_FRACTION), 0.0)
+    return edited
+
+
+def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) -> nn.Module | None:
+    edited = copy.deepcopy(model)
+    layer = edited.get_submodule(name)
+    pair = low_rank_pair(cast("Matrix", layer), LOW_RANK, statistics.layers[name].second_moment) if name and is_matrix(layer) else None
+    if pair is None:
+        return None
+    edited.set_submodule(name, pair, strict=True)
+    return edited
+
+
+def _recalibrated(model: nn.Module | None, inputs: Tensor) -> nn.Module | None:
+    return None if model is None else recalibrate_batchnorm(model, inputs)
