@@ -19,7 +19,8 @@ from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compi
 from slimline.artifact.manifest import Architecture, Manifest, read_manifest
 from slimline.errors import ArtifactError, InputError
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.workloads import get_workload
+from slimline.params import Params
+from slimline.workloads import get_workload, known_workloads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,11 +81,18 @@ def _fetched(url: str) -> Path:
 
 def _load_plain(folder: Path, threads: int, workload_name: str | None) -> Model:
     manifest = read_manifest(folder)
-    workload = get_workload(workload_name or manifest.workload)
+    workload = get_workload(workload_name or _workload_name(manifest.workload))
     network = _network(folder, workload, manifest.architecture, manifest.structure)
     shape = tuple(workload.example_input().shape[1:])
     infer, execution = _eager_infer(network, threads)
     return Model(manifest, workload.labels, shape, infer, execution)
+
+
+def _workload_name(name: str) -> str:
+    """A variant knows its workload's own name; where that is a file, the params.yaml of the project here says which."""
+    if name in known_workloads() or not Path("params.yaml").is_file():
+        return name
+    return Params.load().workload
 
 
 def _load_eager(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
@@ -113,10 +121,15 @@ def _eager_infer(network: "nn.Module", threads: int) -> tuple[Infer, dict[str, s
 
     def infer(batch: Floats) -> Floats:
         with torch.inference_mode():
-            outputs: Floats = network(torch.from_numpy(batch).to(dtype)).float().numpy()
+            outputs: Floats = network(torch.from_numpy(_writable(batch)).to(dtype)).float().numpy()
         return outputs
 
     return infer, {"threads": str(threads), "precision": str(dtype).removeprefix("torch.")}
+
+
+def _writable(batch: Floats) -> Floats:
+    """The batch itself, or a copy where it is no plain array that a runtime may share."""
+    return np.require(batch, requirements=["C", "W"])
 
 
 def _load_onnxruntime(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
@@ -159,7 +172,9 @@ def _load_openvino(folder: Path, manifest: CompiledManifest, threads: int) -> tu
     request = compiled.create_infer_request()
 
     def infer(batch: Floats) -> Floats:
-        request.infer([batch], share_inputs=True)
+        request.set_input_tensor(openvino.Tensor(_writable(batch), shared_memory=True))
+        request.start_async()  # infer() of the Python binding costs 25 us more a call
+        request.wait()
         outputs: Floats = request.get_output_tensor(0).data.copy()
         return outputs
 

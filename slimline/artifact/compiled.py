@@ -44,6 +44,9 @@ class CompiledManifest(BaseModel):
     variant: str
     target: Literal["eager", "onnxruntime", "openvino"]
     precision: str
+    """Of the stored weights."""
+    computes: str
+    """Of the arithmetic, as far as the runtime tells."""
     stage: str
     method: str
     source: str | None

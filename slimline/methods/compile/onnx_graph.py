@@ -151,10 +151,10 @@ def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:
 
 
 def _layer_of_node(node: onnx.NodeProto, layers: set[str]) -> str | None:
-    by_weight = next((name.removesuffix(".weight") for name in node.input if name.removesuffix(".weight") in layers), None)
+    by_weight: str | None = next((name.removesuffix(".weight") for name in node.input if name.removesuffix(".weight") in layers), None)
     if by_weight is not None:
         return by_weight
-    scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    scopes: str = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
     return next((name for name in reversed(re.findall(r"'([^']*)'", scopes)) if name in layers), None)
 
 

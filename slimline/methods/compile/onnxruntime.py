@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -44,7 +45,7 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
     """The calibration sample for ONNX Runtime's calibrator, in batches of 32."""
 
     def __init__(self, inputs: Tensor) -> None:
-        self.left = iter(inputs.split(BATCH_SIZE))
+        self.left = iter(torch.split(inputs, BATCH_SIZE))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or None."""
@@ -70,16 +71,16 @@ def onnxruntime(model: nn.Module, plan: Plan | None, folder: Path, *, example_in
     stored = _stored_layers(lowered, plan) if plan else ()
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
-    method = plan["method"] if plan else None
+    method = plan["method"] if plan else ""
     return Lowered(
-        precision={None: "float32", "half": (plan or {}).get("dtype")}.get(method, "int8"),
+        precision="float32" if plan is None else plan["dtype"] or "int8",
         computes=_computes(plan),
         execution={"session.disable_quant_qdq": "1"} if method == "dynamic" else {},
         layers=stored,
         float32_bytes=plain.ByteSize(),
         operations_before=before,
         operations_after=_optimised(final),
-        notes=_NOTES.get(method or "", ()),
+        notes=_NOTES.get(method, ()),
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from torch import Tensor, nn
 
 from slimline.methods.compile.ir import slim_ir
@@ -29,6 +31,7 @@ BATCH_SIZE = 32
 WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
 PASSED = ("Reshape", "Transpose", "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
 HINTS = {"bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
+RUN_AS = {"i8": "int8", "u8": "int8", "bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 TYPES = {"int8": ov.Type.i8, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
 
 
@@ -45,19 +48,21 @@ def openvino(model: nn.Module, plan: Plan | None, folder: Path, *, example_input
     """
     exported = export_onnx(model, example_input)
     plain = _converted(exported)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         lowered = _LOWERINGS[plan["method"]](_converted(exported), plan, calibration) if plan else plain
     stored = _stored_layers(lowered, plan) if plan else ()
     execution = _execution(plan)
     _save(lowered, folder / MODEL)
+    executed = _executed(folder / MODEL, execution)
     return Lowered(
         precision="float32" if plan is None else plan["dtype"] or "int8",
-        computes=_computes(plan, execution),
+        computes=_computes(executed),
         execution=execution,
         layers=stored,
         float32_bytes=_saved_bytes(plain),
         operations_before=operations(exported.graph),
-        operations_after=_executed(folder / MODEL, execution),
+        operations_after=executed,
+        notes=_notes(plan, execution),
     )
 
 
@@ -77,15 +82,35 @@ def _execution(plan: Plan | None) -> dict[str, str]:
     return settings | ({"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"} if plan is not None and plan["method"] == "dynamic" else {})
 
 
-def _computes(plan: Plan | None, execution: dict[str, str]) -> str:
-    method = None if plan is None else plan["method"]
-    if method == "half":
-        return {hint: dtype for dtype, (hint, _) in HINTS.items()}.get(execution["INFERENCE_PRECISION_HINT"], "float32")
-    return "int8" if method == "static" else "float32"
+def _computes(executed: dict[str, int]) -> str:
+    """The types in which the plugin runs convolutions and matrix products."""
+    used = {name.split()[1] for name in executed if name.split()[0] in ("Convolution", "FullyConnected", "MatMul")}
+    return "+".join(dict.fromkeys(RUN_AS[kind] for kind in sorted(used))) or "float32"
+
+
+def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
+    if plan is not None and plan["method"] == "half" and execution["INFERENCE_PRECISION_HINT"] == "f32":
+        return (f"This CPU has no {plan['dtype']} arithmetic: the weights are unpacked at load, the arithmetic is float32.",)
+    if plan is not None and plan["method"] == "dynamic":
+        return ("Convolutions store int8 weights, unpacked at load, and compute in float32; Linear layers are left to OpenVINO.",)
+    return ()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back NNCF's progress bars and statistics; its warnings pass."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _static(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
-    batches = [batch.numpy() for batch in calibration.split(BATCH_SIZE)]
+    batches = [batch.numpy() for batch in torch.split(calibration, BATCH_SIZE)]
     quantized = nncf.quantize(
         model,
         nncf.Dataset(batches),

@@ -1,0 +1,36 @@
+"""The plain reference: weights as safetensors, run by PyTorch itself."""
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from slimline.artifact.variant import WEIGHTS
+from slimline.errors import StageError
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.quantize.plan import Plan, planned
+
+
+def eager(model: nn.Module, plan: Plan | None, folder: Path, *, example_input: Tensor, calibration: Tensor) -> Lowered:  # noqa: ARG001 (uniform signature)
+    """Write weights.safetensors into `folder`, in the plan's 16-bit type where it is `half`.
+
+    Raises:
+        StageError: the plan is int8, for which eager PyTorch has no kernels, or mixes 16-bit and float32 layers.
+    """
+    if plan is not None and plan["dtype"] is None:
+        raise StageError("compile: eager PyTorch has no int8 kernels; deploy this variant on onnxruntime or openvino")
+    if plan is not None and (mixed := planned(plan, "float32")):
+        raise StageError(f"compile: eager PyTorch runs a model in one type, and the plan keeps {mixed[0]!r} in float32; use another target")
+    dtype = torch.float32 if plan is None else getattr(torch, plan["dtype"])
+    cast = copy.deepcopy(model).eval().to(dtype)
+    save_file({name: value.detach().contiguous().clone() for name, value in cast.state_dict().items()}, folder / WEIGHTS)
+    name = str(dtype).removeprefix("torch.")
+    bytes_now = (folder / WEIGHTS).stat().st_size
+    return Lowered(name, name, layers=() if plan is None else planned(plan, name), float32_bytes=_float32_bytes(model, bytes_now, plan))
+
+
+def _float32_bytes(model: nn.Module, bytes_now: int, plan: Plan | None) -> int:
+    saved = 0 if plan is None else 2 * sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
+    return bytes_now + saved
