@@ -1,6 +1,7 @@
 """Numbers as people read them: one way for the pages, the Markdown and the console."""
 
 import math
+import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -11,6 +12,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 SAME = "same"
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 HIGHER, LOWER = "higher", "lower"
+_NUMBER_TEXT = re.compile(rf"[+{MINUS}-]?[0-9][0-9,.]* ?(%|pp|[kMGT]?B|ms|mJ|{TIMES})?( \\[.*\\])?")
 
 
 def number(value: Any) -> str:
@@ -60,6 +62,11 @@ def points(difference: float | None, digits: int = 2, *, signed: bool = True) ->
         return ABSENT
     text = f"{100 * difference:{'+' if signed else ''}.{digits}f}"
     return f"{text.replace('-', MINUS)} pp" if float(text) else f"{0:.{digits}f} pp"
+
+
+def loss(drop: float | None) -> str:
+    """A drop in percentage points; only a gain, which is a negative drop, has a sign."""
+    return points(drop, signed=False)
 
 
 def ratio(value: float | None) -> str:
@@ -129,5 +136,5 @@ def judged(baseline: float | None, variant: float | None, better: str | None) ->
 
 
 def is_number(value: Any) -> bool:
-    """Whether a cell is shown as a number, aligned right."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether a cell is shown as a number, aligned right: a number, or the text of one with its unit."""
+    return bool(_NUMBER_TEXT.fullmatch(value)) if type(value) is str else isinstance(value, Real) and not isinstance(value, bool)

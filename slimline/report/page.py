@@ -7,7 +7,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from slimline.artifact.folder import write_text
-from slimline.report.numbers import is_number
+from slimline.report.numbers import ABSENT, is_number
 from slimline.report.render import TEMPLATES, render
 
 HOME = "../../index.html"
@@ -38,9 +38,9 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """Which columns hold numbers only (None counts as a missing number)."""
+        """Which columns hold numbers only (None or a dash is a missing number)."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
-        return tuple(any(map(is_number, cells)) and all(cell is None or is_number(cell) for cell in cells) for cells in columns)
+        return tuple(any(map(is_number, cells)) and all(cell in (None, ABSENT) or is_number(cell) for cell in cells) for cells in columns)
 
 
 @dataclass(frozen=True)

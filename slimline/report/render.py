@@ -12,7 +12,21 @@ from slimline.errors import InputError
 from slimline.report import numbers
 
 TEMPLATES = Path("reports/templates")
-_FILTERS = ("change", "count", "judged", "listed", "milliseconds", "number", "percent", "points", "quantity", "ratio", "size", "times")
+_FILTERS = (
+    "change",
+    "count",
+    "judged",
+    "listed",
+    "loss",
+    "milliseconds",
+    "number",
+    "percent",
+    "points",
+    "quantity",
+    "ratio",
+    "size",
+    "times",
+)
 _ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#~"})
 
 

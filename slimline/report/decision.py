@@ -1,0 +1,153 @@
+"""reports/index.html and index.md: which variant to deploy, on what evidence, and what speaks against it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slimline.artifact.folder import write_text
+from slimline.params import TEACHER, Params
+from slimline.report import plain
+from slimline.report.controls import Control
+from slimline.report.gate_rule import RuleResult
+from slimline.report.lineage import Node, lineage_figure
+from slimline.report.lost import LostSamples
+from slimline.report.numbers import loss, milliseconds, percent, points, ratio, size
+from slimline.report.page import Figure
+from slimline.report.pareto import Levels, Point, pareto_figure
+from slimline.report.render import TEMPLATES, render
+from slimline.report.summary import VERDICTS, by_merit, count_verdicts, preferred
+from slimline.report.tables import half_table, pages_table, quality_table, speed_table
+
+BEFORE_VARIANTS = ("data", "teacher", "calibrate")
+LATENCY = "latency at batch 1 (median; the whisker ends at the 95th percentile)"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the decision page is made from."""
+
+    summary: Mapping[str, Any]
+    params: Params
+    controls: tuple[Control, ...]
+    lost: LostSamples
+    rules: tuple[RuleResult, ...]
+    elsewhere: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One big figure: what it is, the value, and what it is held against."""
+
+    name: str
+    value: str
+    against: str
+
+
+def write_decision(evidence: Evidence, folder: Path, *, templates: Path = TEMPLATES) -> None:
+    """Write `index.html` and `index.md` into a folder; same evidence, same bytes.
+
+    Raises:
+        InputError: the templates are not found from the current folder, or one is broken.
+    """
+    context = decision_context(evidence)
+    for ending in ("md", "html"):
+        write_text(folder / f"index.{ending}", render(f"index.{ending}.j2", context, templates))
+
+
+def decision_context(evidence: Evidence) -> dict[str, Any]:
+    """What the templates show: every figure is computed here or by their filters, none is typed."""
+    summary, params = evidence.summary, evidence.params
+    rows, metric = by_merit(summary["variants"]), params.gate.metric
+    best = preferred(rows)
+    return {
+        "summary": summary,
+        "metric": metric,
+        "gate": params.gate,
+        "rows": rows,
+        "span": plain.span,
+        "percent1": partial(percent, digits=1),
+        "points2": points,
+        "loss": loss,
+        "ratio": ratio,
+        "headline": plain.headline(summary, best),
+        "lead": tuple(plain.lead(summary, best, metric)),
+        "tiles": tuple(_tiles(summary, best, metric)),
+        "figures": (_pareto(evidence, _size_point, "size on disk", size), _pareto(evidence, _latency_point, LATENCY, milliseconds)),
+        "lineage": Figure("Where each variant comes from", lineage_figure(tuple(_nodes(evidence)))),
+        "power": tuple(plain.power(summary, params.gate.confidence)),
+        "shortfalls": tuple(plain.shortfalls(summary)),
+        "elsewhere": plain.elsewhere(evidence.elsewhere),
+        "controls": evidence.controls,
+        "half": half_table(rows, metric),
+        "details": (speed_table(rows), quality_table(rows)),
+        "lost": evidence.lost,
+        "rules": evidence.rules,
+        "before": BEFORE_VARIANTS,
+        "pages": pages_table(params),
+    }
+
+
+def _tiles(summary: Mapping[str, Any], best: Mapping[str, Any] | None, metric: str) -> Iterator[Tile]:
+    verdicts = count_verdicts(summary)
+    rest = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS[1:])
+    if best is not None:
+        base, speed, drop = summary["baseline"], best["speed_ratio"]["batch_1"], best["drop"]
+        yield Tile("smaller", ratio(best["size_ratio"]), f"{size(best['size_bytes'])}, teacher {size(base['size_bytes'])}")
+        yield Tile("faster at batch 1", ratio(speed["value"]), f"{_p50(best)}, teacher {_p50(base)}")
+        yield Tile(f"drop in {metric}", loss(drop["value"]), f"interval {plain.span(drop['ci'], loss)}")
+    yield Tile("accepted", f"{verdicts['accept']} of {len(summary['variants'])}", rest)
+
+
+def _pareto(evidence: Evidence, point: Callable[[Mapping[str, Any], str], Point], x_label: str, write: Callable[[float], str]) -> Figure:
+    summary, gate = evidence.summary, evidence.params.gate
+    base = point(summary["baseline"] | {"verdict": ""}, gate.metric)
+    floor = base.y - gate.max_drop
+    points_shown = [point(row, gate.metric) for row in summary["variants"]]
+    svg = pareto_figure(points_shown, Levels(base, floor), x_label=x_label, y_label=gate.metric, x_format=write, y_format=_whole_percent)
+    return Figure(f"{gate.metric.capitalize()} against {x_label.split(' (')[0]}", svg)
+
+
+def _size_point(row: Mapping[str, Any], metric: str) -> Point:
+    return Point(_point_name(row), row["target"], row["verdict"], row["size_bytes"], *_y(row, metric))
+
+
+def _latency_point(row: Mapping[str, Any], metric: str) -> Point:
+    latency, (y, _, interval) = row["latency_ms"]["batch_1"], _y(row, metric)
+    return Point(_point_name(row), row["target"], row["verdict"], latency["p50"], y, (latency["p50"], latency["p95"]), interval)
+
+
+def _y(row: Mapping[str, Any], metric: str) -> tuple[float, None, tuple[float, float]]:
+    quality = row["quality"][metric]
+    return quality["value"], None, (quality["ci"][0], quality["ci"][1])
+
+
+def _point_name(row: Mapping[str, Any]) -> str:
+    return "teacher, eager PyTorch" if row["target"] == "eager" and row["variant"] == TEACHER else row["variant"]
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _nodes(evidence: Evidence) -> Iterator[Node]:
+    """The teacher and every variant, in the order of params.yaml with each after its source."""
+    params, rows = evidence.params, evidence.summary["variants"]
+    base = evidence.summary["baseline"]
+    made = "fetched" if params.teacher.source != "train" else "trained here"
+    for name in (TEACHER, *params.variants):
+        own = by_merit([row for row in rows if row["variant"] == name])
+        reached = (
+            f"{ratio(own[0]['size_ratio'])} smaller, {ratio(own[0]['speed_ratio']['batch_1']['value'])} faster" if own else "not deployed"
+        )
+        verdict = own[0]["verdict"] if own else None
+        if name == TEACHER:
+            yield Node(name, None, f"baseline, {made}", f"{size(base['size_bytes'])}, {_p50(base)} in eager PyTorch", None)
+        else:
+            stage, config = params.variants[name]
+            yield Node(name, config.source, f"{stage}: {config.method}", reached, verdict)
+
+
+def _p50(row: Mapping[str, Any]) -> str:
+    return milliseconds(row["latency_ms"]["batch_1"]["p50"])

@@ -1,0 +1,119 @@
+"""What the numbers say, in sentences: what is not smaller, what is slower, and what this test could have shown."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from slimline.report.numbers import TIMES, count, listed, loss, percent, points, ratio
+
+Summary = Mapping[str, Any]
+Row = Mapping[str, Any]
+NOT_SMALLER = 1.02
+"""Below this ratio of bytes a reader would call two files equally large."""
+
+
+def headline(summary: Summary, best: Row | None) -> str:
+    """The page in one line."""
+    rows = summary["variants"]
+    if best is None:
+        return f"{summary['workload']}: none of {count(len(rows), 'deployed variant')} passed the gate"
+    accepted = sum(row["verdict"] == "accept" for row in rows)
+    return f"{summary['workload']}: {accepted} of {count(len(rows), 'deployed variant')} passed the gate"
+
+
+def lead(summary: Summary, best: Row | None, metric: str) -> Iterator[str]:
+    """The smallest accepted variant with its three figures, or that there is none."""
+    if best is None:
+        yield "Nothing is released. The reasons below say, for each variant, which limit it missed or could not be shown to keep."
+        return
+    speed, drop = best["speed_ratio"]["batch_1"], best["drop"]
+    yield (
+        f"The smallest that passed is {named(best)}: {ratio(best['size_ratio'])} smaller and {ratio(speed['value'])} faster at batch 1 "
+        f"than the teacher in eager PyTorch, with {metric} {percent(best['quality'][metric]['value'])} "
+        f"against {percent(summary['baseline']['quality'][metric]['value'])} "
+        f"(drop {loss(drop['value'])}, interval {span(drop['ci'], loss)})."
+    )
+
+
+def power(summary: Summary, confidence: float) -> Iterator[str]:
+    """Which drop the test set could have shown, and how far the clock's own noise reaches."""
+    rows = summary["variants"]
+    drops = sorted(row["detectable_drop"] for row in rows)
+    reach = loss(drops[0]) if drops[0] == drops[-1] else f"{loss(drops[0])} to {loss(drops[-1])}"
+    yield (
+        f"This test set of {count(rows[0]['samples'], 'sample')} could have shown a drop of {reach}, depending on how often the variant "
+        f"and the teacher disagree (power 80 %, confidence {percent(confidence, 0)}). A smaller true drop may go unseen."
+    )
+    floors = {batch: max(row["noise_floor"][batch]["value"] for row in rows) for batch in rows[0]["noise_floor"]}
+    said = listed([f"{percent(floor, 1)} at {batch.replace('_', ' ')}" for batch, floor in floors.items()])
+    yield f"Timing the same model in two processes gave ratios up to {said} away from 1: a smaller difference in speed is noise."
+
+
+def shortfalls(summary: Summary) -> Iterator[str]:
+    """What did not become smaller or faster, for each way of not doing so."""
+    rows = summary["variants"]
+    yield _said(
+        rows,
+        _size,
+        lambda value: value < NOT_SMALLER,
+        "Not smaller than the teacher",
+        "Every deployed variant is smaller than the teacher.",
+    )
+    for batch in rows[0]["speed_ratio"]:
+        where = batch.replace("_", " ")
+        slower = f"Slower than the teacher in eager PyTorch at {where}"
+        yield _said(
+            rows, _eager(batch), lambda value: value < 1, slower, f"At {where} nothing is slower than the teacher in eager PyTorch."
+        )
+    if compressed := [row for row in rows if row["stage"] != "teacher"]:
+        for batch in rows[0]["speed_ratio_same_runtime"]:
+            where = batch.replace("_", " ")
+            lag = (
+                f"Faster than eager PyTorch thanks to the runtime alone, not faster at {where} than the float32 teacher on the same target"
+            )
+            fine = f"At {where} every variant is also faster than the float32 teacher on the same target."
+            yield _said(compressed, _same_runtime(batch), lambda value: value <= 1, lag, fine)
+
+
+def elsewhere(keys: Sequence[str]) -> str:
+    """A warning where timings of several machines stand in one table."""
+    return (
+        f"The timings of {listed(keys)} come from another machine (fetched from the cache); their milliseconds do not compare."
+        if keys
+        else ""
+    )
+
+
+def named(row: Row) -> str:
+    """A deployed variant in a sentence."""
+    return f"{row['variant']} on {row['target']}"
+
+
+def span(interval: Sequence[float], write: Callable[[float], str]) -> str:
+    """An interval in brackets, the unit written once."""
+    low, high = (write(end) for end in interval)
+    unit = high[len(high.rstrip(f"%{TIMES}p ")) :]
+    return f"[{low.removesuffix(unit)}, {high}]"
+
+
+def _said(rows: Sequence[Row], figure: Callable[[Row], float], wanting: Callable[[float], bool], title: str, otherwise: str) -> str:
+    found = sorted((row for row in rows if wanting(figure(row))), key=figure)
+    if not found:
+        return otherwise
+    names = dict.fromkeys(row["variant"] for row in found)
+    return f"{title}: {listed([f'{name} ({_on_targets(found, name, figure)})' for name in names])}."
+
+
+def _on_targets(rows: Sequence[Row], variant: str, figure: Callable[[Row], float]) -> str:
+    return ", ".join(f"{row['target']} {ratio(figure(row))}" for row in rows if row["variant"] == variant)
+
+
+def _size(row: Row) -> float:
+    return float(row["size_ratio"])
+
+
+def _eager(batch: str) -> Callable[[Row], float]:
+    return lambda row: float(row["speed_ratio"][batch]["value"])
+
+
+def _same_runtime(batch: str) -> Callable[[Row], float]:
+    return lambda row: float(row["speed_ratio_same_runtime"][batch]["value"])

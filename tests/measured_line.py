@@ -1,0 +1,185 @@
+"""A finished line on the real digits without running it: predictions flipped at random at set rates, and the figures computed from them.
+
+What evaluate would have written for eleven variants on two targets, in evaluate's own schema; used by the report's tests.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slimline.artifact.folder import write_json
+from slimline.measure.bootstrap import percentile_interval
+from slimline.params import Params
+from slimline.verdict.difference import accuracy_drop
+from slimline.workloads.digits import Digits
+
+CLASSES = 10
+ISA = ["avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16"]
+MACHINE = {
+    "cpu": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
+    "isa": ISA,
+    "cores": 2,
+    "threads": 1,
+    "memory_bytes": 8_000_000_000,
+    "versions": {"python": "3.11.7", "torch": "2.13.0", "onnxruntime": "1.31.1", "openvino": "2026.4.1", "numpy": "2.4.6"},
+}
+TEACHER_BYTES, TEACHER_PARAMETERS, TEACHER_MACS, TEACHER_MS = 5_996_140, 1_495_000, 12_400_000, 1.93
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """How one variant came out: samples lost and gained, bytes, weights, and times faster than eager and than the target's float32."""
+
+    lost: int
+    gained: int
+    size_bytes: int
+    parameters: int
+    macs: int
+    eager_ratio: float
+    same_ratio: float
+    zeros: float = 0.0
+    precision: str = "float32"
+
+
+MADE = {
+    "teacher": Made(0, 0, 5_991_000, 1_495_000, 12_400_000, 2.6, 1.0),
+    "channels50": Made(3, 2, 1_540_000, 380_000, 3_300_000, 5.9, 2.3),
+    "magnitude80": Made(2, 2, 5_991_000, 1_495_000, 12_400_000, 2.6, 1.0, zeros=0.8),
+    "int8": Made(1, 1, 1_560_000, 1_495_000, 12_400_000, 4.8, 1.9, precision="int8"),
+    "int8-dynamic": Made(1, 0, 2_410_000, 1_495_000, 12_400_000, 2.4, 0.93, precision="int8"),
+    "half": Made(0, 0, 3_010_000, 1_495_000, 12_400_000, 2.5, 0.97, precision="bfloat16"),
+    "svd": Made(9, 2, 1_930_000, 470_000, 8_100_000, 3.3, 1.27),
+    "small": Made(3, 3, 242_000, 59_000, 900_000, 16.5, 6.3),
+    "small-scratch": Made(12, 2, 242_000, 59_000, 900_000, 16.4, 6.3),
+    "small-channels": Made(4, 2, 88_000, 20_500, 310_000, 20.8, 8.0),
+    "small-int8": Made(4, 2, 46_000, 20_500, 310_000, 24.1, 9.2, precision="int8"),
+}
+
+
+def write_line(root: Path, params_text: str) -> Params:
+    """Write params.yaml, data/prepared/test.parquet, data/evaluated and reports/metrics below a folder."""
+    (root / "params.yaml").write_text(params_text, encoding="utf-8")
+    params = Params.load(root / "params.yaml")
+    sizes = params.data.model_dump()
+    test = Digits().splits(sizes, params.seed)["test"]
+    (root / "data/prepared").mkdir(parents=True)
+    test.to_parquet(root / "data/prepared/test.parquet", index=False)
+    for variant in params.deploy.variants:
+        for number, target in enumerate(params.deploy.targets):
+            predicted = predictions(test, MADE[variant], seed=sum(map(ord, variant)))
+            write_evaluated(root, params, (variant, target), predicted, speed=1.0 - 0.12 * number)
+    return params
+
+
+def predictions(test: pd.DataFrame, made: Made, seed: int) -> pd.DataFrame:
+    """The teacher is wrong on every 60th sample; the variant loses and gains as many as it should, among the same hard third."""
+    labels = test["label"].to_numpy(np.int64)
+    baseline, draw = labels.copy(), np.random.default_rng(seed)
+    wrong = np.arange(0, len(labels), 60)
+    baseline[wrong] = (labels[wrong] + 5) % CLASSES
+    variant, right = baseline.copy(), np.flatnonzero(baseline == labels)
+    lost, gained = draw.choice(right[:60], made.lost, replace=False), draw.choice(wrong, made.gained, replace=False)
+    variant[lost] = (labels[lost] + draw.integers(1, CLASSES, len(lost))) % CLASSES
+    variant[gained] = labels[gained]
+    sure = np.where(baseline == labels, 0.93, 0.55) + draw.random(len(labels)).round(3) * 0.06
+    columns = {"label": labels, "baseline": baseline, "variant": variant, "baseline_confidence": sure, "variant_confidence": sure - 0.04}
+    return pd.DataFrame({"index": np.arange(len(labels)), **columns})
+
+
+def write_evaluated(root: Path, params: Params, key: tuple[str, str], predicted: pd.DataFrame, speed: float) -> None:
+    """The predictions and the two metrics files of one variant on one target."""
+    variant, target = key
+    folder = root / "data/evaluated" / f"{variant}-{target}"
+    folder.mkdir(parents=True)
+    predicted.to_parquet(folder / "predictions.parquet", index=False)
+    metrics = root / "reports/metrics/evaluate" / f"{variant}-{target}"
+    write_json(metrics.with_suffix(".json"), quality_of(params, variant, target, predicted))
+    write_json(metrics.parent / f"{variant}-{target}.timing.json", timing_of(params, variant, speed))
+
+
+def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFrame) -> dict[str, Any]:
+    """evaluate's deterministic file."""
+    made, right = MADE[variant], predicted["variant"] == predicted["label"]
+    before = predicted["baseline"] == predicted["label"]
+    lost, gained = int((before & ~right).sum()), int((right & ~before).sum())
+    drop = accuracy_drop(lost, gained, len(predicted), params.gate.confidence)
+    stage, config = params.variants.get(variant, ("teacher", None))
+    return {
+        "schema": 1,
+        "variant": variant,
+        "target": target,
+        "stage": stage,
+        "method": config.method if config else "train",
+        "source": config.source if config else None,
+        "precision": made.precision,
+        "samples": len(predicted),
+        "confidence": params.gate.confidence,
+        "quality": shares(right),
+        "baseline": {"quality": shares(before), "size_bytes": TEACHER_BYTES, **counted(TEACHER_PARAMETERS, 0.0, TEACHER_MACS)},
+        "drop": json.loads(json.dumps(drop.as_json())),
+        "detectable_drop": drop.detectable,
+        "flips": {"lost": lost, "gained": gained},
+        "per_class": {},
+        "size_bytes": made.size_bytes,
+        "size_ratio": TEACHER_BYTES / made.size_bytes,
+        **counted(made.parameters, made.zeros, made.macs),
+        "artifact_sha256": f"{sum(map(ord, variant + target)):064x}",
+    }
+
+
+def counted(parameters: int, zeros: float, macs: int) -> dict[str, int]:
+    """What a model is made of."""
+    return {"parameters": parameters, "nonzero": round(parameters * (1 - zeros)), "macs": macs}
+
+
+def shares(right: pd.Series) -> dict[str, Any]:
+    """The four metrics with bootstrap intervals; the macro averages follow accuracy closely on balanced digits."""
+    draws = np.random.default_rng(0).binomial(len(right), right.mean(), 2000) / len(right)
+    return {
+        name: {"value": float(right.mean()) - shift, "ci": list(percentile_interval(draws - shift, 0.95))}
+        for name, shift in (("accuracy", 0.0), ("precision", 0.0004), ("recall", 0.0006), ("f1", 0.0005))
+    }
+
+
+def timing_of(params: Params, variant: str, speed: float) -> dict[str, Any]:
+    """evaluate's timing file; larger batches gain a little less."""
+    made = MADE[variant]
+    batches = {"batch_1": (1, 1.0), f"batch_{params.evaluate.batch_size}": (params.evaluate.batch_size * 0.6, 0.85)}
+    eager = {name: made.eager_ratio * speed * gain for name, (_, gain) in batches.items()}
+    same = {name: 1 + (made.same_ratio - 1) * gain for name, (_, gain) in batches.items()}
+    base = {name: TEACHER_MS * cost for name, (cost, _) in batches.items()}
+    return {
+        "schema": 1,
+        "latency_ms": {name: percentiles(base[name] / eager[name]) for name in batches},
+        "speed_ratio": {name: ratio(value) for name, value in eager.items()},
+        "speed_ratio_same_runtime": {name: ratio(value) for name, value in same.items()},
+        "noise_floor": {name: {"value": 0.031, "ratio": 1.004, "ci": [0.975, 1.031]} for name in batches},
+        "baseline": {"latency_ms": {name: percentiles(value) for name, value in base.items()}, "peak_memory_bytes": 264_000_000},
+        "same_runtime_baseline": {
+            "latency_ms": {name: percentiles(base[name] / 2.6) for name in batches},
+            "peak_memory_bytes": 90_000_000,
+            "precision": "float32",
+        },
+        "peak_memory_bytes": 62_000_000 + 3 * made.size_bytes,
+        "energy_mj": None,
+        "energy_reason": "this machine shows no energy counter",
+        "pairs": params.evaluate.pairs,
+        "calls": {name: 200 for name in batches},
+        "runtimes": {},
+        "machine": MACHINE,
+        "seconds": 5.2,
+    }
+
+
+def percentiles(p50_ms: float) -> dict[str, float]:
+    """A right-skewed spread."""
+    return {"p50": p50_ms, "p95": 1.18 * p50_ms, "p99": 1.42 * p50_ms}
+
+
+def ratio(value: float) -> dict[str, Any]:
+    """A ratio on CPU time with its interval, and the wall-clock one beside it."""
+    return {"value": value, "ci": [0.985 * value, 1.012 * value], "wall": {"value": 1.03 * value, "ci": [0.93 * value, 1.14 * value]}}
