@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from slimline.report.numbers import ABSENT, loss, percent, points, ratio, size
+from slimline.report.numbers import ABSENT, loss, percent, ratio, size
 from slimline.report.plain import span
 from slimline.report.summary import by_merit
 

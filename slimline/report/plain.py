@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from slimline.report.numbers import TIMES, count, listed, loss, percent, points, ratio
+from slimline.report.numbers import TIMES, count, listed, loss, percent, ratio
 
 Summary = Mapping[str, Any]
 Row = Mapping[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from slimline.params import TEACHER, Params
-from slimline.report.numbers import ABSENT, loss, percent, points, ratio, size
+from slimline.report.numbers import ABSENT, loss, percent, ratio, size
 from slimline.report.page import Table
 from slimline.report.plain import span
 
