@@ -20,7 +20,7 @@ from slimline.artifact.manifest import Architecture, Manifest, read_manifest
 from slimline.errors import ArtifactError, InputError
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.params import Params
-from slimline.workloads import get_workload, known_workloads
+from slimline.workloads import Workload, get_workload, known_workloads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,24 +81,27 @@ def _fetched(url: str) -> Path:
 
 def _load_plain(folder: Path, threads: int, workload_name: str | None) -> Model:
     manifest = read_manifest(folder)
-    workload = get_workload(workload_name or _workload_name(manifest.workload))
+    workload = get_workload(workload_name) if workload_name else workload_of(manifest)
     network = _network(folder, workload, manifest.architecture, manifest.structure)
     shape = tuple(workload.example_input().shape[1:])
     infer, execution = _eager_infer(network, threads)
     return Model(manifest, workload.labels, shape, infer, execution)
 
 
-def _workload_name(name: str) -> str:
-    """A variant knows its workload's own name; where that is a file, the params.yaml of the project here says which."""
-    if name in known_workloads() or not Path("params.yaml").is_file():
-        return name
-    return Params.load().workload
+def workload_of(manifest: CompiledManifest | Manifest) -> Workload:
+    """The workload that a model was made for. A plain variant knows its name only: where that is a file's, params.yaml says which.
+
+    Raises:
+        WorkloadError: it is unknown here.
+    """
+    known = manifest.workload in known_workloads() or ".py:" in manifest.workload
+    return get_workload(manifest.workload if known or not Path("params.yaml").is_file() else Params.load().workload)
 
 
 def _load_eager(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
     if manifest.architecture is None or manifest.structure is None:
         raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
-    network = _network(folder, get_workload(manifest.workload), manifest.architecture, manifest.structure)
+    network = _network(folder, workload_of(manifest), manifest.architecture, manifest.structure)
     return _eager_infer(network, threads)
 
 

@@ -53,6 +53,8 @@ class CompiledManifest(BaseModel):
     lineage: tuple[str, ...]
     labels: tuple[str, ...]
     input_shape: tuple[int, ...]
+    columns: tuple[str, ...] = ()
+    """The feature columns that the workload makes an input of, in order."""
     source_sha256: str
     execution: dict[str, str] = Field(default_factory=dict)
     parity: Parity | None = None

@@ -1,0 +1,177 @@
+"""Stage `compile`: lower a variant to one runtime's graph, and check on real samples that it still computes the same.
+
+in      data/models/<variant>, data/prepared/{calibration,validation}.parquet
+out     data/compiled/<variant>-<target>
+params  workload, seed
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slimline.artifact.compiled import CompiledManifest, Parity
+from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder
+from slimline.artifact.manifest import library_versions, write_manifest
+from slimline.artifact.variant import Variant, load_variant
+from slimline.errors import StageError
+from slimline.methods import get_method
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.parity import compare_outputs, require_parity
+from slimline.methods.fit import predict
+from slimline.methods.quantize.simulate import simulate
+from slimline.report.page import Row, StagePage, Table, write_page
+from slimline.runtime import load
+from slimline.stage import Stage, stage_main, write_metrics
+from slimline.workloads.prepared import load_split, load_table
+
+log = logging.getLogger(__name__)
+MODELS, COMPILED = Path("data/models"), Path("data/compiled")
+BATCH_SIZE = 32
+LIBRARIES = {"eager": ("torch",), "onnxruntime": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino", "nncf")}
+WORDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "eager": "eager PyTorch"}
+
+
+def run(target: str, variant: Variant, folder: Path, *, example_input: Tensor, calibration: Tensor) -> Lowered:
+    """Write the graph into `folder` and hold it to the plan.
+
+    Raises:
+        StageError: a planned layer has other weights in the graph, or the graph is no smaller than in float32.
+    """
+    compiler = get_method("compile", target)
+    lowered: Lowered = compiler(variant.model, variant.plan, folder, example_input=example_input, calibration=calibration)
+    if variant.plan is None:
+        return lowered
+    wanted = [name for name, layer in variant.plan["layers"].items() if layer["precision"] != "float32"]
+    if missed := sorted(set(wanted) ^ set(lowered.layers)):
+        raise StageError(
+            f"compile: {len(lowered.layers)} layers of the {target} graph hold {lowered.precision} weights, the plan has {len(wanted)}; "
+            f"they differ at {', '.join(missed)}; name these in keep_float"
+        )
+    bytes_now, bytes_before = folder_bytes(folder), lowered.float32_bytes or 0
+    if bytes_now >= bytes_before:
+        raise StageError(f"compile: {target}: {bytes_now:,} bytes in {lowered.precision}, {bytes_before:,} in float32: nothing is saved")
+    return lowered
+
+
+def outputs_of(folder: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The compiled model's logits [N, classes], by way of the runtime that an application uses."""
+    model = load(folder)
+    batches = [inputs[start : start + BATCH_SIZE] for start in range(0, len(inputs), BATCH_SIZE)]
+    return np.concatenate([model.predict(batch) for batch in batches])
+
+
+def check(label: str, variant: Variant, folder: Path, validation: Tensor) -> Parity:
+    """Compare the compiled model with its source (float32) or with its plan's simulation, on the validation split.
+
+    Raises:
+        StageError: a bound is broken; the message has the worst sample.
+    """
+    reference_model = variant.model if variant.plan is None else simulate(variant.model, variant.plan)
+    reference, outputs = predict(reference_model, validation).numpy(), outputs_of(folder, validation.numpy())
+    parity = compare_outputs(reference, outputs, exact=variant.plan is None)
+    require_parity(label, parity, reference, outputs)
+    return parity
+
+
+def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, folder: Path) -> CompiledManifest:
+    """The compiled variant's identity, without the parity that is still to be measured."""
+    source, is_eager = variant.manifest, target == "eager"
+    return CompiledManifest(
+        workload=stage.params.workload,
+        variant=stage.variant,
+        target=target,
+        precision=lowered.precision,
+        computes=lowered.computes,
+        stage=source.stage,
+        method=source.method,
+        source=source.source,
+        lineage=source.lineage,
+        labels=tuple(stage.workload.labels),
+        input_shape=tuple(stage.workload.example_input().shape[1:]),
+        columns=tuple(name for name in load_table("calibration").columns if name != "label"),
+        source_sha256=sha256_of(MODELS / stage.variant / "manifest.json"),
+        execution=lowered.execution,
+        architecture=source.architecture if is_eager else None,
+        structure=source.structure if is_eager else None,
+        files=checksums(folder),
+        versions=library_versions(*LIBRARIES[target]),
+    )
+
+
+def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Parity, size_bytes: int) -> StagePage:
+    """What the compiler made of the variant."""
+    target = WORDS[manifest.target]
+    computed = f"Weights in {lowered.precision}, arithmetic in {lowered.computes}."
+    return StagePage(
+        stage=stage.name,
+        variant=stage.label,
+        title=f"{stage.variant} on {target}",
+        summary=(f"Compiled for {target}: {size_bytes:,} bytes.", computed, parity_text(parity)),
+        comparison=(Row("size, beside the same graph in float32", lowered.float32_bytes, size_bytes, "bytes", "lower"),),
+        tables=(operations_table(lowered), settings_table(manifest, lowered)),
+        notes=(*lowered.notes, "What runs is as this machine's CPU has it; another may choose other kernels."),
+    )
+
+
+def parity_text(parity: Parity) -> str:
+    """The check in a sentence."""
+    head = f"On {parity.samples} validation samples it agrees with the {parity.reference} on the class of {parity.agreement:.1%}"
+    if parity.tolerance is not None:
+        return f"{head}; the logits differ by at most {parity.max_abs_difference:.2g} (allowed: {parity.tolerance:.2g})."
+    return f"{head} (at least {parity.min_agreement:.0%}), at {parity.sqnr_db:.1f} dB signal to noise (at least {parity.min_sqnr_db:.0f})."
+
+
+def operations_table(lowered: Lowered) -> Table:
+    """What was exported and what is left of it once the runtime has fused it."""
+    names = sorted({*lowered.operations_before, *lowered.operations_after})
+    rows = tuple((name, lowered.operations_before.get(name), lowered.operations_after.get(name)) for name in names)
+    note = "Where the runtime tells the precision, it stands after the name."
+    return Table("What the compiler fused", ("operation", "exported", "as it runs"), rows, note)
+
+
+def settings_table(manifest: CompiledManifest, lowered: Lowered) -> Table:
+    """How it is run, and which layers hold smaller weights."""
+    settings = [*manifest.execution.items(), *((f"version of {name}", value) for name, value in manifest.versions.items())]
+    layers = [(f"layers with {lowered.precision} weights", ", ".join(lowered.layers))] if lowered.layers else []
+    return Table("How it runs", ("setting", "value"), (*settings, *layers))
+
+
+def main(stage: Stage) -> None:
+    """Compile into a new folder, check it, write its manifest, the metrics and the page."""
+    if stage.target is None or stage.target not in LIBRARIES:
+        raise StageError(f"compile: no target {stage.target!r}; there are: {', '.join(LIBRARIES)}")
+    torch.set_num_threads(1)
+    variant = load_variant(MODELS / stage.variant, stage.workload)
+    calibration, validation = (load_split(stage.workload, split).inputs for split in ("calibration", "validation"))
+    with whole_folder(COMPILED / stage.label) as draft:
+        lowered = run(stage.target, variant, draft, example_input=stage.workload.example_input(), calibration=calibration)
+        unchecked = manifest_of(stage, stage.target, variant, lowered, draft)
+        write_manifest(draft, unchecked)
+        parity = check(stage.label, variant, draft, validation)
+        manifest = unchecked.model_copy(update={"parity": parity})
+        write_manifest(draft, manifest)
+    size_bytes = folder_bytes(COMPILED / stage.label)
+    write_metrics(stage, metrics_of(manifest, lowered, parity, size_bytes))
+    write_page(page(stage, manifest, lowered, parity, size_bytes), stage.page_path)
+    log.info("%s: %s bytes, %s, %s", stage.label, f"{size_bytes:,}", lowered.precision, parity_text(parity))
+
+
+def metrics_of(manifest: CompiledManifest, lowered: Lowered, parity: Parity, size_bytes: int) -> dict[str, object]:
+    """The stage's metrics file."""
+    return {
+        **manifest.model_dump(mode="json", include={"variant", "target", "method", "source", "precision", "computes", "execution"}),
+        "stage": "compile",
+        "size_bytes": size_bytes,
+        "float32_bytes": lowered.float32_bytes,
+        "parity": parity.model_dump(mode="json"),
+        "layers": list(lowered.layers),
+        "operations": {"exported": lowered.operations_before, "running": lowered.operations_after},
+    }
+
+
+if __name__ == "__main__":
+    stage_main("compile", main, __doc__, per="target")
