@@ -197,12 +197,16 @@ def verify_release(folder: Path, identity: str) -> CompiledManifest:
         raise ArtifactError(f"release {identity}: its manifest.json makes it {shown}; it was altered in the store, publish it again")
     manifest = read_compiled(folder)
     release = _parsed((folder / RELEASE).read_bytes()) if (folder / RELEASE).is_file() else None
-    if release is None or release.release != identity:
-        raise ArtifactError(f"release {identity}: release.json is missing, damaged or of another release; publish it again")
+    if release is None or (release.release, release.workload, release.label, release.precision) != (identity, *_names(manifest)):
+        raise ArtifactError(f"release {identity}: release.json is missing, altered or of another release; publish it again")
     for name, file in release.files.items():
         if not (folder / name).is_file() or sha256_of(folder / name) != file.sha256:
             raise ArtifactError(f"release {identity}: {name} differs from its checksum in release.json; it was altered, publish it again")
     return manifest
+
+
+def _names(manifest: CompiledManifest) -> tuple[str, str, str]:
+    return manifest.workload, f"{manifest.variant}-{manifest.target}", manifest.precision
 
 
 def _download_release(store: Store, base: str, identity: str, target: Path) -> None:

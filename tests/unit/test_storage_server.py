@@ -20,6 +20,7 @@ from slimline.params import PublishParams
 from slimline.storage import leases, weed
 from slimline.storage.client import connect
 from slimline.storage.objects import read, write_if
+from slimline.storage.releases import fetch_object
 from slimline.storage.server import (
     SETTINGS,
     hold_server,
@@ -237,6 +238,16 @@ def test_an_endpoint_in_params_goes_before_the_environment(root, monkeypatch):
     assert not state_folder(root).exists()
 
 
+def test_in_a_projects_folder_the_embedded_store_is_reached_without_any_setting(root, monkeypatch):
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / "params.yaml").write_text("{workload: digits, deploy: {variants: [teacher], targets: [eager]}}\n")
+    with opened_store(root, PUBLISH) as store:
+        assert write_if(store, "teacher.safetensors", b"weights", None)
+    monkeypatch.chdir(root)
+    assert fetch_object("s3://slimline/teacher.safetensors", root / "here").read_bytes() == b"weights"
+    assert server_process(root) is None
+
+
 def test_it_serves_past_a_proxy_with_the_bucket_of_params_and_the_one_of_dvc(root, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
@@ -259,8 +270,10 @@ def test_a_server_that_cannot_start_says_why_and_leaves_no_lease(root):
 
 def test_nothing_here_imports_torch():
     modules = ("publish", "promotion", "probe", "server")
-    names = ", ".join(f"slimline.storage.{name}" for name in modules) + ", " + ", ".join(
-        f"slimline.commands.{name}" for name in ("s3", "publish", "releases", "promote", "rollback", "history")
+    names = (
+        ", ".join(f"slimline.storage.{name}" for name in modules)
+        + ", "
+        + ", ".join(f"slimline.commands.{name}" for name in ("s3", "publish", "releases", "promote", "rollback", "history"))
     )
     code = f"import sys, tasks.publish, {names}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
