@@ -84,9 +84,7 @@ class Worker:
             SlimlineError: what loading raised, in the child.
             StageError: the child died, or did not answer in time.
         """
-        if self._state is None:
-            self._state = self._answer("load")
-        return self._state
+        return self._wait()
 
     def predict(self, inputs: Floats, batch_size: int) -> Floats:
         """Logits [N, classes] of inputs [N, …], computed in batches."""
@@ -105,8 +103,13 @@ class Worker:
         """The most memory that the child held so far."""
         return int(self._ask({"do": "memory"})["bytes"])
 
+    def _wait(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = self._answer("load")
+        return self._state
+
     def _ask(self, request: Request) -> dict[str, Any]:
-        assert self.state is not None
+        self._wait()
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n")

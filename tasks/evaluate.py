@@ -27,7 +27,7 @@ from slimline.errors import StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.energy import energy_per_call
 from slimline.measure.flips import count_flips, predictions_table, recall_per_class
-from slimline.measure.latency import interleave, percentiles, speed_ratio
+from slimline.measure.latency import calls_per_sample, interleave, percentiles, speed_ratio
 from slimline.measure.machine import machine
 from slimline.measure.quality import quality
 from slimline.measure.size import size_bytes, size_ratio
@@ -47,7 +47,6 @@ log = logging.getLogger(__name__)
 MODELS, COMPILED, EVALUATED = Path("data/models"), Path("data/compiled"), Path("data/evaluated")
 BASELINE, VARIANT, SAME_RUNTIME, TWIN = "baseline", "variant", "same_runtime", "twin"
 ENERGY_S = 0.3
-ENERGY_CALLS = 100
 
 Floats = NDArray[np.float32]
 Workers = Mapping[str, Worker]
@@ -114,10 +113,11 @@ def _ratios(samples: Mapping[str, Mapping[str, list[Sample]]], baseline: str, co
 
 def _busy(worker: Worker, batch: Path) -> int:
     """Keep a worker busy for some tenths of a second; returns how many calls it made, untimed ones included."""
+    many = calls_per_sample(worker, batch)
     calls, until = 0, time.monotonic() + ENERGY_S
     while time.monotonic() < until:
-        worker.time(batch, ENERGY_CALLS)
-        calls += ENERGY_CALLS + warm_up_calls(ENERGY_CALLS)
+        worker.time(batch, many)
+        calls += many + warm_up_calls(many)
     return calls
 
 

@@ -120,7 +120,7 @@ def _latency_figure(quality: Facts, timing: Facts) -> Figure:
 
 def _notes(quality: Facts, timing: Facts) -> list[str]:
     notes = [
-        f"Latency is the wall time of single calls ({timing['calls']['batch_1']:,} of them at batch 1); ratios compare CPU time pair by pair.",
+        f"Latency is the wall time of {timing['calls']['batch_1']:,} single calls at batch 1; ratios compare CPU time pair by pair.",
         "Peak memory is VmHWM of a fresh process that loaded the model and ran both batch sizes: Python, the runtime and, "
         "in eager PyTorch, what the workload's own module imports included.",
         "Size is every byte of the folder that one deploys, its manifest included.",

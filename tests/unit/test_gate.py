@@ -1,0 +1,137 @@
+"""The gate: verdicts from intervals, never better for a worse variant, with reasons that hold the numbers."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slimline.params import GateParams
+from slimline.verdict.gate import findings, judge
+from slimline.verdict.noise import noise_floor, place
+
+GATE = GateParams(max_drop=0.01, min_size_ratio=1.5, min_speed_ratio=1.0)
+ORDER = ("reject", "inconclusive", "accept")
+
+
+def quality(drop: tuple[float, float] = (-0.004, 0.006), size_ratio: float = 4.0, **changes: Any) -> dict[str, Any]:
+    facts = {
+        "variant": "int8",
+        "target": "onnxruntime",
+        "samples": 719,
+        "drop": {"metric": "accuracy", "value": sum(drop) / 2, "ci": list(drop), "p_value": 0.7, "test": "mcnemar"},
+        "detectable_drop": 0.012,
+        "flips": {"lost": 3, "gained": 2},
+        "size_bytes": 1000,
+        "size_ratio": size_ratio,
+        "parameters": 900,
+        "nonzero": 900,
+        "macs": 5000,
+        "baseline": {"size_bytes": round(1000 * size_ratio), "parameters": 900, "nonzero": 900, "macs": 5000},
+    }
+    return facts | changes
+
+
+def ratio(low: float, high: float) -> dict[str, Any]:
+    value = (low + high) / 2
+    return {"value": value, "ci": [low, high], "wall": {"value": value, "ci": [low * 0.9, high * 1.1]}}
+
+
+def timing(
+    eager: tuple[float, float] = (3.0, 3.2), same: tuple[float, float] = (1.8, 1.9), floor: float = 0.03, batch: tuple[float, float] = (2.0, 2.1)
+) -> dict[str, Any]:
+    return {
+        "speed_ratio": {"batch_1": ratio(*eager), "batch_32": ratio(*eager)},
+        "speed_ratio_same_runtime": {"batch_1": ratio(*same), "batch_32": ratio(*batch)},
+        "noise_floor": {"batch_1": {"value": floor, "ratio": 1.0, "ci": [1 - floor, 1 + floor]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "times", "verdict", "words"),
+    [
+        (quality(), timing(), "accept", "Quality kept: accuracy drops by 0.10 pp"),
+        (quality(drop=(0.012, 0.03)), timing(), "reject", "beyond the 1.00 pp allowed"),
+        (quality(drop=(0.002, 0.014)), timing(), "inconclusive", "would show only a drop of 1.20 pp or more"),
+        (quality(size_ratio=1.2), timing(), "reject", "Not small enough"),
+        (quality(), timing(eager=(0.6, 0.7)), "reject", "Not fast enough"),
+        (quality(), timing(eager=(0.98, 1.05)), "inconclusive", "cannot be told from"),
+        (quality(), timing(eager=(1.01, 1.05), floor=0.06), "inconclusive", "6.0 % A/A noise"),
+        (quality(drop=(0.002, 0.014), size_ratio=1.0), timing(), "reject", "Not small enough"),
+    ],
+)
+def test_verdicts(facts: dict[str, Any], times: dict[str, Any], verdict: str, words: str) -> None:
+    found = judge(facts, times, GATE)
+    assert found.verdict == verdict
+    assert words in " ".join(found.reasons)
+    assert all(reason.endswith(".") for reason in found.reasons)
+
+
+def test_what_decided_comes_first() -> None:
+    found = judge(quality(drop=(0.002, 0.014), size_ratio=1.0), timing(), GATE)
+    assert [reason.split(":")[0] for reason in found.reasons[:3]] == ["Not small enough", "Quality undecided", "Speed"]
+
+
+def test_no_speed_asked_is_no_speed_judged() -> None:
+    gate = GATE.model_copy(update={"min_speed_ratio": 0.0})
+    assert judge(quality(), timing(eager=(0.3, 0.4)), gate).verdict == "accept"
+
+
+@pytest.mark.parametrize(
+    ("facts", "times", "words"),
+    [
+        (quality(nonzero=180, size_ratio=1.01), timing(), "Smaller on paper, same bytes: 900 non-zeros became 180"),
+        (quality(), timing(same=(0.97, 1.02)), "not faster than the float32 teacher on onnxruntime"),
+        (quality(), timing(same=(0.5, 0.6)), "slower than the float32 teacher on onnxruntime itself"),
+        (quality(macs=1000), timing(same=(0.97, 1.02)), "MACs fell 5.00\N{MULTIPLICATION SIGN} but time at batch 1 did not"),
+        (quality(macs=1000), timing(same=(0.97, 1.02)), "the fixed cost of a call outweighs the work at batch 1"),
+        (quality(macs=1000), timing(same=(0.97, 1.02), batch=(0.9, 1.0)), "too thin to fill the vector units"),
+        (quality(nonzero=180), timing(same=(0.97, 1.02)), "80 % of the weights are zero, and time did not fall"),
+    ],
+)
+def test_gains_that_are_none_are_named(facts: dict[str, Any], times: dict[str, Any], words: str) -> None:
+    assert words in " ".join(judge(facts, times, GATE).reasons)
+
+
+def test_a_plain_gain_gets_no_such_remark() -> None:
+    reasons = judge(quality(), timing(), GATE).reasons
+    assert len(reasons) == 4
+    assert "lost 3" in reasons[-1]
+
+
+def test_clocks_that_disagree_are_told() -> None:
+    times = timing()
+    times["speed_ratio"]["batch_1"]["wall"] = {"value": 9.0, "ci": [8.0, 10.0]}
+    assert any("wall time 9.00" in reason for reason in judge(quality(), times, GATE).reasons)
+
+
+shares = st.floats(-0.05, 0.05)
+ratios = st.floats(0.2, 8.0)
+
+
+@given(shares, st.floats(0, 0.05), ratios, st.floats(0, 1.0), ratios, st.floats(0, 0.3), st.floats(0.0, 0.03))
+@settings(max_examples=200, deadline=None)
+def test_a_worse_variant_is_never_judged_better(
+    low: float, width: float, speed: float, spread: float, size_ratio: float, floor: float, worse: float
+) -> None:
+    facts, times = quality((low, low + width), size_ratio), timing((speed, speed + spread), floor=floor)
+    before = ORDER.index(judge(facts, times, GATE).verdict)
+    worse_facts = copy.deepcopy(facts)
+    worse_facts["drop"]["ci"] = [low + worse, low + width + worse]
+    worse_times = timing((speed * (1 - worse), (speed + spread) * (1 - worse)), floor=floor)
+    assert ORDER.index(judge(worse_facts, worse_times, GATE).verdict) <= before
+    assert {finding.outcome for finding in findings(facts, times, GATE)} <= {"pass", "fail", "unclear"}
+
+
+@given(ratios, st.floats(0, 1.0), ratios, st.floats(0, 0.5))
+@settings(max_examples=100, deadline=None)
+def test_more_noise_never_decides_more(low: float, width: float, threshold: float, floor: float) -> None:
+    interval = (low, low + width)
+    if place(interval, threshold, floor) != "unclear":
+        assert place(interval, threshold, 0.0) == place(interval, threshold, floor)
+
+
+def test_the_noise_floor_is_the_farthest_end() -> None:
+    floor = noise_floor({"value": 0.99, "ci": [0.96, 1.02]})
+    assert floor == {"value": pytest.approx(0.04), "ratio": 0.99, "ci": [0.96, 1.02]}

@@ -1,0 +1,115 @@
+"""Workers: real child processes that predict, are timed, tell their memory, and fail in one clear line."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.variant import save_variant
+from slimline.errors import ArtifactError, InputError, StageError
+from slimline.methods.fit import predict
+from slimline.worker import Worker
+from slimline.workloads import get_workload
+
+STUDENT = {"widths": [8]}
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    workload, folder = get_workload("tabular"), tmp_path_factory.mktemp("models") / "small"
+    manifest = Manifest(
+        workload="tabular",
+        variant="small",
+        stage="distill",
+        method="scratch",
+        config={},
+        source="teacher",
+        lineage=("small", "teacher"),
+        architecture=Architecture(role="student", config=STUDENT),
+        structure={},
+        seed=0,
+    )
+    save_variant(folder, workload.build_student(STUDENT), manifest, workload)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs() -> np.ndarray:
+    return np.random.default_rng(0).random((45, 30), dtype=np.float32)
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "slimline.worker" in " ".join(child.cmdline())]
+
+
+def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: np.ndarray, tmp_path: Path) -> None:
+    workload = get_workload("tabular")
+    torch.manual_seed(0)
+    expected = predict(workload.build_student(STUDENT).eval(), torch.from_numpy(inputs)).numpy()
+    np.save(tmp_path / "batch.npy", inputs[:8])
+    with Worker(student) as worker:
+        assert worker.state["execution"]["threads"] == "1"
+        assert worker.predict(inputs, 16) == pytest.approx(expected, abs=1e-5)
+        sample = worker.time(tmp_path / "batch.npy", 7)
+        assert len(sample.wall_ms) == 7
+        assert 0 < sample.cpu_ms < 100
+        (child,) = children()
+        assert worker.peak_memory_bytes() >= child.memory_info().rss * 0.9
+        with pytest.raises(InputError, match=r"takes float32 \[N, 30\]"):
+            worker.predict(inputs[:, :3], 16)
+    assert not children()
+
+
+def test_the_child_has_its_threads_and_waits_without_spinning(student: Path) -> None:
+    with Worker(student, threads=2) as worker:
+        assert worker.state["execution"]["threads"] == "2"
+        (child,) = children()
+        settings = child.environ()
+        assert (settings["OMP_NUM_THREADS"], settings["OMP_WAIT_POLICY"]) == ("2", "passive")
+
+
+def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, inputs: np.ndarray) -> None:
+    with Worker(student) as worker:
+        assert worker.state
+        (child,) = children()
+        os.kill(child.pid, signal.SIGSEGV)
+        with pytest.raises(StageError, match=r"^small: its process was ended by SIGSEGV at 'predict'; it said last: "):
+            worker.predict(inputs, 16)
+
+
+def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
+    with Worker(student) as worker, pytest.raises(StageError, match=r"ended with code 1 at 'time'; it said last: FileNotFoundError: .*none\.npy"):
+        worker.time(tmp_path / "none.npy", 1)
+
+
+def test_what_loading_refuses_is_raised_here(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker, pytest.raises(ArtifactError, match=r"holds no manifest\.json"):
+        worker.predict(np.zeros((1, 30), np.float32), 1)
+
+
+def test_an_altered_file_is_refused(student: Path, tmp_path: Path) -> None:
+    for file in student.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: -1 if file.suffix == ".safetensors" else None])
+    with Worker(tmp_path) as worker, pytest.raises(ArtifactError, match="altered or cut short"):
+        assert worker.state
+
+
+def test_no_answer_in_time_ends_the_child(student: Path) -> None:
+    with Worker(student, timeout_s=0.01) as worker, pytest.raises(StageError, match=r"small: no answer to 'load' within 0\.01 s"):
+        assert worker.state
+    assert not children()
+
+
+def test_leaving_early_leaves_no_process(student: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Worker(student):
+        raise KeyboardInterrupt
+    assert not children()
+    assert time.monotonic() - started < 5
