@@ -1,0 +1,353 @@
+"""One contract for every method in the table: it takes nothing away from its argument, repeats, and does what it declares."""
+
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slimline.artifact.folder import checksums
+from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.variant import load_variant, save_variant
+from slimline.calibration.statistics import collect_statistics
+from slimline.errors import StageError
+from slimline.measure.compute import count
+from slimline.methods import METHODS, get_method
+from slimline.methods.fit import Samples, predict
+from slimline.methods.quantize.plan import estimated_bytes, planned
+from slimline.methods.quantize.simulate import simulate
+from slimline.params import (
+    CONFIGS,
+    TARGETS,
+    ChannelsParams,
+    DynamicParams,
+    HalfParams,
+    MagnitudeParams,
+    ScratchParams,
+    SoftTargetsParams,
+    StaticParams,
+    SvdParams,
+    VariantParams,
+)
+
+EXAMPLE = torch.zeros(2, 1, 4, 4)
+SEED = 7
+
+
+class Residual(nn.Module):
+    """A stem, a residual block, a 1x1 convolution, a wide Linear layer and a head."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.block = nn.Conv2d(width, width, 3, padding=1)
+        self.mix = nn.Conv2d(width, width, 1)
+        self.hidden, self.head = nn.Linear(width * 16, 2 * width), nn.Linear(2 * width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, 4, 4] -> [N, 3]."""
+        x = self.stem(x)
+        x = torch.relu(self.mix(torch.relu(x + self.block(x))))
+        return self.head(torch.relu(self.hidden(x.flatten(1))))
+
+
+class Tiny:
+    """A workload for the artifact: a residual net of 32 channels, and students of any width."""
+
+    name = "tiny"
+
+    def build_teacher(self) -> nn.Module:
+        """32 channels."""
+        return seeded(32)
+
+    def build_student(self, config: dict[str, Any]) -> nn.Module:
+        """As many channels as `width` says."""
+        return seeded(config["width"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method at a strength that shows, and, where it has one, at strength 0."""
+
+    stage: str
+    config: VariantParams
+    idle: VariantParams | None = None
+
+    @property
+    def method(self) -> str:
+        return self.config.method
+
+
+def of(kind: type[VariantParams], method: str, **settings: Any) -> VariantParams:
+    return kind(source="teacher", method=method, **settings)
+
+
+TRAINING = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "student": {"width": 8}}
+CASES = (
+    Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
+    Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
+    Case("quantize", of(StaticParams, "static"), of(StaticParams, "static", keep_float=("*",))),
+    Case("quantize", of(DynamicParams, "dynamic"), of(DynamicParams, "dynamic", keep_float=("*",))),
+    Case("quantize", of(HalfParams, "half")),
+    Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
+    Case("distill", of(SoftTargetsParams, "soft_targets", **TRAINING), of(SoftTargetsParams, "soft_targets", **TRAINING | {"epochs": 0})),
+    Case(
+        "distill",
+        of(ScratchParams, "scratch", control_of="x", **TRAINING),
+        of(ScratchParams, "scratch", control_of="x", **TRAINING | {"epochs": 0}),
+    ),
+)
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stage}-{case.method}")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A method's result: the model to save, its plan, and the model that behaves as the variant does."""
+
+    model: nn.Module
+    plan: dict[str, Any] | None = None
+
+    @property
+    def behaviour(self) -> nn.Module:
+        return self.model if self.plan is None else simulate(self.model, self.plan)
+
+
+def seeded(width: int) -> nn.Module:
+    torch.manual_seed(width)
+    return Residual(width)
+
+
+def samples(count: int, seed: int) -> Samples:
+    """Noise with a bright row; the label is which."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(3, (count,), generator=generator)
+    inputs = torch.randn(count, 1, 4, 4, generator=generator)
+    inputs[torch.arange(count), 0, targets] += 2
+    return Samples(inputs, targets)
+
+
+TRAIN, HELD_OUT = samples(96, 0), samples(48, 1)
+
+
+def accuracy(outputs: Any, targets: Any) -> float:
+    return float((outputs.argmax(axis=1) == targets).mean())
+
+
+def teacher() -> nn.Module:
+    """Trained a little, so that magnitudes, batch norms and outputs mean something."""
+    control = of(ScratchParams, "scratch", control_of="x", **TRAINING | {"epochs": 3})
+    return distilled(control, seeded(32), seeded(32)).model
+
+
+def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
+    model, _ = get_method("distill", config.method)(
+        student,
+        guide,
+        config,
+        train=TRAIN,
+        validation=HELD_OUT,
+        loss=lambda o, t, _: nn.functional.cross_entropy(o, t),
+        metric=accuracy,
+        seed=SEED,
+    )
+    return Made(model)
+
+
+def apply(case: Case, config: Any, model: nn.Module) -> Made:
+    method = get_method(case.stage, case.method)
+    if case.stage == "distill":
+        return distilled(config, seeded(8), model)
+    if case.stage == "prune":
+        return Made(method(model, config, example_input=EXAMPLE, seed=SEED))
+    statistics = collect_statistics(model, TRAIN.inputs, 32)
+    if case.stage == "quantize":
+        return Made(model, method(model, config, statistics=statistics))
+    return Made(method(model, config, statistics=statistics))
+
+
+def manifest(case: Case) -> Manifest:
+    role = Architecture(role="student", config={"width": 8}) if case.stage == "distill" else Architecture()
+    names = {"workload": "tiny", "variant": "made", "stage": case.stage, "method": case.method, "source": "teacher"}
+    return Manifest(**names, config={}, lineage=("made", "teacher"), architecture=role, structure={}, seed=SEED)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def digest(made: Made) -> str:
+    """A checksum of every weight and of the plan."""
+    state = hashlib.sha256(json.dumps(made.plan, sort_keys=True).encode())
+    for name, value in sorted(made.model.state_dict().items()):
+        state.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
+    return state.hexdigest()
+
+
+def digests() -> dict[str, str]:
+    """What every method makes of the same teacher."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    model = teacher()
+    return {f"{case.stage}-{case.method}": digest(apply(case, case.config, model)) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def source() -> nn.Module:
+    return teacher()
+
+
+def test_table_configs_and_cases_name_the_same_methods() -> None:
+    model_stages = {stage: list(methods) for stage, methods in METHODS.items() if stage != "compile"}
+    assert model_stages == {stage: list(methods) for stage, methods in CONFIGS.items()}
+    assert sorted((case.stage, case.method) for case in CASES) == sorted((stage, name) for stage in CONFIGS for name in CONFIGS[stage])
+    assert set(METHODS["compile"]) == set(TARGETS)
+    assert all(callable(get_method(stage, name)) for stage, names in METHODS.items() for name in names)
+
+
+def test_an_unknown_method_is_named_with_those_there_are() -> None:
+    with pytest.raises(StageError, match="prune: no method 'wanda'; there are: magnitude, channels"):
+        get_method("prune", "wanda")
+
+
+@every_case
+def test_the_argument_stays_as_it_was(case: Case, source: nn.Module) -> None:
+    before, hooks = weights(source), [len(module._forward_pre_hooks) for module in source.modules()]
+    training = [module.training for module in source.modules()]
+    gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in source.parameters()]
+    made = apply(case, case.config, source)
+    assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
+    assert [module.training for module in source.modules()] == training
+    assert [len(module._forward_pre_hooks) for module in source.modules()] == hooks
+    for parameter, gradient in zip(source.parameters(), gradients, strict=True):
+        assert parameter.requires_grad
+        assert parameter.grad is None if gradient is None else torch.equal(parameter.grad, gradient)
+    if case.stage != "quantize":
+        kept = {value.data_ptr() for value in source.state_dict().values()}
+        assert not kept & {value.data_ptr() for value in made.model.state_dict().values()}, "the result shares memory with the argument"
+
+
+def test_every_method_repeats_in_this_process_and_in_another() -> None:
+    threads = torch.get_num_threads()
+    here = digests()
+    assert digests() == here
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    environment = os.environ | {"PYTHONHASHSEED": "123", "PYTHONPATH": str(Path(__file__).parents[2])}
+    other = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(other.stdout.splitlines()[-1]) == here
+
+
+@every_case
+def test_strength_zero_changes_nothing(case: Case, source: nn.Module) -> None:
+    if case.idle is None:
+        assert case.method == "half", "only the 16-bit types have no strength"
+        return
+    made = apply(case, case.idle, source)
+    expected = seeded(8).eval() if case.stage == "distill" else source
+    assert torch.equal(predict(made.behaviour, HELD_OUT.inputs), predict(expected, HELD_OUT.inputs))
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in made.model.state_dict().items())
+
+
+@every_case
+def test_the_artifact_comes_back_with_equal_outputs(case: Case, source: nn.Module, tmp_path: Path) -> None:
+    made = apply(case, case.config, source)
+    save_variant(tmp_path / "made", made.model, manifest(case), Tiny(), made.plan)
+    loaded = load_variant(tmp_path / "made", Tiny())
+    assert loaded.plan == made.plan
+    back = Made(loaded.model, loaded.plan)
+    assert torch.equal(predict(back.behaviour, HELD_OUT.inputs), predict(made.behaviour, HELD_OUT.inputs))
+
+
+@every_case
+def test_the_declared_effect_is_really_there(case: Case, source: nn.Module, tmp_path: Path) -> None:
+    made = apply(case, case.config, source)
+    before, after = count(source, EXAMPLE), count(made.model, EXAMPLE)
+    same_shapes = {name: value.shape for name, value in source.state_dict().items()} == {
+        name: value.shape for name, value in made.model.state_dict().items()
+    }
+    assert same_shapes != case.config.changes_shape
+    if case.config.changes_shape:
+        save_variant(tmp_path / "before", source, manifest(CASES[0]), Tiny())
+        save_variant(tmp_path / "after", made.model, manifest(case), Tiny())
+        bytes_before, bytes_after = ((tmp_path / name / "weights.safetensors").stat().st_size for name in ("before", "after"))
+        assert after.parameters < before.parameters
+        assert after.macs < before.macs
+        assert bytes_after < bytes_before
+    elif made.plan is not None:
+        assert set(planned(made.plan, "float32")) == set()
+        share = estimated_bytes(source, made.plan) / estimated_bytes(source, {"layers": {}})
+        assert share < (0.55 if case.method == "half" else 0.3)
+        assert not torch.equal(predict(made.behaviour, HELD_OUT.inputs), predict(source, HELD_OUT.inputs))
+    else:
+        assert after.parameters == before.parameters
+        assert after.nonzero <= before.nonzero - int(0.59 * sum(layer.weight.numel() for layer in weighted(source)))
+
+
+@every_case
+def test_needs_data_is_true_to_the_code(case: Case, source: nn.Module) -> None:
+    """A method that declares no need of data gives the same without any."""
+    if case.config.needs_data:
+        assert case.method not in ("dynamic", "half")
+        return
+    method = get_method(case.stage, case.method)
+    assert method(source, case.config, statistics=None) == apply(case, case.config, source).plan
+
+
+@every_case
+def test_may_follow_every_stage_that_it_declares(case: Case, source: nn.Module) -> None:
+    assert "teacher" in case.config.may_follow
+    for earlier in CASES:
+        if earlier.stage in case.config.may_follow:
+            model = apply(earlier, earlier.config, source).model
+            outputs = predict(apply(case, case.config, model).behaviour, HELD_OUT.inputs)
+            assert outputs.shape == (len(HELD_OUT), 3), f"after {earlier.method}"
+            assert bool(torch.isfinite(outputs).all()), f"after {earlier.method}"
+
+
+COMPILED = (
+    ("eager", None),
+    ("eager", "half"),
+    ("onnxruntime", None),
+    ("onnxruntime", "static"),
+    ("openvino", None),
+    ("openvino", "static"),
+)
+
+
+@pytest.mark.parametrize(("target", "planned_by"), COMPILED)
+def test_a_compiler_repeats_and_leaves_its_argument_alone(target: str, planned_by: str | None, source: nn.Module, tmp_path: Path) -> None:
+    plan = None if planned_by is None else next(apply(case, case.config, source).plan for case in CASES if case.method == planned_by)
+    before, before_plan, files = weights(source), copy.deepcopy(plan), []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        lowered = get_method("compile", target)(source, plan, folder, example_input=EXAMPLE, calibration=TRAIN.inputs)
+        files.append(checksums(folder))
+    assert files[0] == files[1] != {}
+    assert lowered.precision == {None: "float32", "half": "bfloat16", "static": "int8"}[planned_by]
+    assert plan == before_plan
+    assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.config.impossible_on], ids=lambda case: case.method)
+def test_what_is_declared_impossible_is_refused_by_the_compiler(case: Case, source: nn.Module, tmp_path: Path) -> None:
+    plan = apply(case, case.config, source).plan
+    for target in case.config.impossible_on:
+        with pytest.raises(StageError, match="int8"):
+            get_method("compile", target)(source, plan, tmp_path, example_input=EXAMPLE, calibration=TRAIN.inputs)
+
+
+def weighted(model: nn.Module) -> list[nn.Module]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(digests()) + "\n")

@@ -1,0 +1,80 @@
+"""Sensitivity: the layer that matters shows, and every change is of that layer alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slimline.calibration.sensitivity import plain, sensitivity
+from slimline.calibration.statistics import collect_statistics
+from slimline.methods.fit import Samples, predict
+from slimline.methods.prune.magnitude import magnitude
+from slimline.params import MagnitudeParams
+
+
+def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
+    return float((outputs.argmax(1) == targets).mean())
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    """A 3x3 convolution with batch norm, a wide Linear layer of low rank, and a head."""
+    torch.manual_seed(0)
+    wide = nn.Linear(8 * 16, 64)
+    with torch.no_grad():
+        wide.weight.copy_(torch.randn(64, 4) @ torch.randn(4, 128) / 20)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), wide, nn.ReLU(), nn.Linear(64, 3)
+    ).eval()
+
+
+@pytest.fixture
+def samples(net: nn.Module) -> Samples:
+    """Noise, labelled as the net itself says, so that it is right on all of it."""
+    inputs = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    return Samples(inputs, predict(net, inputs).argmax(1))
+
+
+def measured(net: nn.Module, samples: Samples) -> dict[str, dict[str, dict[str, float] | None]]:
+    statistics = collect_statistics(net, samples.inputs, 20)
+    return plain(sensitivity(net, statistics, calibration=samples.inputs, validation=samples, metric=accuracy))
+
+
+def test_every_layer_has_every_change_that_is_possible(net: nn.Module, samples: Samples) -> None:
+    effects = measured(net, samples)
+    assert list(effects) == ["0", "4", "6"]
+    assert all(kinds["quantize"] and kinds["prune"] for kinds in effects.values())
+    assert effects["0"]["factorize"] is None, "a 3x3 convolution is no plain matrix"
+    assert effects["4"]["factorize"] is not None
+
+
+def test_int8_moves_the_outputs_least_and_never_by_nothing(net: nn.Module, samples: Samples) -> None:
+    for kinds in measured(net, samples).values():
+        assert 0 < kinds["quantize"]["output_change"] < kinds["prune"]["output_change"]
+
+
+def test_pruning_one_layer_is_magnitude_pruning_of_it(net: nn.Module, samples: Samples) -> None:
+    config = MagnitudeParams(source="teacher", method="magnitude", fraction=0.5, scope="local")
+    reference = nn.Sequential(net[0], *net[2:]).eval()  # without batch norm, nothing is recalibrated
+    by_hand = nn.Sequential(*reference[:5], magnitude(reference[5], config)).eval()
+    effects = measured(reference, samples)
+    expected, outputs = predict(by_hand, samples.inputs), predict(reference, samples.inputs)
+    change = float((expected - outputs).norm() / outputs.norm())
+    targets = samples.targets.numpy()
+    assert effects["5"]["prune"]["output_change"] == pytest.approx(change, rel=1e-6)
+    assert effects["5"]["prune"]["drop"] == pytest.approx(accuracy(outputs.numpy(), targets) - accuracy(expected.numpy(), targets))
+
+
+def test_a_layer_that_decides_everything_shows_a_drop(net: nn.Module, samples: Samples) -> None:
+    with torch.no_grad():
+        net[4].weight[:, :] = torch.randn(64, 128, generator=torch.Generator().manual_seed(9)) / 12
+    full_rank = Samples(samples.inputs, predict(net, samples.inputs).argmax(1))
+    effects = measured(net, full_rank)
+    assert effects["4"]["prune"]["output_change"] > 3 * effects["4"]["quantize"]["output_change"]
+    assert max(kinds["prune"]["drop"] for kinds in effects.values()) > 0
+
+
+def test_the_model_is_left_alone_and_the_result_repeats(net: nn.Module, samples: Samples) -> None:
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert measured(net, samples) == measured(net, samples)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
