@@ -3,14 +3,14 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimline.artifact.folder import sha256_of, write_json
 from slimline.errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 
 class Architecture(BaseModel):

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -49,7 +50,7 @@ def store(environment):
 
 
 @pytest.fixture
-def _here(environment, monkeypatch, tmp_path):
+def here(environment, monkeypatch, tmp_path):
     """The process's own environment leads to the server, in a folder that is no project."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
@@ -70,11 +71,11 @@ def test_what_is_written_is_read_listed_and_brought_back_whole(store, tmp_path):
 
 
 def test_of_writers_that_race_exactly_one_wins(store):
-    for attempt in range(4):
-        wins = race([lambda number=number: write_if(store, f"race/new-{attempt}", b"%d" % number, None) for number in range(8)])
+    for key in ("race/one", "race/two", "race/three", "race/four"):
+        wins = race([partial(write_if, store, key, b"%d" % number, None) for number in range(8)])
         assert wins.count(True) == 1
-    etag = read(store, "race/new-0").etag
-    wins = race([lambda number=number: write_if(store, "race/new-0", b"next %d" % number, etag) for number in range(8)])
+    etag = read(store, "race/one").etag
+    wins = race([partial(write_if, store, "race/one", b"next %d" % number, etag) for number in range(8)])
     assert wins.count(True) == 1
 
 
@@ -102,7 +103,7 @@ def test_a_conditional_write_to_what_has_gone_fails(store):
 
 @pytest.mark.parametrize("changed", [{"AWS_SECRET_ACCESS_KEY": "wrong"}, {"AWS_ACCESS_KEY_ID": "nobody"}])
 def test_a_wrong_key_is_refused_in_one_line(environment, changed):
-    with pytest.raises(StorageRefused, match="refuses the key.*AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
+    with pytest.raises(StorageRefused, match=r"refuses the key.*AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
         require_bucket(connect("slimline", environment | changed))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
@@ -152,16 +153,18 @@ def test_a_store_that_hangs_is_given_up(environment, monkeypatch):
 )
 def test_settings_that_cannot_work_are_refused(environment, monkeypatch, changed):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(StorageRefused, match="S3|AWS"):
+    with pytest.raises(StorageRefused, match=r"S3|AWS"):
         require_bucket(connect("slimline", environment | changed))
 
 
-def test_doctors_probe_writes_nothing_that_stays(store, environment, _here, tmp_path):
+@pytest.mark.usefixtures("here")
+def test_doctors_probe_writes_nothing_that_stays(store, tmp_path):
     assert "conditional writes work" in probe_store(tmp_path, PublishParams())
     assert listed(store, "releases/.probe") == []
 
 
-def test_an_object_is_fetched_whole_or_not_at_all(store, _here, tmp_path):
+@pytest.mark.usefixtures("here")
+def test_an_object_is_fetched_whole_or_not_at_all(store, tmp_path):
     put_bytes(store, "teachers/one.safetensors", b"weights")
     target = tmp_path / "in" / "weights.safetensors"
     assert fetch_object("s3://slimline/teachers/one.safetensors", target) == target

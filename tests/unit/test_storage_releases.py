@@ -220,7 +220,7 @@ def test_nothing_accepted_ends_with_3_moves_no_alias_and_empties_the_list(projec
 
 def test_what_was_not_judged_is_not_published(project, store, workload):
     compile_toy(project / "data/compiled/tiny-onnxruntime", workload, "tiny", 7.0, 0)
-    with pytest.raises(ArtifactError, match="the report judged .* run `dvc repro`"):
+    with pytest.raises(ArtifactError, match=r"the report judged .* run `dvc repro`"):
         published(project)
     (project / "data/compiled/small-onnxruntime/model.onnx").write_bytes(b"cut")
     with pytest.raises(ArtifactError, match=r"model\.onnx has sha256"):
@@ -350,7 +350,7 @@ def test_a_tampered_release_is_refused_by_fetch(project, store, tmp_path, name):
     else:
         body = read(store, key + name).body
         put_bytes(store, key + name, body.replace(b"small", b"snall") if b"small" in body else body[:-1] + b"!")
-    with pytest.raises((ArtifactError, StorageRefused), match="altered|damaged|sha256"):
+    with pytest.raises((ArtifactError, StorageRefused), match=r"altered|damaged|sha256"):
         fetch_release(url, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists() or not list((tmp_path / "fetched").iterdir())
 
