@@ -141,7 +141,12 @@ def _memory(workers: Workers, inputs: Floats, batch_size: int) -> dict[str, Any]
     return {**peaks[VARIANT], "baseline": peaks[BASELINE], "same_runtime_baseline": peaks[SAME_RUNTIME]}
 
 
-def _finite(who: str, logits: Floats) -> Floats:
+def finite(who: str, logits: Floats) -> Floats:
+    """The logits, if every one is a finite number.
+
+    Raises:
+        StageError: one is not; the message counts the samples.
+    """
     if wrong := int((~np.isfinite(logits)).any(axis=1).sum()):
         raise StageError(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
     return logits
@@ -176,7 +181,7 @@ def _identity(stage: Stage, manifest: CompiledManifest, compiled: Path) -> dict[
     bytes_now, bytes_before = size_bytes(compiled), size_bytes(MODELS / TEACHER)
     return {
         "schema": 1,
-        **{key: getattr(manifest, key) for key in ("variant", "target", "stage", "method", "source", "precision")},
+        **{key: getattr(manifest, key) for key in ("variant", "target", "stage", "method", "source", "precision", "computes")},
         "artifact_sha256": sha256_of(compiled / "manifest.json"),
         "size_bytes": bytes_now,
         "size_ratio": size_ratio(bytes_before, bytes_now),
@@ -201,12 +206,12 @@ def main(stage: Stage) -> None:
     inputs, targets = test.inputs.numpy(), test.targets.numpy()
     with _workers(locations, config.threads, stage.params.workload) as workers, _stored(inputs, config.batch_size) as batches:
         memory = _memory(workers, inputs, config.batch_size)
-        outputs = {who: _finite(str(locations[who]), workers[who].predict(inputs, config.batch_size)) for who in (BASELINE, VARIANT)}
+        outputs = {who: finite(str(locations[who]), workers[who].predict(inputs, config.batch_size)) for who in (BASELINE, VARIANT)}
         timing = time_workers(workers, batches, config, stage.params.gate.confidence)
         runtimes = {name: workers[name].state for name in (BASELINE, VARIANT, SAME_RUNTIME)}
     quality_facts, table = run(Logits(outputs[BASELINE], outputs[VARIANT], targets), stage.workload, stage.params)
     facts = merged(quality_facts, _identity(stage, read_compiled(locations[VARIANT]), locations[VARIANT]))
-    precision = {"same_runtime_baseline": {"precision": read_compiled(locations[SAME_RUNTIME]).precision}}
+    precision = {"same_runtime_baseline": {"precision": read_compiled(locations[SAME_RUNTIME]).computes}}
     timing = merged(timing, memory, precision, {"schema": 1, "runtimes": runtimes, "machine": machine(config.threads)})
     _write(stage, facts, timing | {"seconds": time.monotonic() - started}, table)
 

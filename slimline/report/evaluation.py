@@ -33,7 +33,8 @@ def _summary(quality: Facts, timing: Facts) -> list[str]:
         f"({points(low)} to {points(high)}; {drop['test']} p = {drop['p_value']:.2g}): "
         f"{flips['lost']:,} samples lost, {flips['gained']:,} gained.",
         f"{ratio(quality['size_ratio'])} smaller on disk and {ratio(speed['value'])} as fast at batch 1 "
-        f"({ratio(speed['ci'][0])} to {ratio(speed['ci'][1])}) as the teacher in eager PyTorch; it computes in {quality['precision']}.",
+        f"({ratio(speed['ci'][0])} to {ratio(speed['ci'][1])}) as the teacher in eager PyTorch; "
+        f"weights in {quality['precision']}, arithmetic in {quality['computes']}.",
         f"This test set would have shown a true drop of {points(quality['detectable_drop'], signed=False)} or more with a power of 80 %.",
     ]
 

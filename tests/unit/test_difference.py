@@ -35,7 +35,9 @@ def test_the_ends_solve_the_score_equation_with_a_numeric_restricted_estimate(lo
             counts = np.array([lost, gained, samples - lost - gained])
             return -float(np.sum(counts * np.log(np.maximum(shares, 1e-300))))
 
-        found = optimize.minimize_scalar(minus_likelihood, bounds=(max(0.0, -end), (1 - end) / 2), method="bounded", options={"xatol": 1e-12})
+        found = optimize.minimize_scalar(
+            minus_likelihood, bounds=(max(0.0, -end), (1 - end) / 2), method="bounded", options={"xatol": 1e-12}
+        )
         variance = samples * (2 * found.x + end - end**2)
         assert abs(lost - gained - samples * end) / np.sqrt(variance) == pytest.approx(stats.norm.ppf(0.975), rel=1e-3)
 

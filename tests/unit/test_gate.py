@@ -39,7 +39,10 @@ def ratio(low: float, high: float) -> dict[str, Any]:
 
 
 def timing(
-    eager: tuple[float, float] = (3.0, 3.2), same: tuple[float, float] = (1.8, 1.9), floor: float = 0.03, batch: tuple[float, float] = (2.0, 2.1)
+    eager: tuple[float, float] = (3.0, 3.2),
+    same: tuple[float, float] = (1.8, 1.9),
+    floor: float = 0.03,
+    batch: tuple[float, float] = (2.0, 2.1),
 ) -> dict[str, Any]:
     return {
         "speed_ratio": {"batch_1": ratio(*eager), "batch_32": ratio(*eager)},

@@ -85,7 +85,10 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
 
 
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
-    with Worker(student) as worker, pytest.raises(StageError, match=r"ended with code 1 at 'time'; it said last: FileNotFoundError: .*none\.npy"):
+    with (
+        Worker(student) as worker,
+        pytest.raises(StageError, match=r"ended with code 1 at 'time'; it said last: FileNotFoundError: .*none\.npy"),
+    ):
         worker.time(tmp_path / "none.npy", 1)
 
 

@@ -1,0 +1,106 @@
+"""How noisy speed ratios are here: the same model against itself (A/A), and how far estimators of one ratio spread.
+
+    python benchmarks/noise_floor.py data/compiled/int8-onnxruntime data/compiled/teacher-onnxruntime --repeats 10
+
+A is the first location, B the second; every repeat starts fresh processes. Prints one line an estimator: the median of the
+estimates, their relative standard deviation and their range, for A/A and for B/A. Redoes the table of facts-cpu.md, §1.
+"""
+
+import argparse
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from slimline.measure.latency import calls_per_sample, interleave
+from slimline.measure.timing import Sample
+from slimline.runtime import load
+from slimline.worker import Worker
+
+Timings = dict[str, list[Sample]]
+Estimator = Callable[[Sequence[Sample], Sequence[Sample]], float]
+
+
+def cpu(samples: Sequence[Sample]) -> np.ndarray:
+    """Process CPU time of each sample, ms a call."""
+    return np.array([sample.cpu_ms for sample in samples])
+
+
+def wall(samples: Sequence[Sample]) -> np.ndarray:
+    """Wall time of each sample, the median of its calls, ms."""
+    return np.array([np.median(sample.wall_ms) for sample in samples])
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "mean, wall": lambda b, a: wall(b).mean() / wall(a).mean(),
+    "median, wall": lambda b, a: np.median(wall(b)) / np.median(wall(a)),
+    "minimum, wall": lambda b, a: wall(b).min() / wall(a).min(),
+    "median of pair ratios, wall": lambda b, a: float(np.median(wall(b) / wall(a))),
+    "minimum, CPU": lambda b, a: cpu(b).min() / cpu(a).min(),
+    "20th percentile, CPU": lambda b, a: np.percentile(cpu(b), 20) / np.percentile(cpu(a), 20),
+    "median of pair ratios, CPU": lambda b, a: float(np.median(cpu(b) / cpu(a))),
+}
+
+
+def in_blocks(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
+    """One model after the other: the naive way."""
+    calls = {name: calls_per_sample(worker, batch) for name, worker in workers.items()}
+    return {name: [worker.time(batch, calls[name]) for _ in range(pairs)] for name, worker in workers.items()}
+
+
+@contextlib.contextmanager
+def started(locations: dict[str, Path], threads: int) -> Iterator[dict[str, Worker]]:
+    """Fresh processes, loaded."""
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(location, threads=threads)) for name, location in locations.items()}
+        for worker in workers.values():
+            assert worker.state
+        yield workers
+
+
+def estimates(timings: Timings, rows: dict[tuple[str, str, str], list[float]], order: str) -> None:
+    """Add every estimator's A/A and B/A figure of one repeat."""
+    for name, estimator in ESTIMATORS.items():
+        rows.setdefault((order, name, "A/A"), []).append(float(estimator(timings["twin"], timings["a"])))
+        rows.setdefault((order, name, "B/A"), []).append(float(estimator(timings["b"], timings["a"])))
+
+
+def show(rows: dict[tuple[str, str, str], list[float]]) -> None:
+    """Print the table."""
+    table = Table("order", "estimator", "ratio", "median", "relative sd", "range")
+    for (order, name, ratio), values in rows.items():
+        found = np.array(values)
+        spread = f"{100 * found.std(ddof=1) / found.mean():.1f} %"
+        table.add_row(order, name, ratio, f"{np.median(found):.3f}", spread, f"{found.min():.3f} .. {found.max():.3f}")
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("a", type=Path)
+    parser.add_argument("b", type=Path)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    shape = (arguments.batch_size, *load(arguments.a).input_shape)
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        batch = Path(folder) / "batch.npy"
+        np.save(batch, np.random.default_rng(0).random(shape, dtype=np.float32))
+        for _ in track(range(arguments.repeats), "repeats"):
+            with started({"a": arguments.a, "twin": arguments.a, "b": arguments.b}, arguments.threads) as workers:
+                estimates(interleave(workers, batch, arguments.pairs), rows, "interleaved")
+                estimates(in_blocks(workers, batch, arguments.pairs), rows, "in blocks")
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
