@@ -67,7 +67,7 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
     parser.add_argument("--variant", default=name, required=per != "stage", help=argparse.SUPPRESS if per == "stage" else "a name from params.yaml")
     parser.add_argument("--target", default=None, required=per == "target", help="a runtime from deploy.targets" if per == "target" else argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _show_own_log_lines()
     _die_with_parent(os.environ.get(PARENT))
     try:
         params = Params.load()
@@ -83,6 +83,13 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
             raise
         log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
         raise SystemExit(1) from None
+
+
+def _show_own_log_lines() -> None:
+    """Milestones of our own modules; of every library, warnings."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for name in ("__main__", "slimline", "tasks"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def fix_randomness(seed: int, *, threads: int = 1) -> None:

@@ -1,0 +1,224 @@
+"""The whole line on a small run, by both doors, in fresh clones: `python -m flows.compress` and `dvc repro`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+HERE = Path(__file__).parent
+LOOPBACK = ("127.", "::1", "localhost", "/", "b'/", "::ffff:127.", "\x00")
+
+
+def sh(folder: Path, *command: str, env: dict[str, str] | None = None, code: int | None = 0) -> str:
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+    assert code is None or done.returncode == code, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_", "COV", "PYTEST"))}
+    own |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
+    own |= {"DVC_SITE_CACHE_DIR": str(home / "site"), "DVC_GLOBAL_CONFIG_DIR": str(home / "global"), "DVC_SYSTEM_CONFIG_DIR": str(home / "system")}
+    return own | more
+
+
+def clone(project: Path, into: Path, env: dict[str, str]) -> Path:
+    """The checkout as it stands, uncommitted changes included, with the small run's params, as a repository of its own."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (project / name).is_file():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(project / name, into / name)
+    shutil.copyfile(HERE / "params.yaml", into / "params.yaml")
+    (into / "dvc.lock").unlink(missing_ok=True)
+    sh(into, "git", "init", "-q", "-b", "main", env=env)
+    sh(into, "git", "add", "-A", env=env)
+    sh(into, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-q", "-m", "small run", env=env)
+    sh(into, "git", "config", "user.name", "t", env=env)
+    sh(into, "git", "config", "user.email", "t@localhost", env=env)
+    return into
+
+
+class Watch:
+    """Follows a process and its children: every remote address that any of them has a socket to."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.seen: set[str] = set()
+        self._root, self._stop = psutil.Process(process.pid), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            for one in [self._root, *self._children()]:
+                try:
+                    self.seen |= {link.raddr.ip for link in one.net_connections(kind="inet") if link.raddr}
+                except psutil.Error:
+                    continue
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return self._root.children(recursive=True)
+        except psutil.Error:
+            return []
+
+    def end(self) -> set[str]:
+        self._stop.set()
+        self._thread.join()
+        return self.seen
+
+
+@pytest.fixture(scope="module")
+def flow_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A run through the flow, published to the embedded S3 server, every connection noted."""
+    home = tmp_path_factory.mktemp("home")
+    hook = tmp_path_factory.mktemp("hook")
+    shutil.copyfile(HERE / "outgoing_hook.py", hook / "sitecustomize.py")
+    log = hook / "outgoing.log"
+    env = environment(home)
+    folder = clone(project, tmp_path_factory.mktemp("flow"), env)
+    watched = env | {"PYTHONPATH": str(hook), "SLIMLINE_OUTGOING_LOG": str(log)}
+    command = [sys.executable, "-m", "flows.compress", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=folder, env=watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    watch = Watch(process)
+    output, _ = process.communicate(timeout=900)
+    yield {"folder": folder, "env": env, "code": process.returncode, "output": output, "sockets": watch.end(), "log": log.read_text()}
+
+
+@pytest.fixture(scope="module")
+def dvc_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same params through `dvc repro` alone, in another clone."""
+    env = environment(tmp_path_factory.mktemp("home2"))
+    folder = clone(project, tmp_path_factory.mktemp("dvc"), env)
+    return {"folder": folder, "env": env, "output": sh(folder, sys.executable, "-m", "dvc", "repro", env=env)}
+
+
+def test_the_flow_ends_well_and_shows_its_table(flow_run: dict[str, Any]) -> None:
+    assert flow_run["code"] == 0, flow_run["output"][-6000:]
+    assert "small-int8" in flow_run["output"]
+    assert "reports/index.html" in flow_run["output"]
+
+
+def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
+    lines = [line.split("\t") for line in flow_run["log"].splitlines()]
+    assert len(lines) > 10
+    outside = [line for line in lines if not line[1].strip("'\"").startswith(LOOPBACK) and line[1] not in ("None", "''", "b''")]
+    assert outside == []
+    assert {address for address in flow_run["sockets"] if not address.startswith(LOOPBACK)} == set()
+
+
+def test_every_stage_has_its_page_and_metrics(flow_run: dict[str, Any]) -> None:
+    reports = flow_run["folder"] / "reports"
+    pages = {path.relative_to(reports / "stages").with_suffix("").as_posix() for path in (reports / "stages").rglob("*.html")}
+    variants = ("prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small")
+    deployed = [f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in ("teacher", "channels50", "small-int8")]
+    assert pages == {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report", *variants, *deployed}
+    for page in pages:
+        assert (reports / "stages" / f"{page}.md").stat().st_size > 100
+    for name in (*variants, *deployed):
+        assert json.loads((reports / "metrics" / f"{name}.json").read_text())
+
+
+def test_summary_holds_what_the_checks_read(flow_run: dict[str, Any]) -> None:
+    summary = json.loads((flow_run["folder"] / "reports/summary.json").read_text())
+    assert {"schema", "workload", "run", "baseline", "variants"} <= summary.keys()
+    assert {"git", "params_sha256", "started", "seconds", "machine"} <= summary["run"].keys()
+    rows = {row["variant"]: row for row in summary["variants"]}
+    assert rows.keys() == {"teacher", "channels50", "small-int8"}
+    promised = {"variant", "stage", "method", "source", "target", "quality", "drop", "flips", "size_bytes", "size_ratio", "parameters"}
+    promised |= {"nonzero", "macs", "latency_ms", "speed_ratio", "speed_ratio_same_runtime", "noise_floor", "peak_memory_bytes"}
+    promised |= {"energy_mj", "verdict", "reasons", "release"}
+    for row in rows.values():
+        assert promised <= row.keys()
+        assert row["size_ratio"] == pytest.approx(summary["baseline"]["size_bytes"] / row["size_bytes"])
+        assert row["verdict"] in {"accept", "reject", "inconclusive"}
+        assert row["reasons"]
+    assert rows["small-int8"]["size_bytes"] * 10 < summary["baseline"]["size_bytes"]
+    assert rows["small-int8"]["verdict"] == "accept"
+
+
+def test_accepted_releases_load_from_the_store(flow_run: dict[str, Any]) -> None:
+    folder, env = flow_run["folder"], flow_run["env"]
+    releases = json.loads((folder / "reports/releases.json").read_text())
+    summary = json.loads((folder / "reports/summary.json").read_text())
+    accepted = {f"{row['variant']}-{row['target']}": row["release"] for row in summary["variants"] if row["verdict"] == "accept"}
+    assert releases.keys() == accepted.keys()
+    assert all(releases[name].endswith(f"/releases/tabular/{identity}/") for name, identity in accepted.items())
+    alias = "s3://slimline/releases/tabular/aliases/latest.json"
+    table = folder / "data/prepared/test.parquet"
+    command = ["slimline", "s3", "--", "slimline", "predict", alias, "--input", str(table), "--json"]
+    told = sh(folder, *command, env=env)
+    assert "malignant" in told
+    assert "benign" in told
+
+
+def test_dvc_sees_nothing_to_do_after_the_flow(flow_run: dict[str, Any]) -> None:
+    told = sh(flow_run["folder"], sys.executable, "-m", "dvc", "repro", env=flow_run["env"])
+    assert "Running stage" not in told
+    assert "up to date" in told
+
+
+def test_a_second_flow_run_is_quick_and_republishing_changes_nothing(flow_run: dict[str, Any]) -> None:
+    folder = flow_run["folder"]
+    before = (folder / "reports/releases.json").read_bytes()
+    began = time.monotonic()
+    told = sh(folder, sys.executable, "-m", "flows.compress", env=flow_run["env"])
+    assert time.monotonic() - began < 60
+    assert "Running stage" not in told
+    assert (folder / "reports/releases.json").read_bytes() == before
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    """Every byte that must not depend on the door or the clock."""
+    kept = {}
+    for below in ("data/prepared", "data/models", "data/calibration", "data/compiled", "data/evaluated", "reports/metrics", "reports/stages"):
+        for path in sorted((folder / below).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            timed = name.endswith(".timing.json") or name.startswith(("reports/stages/evaluate", "reports/stages/report"))
+            if path.is_file() and not timed:
+                kept[name] = path.read_bytes()
+    return kept
+
+
+def test_both_doors_give_the_same_bytes(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
+    first, second = artifacts(flow_run["folder"]), artifacts(dvc_run["folder"])
+    assert len(first) > 60
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("min_size_ratio: 1.5", "min_size_ratio: 1000"))
+    told = sh(folder, sys.executable, "-m", "dvc", "repro", env=env)
+    assert told.count("Running stage") == 1
+    assert "Running stage 'report'" in told
+    verdicts = {row["verdict"] for row in json.loads((folder / "reports/summary.json").read_text())["variants"]}
+    assert verdicts == {"reject"}
+
+
+def test_publishing_when_nothing_passed_exits_with_3(dvc_run: dict[str, Any]) -> None:
+    told = sh(dvc_run["folder"], sys.executable, "-m", "tasks.publish", env=dvc_run["env"], code=3)
+    assert len([line for line in told.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_a_failing_stage_leaves_nothing_half_written(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("test_fraction: 0.4", "test_fraction: 0.9"))
+    told = sh(folder, sys.executable, "-m", "dvc", "repro", "data", env=env, code=None)
+    assert "make the fractions smaller" in told
+    assert not (folder / "data/prepared").exists()
+    assert [path.name for path in (folder / "data").iterdir() if path.name.startswith(".")] == []
