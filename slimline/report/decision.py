@@ -17,7 +17,7 @@ from slimline.report.numbers import loss, milliseconds, percent, points, ratio, 
 from slimline.report.page import Figure
 from slimline.report.pareto import Levels, Point, pareto_figure
 from slimline.report.render import TEMPLATES, render
-from slimline.report.summary import VERDICTS, by_merit, count_verdicts, preferred
+from slimline.report.summary import by_merit, count_verdicts, preferred
 from slimline.report.tables import half_table, pages_table, quality_table, speed_table
 
 BEFORE_VARIANTS = ("data", "teacher", "calibrate")
@@ -91,7 +91,7 @@ def decision_context(evidence: Evidence) -> dict[str, Any]:
 
 def _tiles(summary: Mapping[str, Any], best: Mapping[str, Any] | None, metric: str) -> Iterator[Tile]:
     verdicts = count_verdicts(summary)
-    rest = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS[1:])
+    rest = f"{verdicts['inconclusive']} inconclusive, {verdicts['reject']} rejected"
     if best is not None:
         base, speed, drop = summary["baseline"], best["speed_ratio"]["batch_1"], best["drop"]
         yield Tile("smaller", ratio(best["size_ratio"]), f"{size(best['size_bytes'])}, teacher {size(base['size_bytes'])}")
@@ -128,7 +128,7 @@ def _point_name(row: Mapping[str, Any]) -> str:
 
 
 def _whole_percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+    return f"{100 * share:.4g} %"
 
 
 def _nodes(evidence: Evidence) -> Iterator[Node]:
@@ -143,7 +143,7 @@ def _nodes(evidence: Evidence) -> Iterator[Node]:
         )
         verdict = own[0]["verdict"] if own else None
         if name == TEACHER:
-            yield Node(name, None, f"baseline, {made}", f"{size(base['size_bytes'])}, {_p50(base)} in eager PyTorch", None)
+            yield Node(name, None, f"baseline, {made}", f"{size(base['size_bytes'])}, {_p50(base)} (eager)", None)
         else:
             stage, config = params.variants[name]
             yield Node(name, config.source, f"{stage}: {config.method}", reached, verdict)

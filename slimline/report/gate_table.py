@@ -17,7 +17,8 @@ from slimline.params import GateParams
 from slimline.report.gate_rule import CRITICAL, WARNING, RuleResult
 from slimline.report.numbers import points, ratio
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)
+for _chatty in ("great_expectations", "great_expectations.data_context.types.base"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 MEASURED = {"drop_high": "drop", "size_ratio": "size", "speed_ratio_low": "speed"}
 ONLY_ACCEPTED = {"row_condition": 'verdict == "accept"', "condition_parser": "pandas"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from slimline.report.pareto import VERDICT_COLOURS
 from slimline.report.svg import FAINT, INK, LINE, SHEET, coordinate, drawing, element, label
 
-BOX_WIDE, BOX_TALL, GAP_ACROSS, GAP_DOWN = 184.0, 58.0, 46.0, 14.0
+BOX_WIDE, BOX_TALL, GAP_ACROSS, GAP_DOWN = 196.0, 58.0, 44.0, 14.0
 NAME_PX, DETAIL_PX = 13.5, 11.5
 
 

@@ -12,7 +12,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 SAME = "same"
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 HIGHER, LOWER = "higher", "lower"
-_NUMBER_TEXT = re.compile(rf"[+{MINUS}-]?[0-9][0-9,.]* ?(%|pp|[kMGT]?B|ms|mJ|{TIMES})?( \\[.*\\])?")
+_NUMBER_TEXT = re.compile(rf"[+{MINUS}-]?[0-9][0-9,.]* ?(%|pp|[kMGT]?B|ms|mJ|{TIMES})?( \[.*\])?")
 
 
 def number(value: Any) -> str:

@@ -11,6 +11,7 @@ from slimline.report.numbers import ABSENT, is_number
 from slimline.report.render import TEMPLATES, render
 
 HOME = "../../index.html"
+LONG_CELL = 60
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Table:
         """Which columns hold numbers only (None or a dash is a missing number)."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
         return tuple(any(map(is_number, cells)) and all(cell in (None, ABSENT) or is_number(cell) for cell in cells) for cells in columns)
+
+    @property
+    def wordy(self) -> bool:
+        """Whether a cell holds a sentence, for which a narrow table has no room."""
+        return any(isinstance(cell, str) and len(cell) > LONG_CELL for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)

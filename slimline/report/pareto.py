@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from slimline.report.figures import empty_figure
+from slimline.report.labels import Box, around, place_labels
 from slimline.report.numbers import short
 from slimline.report.svg import (
     ACCENT,
@@ -27,15 +28,12 @@ from slimline.report.svg import (
 
 WIDTH, HEIGHT = 980.0, 500.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 960.0, 66.0, 448.0
-LABEL_PX, LABEL_TALL = 12.5, 15.0
 VERDICT_COLOURS = {
     "accept": "var(--accept,#17703f)",
     "inconclusive": "var(--inconclusive,#9a6400)",
     "reject": "var(--reject,#ad2a1f)",
 }
 SHAPES = ("circle", "square", "diamond", "triangle")
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom in pixels"""
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,12 @@ def pareto_figure(
     groups = sorted({point.group for point in points})
     parts = [*_keys(groups, sorted({point.verdict for point in points})), *frame(x, y)]
     parts += [*_levels(levels, x, y), *_frontier(points, x, y), *_siblings(points, x, y)]
-    parts += [part for point in points for part in _whiskers(point, x, y)]
+    leaders, names = _named(points, levels, x, y)
+    parts += [*leaders, *(part for point in points for part in _whiskers(point, x, y))]
     parts += [
         _marker(x.scale(point.x), y.scale(point.y), SHAPES[groups.index(point.group) % len(SHAPES)], point.verdict) for point in points
     ]
-    parts += _labels(points, levels, x, y)
+    parts += names
     return drawing(WIDTH, HEIGHT, parts, f"{y_label} against {x_label}, {len(points)} deployed variants")
 
 
@@ -122,7 +121,7 @@ def _levels(levels: Levels, x: Axis, y: Axis) -> list[str]:
     if levels.floor is not None:
         at = y.scale(levels.floor)
         parts.append(line(LEFT, at, RIGHT, at, stroke=VERDICT_COLOURS["reject"], stroke_dasharray="5 4", stroke_opacity=0.7))
-        parts.append(label(RIGHT, at + 15, f"lowest the gate allows: {y.format(levels.floor)}", text_anchor="end"))
+        parts.append(label(RIGHT, at + 15, f"largest drop allowed: {y.format(levels.floor)}", text_anchor="end"))
     if levels.baseline is not None:
         across, up = x.scale(levels.baseline.x), y.scale(levels.baseline.y)
         parts.append(line(LEFT, up, RIGHT, up, stroke=FAINT, stroke_dasharray="2 3"))
@@ -161,47 +160,22 @@ def _outline(across: float, up: float, shape: str, style: dict[str, Any]) -> str
     return element("polygon", points=" ".join(f"{coordinate(across + dx)},{coordinate(up + dy)}" for dx, dy in corners), **style)
 
 
-def _labels(points: Sequence[Point], levels: Levels, x: Axis, y: Axis) -> list[str]:
-    """One label a name, put where it covers least; a line leads to its point where it stands apart."""
-    taken: list[Box] = [_around(x.scale(point.x), y.scale(point.y), 7) for point in points]
-    named = [min((p for p in points if p.name == name), key=lambda p: (p.x, p.group)) for name in sorted({point.name for point in points})]
-    if levels.baseline is not None:
-        named.insert(0, levels.baseline)
-        taken.append(_around(x.scale(levels.baseline.x), y.scale(levels.baseline.y), 8))
-    parts = []
-    for point in named:
-        across, up = x.scale(point.x), y.scale(point.y)
-        box = _free_place(across, up, text_px(point.name, LABEL_PX), taken)
-        taken.append(box)
-        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        if abs(middle[1] - up) > 26:
-            parts.append(line(across, up, middle[0], box[3] if middle[1] < up else box[1], stroke=FAINT))
-        parts.append(label(middle[0], box[3] - 3.5, point.name, text_anchor="middle", font_size=LABEL_PX, fill=INK, font_weight=600))
-    return parts
+def _named(points: Sequence[Point], levels: Levels, x: Axis, y: Axis) -> tuple[list[str], list[str]]:
+    """One label a name, at its cheapest point."""
+    shown = [min((p for p in points if p.name == name), key=lambda p: (p.x, p.group)) for name in sorted({point.name for point in points})]
+    shown = [levels.baseline, *shown] if levels.baseline is not None else shown
+    anchors = [(point.name, x.scale(point.x), y.scale(point.y)) for point in shown]
+    squares = [around(x.scale(point.x), y.scale(point.y), 8) for point in (*points, *shown)]
+    return place_labels(anchors, squares, _lines_as_boxes(points, x, y), (LEFT, TOP - 20, RIGHT, BOTTOM))
 
 
-def _free_place(across: float, up: float, wide: float, taken: Sequence[Box]) -> Box:
-    """The nearest box for a text beside a point that covers least of what is there; ties go to the first tried."""
-    tries: list[tuple[float, int, Box]] = []
-    for distance in (10.0, 24.0, 40.0, 58.0, 78.0, 100.0):
-        for dx, dy in ((1, 0), (0, -1), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, -1), (-1, 1)):
-            left = across + dx * distance - (0 if dx > 0 else wide if dx < 0 else wide / 2)
-            top = up + dy * distance - LABEL_TALL / 2
-            box = (left, top, left + wide, top + LABEL_TALL)
-            outside = max(0.0, LEFT - left) + max(0.0, left + wide - RIGHT) + max(0.0, 40 - top) + max(0.0, top + LABEL_TALL - BOTTOM)
-            covered = sum(_overlap(box, other) for other in taken)
-            tries.append((covered + 60 * outside + 0.35 * distance, len(tries), box))
-    return min(tries)[2]
-
-
-def _around(across: float, up: float, reach: float) -> Box:
-    return (across - reach, up - reach, across + reach, up + reach)
-
-
-def _overlap(one: Box, two: Box) -> float:
-    wide = min(one[2], two[2]) - max(one[0], two[0])
-    tall = min(one[3], two[3]) - max(one[1], two[1])
-    return wide * tall if wide > 0 and tall > 0 else 0.0
+def _lines_as_boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
+    """What the frontier and the whiskers cover, so that labels keep off them where they can."""
+    best = frontier(points)
+    steps = [(x.scale(one.x), y.scale(one.y), x.scale(two.x) if two else RIGHT) for one, two in zip_longest(best, best[1:])]
+    boxes = [(left, up - 3, right, up + 3) for left, up, right in steps]
+    tall = [(x.scale(point.x), *map(y.scale, point.y_interval)) for point in points if point.y_interval]
+    return boxes + [(across - 1.5, high, across + 1.5, low) for across, low, high in tall]
 
 
 def _keys(groups: Sequence[str], verdicts: Sequence[str]) -> list[str]:

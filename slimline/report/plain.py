@@ -60,16 +60,14 @@ def shortfalls(summary: Summary) -> Iterator[str]:
     )
     for batch in rows[0]["speed_ratio"]:
         where = batch.replace("_", " ")
-        slower = f"Slower than the teacher in eager PyTorch at {where}"
+        slower = f"At {where} slower than the teacher in eager PyTorch"
         yield _said(
             rows, _eager(batch), lambda value: value < 1, slower, f"At {where} nothing is slower than the teacher in eager PyTorch."
         )
     if compressed := [row for row in rows if row["stage"] != "teacher"]:
         for batch in rows[0]["speed_ratio_same_runtime"]:
             where = batch.replace("_", " ")
-            lag = (
-                f"Faster than eager PyTorch thanks to the runtime alone, not faster at {where} than the float32 teacher on the same target"
-            )
+            lag = f"At {where} not faster than the float32 teacher on the same target, so that any gain over eager PyTorch is the runtime's"
             fine = f"At {where} every variant is also faster than the float32 teacher on the same target."
             yield _said(compressed, _same_runtime(batch), lambda value: value <= 1, lag, fine)
 

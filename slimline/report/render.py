@@ -64,21 +64,6 @@ def _environment(folder: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    names = (
-        "change",
-        "count",
-        "is_number",
-        "judged",
-        "listed",
-        "milliseconds",
-        "number",
-        "percent",
-        "points",
-        "quantity",
-        "ratio",
-        "size",
-        "times",
-    )
-    environment.filters.update({name: getattr(numbers, name) for name in names})
+    environment.filters.update({name: getattr(numbers, name) for name in _FILTERS})
     environment.filters["literal"] = markdown_text
     return environment

@@ -56,9 +56,10 @@ def line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> st
 
 
 def drawing(width: float, height: float, parts: Sequence[str], title: str) -> str:
-    """The whole SVG; `title` is what a screen reader says."""
+    """The whole SVG in its natural size, which a page may scale; `title` is what a screen reader says."""
     inside = element("title", escape(title)) + "".join(parts)
-    return element("svg", inside, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {coordinate(width)} {coordinate(height)}", role="img")
+    wide, tall = coordinate(width), coordinate(height)
+    return element("svg", inside, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {wide} {tall}", width=wide, height=tall, role="img")
 
 
 def text_px(text: str, font_px: float = FONT_PX) -> float:

@@ -37,6 +37,8 @@ def speed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "Times in ms per call. faster is the median of interleaved pair ratios on process CPU time against the teacher in eager PyTorch; "
         "same target is against the float32 teacher on the same target. Peak memory is that of a fresh process that only predicts."
     )
+    reasons = sorted({row["energy_reason"] for row in rows if row["energy_mj"] is None and row["energy_reason"]})
+    note += "".join(f" No energy: {reason.rstrip('.')}." for reason in reasons)
     return Table("Speed and memory in full", ("variant", "target", *names, "peak memory", "energy a call"), cells, note)
 
 
@@ -54,7 +56,7 @@ def _energy(row: Mapping[str, Any]) -> str:
 def quality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Every metric, the flips both ways, the paired test, and what the model is made of."""
     metrics = tuple(rows[0]["quality"])
-    columns = ("variant", "target", "precision", *metrics, "lost", "gained", "p-value", "parameters", "non-zero", "MACs")
+    columns = ("variant", "target", "precision", *metrics, "lost", "gained", "p value", "parameters", "non-zero", "MACs")
     cells = tuple(
         (
             *(row["variant"], row["target"], row["precision"]),
@@ -64,7 +66,7 @@ def quality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         )
         for row in rows
     )
-    note = "Lost: the teacher was right and the variant is not; gained: the other way round. The p-value is of the paired test of the drop."
+    note = "Lost: the teacher was right and the variant is not; gained: the other way round. The p value is of the paired test of the drop."
     return Table("Quality and size in full", columns, cells, note)
 
 
