@@ -313,13 +313,6 @@ def test_may_follow_every_stage_that_it_declares(case: Case, source: nn.Module) 
 
 
 COMPILED = (("eager", None), ("eager", "half"), ("onnxruntime", "static"), ("openvino", "static"))
-    ("eager", None),
-    ("eager", "half"),
-    ("onnxruntime", None),
-    ("onnxruntime", "static"),
-    ("openvino", None),
-    ("openvino", "static"),
-)
 
 
 @pytest.mark.parametrize(("target", "planned_by"), COMPILED)
