@@ -175,7 +175,8 @@ def _load_openvino(folder: Path, manifest: CompiledManifest, threads: int) -> tu
     request = compiled.create_infer_request()
 
     def infer(batch: Floats) -> Floats:
-        request.set_input_tensor(openvino.Tensor(_writable(batch), shared_memory=True))
+        shared = _writable(batch)  # OpenVINO reads this very memory: it has to live until wait() is over
+        request.set_input_tensor(openvino.Tensor(shared, shared_memory=True))
         request.start_async()  # infer() of the Python binding costs 25 us more a call
         request.wait()
         outputs: Floats = request.get_output_tensor(0).data.copy()

@@ -146,7 +146,7 @@ def main(stage: Stage) -> None:
         raise StageError(f"compile: no target {stage.target!r}; there are: {', '.join(LIBRARIES)}")
     torch.set_num_threads(1)
     variant = load_variant(MODELS / stage.variant, stage.workload)
-    calibration, validation = (load_split(stage.workload, split).inputs for split in ("calibration", "validation"))
+    calibration, validation = (load_split(stage.workload, split).inputs.contiguous() for split in ("calibration", "validation"))
     with whole_folder(COMPILED / stage.label) as draft:
         lowered = run(stage.target, variant, draft, example_input=stage.workload.example_input(), calibration=calibration)
         unchecked = manifest_of(stage, stage.target, variant, lowered, draft)

@@ -20,6 +20,7 @@ from slimline.methods.quantize.plan import weighted_layers
 INPUT, OUTPUT = "x", "y"
 MAX_BATCH = 65536
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 SCOPES = "pkg.torch.onnx.name_scopes"
 REPEATED = re.compile(r"#\d+$")
 
@@ -126,17 +127,19 @@ def slim(graph_model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back the exporter's notes about torchvision, which nothing here needs, and torch's about its own deprecations."""
-    notes = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = notes.level
-    notes.setLevel(logging.ERROR)
+    """Hold back what the exporter says of its passes and of torchvision, and torch of its own deprecations."""
+    notes = {name: logging.getLogger(name) for name in CHATTY}
+    levels = {name: logger.level for name, logger in notes.items()}
+    for logger in notes.values():
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        notes.setLevel(level)
+        for name, logger in notes.items():
+            logger.setLevel(levels[name])
 
 
 def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:

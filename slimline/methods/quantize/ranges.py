@@ -5,10 +5,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.stats import entropy
+from scipy.special import rel_entr
 from torch import Tensor
 
 LEVELS_UNSIGNED, LEVELS_SIGNED = 256, 128
+LEVELS = 255
 COARSE_STEP = 16
 
 
@@ -40,7 +41,7 @@ class Records(Protocol):
 
 
 def input_range(record: LayerRecord, observer: str, percentile: float) -> tuple[float, float]:
-    """The range [low, high], which always holds zero, that an observer chooses for a layer's inputs.
+    """The range [low, high] that an observer chooses for a layer's inputs; zero is exactly one of its 256 levels.
 
     `minmax` takes all values, `percentile` leaves out (100 - percentile) per cent at each end, `entropy` clips where the
     distribution of the quantized values is nearest to that of the values (see `entropy_threshold`).
@@ -51,7 +52,16 @@ def input_range(record: LayerRecord, observer: str, percentile: float) -> tuple[
     elif observer == "entropy":
         threshold = entropy_threshold(record)
         low, high = max(low, -threshold), min(high, threshold)
-    return min(low, 0.0), max(high, 0.0)
+    return aligned_range(min(low, 0.0), max(high, 0.0))
+
+
+def aligned_range(low: float, high: float) -> tuple[float, float]:
+    """The range low <= 0 <= high widened, by less than a level, until zero is one of its 256 levels: padding stays exact."""
+    if not high > low:
+        return low, high
+    zero_point = round(-low / (high - low) * LEVELS)
+    scale = max(-low / zero_point if zero_point else 0.0, high / (LEVELS - zero_point) if zero_point < LEVELS else 0.0)
+    return -zero_point * scale, (LEVELS - zero_point) * scale
 
 
 def entropy_threshold(record: LayerRecord) -> float:
@@ -100,4 +110,6 @@ def _divergence(counts: np.ndarray, bins: int, levels: int) -> float:
     totals = np.bincount(group, counts[:bins], minlength=levels)
     members = np.bincount(group, occupied, minlength=levels)
     spread = np.where(occupied, totals[group] / np.maximum(members[group], 1), 0.0)
-    return float(entropy(clipped, spread)) if spread.any() else float("inf")
+    if not spread.any():
+        return float("inf")
+    return float(rel_entr(clipped / clipped.sum(), spread / spread.sum()).sum())
