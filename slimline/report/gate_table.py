@@ -11,6 +11,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
+from great_expectations.expectations.row_conditions import Column
 
 from slimline.errors import StageError
 from slimline.params import GateParams
@@ -21,7 +22,7 @@ for _chatty in ("great_expectations", "great_expectations.data_context.types.bas
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 MEASURED = {"drop_high": "drop", "size_ratio": "size", "speed_ratio_low": "speed"}
-ONLY_ACCEPTED = {"row_condition": 'verdict == "accept"', "condition_parser": "pandas"}
+ONLY_ACCEPTED = {"row_condition": Column("verdict") == "accept"}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def half_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
         )
         for row in found
     )
-    note = "Every other row runs in the precision that its name says: float32 is forced where a runtime would choose 16 bits by itself."
+    note = "Every other row runs in the precision that it names: float32 is forced where a runtime would choose 16 bits by itself."
     return Table("16-bit floats, as rows of their own", columns, cells, note)
 
 

@@ -1,0 +1,82 @@
+"""A person starts a run from the form in Prefect's UI, in headless Chromium, and sees it complete."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+TINY = REPO / "tests/flow/tiny"
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+pytestmark = [
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no chromium on this machine: apt-get install chromium"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright: pip install playwright"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """(root, address of the UI) of a tiny project whose services are up."""
+    folder = tmp_path_factory.mktemp("ui")
+    root = folder / "project"
+    names = ("PREFECT", "SLIMLINE", "DVC", "AWS", "GIT", "TINY")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    env |= {f"DVC_{name}": str(folder / name.lower()) for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR", "SITE_CACHE_DIR")}
+    env |= {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "PYTHONPATH": str(REPO), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
+    shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "gitignore").rename(root / ".gitignore")
+    shutil.copy(REPO / "prefect.yaml", root)
+    (root / "flows").symlink_to(REPO / "flows")
+    for command in ("git init -q -b main", f"{sys.executable} -m dvc init -q", "git add -A", "git commit -qm tiny"):
+        subprocess.run(command.split(), cwd=root, env=env, check=True, capture_output=True)
+    services = [sys.executable, "-m", "flows.services"]
+    subprocess.run([*services, "up", "--port", "0"], cwd=root, env=env, check=True, timeout=180)
+    api_url = json.loads((root / ".slimline/services.json").read_text())["api_url"]
+    yield root, api_url.removesuffix("/api")
+    subprocess.run([*services, "down"], cwd=root, env=env, check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A page of a real browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-sync"])
+        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        browser.close()
+
+
+def test_a_run_is_started_from_the_form_and_completes(site, page, tmp_path):
+    from playwright.sync_api import expect
+
+    root, address = site
+    asked = set()
+    page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
+    on_demand = page.request.get(f"{address}/api/deployments/name/compress/on-demand").json()
+    page.goto(f"{address}/deployments/deployment/{on_demand['id']}/run")
+    for label in ("Targets", "Set Params", "Jobs", "On Failure", "Force", "Publish"):
+        expect(page.get_by_text(f"{label} (Optional)").first).to_be_visible(timeout=30_000)
+    page.locator("input[type=number]").first.fill("1")
+    page.screenshot(path=tmp_path / "form.png", full_page=True)
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").first.click(timeout=30_000)
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("q8 works").first).to_be_visible(timeout=30_000)
+    page.screenshot(path=tmp_path / "run.png", full_page=True)
+    page.get_by_role("tab", name="Artifacts").click()
+    expect(page.get_by_text("report-quantize-q8").first).to_be_visible(timeout=30_000)
+    page.screenshot(path=tmp_path / "artifacts.png", full_page=True)
+    assert (root / "data/models/q8/model").read_text() == "q8"
+    assert (root / "reports/releases.json").exists()
+    run = page.request.post(f"{address}/api/flow_runs/filter", data={"limit": 1, "sort": "START_TIME_DESC"}).json()[0]
+    assert run["parameters"]["options"]["jobs"] == 1
+    assert asked == {"127.0.0.1"}, "the UI asked somebody else"

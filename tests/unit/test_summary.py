@@ -1,0 +1,160 @@
+"""The summary, the controls, the lost samples, the rules and the console table, on a measured line."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from slimline.artifact.folder import write_json
+from slimline.errors import ArtifactError, StageError
+from slimline.params import Params
+from slimline.report.console import results_table
+from slimline.report.controls import controls
+from slimline.report.gate_table import check_results, results_frame
+from slimline.report.lost import lost_samples
+from slimline.report.provenance import STARTED, run_facts
+from slimline.report.summary import by_merit, one_machine, preferred, read_measured, summarise
+from slimline.workloads.digits import Digits
+from slimline.workloads.prepared import load_table
+from tasks.report import read_evaluations, read_predictions
+from tests.measured_line import MADE, TEACHER_BYTES, write_line
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, project: Path) -> tuple[Path, Params]:
+    """A measured line of digits in a folder of its own."""
+    root = tmp_path_factory.mktemp("line")
+    return root, write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def summary(line: tuple[Path, Params]) -> dict:
+    """The summary of that line."""
+    evaluations = tuple(read_evaluations(line[1], line[0] / "reports/metrics/evaluate"))
+    return summarise("digits", {"git": None, "started": "2026-11-22T00:00:00+00:00"}, evaluations)
+
+
+def test_every_deployed_variant_has_a_row_with_the_keys_of_the_contract(summary: dict, line: tuple[Path, Params]) -> None:
+    expected = [(variant, target) for variant in line[1].deploy.variants for target in line[1].deploy.targets]
+    assert [(row["variant"], row["target"]) for row in summary["variants"]] == expected
+    keys = "variant stage method source target quality drop flips size_bytes size_ratio parameters nonzero macs latency_ms speed_ratio"
+    more = "speed_ratio_same_runtime noise_floor peak_memory_bytes energy_mj verdict reasons release"
+    assert all(set(f"{keys} {more}".split()) <= row.keys() for row in summary["variants"])
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_figures_are_those_that_were_measured(summary: dict) -> None:
+    row = next(row for row in summary["variants"] if (row["variant"], row["target"]) == ("channels50", "onnxruntime"))
+    assert row["size_ratio"] == TEACHER_BYTES / MADE["channels50"].size_bytes
+    assert row["flips"] == {"lost": MADE["channels50"].lost, "gained": MADE["channels50"].gained}
+    assert summary["baseline"]["size_bytes"] == TEACHER_BYTES
+    assert summary["baseline"]["latency_ms"]["batch_1"]["p50"] > row["latency_ms"]["batch_1"]["p50"]
+
+
+def test_only_accepted_rows_have_a_release(summary: dict) -> None:
+    assert {row["verdict"] for row in summary["variants"]} == {"accept", "reject", "inconclusive"}
+    for row in summary["variants"]:
+        assert (row["release"] is not None) == (row["verdict"] == "accept")
+        assert row["release"] is None or len(row["release"]) == 20
+        assert row["reasons"]
+
+
+def test_preferred_is_the_smallest_that_passed(summary: dict) -> None:
+    accepted = [row for row in summary["variants"] if row["verdict"] == "accept"]
+    assert preferred(summary["variants"])["size_bytes"] == min(row["size_bytes"] for row in accepted)
+    assert preferred([row for row in summary["variants"] if row["verdict"] != "accept"]) is None
+    assert by_merit(summary["variants"])[0]["variant"] == preferred(summary["variants"])["variant"]
+
+
+def test_files_of_another_schema_or_none_are_named(line: tuple[Path, Params], tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"nothing-openvino\.json: cannot be read"):
+        read_measured(tmp_path, "nothing", "openvino")
+    quality, timing = read_measured(line[0] / "reports/metrics/evaluate", "int8", "openvino")
+    write_json(tmp_path / "int8-openvino.json", {key: value for key, value in quality.items() if key != "drop"})
+    write_json(tmp_path / "int8-openvino.timing.json", timing)
+    with pytest.raises(StageError, match=r"int8-openvino\.json: lacks drop; run `dvc repro -f evaluate@int8-openvino`"):
+        read_measured(tmp_path, "int8", "openvino")
+
+
+def test_timings_of_another_machine_are_named(line: tuple[Path, Params]) -> None:
+    first, *rest = read_evaluations(line[1], line[0] / "reports/metrics/evaluate")
+    moved = type(first)(
+        first.quality, {**first.timing, "machine": {**first.timing["machine"], "cpu": "other"}}, first.verdict, first.reasons
+    )
+    machine, elsewhere = one_machine((moved, *rest))
+    assert machine == rest[0].timing["machine"]
+    assert elsewhere == (first.key,)
+
+
+def test_the_control_row_is_the_paired_difference(line: tuple[Path, Params]) -> None:
+    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    rows = list(controls(line[1], predictions))
+    assert [(row.student, row.control, row.target) for row in rows] == [
+        ("small", "small-scratch", target) for target in line[1].deploy.targets
+    ]
+    table = predictions["small", "openvino"]
+    assert rows[1].student_accuracy == (table["variant"] == table["label"]).mean()
+    assert rows[0].gain == pytest.approx(rows[0].student_accuracy - rows[0].control_accuracy)
+    assert rows[0].ci[0] < rows[0].gain < rows[0].ci[1]
+    assert rows[0].finding.startswith("the teacher's knowledge was worth +")
+
+
+def test_lost_samples_show_label_and_both_answers(line: tuple[Path, Params]) -> None:
+    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    digits = Digits()
+    lost = lost_samples(predictions, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show, most=5)
+    tables = [table[(table["baseline"] == table["label"]) & (table["variant"] != table["label"])] for table in predictions.values()]
+    assert lost.total == len({index for table in tables for index in table["index"]})
+    assert len(lost.shown) == 5
+    assert [sample.losers for sample in lost.shown] == sorted((sample.losers for sample in lost.shown), reverse=True)
+    for sample in lost.shown:
+        assert sample.baseline == sample.label
+        assert all(answer != sample.label for answer, _ in sample.answers)
+        assert "<svg" in sample.picture
+
+
+def test_a_target_is_named_only_where_targets_disagree(line: tuple[Path, Params]) -> None:
+    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    alone = {key: table if key == ("svd", "openvino") else table.assign(variant=table["label"]) for key, table in predictions.items()}
+    digits = Digits()
+    lost = lost_samples(alone, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show)
+    assert {who for sample in lost.shown for _, who in sample.answers} == {"svd on openvino"}
+
+
+def test_great_expectations_names_the_rows_that_miss_a_limit(summary: dict, line: tuple[Path, Params]) -> None:
+    results = check_results(results_frame(summary["variants"]), line[1].gate)
+    assert all(result.passed for result in results if result.severity == "critical")
+    by_rule = {result.rule: result for result in results}
+    size = next(result for rule, result in by_rule.items() if rule.startswith("of all") and "bytes" in rule)
+    missing = {f"{row['variant']}-{row['target']}" for row in summary["variants"] if row["size_ratio"] < line[1].gate.min_size_ratio}
+    assert set(size.failing) == missing
+    assert not size.passed
+
+
+def test_a_verdict_that_contradicts_its_figures_stops_the_line(summary: dict, line: tuple[Path, Params]) -> None:
+    wrong = [{**row, "size_ratio": 1.0} for row in summary["variants"]]
+    with pytest.raises(StageError, match=r"of the accepted: the teacher has at least .* is broken by .*onnxruntime"):
+        check_results(results_frame(wrong), line[1].gate)
+
+
+def test_the_console_table_shows_where_each_release_stands(summary: dict) -> None:
+    first = by_merit(summary["variants"])[0]
+    key = f"{first['variant']}-{first['target']}"
+    console = Console(file=io.StringIO(), width=220)
+    console.print(results_table(summary, {key: "s3://slimline/releases/digits/abc/"}))
+    text = console.file.getvalue()
+    assert "s3://slimline/releases/digits/abc/" in text
+    for row in summary["variants"]:
+        assert row["variant"] in text
+        assert row["verdict"] in text
+
+
+def test_the_run_starts_when_the_flow_says(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    monkeypatch.setenv(STARTED, "1700000000")
+    facts = run_facts(project, "0" * 64)
+    assert facts["started"] == "2023-11-14T22:13:20+00:00"
+    assert facts["seconds"] > 0
+    monkeypatch.delenv(STARTED)
+    assert run_facts(Path("/"), "0" * 64)["git"] is None
