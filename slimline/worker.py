@@ -95,7 +95,7 @@ class Worker:
         return logits
 
     def time(self, batch: Path, calls: int) -> Sample:
-        """Time some calls on the batch stored in a .npy file, after one untimed call."""
+        """Time some calls on the batch stored in a .npy file, after as many untimed ones."""
         answer = self._ask({"do": "time", "inputs": str(batch), "calls": calls})
         return Sample(answer["cpu_ms"], tuple(answer["wall_ms"]))
 

@@ -31,7 +31,7 @@ from slimline.measure.latency import calls_per_sample, interleave, percentiles, 
 from slimline.measure.machine import machine
 from slimline.measure.quality import quality
 from slimline.measure.size import size_bytes, size_ratio
-from slimline.measure.timing import Sample, warm_up_calls
+from slimline.measure.timing import Sample
 from slimline.params import TEACHER, EvaluateParams, Params
 from slimline.report.evaluation import evaluation_page
 from slimline.report.page import write_page
@@ -112,12 +112,12 @@ def _ratios(samples: Mapping[str, Mapping[str, list[Sample]]], baseline: str, co
 
 
 def _busy(worker: Worker, batch: Path) -> int:
-    """Keep a worker busy for some tenths of a second; returns how many calls it made, untimed ones included."""
+    """Keep a worker busy for some tenths of a second; returns how many calls it made, as many untimed ones included."""
     many = calls_per_sample(worker, batch)
     calls, until = 0, time.monotonic() + ENERGY_S
     while time.monotonic() < until:
         worker.time(batch, many)
-        calls += many + warm_up_calls(many)
+        calls += 2 * many
     return calls
 
 

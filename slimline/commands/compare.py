@@ -68,8 +68,8 @@ def _run_rows(name: str, root: Path, known: Mapping[str, Row]) -> dict[str, Row]
         text = dvc.api.read(str(SUMMARY), repo=str(root), rev=name)
     except (DvcException, SCMError, OSError) as error:
         raise InputError(
-            f"{name}: neither a variant-target of {SUMMARY} ({', '.join(known) or 'which is not there yet'}), nor a summary.json, "
-            f"nor a revision whose summary is in the DVC cache ({type(error).__name__}); fetch it with `slimline s3 -- dvc fetch --all-commits`"
+            f"{name}: neither a variant-target of {SUMMARY} ({', '.join(known) or 'which is not there yet'}), nor a summary.json, nor a "
+            f"revision whose summary is in the DVC cache ({type(error).__name__}); fetch it with `slimline s3 -- dvc fetch --all-commits`"
         ) from None
     return {f"{row['variant']}-{row['target']}": row for row in json.loads(text)["variants"]}
 
@@ -136,7 +136,7 @@ def _show_variants(found: Mapping[str, Any]) -> None:
     low, high = paired["ci"]
     console.print(
         f"On the same {paired['samples']:,} test samples accuracy drops by {points(paired['value'], signed=False)} "
-        f"({points(low)} to {points(high)}; exact McNemar p = {paired['p_value']:.2g}): {paired['lost']:,} lost, {paired['gained']:,} gained."
+        f"({points(low)} to {points(high)}; McNemar p = {paired['p_value']:.2g}): {paired['lost']:,} lost, {paired['gained']:,} gained."
     )
 
 

@@ -16,17 +16,12 @@ class Sample:
     wall_ms: tuple[float, ...]
 
 
-def warm_up_calls(calls: int) -> int:
-    """How many calls are run untimed before so many timed ones."""
-    return max(1, calls // 4)
-
-
 def time_calls(call: Callable[[], object], calls: int) -> Sample:
-    """Run a quarter as many calls untimed (caches are another process's), then time `calls`; the garbage collector waits meanwhile."""
+    """Run as many calls untimed (after another process's turn the caches are its own), then time them; no garbage collection meanwhile."""
     walls = []
     gc.disable()
     try:
-        for _ in range(warm_up_calls(calls)):
+        for _ in range(calls):
             call()
         cpu_start = time.process_time_ns()
         start = time.perf_counter_ns()
