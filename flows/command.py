@@ -4,8 +4,10 @@ import json as json_format
 import logging
 import os
 import sys
+import time
 from typing import Any
 
+import psutil
 import typer
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -23,6 +25,7 @@ from slimline.errors import InputError, SlimlineError
 from slimline.project import find_project
 
 INTERRUPTED = 130
+PIPE_COLUMNS = 160
 
 
 def main(compress: Flow[..., Any]) -> None:
@@ -51,7 +54,7 @@ def main(compress: Flow[..., Any]) -> None:
 
 
 def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
-    console = Console(stderr=json)
+    console = _console(to_stderr=json)
     try:
         outcome = run_flow(compress, options(), console)
     except SlimlineError as error:
@@ -105,7 +108,13 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(f"saved as experiment {outcome.experiment}: dvc exp apply {outcome.experiment}")
     if outcome.summary is not None:
         console.print(f"report: {outcome.index}", soft_wrap=True)
-    console.print(f"{outcome.seconds:.1f} s")
+    console.print(f"{time.time() - psutil.Process().create_time():.1f} s")
+
+
+def _console(*, to_stderr: bool) -> Console:
+    """The terminal as wide as it is; a log or a pipe wide enough for the table."""
+    console = Console(stderr=to_stderr)
+    return console if console.is_terminal else Console(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
 
 
 def _api_url() -> str:

@@ -62,7 +62,7 @@ def read_dag(root: Path, targets: Sequence[str] = ()) -> Dag:
             except LockError:
                 dirty = {stage.addressing for stage in graph}
             remote = repo.config["core"].get("remote")
-            return Dag(_nodes(repo, graph, dirty), remote, Path(repo.cache.local.path))
+            return Dag(_nodes(repo, graph, dirty), remote, Path(repo.cache.local_cache_dir))
     except DvcException as error:
         raise InputError(f"dvc.yaml: {' '.join(str(error).split())}") from None
 
@@ -72,7 +72,7 @@ def _name(repo: Any, stage: Any) -> str:
     relative, name = os.path.relpath(stage.path, repo.root_dir), getattr(stage, "name", None)
     if name is None:
         return relative
-    return name if relative == "dvc.yaml" else f"{relative}:{name}"
+    return str(name) if relative == "dvc.yaml" else f"{relative}:{name}"
 
 
 def _selected(repo: Any, targets: Sequence[str]) -> Any:

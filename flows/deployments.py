@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
@@ -30,10 +31,11 @@ def register(project: Path, api_url: str, pool: str) -> None:
     Raises:
         SlimlineError: Prefect refuses, for example because prefect.yaml is wrong.
     """
-    _prefect(project, api_url, "work-pool", "create", pool, "--type", "process", "--overwrite")
-    _prefect(project, api_url, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
     with temporary_settings({PREFECT_API_URL: api_url}):
+        with get_client(sync_client=True) as client:
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
         watch_for_zombies()
+    _prefect(project, api_url, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
 
 
 def watch_for_zombies() -> None:

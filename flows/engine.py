@@ -91,4 +91,3 @@ def stop_all() -> None:
 def start_over() -> None:
     """A new run begins in this process."""
     STOPPING.clear()
-

@@ -23,8 +23,8 @@ def watch(lines: TextIO) -> None:
     for line in lines:
         sign, pid, born = line.split()
         (watched.add if sign == "+" else watched.discard)((int(pid), float(born)))
-    for pid, born in watched:
-        process = find(pid, born)
+    for name in watched:
+        process = find(*name)
         if process is not None:
             stop_command(process)
 

@@ -101,10 +101,9 @@ def _run_stages(run: Run) -> Outcome:
 def _states(run: Run, dag: Dag) -> tuple[dict[str, str], dict[str, int]]:
     states: dict[str, str] = {}
     failures: dict[str, int] = {}
-    options = run.options
-    fail_fast = options.on_failure == "fail-fast"
-    ended = run_dag(dag.nodes, str(run.folder), jobs=options.jobs, force=options.force, fail_fast=fail_fast, on_progress=progress_artifact())
-    for name, state in ended:
+    jobs, force, fail_fast = run.options.jobs, run.options.force, run.options.on_failure == "fail-fast"
+    progress = progress_artifact()
+    for name, state in run_dag(dag.nodes, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
         states[name] = state.name
         code = failure_code(state)
         if code is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flows.dag import Node
-from flows.stages import StageFailed, run_stage
+from flows.stages import CommandFailedError, run_stage
 
 Future = Any
 
@@ -58,7 +58,7 @@ def failure_code(state: Any) -> int | None:
     if not (state.is_failed() or state.is_crashed()):
         return None
     error = state.result(raise_on_failure=False)
-    return error.code if isinstance(error, StageFailed) and error.code is not None else 1
+    return error.code if isinstance(error, CommandFailedError) and error.code is not None else 1
 
 
 def _submit(node: Node, root: str, needs: list[Future], *, force: bool) -> Future:

@@ -9,7 +9,8 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows import engine
 from flows.events import Ended, Said, Started, tell
@@ -20,7 +21,7 @@ STATES = {"ran": "Completed", "restored": "Restored", "same": "Cached"}
 UPLOAD_RETRY_SECONDS = 2.0
 
 
-class StageFailed(SlimlineError):
+class CommandFailedError(SlimlineError):
     """A stage's command failed.
 
     `code` is its exit code; None means that DVC itself failed around it.
@@ -37,7 +38,7 @@ def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
     if engine.STOPPING.is_set():
         return False
     error = state.data if isinstance(state.data, BaseException) else state.result(raise_on_failure=False)
-    return isinstance(error, StageFailed) and error.code not in ENDED_BY_ITSELF
+    return isinstance(error, CommandFailedError) and error.code not in ENDED_BY_ITSELF
 
 
 def worth_uploading_again(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -45,7 +46,7 @@ def worth_uploading_again(_task: Any, _run: Any, state: State[Any]) -> bool:
     if engine.STOPPING.is_set():
         return False
     error = state.data if isinstance(state.data, BaseException) else state.result(raise_on_failure=False)
-    return isinstance(error, StageFailed) and error.code not in (2, 3)
+    return isinstance(error, CommandFailedError) and error.code not in (2, 3)
 
 
 @task(
@@ -68,7 +69,7 @@ def run_stage(stage: str, root: str, page: str | None, *, clean: bool, force: bo
     seconds = time.monotonic() - began
     if finished.code:
         tell(Ended(stage, "Failed", seconds, finished.tail))
-        raise StageFailed(stage, finished.stage_code, finished.tail)
+        raise CommandFailedError(stage, finished.stage_code, finished.tail)
     state = STATES[_what_happened(stage, finished.tail)]
     _attach_page(stage, root, page)
     tell(Ended(stage, state, seconds))
@@ -91,7 +92,7 @@ def run_upload(name: str, root: str, arguments: list[str]) -> Any:
     seconds = time.monotonic() - began
     if finished.code not in (0, NothingPassed.exit_code):
         tell(Ended(name, "Failed", seconds, finished.tail))
-        raise StageFailed(name, finished.code, finished.tail)
+        raise CommandFailedError(name, finished.code, finished.tail)
     tell(Ended(name, "Completed", seconds))
     return Completed(message=finished.tail[-1] if finished.tail else "done")
 
@@ -121,7 +122,9 @@ def _what_happened(stage: str, tail: tuple[str, ...]) -> str:
 
 def _attach_page(stage: str, root: str, page: str | None) -> None:
     if page is not None and (path := Path(root) / page).is_file():
-        create_markdown_artifact(key=artifact_key("report", stage), markdown=path.read_text(encoding="utf-8"), description=f"{stage}: {page}")
+        create_markdown_artifact(
+            key=artifact_key("report", stage), markdown=path.read_text(encoding="utf-8"), description=f"{stage}: {page}"
+        )
 
 
 def _reason(tail: tuple[str, ...]) -> str:

@@ -14,7 +14,14 @@ import pytest
 REPO = Path(__file__).parents[2]
 TINY = REPO / "tests/flow/tiny"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no chromium on this machine: apt-get install chromium"),
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright: pip install playwright"),
@@ -67,12 +74,13 @@ def test_a_run_is_started_from_the_form_and_completes(site, page, tmp_path):
         expect(page.get_by_text(f"{label} (Optional)").first).to_be_visible(timeout=30_000)
     page.locator("input[type=number]").first.fill("1")
     page.screenshot(path=tmp_path / "form.png", full_page=True)
+    run_name = page.locator("input[type=text]").first.input_value()
     page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").first.click(timeout=30_000)
+    page.get_by_role("link", name=run_name).first.click(timeout=60_000)
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=120_000)
     expect(page.get_by_text("q8 works").first).to_be_visible(timeout=30_000)
     page.screenshot(path=tmp_path / "run.png", full_page=True)
-    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text("Artifacts", exact=True).first.click()
     expect(page.get_by_text("report-quantize-q8").first).to_be_visible(timeout=30_000)
     page.screenshot(path=tmp_path / "artifacts.png", full_page=True)
     assert (root / "data/models/q8/model").read_text() == "q8"

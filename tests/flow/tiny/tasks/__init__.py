@@ -1,0 +1,1 @@
+"""Dummy stages of the tiny project."""
