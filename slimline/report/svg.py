@@ -23,7 +23,7 @@ INK, SOFT, FAINT, LINE, SHEET, ACCENT = (
 SERIES = ("var(--s1,#3b78b5)", "var(--s2,#c4722b)", "var(--s3,#4d9153)", "var(--s4,#9161b0)", "var(--s5,#b5496c)", "var(--s6,#5f8a94)")
 FONT_PX = 12
 CHARACTER_PX = 6.4
-ROUND_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+ROUND_STEPS, WHOLE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0), (1.0, 2.0, 5.0, 10.0)
 Format = Callable[[float], str]
 
 
@@ -69,11 +69,12 @@ def text_px(text: str, font_px: float = FONT_PX) -> float:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values in `domain` drawn between the two pixels of `span`, linear or logarithmic."""
+    """Values in `domain` drawn between the two pixels of `span`, linear or logarithmic; `whole` ones have whole ticks."""
 
     domain: tuple[float, float]
     span: tuple[float, float]
     log: bool = False
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """The pixel of a value; outside the domain it is cut to the edge."""
@@ -84,7 +85,7 @@ class Scale:
 
     def ticks(self, about: int = 5) -> tuple[float, ...]:
         """Round values inside the domain."""
-        return _log_ticks(*self.domain) if self.log else _linear_ticks(*self.domain, about)
+        return _log_ticks(*self.domain) if self.log else _linear_ticks(self.domain, about, whole=self.whole)
 
     def _inner(self, value: float) -> float:
         return math.log10(value) if self.log else value
@@ -98,13 +99,15 @@ def scale(values: Sequence[float], span: tuple[float, float], *, log: bool = Fal
         spread = max(math.log10(high / low), 0.1) * room
         return Scale((low / 10**spread, high * 10**spread), span, log=True)
     spread = (high - low or abs(high) or 1.0) * room
-    return Scale((low - spread if low != 0 else 0.0, high + spread), span)
+    whole = all(float(value).is_integer() for value in finite) and high - low >= 1
+    return Scale((low - spread if low != 0 else 0.0, high + spread), span, whole=whole)
 
 
-def _linear_ticks(low: float, high: float, about: int) -> tuple[float, ...]:
-    raw = (high - low) / about
+def _linear_ticks(domain: tuple[float, float], about: int, *, whole: bool) -> tuple[float, ...]:
+    low, high = domain
+    raw = max((high - low) / about, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(candidate * power for candidate in ROUND_STEPS if candidate * power >= raw * 0.999)
+    step = next(candidate * power for candidate in (WHOLE_STEPS if whole else ROUND_STEPS) if candidate * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return tuple(round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1))
 

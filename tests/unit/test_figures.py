@@ -65,6 +65,12 @@ def test_a_log_scale_puts_factors_at_equal_distances() -> None:
     assert log.ticks() == (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
+def test_whole_values_get_whole_ticks() -> None:
+    assert scale([1, 12], (0.0, 100.0)).ticks() == (5.0, 10.0)
+    assert scale([1, 3], (0.0, 100.0)).ticks() == (1.0, 2.0, 3.0)
+    assert 2.5 in scale([0.5, 11.0], (0.0, 100.0)).ticks()
+
+
 @pytest.mark.parametrize("empty", [bar_figure([], [], x_label="layer", y_label="drop"), line_figure({}, x_label="epoch", y_label="loss")])
 def test_nothing_to_draw_is_said(empty: str) -> None:
     assert texts(empty)[0].startswith("no ")
