@@ -52,6 +52,7 @@ def save_variant(folder: Path, model: nn.Module, manifest: Manifest, workload: B
     edits = structure_edits(build_architecture(workload, manifest.architecture), model)
     with whole_folder(folder) as draft:
         save_file({name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}, draft / WEIGHTS)
+        (draft / WEIGHTS).chmod(0o644)
         if plan is not None:
             write_json(draft / PLAN, plan)
         versions = library_versions("torch", "safetensors")

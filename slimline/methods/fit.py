@@ -62,7 +62,7 @@ def fit(
 ) -> tuple[nn.Module, FitHistory]:
     """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
 
-    Of equally good epochs the later one is kept. Stops when `config.patience` epochs brought nothing better.
+    Of equally good epochs the later one is kept; where none is as good as the model that came in, that one is. Stops when `config.patience` epochs brought nothing better.
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     """
     model = copy.deepcopy(model).eval()
@@ -104,7 +104,7 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
     steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps))
     history: list[Epoch] = []
-    best, best_epoch, best_metric = _weights(model), 0, -float("inf")
+    best, best_epoch, best_metric = _weights(model), 0, _score(model, validation, metric)
     for number in range(1, config.epochs + 1):
         losses = []
         model.train()
@@ -117,7 +117,7 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
             schedule.step()
             _keep_masked_(model, masks)
             losses.append(value.item())
-        reached = metric(predict(model.eval(), validation.inputs).numpy(), validation.targets.numpy())
+        reached = _score(model.eval(), validation, metric)
         history.append(Epoch(number, float(np.mean(losses)), reached))
         if on_epoch:
             on_epoch(history[-1])
@@ -126,7 +126,12 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
         elif number - best_epoch >= config.patience:
             break
     model.load_state_dict(best)
+    optimizer.zero_grad(set_to_none=True)
     return model.eval(), FitHistory(tuple(history), best_epoch)
+
+
+def _score(model: nn.Module, validation: Samples, metric: Metric) -> float:
+    return metric(predict(model, validation.inputs).numpy(), validation.targets.numpy())
 
 
 def _one_cycle(progress: float) -> float:

@@ -26,7 +26,6 @@ class Training(Section):
     batch_size: Count = 64
     learning_rate: Positive = 0.002
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    label_smoothing: Strength = 0.0
     patience: Count = 1000
     threads: Count = 1
 

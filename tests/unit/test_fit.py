@@ -70,9 +70,17 @@ def test_no_epochs_is_a_copy(model: nn.Module, blobs: Samples) -> None:
 
 
 def test_patience_stops_and_the_best_epoch_is_kept(model: nn.Module, blobs: Samples) -> None:
-    falling = iter((0.9, 0.8, 0.7, 0.6, 0.5))
+    falling = iter((0.1, 0.9, 0.8, 0.7, 0.6, 0.5))
     _, history = trained(model, blobs, config=Training(epochs=5, patience=2), metric=lambda _outputs, _targets: next(falling))
     assert (history.best_epoch, len(history.epochs)) == (1, 3)
+
+
+def test_training_that_only_harms_gives_the_model_back(model: nn.Module, blobs: Samples) -> None:
+    falling = iter((0.9, 0.8, 0.7))
+    same, history = trained(model, blobs, config=Training(epochs=2), metric=lambda _outputs, _targets: next(falling))
+    assert history.best_epoch == 0
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
+    assert all(value.grad is None for value in same.parameters())
 
 
 def test_a_training_set_smaller_than_a_batch_still_trains(model: nn.Module, blobs: Samples) -> None:
