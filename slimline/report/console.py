@@ -1,48 +1,54 @@
-"""The table that ends a run on the console."""
+"""The table that ends a run on the console; it fits 80 columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from slimline.report.numbers import ABSENT, loss, percent, ratio, size
-from slimline.report.plain import span
+from slimline.report.numbers import loss, percent, ratio, size
 from slimline.report.summary import by_merit
 
 STYLES = {"accept": "bold green", "reject": "bold red", "inconclusive": "bold yellow"}
 
 
 def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None = None) -> Table:
-    """One row a deployed variant, accepted ones first; `releases` is reports/releases.json, where each one stands."""
+    """Two lines a deployed variant, accepted ones first; `releases` is reports/releases.json: where each one stands.
+
+    Below a figure stands its interval, below a size its ratio, below a verdict the release's id; the caption says in which folder.
+    """
     metric = summary["variants"][0]["drop"]["metric"] if summary["variants"] else "accuracy"
-    table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", row_styles=("", "dim"))
-    for name, right in (
-        ("variant", False),
-        ("target", False),
-        (metric, True),
-        ("drop", True),
-        ("size", True),
-        ("faster", True),
-        ("verdict", False),
-    ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=not right)
-    table.add_column("released", overflow="fold")
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
+    table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", caption_justify="left", **style)
+    table.add_column("variant, target", no_wrap=True)
+    for name in (metric, "drop", "size", "faster"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict, release", no_wrap=True)
     for row in by_merit(summary["variants"]):
         table.add_row(*_cells(row, metric, releases or {}))
+    folders = sorted({f"{url.rstrip('/').rpartition('/')[0]}/" for url in (releases or {}).values()})
+    table.caption = f"Released below {', '.join(folders)}" if folders else "Nothing is released."
     return table
 
 
 def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> tuple[Text, ...]:
     quality, speed = row["quality"][metric], row["speed_ratio"]["batch_1"]
-    where = releases.get(f"{row['variant']}-{row['target']}", ABSENT)
+    url = releases.get(f"{row['variant']}-{row['target']}", "")
     return (
-        Text(row["variant"]),
-        Text(row["target"]),
-        Text(f"{percent(quality['value'])} {span(quality['ci'], lambda share: percent(share, 1))}"),
-        Text(loss(row["drop"]["value"])),
-        Text(f"{size(row['size_bytes'])} ({ratio(row['size_ratio'])})"),
-        Text(f"{ratio(speed['value'])} {span(speed['ci'], ratio)}"),
-        Text(row["verdict"], style=STYLES[row["verdict"]]),
-        Text(where),
+        _two_lines(row["variant"], row["target"]),
+        _two_lines(percent(quality["value"]), _interval([100 * end for end in quality["ci"]], 1)),
+        _two_lines(loss(row["drop"]["value"]), ""),
+        _two_lines(size(row["size_bytes"]), ratio(row["size_ratio"])),
+        _two_lines(ratio(speed["value"]), _interval(speed["ci"], 2)),
+        Text(row["verdict"], style=STYLES[row["verdict"]]).append(f"\n{PurePosixPath(url).name if url else ''}", style="not bold dim"),
     )
+
+
+def _two_lines(first: str, second: str) -> Text:
+    return Text(first).append(f"\n{second}", style="dim")
+
+
+def _interval(ends: Sequence[float], digits: int) -> str:
+    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"

@@ -14,6 +14,7 @@ from slimline.report.console import results_table
 from slimline.report.controls import controls
 from slimline.report.gate_table import check_results, results_frame
 from slimline.report.lost import lost_samples
+from slimline.report.numbers import percent
 from slimline.report.provenance import STARTED, run_facts
 from slimline.report.summary import by_merit, one_machine, preferred, read_measured, summarise
 from slimline.workloads.digits import Digits
@@ -139,16 +140,19 @@ def test_a_verdict_that_contradicts_its_figures_stops_the_line(summary: dict, li
         check_results(results_frame(wrong), line[1].gate)
 
 
-def test_the_console_table_shows_where_each_release_stands(summary: dict) -> None:
+def test_the_console_table_fits_80_columns_and_says_where_each_release_stands(summary: dict) -> None:
     first = by_merit(summary["variants"])[0]
-    key = f"{first['variant']}-{first['target']}"
-    console = Console(file=io.StringIO(), width=220)
-    console.print(results_table(summary, {key: "s3://slimline/releases/digits/abc/"}))
+    key, release = f"{first['variant']}-{first['target']}", "0123456789abcdef0123"
+    console = Console(file=io.StringIO(), width=80)
+    console.print(results_table(summary, {key: f"s3://slimline/releases/digits/{release}/"}))
     text = console.file.getvalue()
-    assert "s3://slimline/releases/digits/abc/" in text
+    assert release in text
+    assert "Released below s3://slimline/releases/digits/" in text
+    assert "…" not in text
     for row in summary["variants"]:
         assert row["variant"] in text
         assert row["verdict"] in text
+        assert percent(row["quality"]["accuracy"]["value"]) in text
 
 
 def test_the_run_starts_when_the_flow_says(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
