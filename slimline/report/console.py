@@ -20,12 +20,12 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
     Below a figure stands its interval, below a size its ratio, below a verdict the release's id; the caption says in which folder.
     """
     metric = summary["variants"][0]["drop"]["metric"] if summary["variants"] else "accuracy"
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
     table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", caption_justify="left", **style)
-    table.add_column("variant, target", no_wrap=True)
+    table.add_column("variant", no_wrap=True)
     for name in (metric, "drop", "size", "faster"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict, release", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in by_merit(summary["variants"]):
         table.add_row(*_cells(row, metric, releases or {}))
     folders = sorted({f"{url.rstrip('/').rpartition('/')[0]}/" for url in (releases or {}).values()})
@@ -38,10 +38,10 @@ def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> 
     url = releases.get(f"{row['variant']}-{row['target']}", "")
     return (
         _two_lines(row["variant"], row["target"]),
-        _two_lines(percent(quality["value"]), _interval([100 * end for end in quality["ci"]], 1)),
+        _two_lines(percent(quality["value"]), _interval([100 * end for end in quality["ci"]])),
         _two_lines(loss(row["drop"]["value"]), ""),
         _two_lines(size(row["size_bytes"]), ratio(row["size_ratio"])),
-        _two_lines(ratio(speed["value"]), _interval(speed["ci"], 2)),
+        _two_lines(ratio(speed["value"]), _interval(speed["ci"])),
         Text(row["verdict"], style=STYLES[row["verdict"]]).append(f"\n{PurePosixPath(url).name if url else ''}", style="not bold dim"),
     )
 
@@ -50,5 +50,5 @@ def _two_lines(first: str, second: str) -> Text:
     return Text(first).append(f"\n{second}", style="dim")
 
 
-def _interval(ends: Sequence[float], digits: int) -> str:
-    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+def _interval(ends: Sequence[float]) -> str:
+    return f"[{ends[0]:.3g}, {ends[1]:.3g}]"
