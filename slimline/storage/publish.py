@@ -144,7 +144,7 @@ def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base
 
 def preferred_standing(drafts: Sequence[Draft]) -> Standing:
     """What the alias will point at: of all accepted releases the one with the fewest bytes, by name where equal."""
-    best = min((draft.release for draft in drafts), key=lambda release: (release.size_bytes, release.label))
+    best = min((draft.release for draft in drafts), key=lambda release: (release.size_bytes, release.variant, release.target))
     every = {draft.release.label: draft.release.release for draft in drafts}
     return Standing(release=best.release, variant=best.variant, target=best.target, releases=every)
 
