@@ -20,7 +20,7 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
     Below a figure stands its interval, below a size its ratio, below a verdict the release's id; the caption says in which folder.
     """
     metric = summary["variants"][0]["drop"]["metric"] if summary["variants"] else "accuracy"
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
     table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", caption_justify="left", **style)
     table.add_column("variant", no_wrap=True)
     for name in (metric, "drop", "size", "faster"):
