@@ -27,10 +27,13 @@ def eager(model: nn.Module, plan: Plan | None, folder: Path, *, example_input: T
     cast = copy.deepcopy(model).eval().to(dtype)
     save_file({name: value.detach().contiguous().clone() for name, value in cast.state_dict().items()}, folder / WEIGHTS)
     name = str(dtype).removeprefix("torch.")
-    bytes_now = (folder / WEIGHTS).stat().st_size
-    return Lowered(name, name, layers=() if plan is None else planned(plan, name), float32_bytes=_float32_bytes(model, bytes_now, plan))
+    size_bytes = (folder / WEIGHTS).stat().st_size
+    float32_bytes = size_bytes + (0 if plan is None else _saved(model))
+    layers = () if plan is None else planned(plan, name)
+    return Lowered(name, name, layers=layers, weight_bytes=size_bytes, float32_weight_bytes=float32_bytes, float32_bytes=float32_bytes)
 
 
-def _float32_bytes(model: nn.Module, bytes_now: int, plan: Plan | None) -> int:
-    saved = 0 if plan is None else 2 * sum(value.numel() for value in model.state_dict().values() if value.is_floating_point())
-    return bytes_now + saved
+def _saved(model: nn.Module) -> int:
+    """What 16-bit values take less than float32 ones."""
+    values: list[Tensor] = [value for value in model.state_dict().values() if value.is_floating_point()]
+    return 2 * sum(value.numel() for value in values)

@@ -81,6 +81,11 @@ def operations(graph: onnx.GraphProto) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in graph.node).items()))
 
 
+def constant_bytes(graph: onnx.GraphProto) -> int:
+    """What the values of all constants of a slim graph take."""
+    return sum(len(tensor.raw_data) for tensor in graph.initializer)
+
+
 def replace_initializer(graph: onnx.GraphProto, name: str, parts: Mapping[str, np.ndarray], node: onnx.NodeProto) -> None:
     """Let `node`, which reads the tensors `parts`, make the constant `name` instead of storing it."""
     graph.initializer.remove(initializers(graph)[name])

@@ -21,6 +21,7 @@ from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import (
     INPUT,
+    constant_bytes,
     export_onnx,
     initializers,
     layer_nodes,
@@ -77,6 +78,8 @@ def onnxruntime(model: nn.Module, plan: Plan | None, folder: Path, *, example_in
         computes=_computes(plan),
         execution={"session.disable_quant_qdq": "1"} if method == "dynamic" else {},
         layers=stored,
+        weight_bytes=constant_bytes(final.graph),
+        float32_weight_bytes=constant_bytes(plain.graph),
         float32_bytes=plain.ByteSize(),
         operations_before=before,
         operations_after=_optimised(final),

@@ -38,10 +38,10 @@ TYPES = {"int8": ov.Type.i8, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
 def openvino(model: nn.Module, plan: Plan | None, folder: Path, *, example_input: Tensor, calibration: Tensor) -> Lowered:
     """Write model.xml and model.bin into `folder`.
 
-    Without a plan: float32, and forced to be computed so. static: NNCF's int8 with the plan's input ranges, its remainder in
-    float32, and the source's biases (NNCF's fast bias correction is off: it takes an image for its channel means, and on small
-    padded ones costs 10 to 20 dB). dynamic: NNCF's int8 weights, whose Linear layers OpenVINO computes in int8 with run-time ranges where it can.
-    half: 16-bit weights, computed in that type where this CPU has it, else in float32.
+    Without a plan: float32, and forced to be computed so. static: NNCF's int8 with the plan's input ranges and the source's
+    biases, its remainder in float32 (NNCF's fast bias correction is off: it takes an image for its channel means, and on
+    small padded ones costs 10 to 20 dB). dynamic: NNCF's int8 weights, whose Linear layers OpenVINO computes in int8 with
+    run-time ranges where it can. half: 16-bit weights, computed in that type where this CPU has it, else in float32.
     https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html
 
     Raises:
@@ -55,12 +55,15 @@ def openvino(model: nn.Module, plan: Plan | None, folder: Path, *, example_input
     execution = _execution(plan)
     _save(lowered, folder / MODEL)
     executed = _executed(folder / MODEL, execution)
+    float32_graph, float32_weights = _saved_bytes(plain)
     return Lowered(
         precision="float32" if plan is None else plan["dtype"] or "int8",
         computes=_computes(executed),
         execution=execution,
         layers=stored,
-        float32_bytes=_saved_bytes(plain),
+        weight_bytes=(folder / MODEL).with_suffix(".bin").stat().st_size,
+        float32_weight_bytes=float32_weights,
+        float32_bytes=float32_graph + float32_weights,
         operations_before=operations(exported.graph),
         operations_after=executed,
         notes=_notes(plan, execution),
@@ -193,10 +196,12 @@ def _save(model: ov.Model, path: Path) -> None:
     slim_ir(path)
 
 
-def _saved_bytes(model: ov.Model) -> int:
+def _saved_bytes(model: ov.Model) -> tuple[int, int]:
+    """What a model takes on disk: the graph's description and its constants."""
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
-        _save(model, Path(place) / MODEL)
-        return sum(path.stat().st_size for path in Path(place).iterdir())
+        path = Path(place) / MODEL
+        _save(model, path)
+        return path.stat().st_size, path.with_suffix(".bin").stat().st_size
 
 
 def _executed(path: Path, execution: dict[str, str]) -> dict[str, int]:

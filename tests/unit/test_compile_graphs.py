@@ -1,0 +1,173 @@
+"""What the compilers write: planned weights really small, float where kept, equal bytes twice, equal outputs at any batch size."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.folder import checksums, folder_bytes
+from slimline.artifact.manifest import write_manifest
+from slimline.calibration.statistics import collect_statistics
+from slimline.errors import StageError
+from slimline.methods import get_method
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.onnx_graph import export_onnx, layer_nodes, slim
+from slimline.methods.compile.parity import compare_outputs
+from slimline.methods.quantize.plan import Plan, planned
+from slimline.methods.quantize.simulate import simulate
+from slimline.params import DynamicParams, HalfParams, StaticParams
+from slimline.runtime import load
+
+TARGETS = ("onnxruntime", "openvino")
+CONFIGS = {
+    "static": StaticParams(source="teacher", method="static"),
+    "entropy": StaticParams(source="teacher", method="static", observer="entropy", keep_float=("head",)),
+    "dynamic": DynamicParams(source="teacher", method="dynamic", keep_float=("mix",)),
+    "half": HalfParams(source="teacher", method="half"),
+}
+EXAMPLE = torch.zeros(2, 1, 6, 6)
+
+
+class Net(nn.Module):
+    """A residual block, a depthwise and a 1x1 convolution, a Linear over [N, 4, C] that runs twice, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block, self.deep, self.mix = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, groups=16), nn.Conv2d(16, 32, 1)
+        self.token, self.head = nn.Linear(32, 32), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, 6, 6] -> [N, 5]."""
+        x = self.stem(x)
+        x = torch.relu(self.mix(torch.relu(self.deep(torch.relu(x + self.block(x))))))
+        x = nn.functional.adaptive_avg_pool2d(x, 2).flatten(2).transpose(1, 2)
+        x = torch.relu(self.token(torch.relu(self.token(x))))
+        return self.head(x.mean(dim=1)) * 10
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(3)
+    net = Net()
+    net(torch.randn(64, 1, 6, 6))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Tensor:
+    return torch.randn(96, 1, 6, 6, generator=torch.Generator().manual_seed(4))
+
+
+def plan_of(name: str, model: nn.Module, inputs: Tensor) -> Plan:
+    statistics = collect_statistics(model, inputs, 32)
+    plan: Plan = get_method("quantize", CONFIGS[name].method)(model, CONFIGS[name], statistics=statistics)
+    return plan
+
+
+def compiled(target: str, model: nn.Module, plan: Plan | None, folder: Path, inputs: Tensor) -> Lowered:
+    folder.mkdir()
+    lowered: Lowered = get_method("compile", target)(model, plan, folder, example_input=EXAMPLE, calibration=inputs)
+    facts: dict[str, Any] = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution}
+    identity = {"workload": "digits", "variant": "v", "target": target, "stage": "quantize", "method": "m", "source": None, "lineage": ()}
+    shape = {"labels": tuple("abcde"), "input_shape": (1, 6, 6), "source_sha256": "0" * 64, "files": checksums(folder)}
+    write_manifest(folder, CompiledManifest(**identity, **facts, **shape))
+    return lowered
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_float_model_computes_the_same_at_every_batch_size(target: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
+    lowered = compiled(target, model, None, tmp_path / "c", inputs)
+    runtime = load(tmp_path / "c")
+    with torch.no_grad():
+        expected = model(inputs).numpy()
+    for size in (1, 2, 7, 96):
+        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), exact=True)
+        assert parity.agreement == 1.0
+        assert parity.tolerance is not None
+        assert parity.max_abs_difference <= parity.tolerance
+    assert (lowered.precision, lowered.computes, lowered.layers) == ("float32", "float32", ())
+    assert lowered.operations_before["Conv"] == 4
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_plan_is_lowered_as_it_says(target: str, name: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
+    plan = plan_of(name, model, inputs)
+    lowered = compiled(target, model, plan, tmp_path / "c", inputs)
+    small = planned(plan, plan["dtype"] or "int8")
+    assert lowered.layers == small
+    assert lowered.weight_bytes < (0.75 if plan["dtype"] else 0.6) * lowered.float32_weight_bytes
+    with torch.no_grad():
+        reference = simulate(model, plan)(inputs).numpy()
+    parity = compare_outputs(reference, load(tmp_path / "c").predict(inputs.numpy()), exact=False)
+    assert parity.agreement >= parity.min_agreement
+    assert parity.sqnr_db is not None
+    assert parity.sqnr_db > 25
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in (tmp_path / "c").iterdir())
+    if name == "static":
+        assert lowered.computes == "int8"
+        assert any("QLinearConv" in op or op in ("Convolution u8", "Convolution i8") for op in lowered.operations_after)
+
+
+def test_logits_are_not_rounded_to_levels(model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
+    compiled("onnxruntime", model, plan_of("static", model, inputs), tmp_path / "c", inputs)
+    graph = onnx.load(tmp_path / "c/model.onnx").graph
+    producer = next(node for node in graph.node if "y" in node.output)
+    assert producer.op_type != "DequantizeLinear"
+
+
+def test_slimming_drops_names_and_keeps_the_function(model: nn.Module, inputs: Tensor) -> None:
+    import onnxruntime
+
+    exported = export_onnx(model, EXAMPLE)
+    small = slim(exported)
+    assert small.ByteSize() < exported.ByteSize()
+    assert not any(node.name or node.doc_string or node.metadata_props for node in small.graph.node)
+    outputs = [onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": inputs.numpy()})[0] for m in (exported, small)]
+    assert np.array_equal(*outputs)
+
+
+def test_nodes_carry_the_names_of_layers(model: nn.Module) -> None:
+    graph = export_onnx(model, EXAMPLE).graph
+    layers = [name for name, _ in model.named_modules()]
+    assert set(layer_nodes(graph, layers)) == {"stem.0", "block", "deep", "mix", "token", "token#2", "head"}
+
+
+def test_a_layer_that_never_runs_is_named() -> None:
+    net = nn.Module()
+    net.used, net.unused = nn.Linear(4, 2), nn.Linear(4, 2)
+    net.forward = lambda x: net.used(x)
+    with pytest.raises(StageError, match="layer 'unused' is not in the exported graph"):
+        export_onnx(net, torch.zeros(2, 4))
+
+
+def test_a_model_that_cannot_be_exported_is_one_clear_error() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x) if x.sum().item() > 0 else self.head(-x)
+
+    with pytest.raises(StageError, match="cannot be exported to ONNX") as caught:
+        export_onnx(Branching(), torch.zeros(2, 4))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_eager_halves_the_bytes(dtype: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
+    plan = get_method("quantize", "half")(model, SimpleNamespace(dtype=dtype), statistics=None)
+    lowered = get_method("compile", "eager")(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
+    assert (lowered.precision, lowered.computes) == (dtype, dtype)
+    assert folder_bytes(tmp_path) < 0.7 * lowered.float32_bytes
+    plan["layers"]["head"]["precision"] = "float32"
+    with pytest.raises(StageError, match="keeps 'head' in float32"):
+        get_method("compile", "eager")(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)

@@ -1,0 +1,50 @@
+"""A compiled model that computes something else is caught, and the worst sample is named."""
+
+import numpy as np
+import pytest
+
+from slimline.errors import StageError
+from slimline.methods.compile.parity import compare_outputs, require_parity
+
+REFERENCE = np.random.default_rng(0).normal(0, 4, (50, 6)).astype(np.float32)
+
+
+def judge(outputs: np.ndarray, *, exact: bool) -> None:
+    require_parity("v-onnxruntime", compare_outputs(REFERENCE, outputs, exact=exact), REFERENCE, outputs)
+
+
+def test_equal_outputs_pass() -> None:
+    parity = compare_outputs(REFERENCE, REFERENCE.copy(), exact=True)
+    assert (parity.max_abs_difference, parity.agreement, parity.samples) == (0, 1, 50)
+    judge(REFERENCE.copy(), exact=True)
+    judge(REFERENCE + np.float32(0.01), exact=False)
+
+
+def test_a_float_model_may_differ_by_a_thousandth_only() -> None:
+    outputs = REFERENCE.copy()
+    outputs[17, 2] += 0.5
+    told = r"compile\.v-onnxruntime: .*largest difference 0\.5 is above .*worst is row 17 of validation"
+    with pytest.raises(StageError, match=told) as caught:
+        judge(outputs, exact=True)
+    assert f"{outputs[17, 2]:.4f}".rstrip("0") in str(caught.value)
+
+
+def test_an_int8_model_must_agree_and_be_near() -> None:
+    judge(REFERENCE + np.random.default_rng(1).normal(0, 0.02, REFERENCE.shape).astype(np.float32), exact=False)
+    with pytest.raises(StageError, match=r"signal to noise .* dB is below 20 dB"):
+        judge(REFERENCE + np.random.default_rng(1).normal(0, 2, REFERENCE.shape).astype(np.float32), exact=False)
+    with pytest.raises(StageError, match="of 50 samples get the same class, at least 97% must"):
+        judge(-REFERENCE, exact=False)
+
+
+def test_a_tie_counts_as_agreement() -> None:
+    tied = np.array([[1.0, 1.0, -5.0]], np.float32)
+    parity = compare_outputs(tied, np.array([[0.99999, 1.0, -5.0]], np.float32), exact=True)
+    assert parity.agreement == 1
+
+
+def test_logits_that_are_not_finite_are_caught() -> None:
+    outputs = REFERENCE.copy()
+    outputs[3, 3] = np.nan
+    with pytest.raises(StageError, match=r"not finite.*row 3 of validation"):
+        judge(outputs, exact=True)

@@ -1,0 +1,109 @@
+"""`slimline predict`: labels and probabilities from arrays and tables, and one clear line for what is wrong with them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.variant import save_variant
+from slimline.commands.predict import predict
+from slimline.errors import DataError, InputError
+from slimline.workloads.tabular import Tabular
+
+WORKLOAD = Tabular()
+STUDENT = Architecture(role="student", config={"widths": [8]})
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return WORKLOAD.splits({"test_fraction": 0.2, "validation_fraction": 0.2, "calibration_samples": 60}, 0)["test"].head(12)
+
+
+@pytest.fixture(scope="module")
+def variant(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    identity = {"variant": "small", "stage": "distill", "method": "scratch", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
+    manifest = Manifest(workload="tabular", architecture=STUDENT, structure={}, **identity)
+    folder = tmp_path_factory.mktemp("model") / "small"
+    model: nn.Module = WORKLOAD.build_student(dict(STUDENT.config))
+    save_variant(folder, model.eval(), manifest, WORKLOAD)
+    return str(folder)
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_tables_and_arrays_give_the_same_answers(
+    variant: str, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    table.drop(columns="label").to_csv(tmp_path / "t.csv", index=False)
+    np.save(tmp_path / "t.npy", WORKLOAD.inputs(table).numpy())
+    answers = []
+    for name in ("t.parquet", "t.csv", "t.npy"):
+        predict(variant, tmp_path / name, as_json=True)
+        answers.append(rows(capsys))
+    assert len(answers[0]) == len(table)
+    assert all(row["label"] in WORKLOAD.labels and 0.5 <= float(str(row["probability"])) <= 1 for row in answers[0])
+    for other in answers[1:]:
+        assert [row["label"] for row in other] == [row["label"] for row in answers[0]]
+        assert np.allclose([row["probability"] for row in other], [row["probability"] for row in answers[0]], atol=1e-4)
+    predict(variant, tmp_path / "t.npy")
+    first = capsys.readouterr().out.splitlines()[0].split("\t")
+    assert first == ["0", answers[2][0]["label"], f"{answers[2][0]['probability']:.4f}"]
+
+
+def write(table: pd.DataFrame, tmp_path: Path) -> Path:
+    table.to_parquet(tmp_path / "bad.parquet", index=False)
+    return tmp_path / "bad.parquet"
+
+
+def test_a_missing_value_is_named_by_column_and_row(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    bad = table.copy()
+    bad.loc[bad.index[4], "mean area"] = np.nan
+    with pytest.raises(DataError, match="column 'mean area' has no value in row 4"):
+        predict(variant, write(bad, tmp_path))
+
+
+def test_text_in_a_column_is_named(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="column 'mean area' does not hold numbers"):
+        predict(variant, write(table.assign(**{"mean area": "large"}), tmp_path))
+
+
+def test_a_missing_column_is_an_error(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"29\]; the model takes \[N, 30\]"):
+        predict(variant, write(table.drop(columns="mean area"), tmp_path))
+
+
+def test_arrays_of_the_wrong_kind_are_refused(variant: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((2, 31), np.float32))
+    with pytest.raises(InputError, match=r"has shape \[2, 31\]; the model takes \[N, 30\]"):
+        predict(variant, tmp_path / "wide.npy")
+    values = np.zeros((3, 30), np.float32)
+    values[1, 2] = np.inf
+    np.save(tmp_path / "infinite.npy", values)
+    with pytest.raises(DataError, match="row 1 holds NaN or infinity"):
+        predict(variant, tmp_path / "infinite.npy")
+    (tmp_path / "torn.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match="is no array of numbers"):
+        predict(variant, tmp_path / "torn.npy")
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="is no array of numbers"):
+        predict(variant, tmp_path / "objects.npy")
+
+
+def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        predict(variant, tmp_path / "none.npy")
+    with pytest.raises(InputError, match=r"give one of \.npy, \.parquet, \.csv"):
+        predict(variant, tmp_path / "none.pkl")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="is no readable parquet table"):
+        predict(variant, tmp_path / "torn.parquet")

@@ -1,0 +1,189 @@
+"""The runtime: loads what was compiled and nothing that was altered, without torch where it can, and phones nobody."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.folder import checksums, write_json
+from slimline.artifact.manifest import Architecture, Manifest, write_manifest
+from slimline.artifact.variant import save_variant
+from slimline.errors import ArtifactError, InputError, WorkloadError
+from slimline.methods import get_method
+from slimline.runtime import load
+from slimline.workloads.digits import Digits
+
+WORKLOAD = Digits()
+STUDENT = Architecture(role="student", config={"channels": [4, 4, 4]})
+TARGETS = ("eager", "onnxruntime", "openvino")
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(5)
+    return WORKLOAD.build_student(dict(STUDENT.config)).eval()
+
+
+@pytest.fixture(scope="module")
+def batch() -> np.ndarray:
+    return np.random.default_rng(6).normal(size=(9, 1, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def compiled(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model compiled for each target."""
+    place = tmp_path_factory.mktemp("compiled")
+    calibration: Tensor = torch.randn(16, 1, 8, 8)
+    for target in TARGETS:
+        folder = place / target
+        folder.mkdir()
+        lowered = get_method("compile", target)(model, None, folder, example_input=WORKLOAD.example_input(), calibration=calibration)
+        manifest = CompiledManifest(
+            workload="digits",
+            variant="small",
+            target=target,
+            precision=lowered.precision,
+            computes=lowered.computes,
+            stage="distill",
+            method="scratch",
+            source="teacher",
+            lineage=("small", "teacher"),
+            labels=WORKLOAD.labels,
+            input_shape=(1, 8, 8),
+            source_sha256="0" * 64,
+            execution=lowered.execution,
+            architecture=STUDENT if target == "eager" else None,
+            structure={} if target == "eager" else None,
+            files=checksums(folder),
+        )
+        write_manifest(folder, manifest)
+    return place
+
+
+def copied(source: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_predicts_what_the_model_does(target: str, compiled: Path, model: nn.Module, batch: np.ndarray) -> None:
+    runtime = load(compiled / target)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(batch)).numpy()
+    assert np.allclose(runtime.predict(batch), expected, atol=1e-4)
+    assert (runtime.labels, runtime.input_shape) == (WORKLOAD.labels, (1, 8, 8))
+    strange = np.asfortranarray(batch)
+    strange.flags.writeable = False
+    assert np.allclose(runtime.predict(strange), expected, atol=1e-4)
+    assert np.allclose(np.concatenate([runtime.predict(batch[:4]), runtime.predict(batch[4:])]), expected, atol=1e-4)
+    kept = runtime.predict(batch)
+    runtime.predict(batch * 2)
+    assert np.allclose(kept, expected, atol=1e-4), "an answer must not change when the next one is made"
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8), np.float32), np.zeros((2, 1, 8, 8)), np.zeros((0, 1, 8, 8), np.float32)])
+def test_a_wrong_batch_is_refused_in_words(wrong: np.ndarray, compiled: Path) -> None:
+    with pytest.raises(InputError, match=r"the model takes float32 \[N, 1, 8, 8\]"):
+        load(compiled / "onnxruntime").predict(wrong)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_altered_file_is_refused(target: str, compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / target, tmp_path / "c")
+    victim = max((path for path in folder.iterdir() if path.name != "manifest.json"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{victim.name} has sha256 .* it was altered or cut short"):
+        load(folder)
+
+
+def test_a_missing_and_an_extra_file_are_refused(compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / "openvino", tmp_path / "c")
+    (folder / "model.bin").unlink()
+    with pytest.raises(ArtifactError, match=r"model\.bin is listed in manifest\.json and missing"):
+        load(folder)
+    folder = copied(compiled / "openvino", tmp_path / "d")
+    (folder / "extra.so").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"extra\.so is not listed"):
+        load(folder)
+
+
+def test_a_releases_papers_may_lie_beside_the_files(compiled: Path, tmp_path: Path, batch: np.ndarray) -> None:
+    folder = copied(compiled / "onnxruntime", tmp_path / "c")
+    (folder / "MODEL_CARD.md").write_text("card")
+    with pytest.raises(ArtifactError, match=r"MODEL_CARD\.md is not listed"):
+        load(folder)
+    write_json(folder / "release.json", {"schema": 1})
+    assert load(folder).predict(batch).shape == (9, 10)
+
+
+def test_no_artifact_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"holds no manifest\.json"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"kind": "compiled", "target": "abacus"}')
+    with pytest.raises(ArtifactError, match="not the manifest of a compiled variant"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_a_damaged_graph_with_good_checksums_is_one_clear_line(target: str, compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / target, tmp_path / "c")
+    graph = next(path for path in folder.iterdir() if path.name in ("model.onnx", "model.xml"))
+    graph.write_bytes(graph.read_bytes()[:100])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | {"files": checksums(folder)})
+    with pytest.raises(ArtifactError, match=f"{target} .* cannot load {graph.name}"):
+        load(folder)
+
+
+def test_a_plain_variant_runs_in_eager_pytorch(
+    model: nn.Module, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = {"variant": "small", "stage": "distill", "method": "scratch", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
+    save_variant(tmp_path / "v", model, Manifest(workload="digits", architecture=STUDENT, structure={}, **identity), WORKLOAD)
+    runtime = load(tmp_path / "v", threads=1)
+    with torch.no_grad():
+        assert np.array_equal(runtime.predict(batch), model(torch.from_numpy(batch)).numpy())
+    assert runtime.execution == {"threads": "1", "precision": "float32"}
+    path = tmp_path / "v/manifest.json"
+    write_json(path, json.loads(path.read_text()) | {"workload": "nowhere"})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WorkloadError, match="unknown 'nowhere'"):
+        load(tmp_path / "v")
+
+
+ALONE = """
+import sys
+calls = []
+sys.addaudithook(lambda event, arguments: calls.append(arguments) if event == "socket.connect" else None)
+import numpy as np
+from slimline.runtime import load
+model = load(sys.argv[1])
+logits = model.predict(np.zeros((3, 1, 8, 8), np.float32))
+assert logits.shape == (3, 10)
+assert not calls, calls
+heavy = {"torch", "pandas", "sklearn", "nncf", "boto3"} & sys.modules.keys()
+assert not heavy, heavy
+assert sys.modules.get("openvino_telemetry") is None
+"""
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_no_torch_and_no_connection(target: str, compiled: Path, project: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE, str(compiled / target)], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_module_import_is_light(project: Path) -> None:
+    code = "import sys, slimline.runtime; assert not {'torch', 'onnxruntime', 'openvino', 'boto3'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
