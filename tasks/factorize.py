@@ -1,26 +1,23 @@
 """Stage `factorize`: put two thin layers in the place of wide ones, then optionally train the variant to recover.
 
-in      data/models/<source>, data/prepared/{train,validation,calibration}.parquet
+in      data/models/<source>, data/calibration, data/prepared/{train,validation,calibration}.parquet
 out     data/models/<variant>
-params  workload, seed, gate.metric, factorize.<variant>
+params  workload, seed, calibrate, gate.metric, factorize.<variant>
 """
 
 from torch import Tensor, nn
 
-from slimline.calibration.statistics import collect_statistics
+from slimline.calibration.statistics import CalibrationStatistics
 from slimline.methods import get_method
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import SvdParams
 from slimline.stage import Stage, stage_main
 from slimline.workloads.prepared import load_split
-from tasks.variant import Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, training
-
-BATCH_SIZE = 64
+from tasks.variant import Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, source_statistics, training
 
 
-def run(model: nn.Module, config: SvdParams, calibration: Tensor, inputs: Tensor) -> nn.Module:
-    """The model factorized by its own calibration statistics, batch norm measured anew on `inputs`; at energy 1 a copy."""
-    statistics = collect_statistics(model, calibration, BATCH_SIZE)
+def run(model: nn.Module, config: SvdParams, statistics: CalibrationStatistics, inputs: Tensor) -> nn.Module:
+    """The model factorized by its calibration statistics, batch norm measured anew on `inputs`; at energy 1 a copy."""
     factorized: nn.Module = get_method("factorize", config.method)(model, config, statistics=statistics)
     return factorized if config.energy == 1 else recalibrate_batchnorm(factorized, inputs)
 
@@ -35,7 +32,7 @@ def asked(config: SvdParams) -> str:
 def main(stage: Stage) -> None:
     """Read the source, factorize it, check that it shrank, train it if asked to, save."""
     origin, config, train = load_origin(stage), stage.config, load_split(stage.workload, "train")
-    factorized = run(origin.source.model, config, load_split(stage.workload, "calibration").inputs, train.inputs)
+    factorized = run(origin.source.model, config, source_statistics(stage, origin), train.inputs)
     if config.energy != 1:
         require_shrunk(stage, origin.source.model, factorized)
     model, history = recover(factorized, config.recover, training(stage, origin, train))

@@ -1,15 +1,15 @@
 """Stage `quantize`: plan which layers get 8 or 16 bits, over which ranges, and judge the plan by simulation.
 
-in      data/models/{<source>,teacher}, data/prepared/{calibration,validation}.parquet
+in      data/models/{<source>,teacher}, data/calibration, data/prepared/{calibration,validation}.parquet
 out     data/models/<variant>: the source's weights, unchanged, and quantization.json, the plan that compile lowers
-params  workload, seed, gate.metric, quantize.<variant>
+params  workload, seed, calibrate, gate.metric, quantize.<variant>
 """
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
+from slimline.calibration.statistics import CalibrationStatistics
 from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.quantize.plan import Plan, estimated_bytes
@@ -19,27 +19,23 @@ from slimline.report.figures import bar_figure
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from slimline.workloads.prepared import load_split
-from tasks.variant import Outcome, load_origin, save_outcome
+from tasks.variant import Outcome, load_origin, save_outcome, source_statistics
 
-BATCH_SIZE = 64
 FLOAT = "float32"
 
 
-def run(
-    model: nn.Module, config: StaticParams | DynamicParams | HalfParams, calibration: Tensor
-) -> tuple[Plan, CalibrationStatistics | None]:
-    """The plan for a model, and the statistics of its own calibration run where the method reads them.
+def run(model: nn.Module, config: StaticParams | DynamicParams | HalfParams, statistics: CalibrationStatistics | None) -> Plan:
+    """The plan for a model; `statistics` is what its own calibration showed, for the methods that read it.
 
     Raises:
         StageError: every layer would stay in float32.
     """
-    statistics = collect_statistics(model, calibration, BATCH_SIZE) if config.needs_data else None
     plan: Plan = get_method("quantize", config.method)(model, config, statistics=statistics)
     reasons = sorted({str(layer["reason"]) for layer in plan["layers"].values() if layer["precision"] == FLOAT})
     if all(layer["precision"] == FLOAT for layer in plan["layers"].values()):
         why = "; ".join(reasons) or "the model has no Linear or convolution"
         raise StageError(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
-    return plan, statistics
+    return plan
 
 
 def described(plan: Plan, statistics: CalibrationStatistics | None) -> tuple[str, ...]:
@@ -76,10 +72,11 @@ def main(stage: Stage) -> None:
     """Read the source, plan, judge by simulation on validation, save the weights unchanged with the plan."""
     origin, calibration = load_origin(stage), load_split(stage.workload, "calibration").inputs
     model = origin.source.model
-    plan, statistics = run(model, stage.config, calibration)
+    statistics = source_statistics(stage, origin) if stage.config.needs_data else None
+    plan = run(model, stage.config, statistics)
     sqnr = {name: round(value, 2) for name, value in layer_sqnr(model, plan, calibration).items()}
     estimate = estimated_bytes(model, plan)
-    figure = Figure("SQNR by layer", bar_figure(tuple(sqnr), tuple(sqnr.values()), x_label="SQNR, dB", y_label="layer"))
+    figure = Figure("SQNR by layer", bar_figure(tuple(sqnr), tuple(sqnr.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         model,
         described(plan, statistics),

@@ -12,6 +12,7 @@ from torch import nn
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
+from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.measure.layers import compare_layers, weight_bytes
@@ -27,6 +28,7 @@ from slimline.workloads.score import metric_of
 
 log = logging.getLogger(__name__)
 MODELS = Path("data/models")
+CALIBRATION = Path("data/calibration")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ def load_origin(stage: Stage) -> Origin:
     teacher = load_variant(MODELS / TEACHER, stage.workload)
     source = teacher if stage.config.source == TEACHER else load_variant(MODELS / stage.config.source, stage.workload)
     return Origin(source, teacher, load_split(stage.workload, "validation"))
+
+
+def source_statistics(stage: Stage, origin: Origin) -> CalibrationStatistics:
+    """What the calibration sample does inside the source: the stage calibrate measured the teacher; others are measured here."""
+    if stage.config.source == TEACHER:
+        return load_statistics(CALIBRATION)
+    config = stage.params.calibrate
+    inputs = load_split(stage.workload, "calibration").inputs[: config.samples]
+    return collect_statistics(origin.source.model, inputs, config.batch_size)
 
 
 def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:
@@ -181,7 +192,7 @@ def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]
 def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any]) -> StagePage:
     source, teacher = metrics["source"], metrics["baseline"]
     quality = [
-        Row(f"validation {name}", metrics["teacher_validation"][name], value, better="higher")
+        Row(f"validation {name}", metrics["teacher_validation"][name], value, "fraction", "higher")
         for name, value in metrics["validation"].items()
     ]
     sizes = [

@@ -44,6 +44,9 @@ def graph_problems(params: "Params") -> Iterator[str]:
 
 
 def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
+    if params.calibrate.samples > params.data.calibration_samples:
+        asked, there = params.calibrate.samples, params.data.calibration_samples
+        yield f"params.yaml: calibrate.samples: {asked} is more than data.calibration_samples, {there}; raise that or lower this"
     for name in params.deploy.variants:
         if name not in known:
             yield f"params.yaml: deploy.variants: unknown variant {name!r}; known: {', '.join(known)}"
