@@ -1,9 +1,14 @@
-"""Train a model, or bring one back after an edit: AdamW on a warm-up and cosine schedule, best epoch on validation kept."""
+"""Train a model, or bring one back after an edit: AdamW on a warm-up and cosine schedule, best epoch on validation kept.
+
+The best epoch is the one with the lowest loss on validation: a small split saturates in accuracy, and the epoch that got
+one more sample right by luck is not the best one.
+"""
 
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,10 +37,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: its number from 1, mean training loss and the metric on validation."""
+    """One epoch: its number from 1 (0: the model as it came), mean training loss, and loss and metric on validation."""
 
     number: int
     loss: float
+    validation_loss: float
     metric: float
 
 
@@ -104,7 +110,8 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
     steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps))
     history: list[Epoch] = []
-    best, best_epoch, best_metric = _weights(model), 0, _score(model, validation, metric)
+    judge = partial(_judged, validation=validation, loss=loss, metric=metric)
+    best_weights, best = _weights(model), judge(model, 0, math.nan)
     for number in range(1, config.epochs + 1):
         losses = []
         model.train()
@@ -117,21 +124,23 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
             schedule.step()
             _keep_masked_(model, masks)
             losses.append(value.item())
-        reached = _score(model.eval(), validation, metric)
-        history.append(Epoch(number, float(np.mean(losses)), reached))
+        history.append(judge(model.eval(), number, float(np.mean(losses))))
         if on_epoch:
             on_epoch(history[-1])
-        if reached >= best_metric:
-            best, best_epoch, best_metric = _weights(model), number, reached
-        elif number - best_epoch >= config.patience:
+        if history[-1].validation_loss <= best.validation_loss:
+            best_weights, best = _weights(model), history[-1]
+        elif number - best.number >= config.patience:
             break
-    model.load_state_dict(best)
+    model.load_state_dict(best_weights)
     optimizer.zero_grad(set_to_none=True)
-    return model.eval(), FitHistory(tuple(history), best_epoch)
+    return model.eval(), FitHistory(tuple(history), best.number)
 
 
-def _score(model: nn.Module, validation: Samples, metric: Metric) -> float:
-    return metric(predict(model, validation.inputs).numpy(), validation.targets.numpy())
+def _judged(model: nn.Module, number: int, training_loss: float, *, validation: Samples, loss: Loss, metric: Metric) -> Epoch:
+    outputs = predict(model, validation.inputs)
+    with torch.no_grad():
+        validation_loss = loss(outputs, validation.targets, validation.inputs).item()
+    return Epoch(number, training_loss, validation_loss, metric(outputs.numpy(), validation.targets.numpy()))
 
 
 def _one_cycle(progress: float) -> float:

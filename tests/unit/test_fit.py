@@ -69,18 +69,29 @@ def test_no_epochs_is_a_copy(model: nn.Module, blobs: Samples) -> None:
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def test_patience_stops_and_the_best_epoch_is_kept(model: nn.Module, blobs: Samples) -> None:
-    falling = iter((0.1, 0.9, 0.8, 0.7, 0.6, 0.5))
-    _, history = trained(model, blobs, config=Training(epochs=5, patience=2), metric=lambda _outputs, _targets: next(falling))
-    assert (history.best_epoch, len(history.epochs)) == (1, 3)
+def harm(outputs: torch.Tensor, targets: torch.Tensor, _inputs: torch.Tensor) -> torch.Tensor:
+    """Trains towards wrong answers, and is judged by right ones (without gradients, as on validation)."""
+    right = functional.cross_entropy(outputs, targets)
+    return -right if outputs.requires_grad else right
 
 
 def test_training_that_only_harms_gives_the_model_back(model: nn.Module, blobs: Samples) -> None:
-    falling = iter((0.9, 0.8, 0.7))
-    same, history = trained(model, blobs, config=Training(epochs=2), metric=lambda _outputs, _targets: next(falling))
-    assert history.best_epoch == 0
+    same, history = trained(model, blobs, config=Training(epochs=3, learning_rate=0.02), loss=harm)
+    assert (history.best_epoch, len(history.epochs)) == (0, 3)
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
     assert all(value.grad is None for value in same.parameters())
+
+
+def test_patience_stops(model: nn.Module, blobs: Samples) -> None:
+    _, history = trained(model, blobs, config=Training(epochs=9, learning_rate=0.02, patience=2), loss=harm)
+    assert (history.best_epoch, len(history.epochs)) == (0, 2)
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(model: nn.Module, blobs: Samples) -> None:
+    learnt, history = trained(model, blobs, config=Training(epochs=8, batch_size=16, learning_rate=0.5))
+    kept = functional.cross_entropy(predict(learnt, blobs.inputs), blobs.targets).item()
+    assert kept == pytest.approx(min(epoch.validation_loss for epoch in history.epochs))
+    assert history.epochs[history.best_epoch - 1].validation_loss == pytest.approx(kept)
 
 
 def test_a_training_set_smaller_than_a_batch_still_trains(model: nn.Module, blobs: Samples) -> None:

@@ -92,8 +92,11 @@ def test_teacher_sees_the_students_augmented_batch_in_evaluation_mode_and_stays_
         return made[-1]
 
     soft_targets(student, teacher, config(epochs=1), train=samples, validation=samples, loss=hard, metric=accuracy, augment=augment)
-    assert len(seen) == len(made) == 4
-    assert all(torch.equal(one, other) for one, other in zip(seen, made, strict=True))
+    judged_before, *taught, judged_after = seen
+    assert len(taught) == len(made) == 4
+    assert all(torch.equal(one, other) for one, other in zip(taught, made, strict=True))
+    assert torch.equal(judged_before, samples.inputs)
+    assert torch.equal(judged_after, samples.inputs)
     assert teacher.training
     assert all(parameter.requires_grad for parameter in teacher.parameters())
     after = [*teacher.state_dict().items(), *student.state_dict().items()]
