@@ -62,7 +62,7 @@ def model() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def inputs() -> Tensor:
-    return torch.randn(96, 1, 6, 6, generator=torch.Generator().manual_seed(4))
+    return torch.randn(90, 1, 6, 6, generator=torch.Generator().manual_seed(4))
 
 
 def plan_of(name: str, model: nn.Module, inputs: Tensor) -> Plan:
@@ -87,7 +87,7 @@ def test_a_float_model_computes_the_same_at_every_batch_size(target: str, model:
     runtime = load(tmp_path / "c")
     with torch.no_grad():
         expected = model(inputs).numpy()
-    for size in (1, 2, 7, 96):
+    for size in (1, 2, 7, 90):
         parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), exact=True)
         assert parity.agreement == 1.0
         assert parity.tolerance is not None

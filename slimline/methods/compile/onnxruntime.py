@@ -35,7 +35,7 @@ from slimline.methods.compile.onnx_graph import (
 from slimline.methods.quantize.plan import Plan, planned
 
 MODEL = "model.onnx"
-BATCH_SIZE = 32
+MAX_BATCH_SIZE = 32
 CALIBRATORS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
 QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Relu", "Clip")
@@ -43,10 +43,11 @@ MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", 
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
-    """The calibration sample for ONNX Runtime's calibrator, in batches of 32."""
+    """The calibration sample for ONNX Runtime's calibrators, in equal batches of at most 32: its histograms take no other."""
 
     def __init__(self, inputs: Tensor) -> None:
-        self.left = iter(torch.split(inputs, BATCH_SIZE))
+        size = max(size for size in range(1, MAX_BATCH_SIZE + 1) if len(inputs) % size == 0)
+        self.left = iter(torch.split(inputs, size))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or None."""
