@@ -76,17 +76,21 @@ def _name(repo: Any, stage: Any) -> str:
 
 
 def _selected(repo: Any, targets: Sequence[str]) -> Any:
-    """The graph (an edge goes from a stage to the one it needs), cut down to the targets and their ancestors."""
+    """The graph (an edge goes from a stage to the one it needs), cut down to the targets and their ancestors.
+
+    Without targets it is what a plain `dvc repro` runs: the stages of the project's own dvc.yaml, not those of folders below.
+    """
     import networkx
 
     graph = repo.index.graph
-    if not targets:
-        return graph
     names = {stage: _name(repo, stage) for stage in graph}
+    own = {stage: name for stage, name in names.items() if os.path.relpath(stage.path, repo.root_dir) == "dvc.yaml"}
     for target in targets:
         if not fnmatch.filter(names.values(), target):
-            raise InputError(f"target {target!r}: no such stage; there are: {', '.join(sorted(names.values()))}")
-    wanted = {stage for stage, name in names.items() if any(fnmatch.fnmatchcase(name, target) for target in targets)}
+            raise InputError(f"target {target!r}: no such stage; there are: {', '.join(sorted(own.values()))}")
+    wanted = (
+        {stage for stage, name in names.items() if any(fnmatch.fnmatchcase(name, target) for target in targets)} if targets else set(own)
+    )
     return graph.subgraph(wanted.union(*(networkx.descendants(graph, stage) for stage in wanted)))
 
 

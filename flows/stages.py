@@ -122,9 +122,8 @@ def _what_happened(stage: str, tail: tuple[str, ...]) -> str:
 
 def _attach_page(stage: str, root: str, page: str | None) -> None:
     if page is not None and (path := Path(root) / page).is_file():
-        create_markdown_artifact(
-            key=artifact_key("report", stage), markdown=path.read_text(encoding="utf-8"), description=f"{stage}: {page}"
-        )
+        text = path.read_text(encoding="utf-8")
+        create_markdown_artifact(key=artifact_key("report", stage), markdown=text, description=f"{stage}: {page}")
 
 
 def _reason(tail: tuple[str, ...]) -> str:

@@ -28,7 +28,8 @@ def template(tmp_path_factory):
     """The tiny project, committed, never run."""
     root = tmp_path_factory.mktemp("heal") / "project"
     shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "gitignore").rename(root / ".gitignore")
+    (root / "gitignore.txt").rename(root / ".gitignore")
+    (root / "dvc.yaml.txt").rename(root / "dvc.yaml")
     (root / "dvc.lock").write_text(LOCK)
     identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "-A"]):
@@ -53,6 +54,13 @@ def test_the_dag_is_what_dvc_draws(root):
     assert dag.maker("reports/summary.json") == "report"
     assert dag.remote is None
     assert set(read_dag(root, ["quantize@*"]).nodes) == {"teacher", "quantize@q8"}
+
+
+def test_a_pipeline_below_is_no_part_of_the_line(root):
+    (root / "other").mkdir()
+    (root / "other/dvc.yaml").write_text("stages:\n  foreign:\n    cmd: echo 1 > out\n    outs: [out]\n")
+    assert set(read_dag(root).nodes) == {"teacher", "prune@p50", "quantize@q8", "report"}
+    assert set(read_dag(root, ["*foreign"]).nodes) == {"other/dvc.yaml:foreign"}
 
 
 def test_a_wrong_dvc_yaml_is_wrong_input(root):

@@ -26,7 +26,8 @@ def make_project(folder):
     env |= {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "PYTHONPATH": str(REPO)}
     (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
     shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "gitignore").rename(root / ".gitignore")
+    (root / "gitignore.txt").rename(root / ".gitignore")
+    (root / "dvc.yaml.txt").rename(root / "dvc.yaml")
     shutil.copy(REPO / "prefect.yaml", root)
     (root / "flows").symlink_to(REPO / "flows")
     for command in ("git init -q -b main", f"{sys.executable} -m dvc init -q", "git add -A", "git commit -qm tiny"):

@@ -1,4 +1,8 @@
-"""A stage that sleeps and writes its name. TINY_LOG collects who ran when; a file TINY_FAIL/<stage> holds the exit code to fail with."""
+"""A stage that sleeps and writes its name.
+
+TINY_LOG collects who ran when. TINY_CONTROL is a folder: while it holds <stage>.hold the stage waits, and <stage>.fail holds the exit
+code to end with, or a signal's negative number.
+"""
 
 import json
 import os
@@ -9,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+CONTROL = Path(os.environ.get("TINY_CONTROL", "/nonexistent"))
+
 
 def note(stage: str, what: str) -> None:
     """Add a line to the log of executions."""
@@ -18,7 +24,7 @@ def note(stage: str, what: str) -> None:
 
 def fail_if_asked(stage: str) -> None:
     """End with the asked-for exit code, or by a signal where it is negative."""
-    asked = Path(os.environ.get("TINY_FAIL", "/nonexistent")) / stage
+    asked = CONTROL / f"{stage}.fail"
     if asked.exists():
         code = int(asked.read_text())
         if code < 0:
@@ -52,6 +58,8 @@ if __name__ == "__main__":
     sys.stdout.write(f"{name} works\n")
     sys.stdout.flush()
     time.sleep(seconds)
+    while (CONTROL / f"{name}.hold").exists():
+        time.sleep(0.05)
     fail_if_asked(name)
     write(name)
     note(name, "end")
