@@ -146,7 +146,11 @@ def _sections_are_maps(raw: Mapping[str, Any]) -> bool:
 
 
 def _explained(error: ValidationError, origin: str) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    inside = {problem["loc"][:-1] for problem in problems}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in inside:
+            continue  # the items that are wrong have been told already
         path = _without_discriminator(problem["loc"])
         key = ".".join(str(part) for part in path)
         if problem["type"] == "extra_forbidden":
