@@ -3,11 +3,13 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Sequence
 
 import psutil
 
 GRACE_SECONDS = 10.0
+POLL_SECONDS = 0.2
 
 
 def identity(pid: int) -> tuple[int, float] | None:
@@ -36,12 +38,24 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End a `dvc repro`: its stage command first, so that DVC fails in order and clears its locks; then by force."""
-    family = descendants(process)
-    _signal(family, signal.SIGTERM)
-    _, alive = psutil.wait_procs([process, *family], timeout=grace_seconds)
-    _signal([*alive, *(child for parent in alive for child in descendants(parent))], signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=grace_seconds)
+    """End a `dvc repro`: its stage command first, so that DVC fails in order and clears its locks; then by force.
+
+    DVC may be about to start its command, so new children are looked for until it ends; without any it is interrupted itself.
+    """
+    deadline = time.monotonic() + grace_seconds
+    told: set[psutil.Process] = set()
+    while time.monotonic() < deadline:
+        family = descendants(process)
+        _signal([child for child in family if child not in told], signal.SIGTERM)
+        if not family and process not in told:
+            _signal([process], signal.SIGINT)
+            told.add(process)
+        told.update(family)
+        if not psutil.wait_procs([process, *family], timeout=POLL_SECONDS)[1]:
+            return
+    left = [process, *descendants(process), *told]
+    _signal(left, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=grace_seconds)
 
 
 def stop_service(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
