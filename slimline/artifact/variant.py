@@ -98,8 +98,9 @@ def refuse_pickle(path: Path) -> None:
         ArtifactError: it is a pickle; the message says how to convert it.
     """
     with path.open("rb") as stream:
-        head = stream.read(8)
-    if path.suffix in PICKLE_ENDINGS or head.startswith(PICKLE_MAGIC):
+        head = stream.read(9)
+    is_safetensors = head[8:] == b"{"  # after the header's length, whose first bytes can be any: 1152 looks like a pickle's
+    if path.suffix in PICKLE_ENDINGS or (head.startswith(PICKLE_MAGIC) and not is_safetensors):
         raise ArtifactError(
             f"{path}: is a pickle, which can run any code when loaded, so it is refused unread; "
             "docs/operations.md, 'Convert a pickle', shows how to make a safetensors file of it"

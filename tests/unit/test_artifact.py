@@ -113,6 +113,17 @@ def test_a_pickle_is_refused_unread(in_folder: Path) -> None:
     assert not (in_folder / "sprung").exists()
 
 
+def test_a_safetensors_header_that_starts_like_a_pickle_is_read(in_folder: Path) -> None:
+    path, tensor = in_folder / "weights.safetensors", torch.arange(4.0)
+    for length in range(1000, 1200):
+        save_file({"x": tensor}, path, metadata={"note": "n" * length})
+        if path.read_bytes()[:2] == b"\x80\x04":  # a header of 1152 bytes
+            break
+    else:
+        pytest.fail("no header of 1152 bytes was made")
+    assert torch.equal(read_weights(path)["x"], tensor)
+
+
 def test_a_truncated_weights_file_is_named(in_folder: Path) -> None:
     path = in_folder / "w.safetensors"
     save_file({"a": torch.zeros(100)}, path)
