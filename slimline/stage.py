@@ -64,8 +64,12 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
     `per` says what one run makes: "stage" (no argument), "variant" (--variant) or "target" (--variant --target).
     """
     parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", default=name, required=per != "stage", help=argparse.SUPPRESS if per == "stage" else "a name from params.yaml")
-    parser.add_argument("--target", default=None, required=per == "target", help="a runtime from deploy.targets" if per == "target" else argparse.SUPPRESS)
+    parser.add_argument(
+        "--variant", default=name, required=per != "stage", help=argparse.SUPPRESS if per == "stage" else "a name from params.yaml"
+    )
+    parser.add_argument(
+        "--target", default=None, required=per == "target", help="a runtime from deploy.targets" if per == "target" else argparse.SUPPRESS
+    )
     arguments = parser.parse_args(argv)
     _show_own_log_lines()
     _die_with_parent(os.environ.get(PARENT))
@@ -76,12 +80,12 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
         run(stage)
     except SlimlineError as error:
         for line in str(error).splitlines():
-            log.error("error: %s", line)
+            log.exception("error: %s", line)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
+        log.exception("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
         raise SystemExit(1) from None
 
 

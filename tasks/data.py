@@ -96,7 +96,9 @@ def page(workload: Workload, splits: Mapping[str, pd.DataFrame], findings: Seque
         figures=(
             Figure(
                 "Class balance of the training split",
-                bar_figure(list(workload.labels), [int(counts["train"].get(label, 0)) for label in classes], x_label="class", y_label="samples"),
+                bar_figure(
+                    list(workload.labels), [int(counts["train"].get(label, 0)) for label in classes], x_label="class", y_label="samples"
+                ),
             ),
         ),
     )

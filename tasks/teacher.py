@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
 
 
-def run(workload: Workload, config: TeacherParams, train: Samples, validation: Samples, *, metric: str, seed: int) -> tuple[nn.Module, FitHistory]:
+def run(
+    workload: Workload, config: TeacherParams, train: Samples, validation: Samples, *, metric: str, seed: int
+) -> tuple[nn.Module, FitHistory]:
     """The teacher in evaluation mode, and its training history (empty for a fetched one)."""
     if config.source != "train":
         return _fetched(workload, config), FitHistory()
@@ -62,7 +64,9 @@ def _announce(epoch: Epoch) -> None:
 def page(config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory) -> StagePage:
     """The baseline that every other page compares with."""
     measured = Table("Measured", ("validation figure", "value"), tuple(quality.items()))
-    counted = Table("Size and compute", ("figure", "value"), (("parameters", compute.parameters), ("MACs", compute.macs), ("bytes", size_bytes)))
+    counted = Table(
+        "Size and compute", ("figure", "value"), (("parameters", compute.parameters), ("MACs", compute.macs), ("bytes", size_bytes))
+    )
     figures: tuple[Figure, ...] = ()
     if history.epochs:
         series = {"validation": [(epoch.number, epoch.metric) for epoch in history.epochs]}
@@ -97,7 +101,9 @@ def main(stage: Stage) -> None:
     compute, size_bytes = count(model, workload.example_input()), folder_bytes(MODEL)
     facts = {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs, "size_bytes": size_bytes}
     training = {"epochs": len(history.epochs), "best_epoch": history.best_epoch}
-    write_metrics(stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts})
+    write_metrics(
+        stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts}
+    )
     write_page(page(params.teacher, quality, compute, size_bytes, history), stage.page_path)
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 

@@ -30,7 +30,9 @@ def fetch_weights(source: str, sha256: str, into: Path) -> Path:
         shutil.copyfile(path, target)
     refuse_pickle(target)
     if (found := sha256_of(target)) != sha256:
-        raise ArtifactError(f"params.yaml: teacher.source: {source} has sha256 {found}, teacher.sha256 says {sha256}; it was altered or cut short")
+        raise ArtifactError(
+            f"params.yaml: teacher.source: {source} has sha256 {found}, teacher.sha256 says {sha256}; it was altered or cut short"
+        )
     return target
 
 

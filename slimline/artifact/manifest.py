@@ -82,7 +82,9 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
         raise ArtifactError(f"{folder}: {name} is not listed in manifest.json; remove it or build the artifact again")
     for name, expected in files.items():
         if (found := sha256_of(folder / name)) != expected:
-            raise ArtifactError(f"{folder}: {name} has sha256 {found[:12]}…, manifest.json says {expected[:12]}…; it was altered or cut short")
+            raise ArtifactError(
+                f"{folder}: {name} has sha256 {found[:12]}…, manifest.json says {expected[:12]}…; it was altered or cut short"
+            )
 
 
 def read_json(path: Path) -> Any:

@@ -89,7 +89,9 @@ def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) 
         return
     old_children, new_children = dict(old.named_children()), dict(new.named_children())
     if type(old) is not type(new) or old_children.keys() != new_children.keys():
-        raise ArtifactError(f"layer {name or 'model'!r} changed from {type(old).__name__} to {type(new).__name__}; it cannot be stored as a spec")
+        raise ArtifactError(
+            f"layer {name or 'model'!r} changed from {type(old).__name__} to {type(new).__name__}; it cannot be stored as a spec"
+        )
     for child, module in new_children.items():
         _collect(old_children[child], module, f"{name}.{child}".lstrip("."), edits)
 

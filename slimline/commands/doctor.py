@@ -48,7 +48,9 @@ def doctor(
     else:
         console = Console()
         for one in found:
-            console.print(f"[green]ok[/]   {one.name}: {one.seen}" if one.ok else f"[red]off[/]  {one.name}: {one.seen}\n     -> {one.advice}")
+            console.print(
+                f"[green]ok[/]   {one.name}: {one.seen}" if one.ok else f"[red]off[/]  {one.name}: {one.seen}\n     -> {one.advice}"
+            )
     if not all(one.ok for one in found):
         raise typer.Exit(1)
 
@@ -64,7 +66,9 @@ def _params(root: Path) -> Examined:
     try:
         params = checked_params(root)
     except InputError as error:
-        return Examined("params.yaml", False, str(error).replace("\n", "; "), "mend it; `slimline check` shows each mistake on its own line")
+        return Examined(
+            "params.yaml", False, str(error).replace("\n", "; "), "mend it; `slimline check` shows each mistake on its own line"
+        )
     return Examined("params.yaml", True, f"{len(params.variants)} variants of workload {params.workload}")
 
 
@@ -78,7 +82,9 @@ def _git(root: Path) -> Examined:
 def _dvc(root: Path) -> Examined:
     code, text = _output(root, sys.executable, "-m", "dvc", "stage", "list", "--name-only")
     if code:
-        return Examined("dvc", False, text.splitlines()[-1] if text else "cannot read dvc.yaml", "run `dvc stage list` and mend what it names")
+        return Examined(
+            "dvc", False, text.splitlines()[-1] if text else "cannot read dvc.yaml", "run `dvc stage list` and mend what it names"
+        )
     return Examined("dvc", True, f"{len(text.splitlines())} stages")
 
 
@@ -110,13 +116,23 @@ def _store(root: Path) -> Examined:
     try:
         seen = probe_store(root, checked_params(root).publish)
     except SlimlineError as error:
-        return Examined("S3 store", False, str(error).replace("\n", "; "), "set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or unset all for the embedded one")
+        return Examined(
+            "S3 store",
+            False,
+            str(error).replace("\n", "; "),
+            "set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or unset all for the embedded one",
+        )
     return Examined("S3 store", True, seen)
 
 
 def _disk(root: Path) -> Examined:
     free = shutil.disk_usage(root).free
-    return Examined("disk", free >= MIN_DISK_BYTES, f"{free / 2**30:.1f} GiB free", "free some: a run needs 2 GiB; `dvc gc -w` drops what no params.yaml uses")
+    return Examined(
+        "disk",
+        free >= MIN_DISK_BYTES,
+        f"{free / 2**30:.1f} GiB free",
+        "free some: a run needs 2 GiB; `dvc gc -w` drops what no params.yaml uses",
+    )
 
 
 def _memory(_root: Path) -> Examined:
@@ -136,7 +152,11 @@ def _cpu(_root: Path) -> Examined:
 def _versions(_root: Path) -> Examined:
     wanted = {"torch": "2.13.", "prefect": "3.8.", "dvc": "3.", "onnxruntime": "1.31.", "openvino": "2026.4.", "sqlalchemy": "2.0."}
     found = {name: _version(name) for name in wanted}
-    off = [f"{name} {found[name] or 'missing'} (wanted {start}x)" for name, start in wanted.items() if not (found[name] or "").startswith(start)]
+    off = [
+        f"{name} {found[name] or 'missing'} (wanted {start}x)"
+        for name, start in wanted.items()
+        if not (found[name] or "").startswith(start)
+    ]
     seen = ", ".join(f"{name} {value}" for name, value in found.items())
     return Examined("versions", not off, "; ".join(off) or seen, "make setup: it installs constraints.txt")
 

@@ -68,7 +68,8 @@ def fit(
 ) -> tuple[nn.Module, FitHistory]:
     """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
 
-    Of equally good epochs the later one is kept; where none is as good as the model that came in, that one is. Stops when `config.patience` epochs brought nothing better.
+    The epoch with the lowest validation loss is kept; where none is as good as the model that came in, that one is. Stops
+    when `config.patience` epochs brought nothing better.
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     """
     model = copy.deepcopy(model).eval()
@@ -87,12 +88,12 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(batch) for batch in inputs.split(batch_size)])
+        outputs = torch.cat([model(batch) for batch in torch.split(inputs, batch_size)])
     model.train(was_training)
     return outputs.clone()
 
 
-def _fit(  # noqa: PLR0913 - the loop's own state, called once
+def _fit(
     model: nn.Module,
     train: Samples,
     config: Training,
@@ -119,7 +120,7 @@ def _fit(  # noqa: PLR0913 - the loop's own state, called once
             inputs = augment(train.inputs[batch], generator)
             value = loss(model(inputs), train.targets[batch], inputs)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             schedule.step()
             _keep_masked_(model, masks)
@@ -154,7 +155,7 @@ def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tens
     """Whole batches in a random order; a short last one is dropped, since batch norm cannot take a single sample."""
     order = torch.randperm(count, generator=generator)
     size = min(size, count)
-    return iter(order[: count // size * size].split(size))
+    return iter(torch.split(order[: count // size * size], size))
 
 
 def _keep_masked_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:

@@ -28,7 +28,7 @@ def recalibrate_batchnorm(model: nn.Module, inputs: Tensor, batch_size: int = 64
     for layer in layers:
         layer.train()
     with torch.no_grad():
-        for batch in inputs.split(batch_size):
+        for batch in torch.split(inputs, batch_size):
             if len(batch) > 1:
                 model(batch)
     for layer, momentum in zip(layers, momenta, strict=True):

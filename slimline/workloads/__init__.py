@@ -111,7 +111,7 @@ def get_workload(name: str, root: Path = Path()) -> Workload:
     module_name, _, attribute = locate_workload(name, root).rpartition(":")
     try:
         module = _module_of_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
-        workload = getattr(module, attribute)()
+        workload: Workload = getattr(module, attribute)()
     except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         raise WorkloadError(f"params.yaml: workload: {name!r} cannot be made: {type(error).__name__}: {error}") from error
     members = {key for key, value in inspect.getmembers(Workload) if not key.startswith("_") and callable(value)}

@@ -49,7 +49,8 @@ class ResidualDigits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 1, 8, 8] -> logits [N, 10]."""
-        return self.head(self.hidden(self.blocks(self.stem(x))))
+        logits: Tensor = self.head(self.hidden(self.blocks(self.stem(x))))
+        return logits
 
 
 class PlainDigits(nn.Module):
@@ -64,7 +65,8 @@ class PlainDigits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 1, 8, 8] -> logits [N, 10]."""
-        return self.head(self.pool(self.features(x)))
+        logits: Tensor = self.head(self.pool(self.features(x)))
+        return logits
 
 
 class Digits:

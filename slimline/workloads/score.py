@@ -17,7 +17,9 @@ def metric_of(workload: Workload, name: str) -> Metric:
     def metric(outputs: np.ndarray, targets: np.ndarray) -> float:
         metrics = workload.metrics(outputs, targets)
         if name not in metrics:
-            raise WorkloadError(f"params.yaml: gate.metric: workload {workload.name!r} has no metric {name!r}; it has: {', '.join(metrics)}")
+            raise WorkloadError(
+                f"params.yaml: gate.metric: workload {workload.name!r} has no metric {name!r}; it has: {', '.join(metrics)}"
+            )
         return metrics[name]
 
     return metric

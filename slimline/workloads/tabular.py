@@ -1,5 +1,6 @@
 """`tabular`: scikit-learn's breast cancer table (569 rows, 30 measurements), with an MLP as teacher."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ SHOWN = ("mean radius", "mean texture", "mean concavity", "worst radius", "worst
 def dense(widths: tuple[int, ...], classes: int) -> nn.Sequential:
     """Linear layers with batch norm and ReLU, of the given widths, and a Linear head."""
     layers: list[nn.Module] = [nn.BatchNorm1d(widths[0])]
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 

@@ -27,7 +27,11 @@ def sh(folder: Path, *command: str, env: dict[str, str] | None = None, code: int
 def environment(home: Path, **more: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_", "COV", "PYTEST"))}
     own |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
-    own |= {"DVC_SITE_CACHE_DIR": str(home / "site"), "DVC_GLOBAL_CONFIG_DIR": str(home / "global"), "DVC_SYSTEM_CONFIG_DIR": str(home / "system")}
+    own |= {
+        "DVC_SITE_CACHE_DIR": str(home / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(home / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
+    }
     return own | more
 
 
@@ -93,7 +97,7 @@ def flow_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     process = subprocess.Popen(command, cwd=folder, env=watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     watch = Watch(process)
     output, _ = process.communicate(timeout=900)
-    yield {"folder": folder, "env": env, "code": process.returncode, "output": output, "sockets": watch.end(), "log": log.read_text()}
+    return {"folder": folder, "env": env, "code": process.returncode, "output": output, "sockets": watch.end(), "log": log.read_text()}
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +186,15 @@ def test_a_second_flow_run_is_quick_and_republishing_changes_nothing(flow_run: d
 def artifacts(folder: Path) -> dict[str, bytes]:
     """Every byte that must not depend on the door or the clock."""
     kept = {}
-    for below in ("data/prepared", "data/models", "data/calibration", "data/compiled", "data/evaluated", "reports/metrics", "reports/stages"):
+    for below in (
+        "data/prepared",
+        "data/models",
+        "data/calibration",
+        "data/compiled",
+        "data/evaluated",
+        "reports/metrics",
+        "reports/stages",
+    ):
         for path in sorted((folder / below).rglob("*")):
             name = path.relative_to(folder).as_posix()
             timed = name.endswith(".timing.json") or name.startswith(("reports/stages/evaluate", "reports/stages/report"))

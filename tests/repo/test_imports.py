@@ -16,7 +16,9 @@ def imported_by(project: Path, module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["slimline.cli", "slimline.params", "slimline.workloads", "slimline.runtime", "slimline.storage.publish"])
+@pytest.mark.parametrize(
+    "module", ["slimline.cli", "slimline.params", "slimline.workloads", "slimline.runtime", "slimline.storage.publish"]
+)
 def test_light_modules_import_nothing_heavy(project: Path, module: str) -> None:
     assert imported_by(project, module) == set()
 
