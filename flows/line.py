@@ -17,11 +17,13 @@ from flows.events import Noted, Planned, tell
 from flows.heal import heal, heal_runs, snapshot
 from flows.lock import workspace_lock
 from flows.options import Options
+from flows.orphans import remove_orphans
 from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
 from flows.schedule import failure_code, run_dag
 from flows.stages import run_upload
 from flows.workspace import Workspace, check_overrides, run_workspace, save_experiment
 from slimline.params import Params
+from slimline.report.provenance import STARTED
 
 KEPT_REPORTS = ("index.html", "index.md", "summary.json", "releases.json")
 
@@ -68,6 +70,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
 def _run_in(run: Run) -> Outcome:
     _note(heal(run.folder))
     with ExitStack() as open_until_the_end:
+        open_until_the_end.enter_context(added({STARTED: str(time.time())}))
         if run.params.teacher.source.startswith("s3://") or run.options.pull:
             open_until_the_end.enter_context(store(run))
         outcome = _run_stages(run)
@@ -83,6 +86,8 @@ def _run_stages(run: Run) -> Outcome:
     if run.options.pull:
         run_upload("fetch", str(run.folder), ["-m", "dvc", "fetch", "--run-cache"], return_state=True)
     dag = read_dag(run.folder, run.options.targets)
+    if not run.options.targets:
+        _note(remove_orphans(run.folder, dag))
     clean = 0 if run.options.force else sum(node.clean for node in dag.nodes.values())
     tell(Planned(len(dag.nodes), clean, str(run.folder)))
     get_run_logger().info("%d stages, %d of them up to date", len(dag.nodes), clean)

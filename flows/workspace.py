@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.heal import RUNS
+from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
 
@@ -74,7 +75,7 @@ def override(path: Path, overrides: Mapping[str, str]) -> None:
 
 
 def check_overrides(project: Path, overrides: Mapping[str, str]) -> Params:
-    """The params of a run, checked before anything is started.
+    """The params of a run, checked as `slimline check` does, before anything is started.
 
     Raises:
         ParamsError: params.yaml or an override is wrong; every mistake is named.
@@ -82,7 +83,7 @@ def check_overrides(project: Path, overrides: Mapping[str, str]) -> Params:
     import yaml
 
     path = project / "params.yaml"
-    params = Params.load(path)
+    params = checked_params(project)
     if not overrides:
         return params
     content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -155,6 +155,11 @@ def _explained(error: ValidationError, origin: str) -> Iterator[str]:
         key = ".".join(str(part) for part in path)
         if problem["type"] == "extra_forbidden":
             yield f"{origin}: {key}: unknown key{_suggestion(str(path[-1]), _allowed_keys(problem['loc']))}"
+        elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            given = problem.get("input")
+            method = given.get("method") if isinstance(given, Mapping) else None
+            known = ", ".join(CONFIGS[str(problem["loc"][0])])
+            yield f"{origin}: {key}.method: {f'unknown method {method!r}' if method else 'missing'}; known: {known}"
         elif problem["type"] == "missing":
             yield f"{origin}: {key}: missing; add it"
         else:

@@ -18,7 +18,7 @@ def run_facts(root: Path, params_sha256: str) -> dict[str, Any]:
     started = float(os.environ.get(STARTED) or _oldest_dvc(psutil.Process()))
     return {
         "git": _git(root, "rev-parse", "HEAD") or None,
-        "git_dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")),
         "params_sha256": params_sha256,
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(max(0.0, time.time() - started), 1),

@@ -50,7 +50,7 @@ def test_all_mistakes_are_raised_together(raw: dict[str, Any]) -> None:
         (("prune", "channels50", "source"), "nope", "prune.channels50.source: unknown variant 'nope'; known: teacher"),
         (("distill", "small", "source"), "small-channels", "cycle of sources: small -> small-channels -> small"),
         (("factorize", "svd", "source"), "int8", "factorize (svd) may not follow quantize ('int8')"),
-        (("prune", "channels50", "method"), "chanels", "'magnitude', 'channels'"),
+        (("prune", "channels50", "method"), "chanels", "prune.channels50.method: unknown method 'chanels'; known: magnitude, channels"),
         (("prune", "channels50", "ratio"), 1.5, "less than 1"),
         (("prune", "magnitude80", "threshold"), 0.1, "give either fraction or threshold"),
         (("factorize", "svd", "rank"), 4, "give exactly one of rank, energy, parameter_ratio"),
@@ -74,6 +74,11 @@ def test_each_mistake_is_named(raw: dict[str, Any], path: tuple[str, ...], value
         node = node[key]
     node[path[-1]] = value
     assert any(said in problem for problem in problems_of(spoilt)), problems_of(spoilt)
+
+
+def test_a_variant_without_a_method(raw: dict[str, Any]) -> None:
+    del raw["quantize"]["int8"]["method"]
+    assert problems_of(raw) == ("params.yaml: quantize.int8.method: missing; known: static, dynamic, half",)
 
 
 def test_a_name_used_twice_is_named_with_both_sections(raw: dict[str, Any]) -> None:
