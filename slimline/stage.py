@@ -80,12 +80,12 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
         run(stage)
     except SlimlineError as error:
         for line in str(error).splitlines():
-            log.exception("error: %s", line)
+            log.error("error: %s", line)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        log.exception("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
+        log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
         raise SystemExit(1) from None
 
 
