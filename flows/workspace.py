@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.heal import RUNS
+from flows.heal import GOOD, RUNS
 from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
@@ -39,6 +39,7 @@ def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str,
     try:
         _clone(project, folder, carry=carry)
         _share_settings(project, folder, cache)
+        _share_finished_stages(project, folder)
         override(folder / "params.yaml", overrides)
         _run(sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing", folder=folder)
         yield Workspace(folder, name)
@@ -135,6 +136,12 @@ def _share_settings(project: Path, folder: Path, cache: Path) -> None:
     config["cache"]["dir"] = str(cache)
     with (folder / ".dvc/config.local").open("w", encoding="utf-8") as stream:
         config.write(stream)
+
+
+def _share_finished_stages(project: Path, folder: Path) -> None:
+    """The clone knows what the project has built, also where its dvc.lock is not committed: that much needs no stage process."""
+    if (project / GOOD).is_file():
+        shutil.copyfile(project / GOOD, folder / "dvc.lock")
 
 
 def _run(*command: str, folder: Path) -> str:
