@@ -18,7 +18,7 @@ from slimline.calibration.statistics import CalibrationStatistics, collect_stati
 from slimline.methods.fit import Metric, Samples
 from slimline.params import TEACHER, CalibrateParams
 from slimline.report.figures import bar_figure, histogram_figure
-from slimline.report.page import Figure, Row, StagePage, Table, write_page
+from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads.prepared import load_split
 from slimline.workloads.score import metric_of
@@ -98,7 +98,7 @@ def page(statistics: CalibrationStatistics, effects: Effects, config: CalibrateP
             f"{ran}{f'; {config.samples} were asked for, the calibration split has no more' if short else ''}.",
             f"{len(statistics.layers)} layers were watched; each was then changed alone and judged on the validation split.",
         ),
-        comparison=(Row("samples run", None, statistics.samples_run), Row("batches run", None, statistics.batches_run)),
+        comparison=(),
         tables=(activation_table(statistics), sensitivity_table(effects, metric)),
         figures=figures(statistics, effects),
         notes=("The calibration split shares no sample with train, validation or test.",),

@@ -1,7 +1,7 @@
 """Stage `evaluate`: one variant on one target, on the test split, beside the teacher.
 
 in      data/compiled/<variant>-<target>, data/compiled/teacher-<target>, data/models/{<variant>,teacher}, data/prepared/test.parquet
-out     data/evaluated/<variant>-<target>, reports/metrics/evaluate/<variant>-<target>.json and .timing.json
+out     data/evaluated/<variant>-<target>/{predictions,flipped}.parquet, reports/metrics/evaluate/<variant>-<target>.json and .timing.json
 params  workload, seed, evaluate, gate.metric, gate.confidence
 
 Quality is deterministic; everything that a clock touches stands in the timing file. The gate itself is applied by `report`.
@@ -26,7 +26,7 @@ from slimline.artifact.variant import load_variant
 from slimline.errors import StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.energy import energy_per_call
-from slimline.measure.flips import count_flips, predictions_table, recall_per_class
+from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
 from slimline.measure.latency import calls_per_sample, interleave, percentiles, speed_ratio
 from slimline.measure.machine import machine
 from slimline.measure.quality import quality
@@ -40,7 +40,7 @@ from slimline.verdict.difference import Resampling, metric_drop
 from slimline.verdict.noise import noise_floor
 from slimline.worker import Worker
 from slimline.workloads import Workload
-from slimline.workloads.prepared import load_split
+from slimline.workloads.prepared import load_table
 
 log = logging.getLogger(__name__)
 
@@ -199,11 +199,11 @@ def _locations(stage: Stage) -> dict[str, Path]:
 
 
 def main(stage: Stage) -> None:
-    """Measure in worker processes, write predictions, both metrics files and the page."""
+    """Measure in worker processes; write predictions, the samples that flipped, both metrics files and the page."""
     started, config = time.monotonic(), stage.params.evaluate
     locations = _locations(stage)
-    test = load_split(stage.workload, "test")
-    inputs, targets = test.inputs.numpy(), test.targets.numpy()
+    test = load_table("test")
+    inputs, targets = stage.workload.inputs(test).numpy(), test["label"].to_numpy(np.int64)
     with _workers(locations, config.threads, stage.params.workload) as workers, _stored(inputs, config.batch_size) as batches:
         memory = _memory(workers, inputs, config.batch_size)
         outputs = {who: finite(str(locations[who]), workers[who].predict(inputs, config.batch_size)) for who in (BASELINE, VARIANT)}
@@ -213,13 +213,14 @@ def main(stage: Stage) -> None:
     facts = merged(quality_facts, _identity(stage, read_compiled(locations[VARIANT]), locations[VARIANT]))
     precision = {"same_runtime_baseline": {"precision": read_compiled(locations[SAME_RUNTIME]).computes}}
     timing = merged(timing, memory, precision, {"schema": 1, "runtimes": runtimes, "machine": machine(config.threads)})
-    _write(stage, facts, timing | {"seconds": time.monotonic() - started}, table)
+    _write(stage, facts, timing | {"seconds": time.monotonic() - started}, {"predictions": table, "flipped": flipped_samples(table, test)})
 
 
-def _write(stage: Stage, facts: dict[str, Any], timing: dict[str, Any], table: pd.DataFrame) -> None:
+def _write(stage: Stage, facts: dict[str, Any], timing: dict[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:
     page = evaluation_page(facts, timing)
     with whole_folder(EVALUATED / stage.label) as folder:
-        table.to_parquet(folder / "predictions.parquet", index=False)
+        for name, table in tables.items():
+            table.to_parquet(folder / f"{name}.parquet")
     write_metrics(stage, facts)
     write_json(stage.metrics_path.with_name(f"{stage.label}.timing.json"), timing)
     write_page(page, stage.page_path)

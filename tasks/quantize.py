@@ -87,7 +87,7 @@ def main(stage: Stage) -> None:
         tables=(plan_table(plan, sqnr),),
         figures=(figure,),
         notes=(
-            "The weights are the source's; int8 kernels belong to the runtimes, so compile lowers this plan for each target.",
+            "The weights are the source's; the kernels belong to the runtimes, so compile lowers this plan for each target.",
             "Quality here is that of the plan simulated in float32. The size is an estimate of the weights alone, batch norms folded.",
         ),
     )

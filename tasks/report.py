@@ -1,6 +1,6 @@
 """Stage `report`: the gate's verdict on every deployed variant, the summary, and the decision page.
 
-in      reports/metrics/evaluate/*.json, data/evaluated/*/predictions.parquet, data/prepared/test.parquet
+in      reports/metrics/evaluate/*.json, data/evaluated/*/{predictions,flipped}.parquet
 out     reports/summary.json, reports/index.html, reports/index.md, reports/stages/report/report.md and .html
 params  workload, seed, prune, quantize, factorize, distill, deploy, gate
 
@@ -28,7 +28,6 @@ from slimline.report.summary import Evaluation, by_merit, count_verdicts, one_ma
 from slimline.stage import Stage, stage_main
 from slimline.verdict.gate import judge
 from slimline.workloads import Workload
-from slimline.workloads.prepared import load_table
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +37,19 @@ REPORTS, EVALUATED = Path("reports"), Path("data/evaluated")
 def run(
     evaluations: tuple[Evaluation, ...],
     predictions: Predictions,
-    test: pd.DataFrame,
+    samples: pd.DataFrame,
     workload: Workload,
     params: Params,
     facts: Mapping[str, Any],
 ) -> Evidence:
-    """Everything that the pages show, from what was measured; `facts` says which run this is."""
+    """Everything that the pages show, from what was measured; `facts` says which run this is, `samples` holds those that flipped."""
     machine, elsewhere = one_machine(evaluations)
     summary = summarise(workload.name, {**facts, "machine": machine}, evaluations)
     return Evidence(
         summary=summary,
         params=params,
         controls=tuple(controls(params, predictions)),
-        lost=lost_samples(predictions, test, workload.labels, workload.show),
+        lost=lost_samples(predictions, samples, workload.labels, workload.show),
         rules=check_results(results_frame(summary["variants"]), params.gate),
         elsewhere=elsewhere,
     )
@@ -67,10 +66,20 @@ def read_evaluations(params: Params, folder: Path = REPORTS / "metrics" / "evalu
 
 def read_predictions(params: Params, folder: Path = EVALUATED) -> Predictions:
     """Every deployed variant's answers on the test split."""
+    return _read_evaluated(params, folder, "predictions.parquet")
+
+
+def read_flipped(params: Params, folder: Path = EVALUATED) -> pd.DataFrame:
+    """The test samples that some deployed variant lost or gained, as evaluate kept them, under their number in the test split."""
+    rows = pd.concat(_read_evaluated(params, folder, "flipped.parquet").values())
+    return rows[~rows.index.duplicated()].sort_index()
+
+
+def _read_evaluated(params: Params, folder: Path, name: str) -> dict[tuple[str, str], pd.DataFrame]:
     found = {}
     for variant in params.deploy.variants:
         for target in params.deploy.targets:
-            path = folder / f"{variant}-{target}" / "predictions.parquet"
+            path = folder / f"{variant}-{target}" / name
             if not path.is_file():
                 raise StageError(f"{path}: missing; run `dvc repro evaluate@{variant}-{target}`")
             found[variant, target] = pd.read_parquet(path)
@@ -101,7 +110,7 @@ def main(stage: Stage) -> None:
     """Read what was measured, judge it, write the summary and the pages."""
     evaluations = tuple(read_evaluations(stage.params))
     facts = run_facts(Path(), params_sha256(Path("params.yaml")))
-    evidence = run(evaluations, read_predictions(stage.params), load_table("test"), stage.workload, stage.params, facts)
+    evidence = run(evaluations, read_predictions(stage.params), read_flipped(stage.params), stage.workload, stage.params, facts)
     write_decision(evidence, REPORTS)
     write_json(REPORTS / "summary.json", evidence.summary)
     write_page(page(evidence), stage.page_path)

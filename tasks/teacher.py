@@ -19,6 +19,7 @@ from slimline.measure.compute import Compute, count
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.params import TEACHER, TeacherParams
 from slimline.report.figures import line_figure
+from slimline.report.numbers import percent
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
 from slimline.workloads import Workload
@@ -63,7 +64,7 @@ def _announce(epoch: Epoch) -> None:
 
 def page(config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory) -> StagePage:
     """The baseline that every other page compares with."""
-    measured = Table("Measured", ("validation figure", "value"), tuple(quality.items()))
+    measured = Table("Measured", ("validation figure", "value"), tuple((name, percent(value)) for name, value in quality.items()))
     counted = Table(
         "Size and compute", ("figure", "value"), (("parameters", compute.parameters), ("MACs", compute.macs), ("bytes", size_bytes))
     )

@@ -21,6 +21,7 @@ from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.methods.masks import zero_masks
 from slimline.params import TEACHER, Training
 from slimline.report.figures import line_figure
+from slimline.report.numbers import percent
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.stage import Stage, write_metrics
 from slimline.workloads.prepared import load_split
@@ -215,7 +216,9 @@ def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any]) -> StagePage:
 
 
 def _source_table(metrics: dict[str, Any]) -> Table:
-    quality = [(f"validation {name}", metrics["source_validation"][name], value) for name, value in metrics["validation"].items()]
+    quality = [
+        (f"validation {name}", percent(metrics["source_validation"][name]), percent(value)) for name, value in metrics["validation"].items()
+    ]
     names = {"parameters": "parameters", "nonzero": "non-zeros", "macs": "MACs", "size_bytes": "bytes"}
     sizes = [(name, metrics["from"][key], metrics[key]) for key, name in names.items()]
     return Table("Beside its source", ("", metrics["source"], metrics["variant"]), (*quality, *sizes))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from slimline.artifact.folder import write_json
 from slimline.measure.bootstrap import percentile_interval
+from slimline.measure.flips import flipped_samples
 from slimline.params import Params
 from slimline.verdict.difference import accuracy_drop
 from slimline.workloads.digits import Digits
@@ -91,11 +92,12 @@ def predictions(test: pd.DataFrame, made: Made, seed: int) -> pd.DataFrame:
 
 
 def write_evaluated(root: Path, params: Params, key: tuple[str, str], predicted: pd.DataFrame, speed: float) -> None:
-    """The predictions and the two metrics files of one variant on one target."""
+    """The predictions, the samples that flipped and the two metrics files of one variant on one target."""
     variant, target = key
     folder = root / "data/evaluated" / f"{variant}-{target}"
     folder.mkdir(parents=True)
-    predicted.to_parquet(folder / "predictions.parquet", index=False)
+    predicted.to_parquet(folder / "predictions.parquet")
+    flipped_samples(predicted, pd.read_parquet(root / "data/prepared/test.parquet")).to_parquet(folder / "flipped.parquet")
     metrics = root / "reports/metrics/evaluate" / f"{variant}-{target}"
     write_json(metrics.with_suffix(".json"), quality_of(params, variant, target, predicted))
     write_json(metrics.parent / f"{variant}-{target}.timing.json", timing_of(params, variant, speed))

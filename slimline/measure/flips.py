@@ -37,6 +37,12 @@ def count_flips(table: pd.DataFrame) -> Flips:
     return Flips(lost=int((baseline & ~variant).sum()), gained=int((variant & ~baseline).sum()))
 
 
+def flipped_samples(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the test split that were lost or gained, under their number there; `table` holds the predictions of all."""
+    flipped = (table["baseline"] == table["label"]) != (table["variant"] == table["label"])
+    return samples.reset_index(drop=True)[flipped.to_numpy()].rename_axis("sample")
+
+
 def recall_per_class(table: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Label -> {"recall", "baseline_recall"} for every class that occurs in the table."""
     found = {}

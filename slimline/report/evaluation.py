@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from slimline.report.figures import bar_figure
-from slimline.report.numbers import milliseconds, points, ratio
+from slimline.report.numbers import milliseconds, percent, points, ratio
 from slimline.report.page import Figure, Row, StagePage, Table
+from slimline.verdict.words import moved
 
 Facts = Mapping[str, Any]
+WHO = {"baseline": "the teacher, eager PyTorch", "variant": "the variant", "same_runtime": "the teacher, same runtime"}
 
 
 def evaluation_page(quality: Facts, timing: Facts) -> StagePage:
@@ -27,11 +29,8 @@ def evaluation_page(quality: Facts, timing: Facts) -> StagePage:
 
 def _summary(quality: Facts, timing: Facts) -> list[str]:
     drop, flips, speed = quality["drop"], quality["flips"], timing["speed_ratio"]["batch_1"]
-    low, high = drop["ci"]
     return [
-        f"On {quality['samples']:,} test samples {drop['metric']} drops by {points(drop['value'], signed=False)} "
-        f"({points(low)} to {points(high)}; {drop['test']} p = {drop['p_value']:.2g}): "
-        f"{flips['lost']:,} samples lost, {flips['gained']:,} gained.",
+        f"On {quality['samples']:,} test samples {moved(drop)}: {flips['lost']:,} samples lost, {flips['gained']:,} gained.",
         f"{ratio(quality['size_ratio'])} smaller on disk and {ratio(speed['value'])} as fast at batch 1 "
         f"({ratio(speed['ci'][0])} to {ratio(speed['ci'][1])}) as the teacher in eager PyTorch; "
         f"weights in {quality['precision']}, arithmetic in {quality['computes']}.",
@@ -96,7 +95,7 @@ def _speed_table(timing: Facts) -> Table:
 
 
 def _class_table(quality: Facts) -> Table:
-    rows = tuple((name, found["baseline_recall"], found["recall"]) for name, found in quality["per_class"].items())
+    rows = tuple((name, percent(found["baseline_recall"]), percent(found["recall"])) for name, found in quality["per_class"].items())
     return Table("Recall per class", ("class", "teacher", "variant"), rows)
 
 
@@ -104,7 +103,7 @@ def _machine_table(timing: Facts) -> Table:
     machine = timing["machine"]
     rows = [("processor", machine["cpu"]), ("instruction sets", ", ".join(machine["isa"]) or "none of note")]
     rows += [("cores", machine["cores"]), ("threads a runtime", machine["threads"])]
-    rows += [(f"{who}: runtime settings", _settings(found)) for who, found in timing["runtimes"].items()]
+    rows += [(f"settings of {WHO[who]}", _settings(found)) for who, found in timing["runtimes"].items()]
     return Table("Machine", ("what", "value"), (*rows, *machine["versions"].items()))
 
 
@@ -128,7 +127,7 @@ def _notes(quality: Facts, timing: Facts) -> list[str]:
     ]
     energy = timing["energy_mj"]
     notes.append(
-        f"Energy: {timing['energy_reason']}."
+        f"Energy is not known: {timing['energy_reason']}."
         if energy is None
         else f"Energy: {energy:.3g} mJ a call at batch 1 ({timing['energy_reason']})."
     )

@@ -45,7 +45,10 @@ def lost_samples(
     show: Callable[[Mapping[str, Any]], str],
     most: int = MOST_SHOWN,
 ) -> LostSamples:
-    """Test samples with label = baseline's answer but not every variant's; those lost by most stand first."""
+    """Test samples with label = baseline's answer but not every variant's; those lost by most stand first.
+
+    `table` holds at least those samples, under their number in the test split.
+    """
     losers: dict[int, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     firsts: dict[int, Mapping[str, Any]] = {}
     for key, predicted in predictions.items():
@@ -58,7 +61,7 @@ def lost_samples(
     shown = [
         Lost(
             index=index,
-            picture=Markup(show(table.iloc[index].to_dict())),
+            picture=Markup(show(table.loc[index].to_dict())),
             label=labels[int(firsts[index]["label"])],
             baseline=labels[int(firsts[index]["baseline"])],
             baseline_confidence=float(firsts[index]["baseline_confidence"]),

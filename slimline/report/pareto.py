@@ -121,7 +121,7 @@ def _levels(levels: Levels, x: Axis, y: Axis) -> list[str]:
     if levels.floor is not None:
         at = y.scale(levels.floor)
         parts.append(line(LEFT, at, RIGHT, at, stroke=VERDICT_COLOURS["reject"], stroke_dasharray="5 4", stroke_opacity=0.7))
-        parts.append(label(RIGHT, at + 15, f"largest drop allowed: {y.format(levels.floor)}", text_anchor="end"))
+        parts.append(label(RIGHT, at - 6, f"largest drop allowed: {y.format(levels.floor)}", text_anchor="end"))
     if levels.baseline is not None:
         across, up = x.scale(levels.baseline.x), y.scale(levels.baseline.y)
         parts.append(line(LEFT, up, RIGHT, up, stroke=FAINT, stroke_dasharray="2 3"))

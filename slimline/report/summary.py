@@ -99,7 +99,7 @@ def _baseline(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         batch: {name: statistics.median(timing["latency_ms"][batch][name] for timing in timings) for name in percentiles}
         for batch, percentiles in timings[0]["latency_ms"].items()
     }
-    memory = statistics.median(timing["peak_memory_bytes"] for timing in timings)
+    memory = round(statistics.median(timing["peak_memory_bytes"] for timing in timings))
     return {
         **evaluations[0].quality["baseline"],
         "variant": "teacher",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from slimline.params import GateParams
 from slimline.verdict.noise import place
 from slimline.verdict.remarks import remarks
-from slimline.verdict.words import interval, points, times
+from slimline.verdict.words import interval, moved, points, times
 
 BATCH = "batch_1"
 Outcome = Literal["pass", "fail", "unclear"]
@@ -51,8 +51,7 @@ def findings(quality: Facts, timing: Facts, gate: GateParams) -> tuple[Finding, 
 
 def _drop(quality: Facts, gate: GateParams) -> Finding:
     drop, allowed = quality["drop"], points(gate.max_drop)
-    low, high = drop["ci"]
-    seen = f"{drop['metric']} drops by {points(drop['value'])} ({interval(drop['ci'], points)}, {drop['test']} p = {drop['p_value']:.2g})"
+    (low, high), seen = drop["ci"], moved(drop)
     if high <= gate.max_drop:
         return Finding("drop", "pass", f"Quality kept: {seen}; the whole interval is within the {allowed} allowed.")
     if low > gate.max_drop:

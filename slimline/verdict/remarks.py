@@ -29,7 +29,7 @@ def _paper_size(quality: Facts) -> Iterator[str]:
     if before / max(after, 1) >= NOTICEABLE > quality["size_ratio"]:
         yield (
             f"Smaller on paper, same bytes: {before:,} non-zeros became {after:,}, "
-            f"yet the files are {times(quality['size_ratio'])} smaller, since zeros are stored like any other number."
+            f"yet {quality['baseline']['size_bytes']:,} bytes became {quality['size_bytes']:,}: zeros are stored like any other number."
         )
 
 
