@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,7 +120,8 @@ def _start_all(project: Path, params: Params, port: int) -> Services:
     server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
     worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     services = Services(api_url, now_utc(), ())
-    try:
+    with ExitStack() as where_it_fails:
+        where_it_fails.callback(lambda: _stop(project, services))
         with ThreadPoolExecutor(1) as beside:
             store = beside.submit(_hold_store, project, params)
             process, services = _start(project, services, "server", server)
@@ -128,9 +129,7 @@ def _start_all(project: Path, params: Params, port: int) -> Services:
             store.result()
         register(project, api_url, POOL)
         process, services = _start(project, services, "worker", worker)
-    except BaseException:
-        _stop(project, services)
-        raise
+        where_it_fails.pop_all()
     return services
 
 

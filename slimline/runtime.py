@@ -62,13 +62,20 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None)
 
     Raises:
         ArtifactError: a file is missing, altered or not listed, or the runtime cannot read it.
+        InputError: the target's runtime is not installed.
         WorkloadError: an eager model's workload is unknown.
     """
     folder = _fetched(str(location)) if str(location).startswith("s3://") else Path(location)
     if not is_compiled(folder):
         return _load_plain(folder, threads, workload)
     manifest = read_compiled(folder)
-    infer, execution = _LOADERS[manifest.target](folder, manifest, threads)
+    try:
+        infer, execution = _LOADERS[manifest.target](folder, manifest, threads)
+    except ModuleNotFoundError as error:
+        if error.name != manifest.target:
+            raise
+        made_with = "==".join([error.name, *filter(None, [manifest.versions.get(error.name)])])
+        raise InputError(f"{folder}: runs on {error.name}, which is not installed; pip install {made_with}") from None
     return Model(manifest, manifest.labels, manifest.input_shape, infer, execution)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +15,12 @@ from slimline.project import find_project
 from slimline.workloads import locate_workload
 
 
+EXTRAS = {"openvino": ("openvino", "nncf")}
+"""Target -> the packages of the extra of its name in pyproject.toml."""
+
+
 def checked_params(root: Path) -> Params:
-    """The project's params, with the workload located.
+    """The project's params, with the workload located and the targets' packages at hand.
 
     Raises:
         ParamsError: with every problem.
@@ -30,6 +36,7 @@ def checked_params(root: Path) -> Params:
         locate_workload(name, root)
     except WorkloadError as error:
         problems.append(str(error))
+    problems += _lacking_packages(params) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
     return params
@@ -56,6 +63,12 @@ def check(
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     sys.stdout.write(f"params.yaml is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments\n")
+
+
+def _lacking_packages(params: Params) -> Iterator[str]:
+    for target in params.deploy.targets:
+        if lacking := [name for name in EXTRAS.get(target, ()) if find_spec(name) is None]:
+            yield f"params.yaml: deploy.targets: {target!r} needs {' and '.join(lacking)}; pip install 'slimline[{target}]', or remove it"
 
 
 def _stated_workload(root: Path) -> str:

@@ -177,6 +177,12 @@ assert sys.modules.get("openvino_telemetry") is None
 """
 
 
+def test_a_runtime_that_is_not_installed_is_named(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"runs on openvino, which is not installed; pip install openvino"):
+        load(compiled / "openvino")
+
+
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_no_torch_and_no_connection(target: str, compiled: Path, project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", ALONE, str(compiled / target)], cwd=project, capture_output=True, text=True, check=False)
