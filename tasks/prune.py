@@ -42,7 +42,10 @@ def main(stage: Stage) -> None:
     if not is_idle(config):
         require_shrunk(stage, origin.source.model, pruned)
     model, history = recover(pruned, config.recover, training(stage, origin, train))
-    recovered = f"Batch norm recalibrated, then {len(history.epochs)} epochs of recovery training that kept every zero and shape."
+    trained = (
+        f"{len(history.epochs)} epochs of recovery training that kept every zero and shape" if history.epochs else "no recovery training"
+    )
+    recovered = f"Batch norm recalibrated, then {trained}."
     summary = (asked(config), "Strength 0: nothing was removed." if is_idle(config) else recovered)
     save_outcome(stage, origin, Outcome(model, summary, history, tables=(layer_table(origin.source.model, model),)))
 

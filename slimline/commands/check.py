@@ -14,7 +14,6 @@ from slimline.params import Params
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 
-
 EXTRAS = {"openvino": ("openvino", "nncf")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
 
