@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,11 @@ import psutil
 import pytest
 
 HERE = Path(__file__).parent
+DEPLOYED = ("teacher", "channels50", "small-int8")
+PAGES = {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report"}
+PAGES |= {"prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
+PAGES |= {f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in DEPLOYED}
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 LOOPBACK = ("127.", "::1", "localhost", "/", "b'/", "::ffff:127.", "\x00")
 
 
@@ -35,12 +39,11 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return own | more
 
 
-def clone(project: Path, into: Path, env: dict[str, str]) -> Path:
+@pytest.fixture(scope="module")
+def snapshot(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout as it stands, uncommitted changes included, with the small run's params, as a repository of its own."""
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=project, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, names.split("\0")):
+    into, env = tmp_path_factory.mktemp("snapshot"), environment(tmp_path_factory.mktemp("home0"))
+    for name in filter(None, sh(project, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")):
         if (project / name).is_file():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(project / name, into / name)
@@ -48,9 +51,12 @@ def clone(project: Path, into: Path, env: dict[str, str]) -> Path:
     (into / "dvc.lock").unlink(missing_ok=True)
     sh(into, "git", "init", "-q", "-b", "main", env=env)
     sh(into, "git", "add", "-A", env=env)
-    sh(into, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-q", "-m", "small run", env=env)
-    sh(into, "git", "config", "user.name", "t", env=env)
-    sh(into, "git", "config", "user.email", "t@localhost", env=env)
+    sh(into, "git", *IDENTITY, "commit", "-q", "-m", "small run", env=env)
+    return into
+
+
+def clone(snapshot: Path, into: Path, env: dict[str, str]) -> Path:
+    sh(into, "git", "clone", "-q", str(snapshot), ".", env=env)
     return into
 
 
@@ -84,27 +90,30 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
-def flow_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def flow_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run through the flow, published to the embedded S3 server, every connection noted."""
     home = tmp_path_factory.mktemp("home")
     hook = tmp_path_factory.mktemp("hook")
     shutil.copyfile(HERE / "outgoing_hook.py", hook / "sitecustomize.py")
     log = hook / "outgoing.log"
     env = environment(home)
-    folder = clone(project, tmp_path_factory.mktemp("flow"), env)
+    folder = clone(snapshot, tmp_path_factory.mktemp("flow"), env)
     watched = env | {"PYTHONPATH": str(hook), "SLIMLINE_OUTGOING_LOG": str(log)}
     command = [sys.executable, "-m", "flows.compress", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=folder, env=watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     watch = Watch(process)
-    output, _ = process.communicate(timeout=900)
+    try:
+        output, _ = process.communicate(timeout=900)
+    finally:
+        process.kill()
     return {"folder": folder, "env": env, "code": process.returncode, "output": output, "sockets": watch.end(), "log": log.read_text()}
 
 
 @pytest.fixture(scope="module")
-def dvc_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def dvc_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same params through `dvc repro` alone, in another clone."""
     env = environment(tmp_path_factory.mktemp("home2"))
-    folder = clone(project, tmp_path_factory.mktemp("dvc"), env)
+    folder = clone(snapshot, tmp_path_factory.mktemp("dvc"), env)
     return {"folder": folder, "env": env, "output": sh(folder, sys.executable, "-m", "dvc", "repro", env=env)}
 
 
@@ -116,8 +125,13 @@ def test_the_flow_ends_well_and_shows_its_table(flow_run: dict[str, Any]) -> Non
 
 def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
     lines = [line.split("\t") for line in flow_run["log"].splitlines()]
-    assert len(lines) > 10
-    outside = [line for line in lines if not line[1].strip("'\"").startswith(LOOPBACK) and line[1] not in ("None", "''", "b''")]
+    started = "\n".join(line[2] for line in lines if line[0] == "started")
+    watched = ["flows.compress", "prefect", "dvc --wait-for-lock repro", "push --run-cache", "slimline.worker", "tasks.publish"]
+    watched += [f"tasks.{page.split('/')[0]}" for page in PAGES]
+    assert [name for name in watched if name not in started] == [], "not every process was watched"
+    attempts = [line for line in lines if line[0] != "started"]
+    assert len(attempts) > 10
+    outside = [line for line in attempts if not line[1].strip("'\"").startswith(LOOPBACK) and line[1] not in ("None", "''", "b''")]
     assert outside == []
     assert {address for address in flow_run["sockets"] if not address.startswith(LOOPBACK)} == set()
 
@@ -125,12 +139,10 @@ def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
 def test_every_stage_has_its_page_and_metrics(flow_run: dict[str, Any]) -> None:
     reports = flow_run["folder"] / "reports"
     pages = {path.relative_to(reports / "stages").with_suffix("").as_posix() for path in (reports / "stages").rglob("*.html")}
-    variants = ("prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small")
-    deployed = [f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in ("teacher", "channels50", "small-int8")]
-    assert pages == {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report", *variants, *deployed}
-    for page in pages:
+    assert pages == PAGES
+    for page in PAGES:
         assert (reports / "stages" / f"{page}.md").stat().st_size > 100
-    for name in (*variants, *deployed):
+    for name in PAGES - {"report/report"}:
         assert json.loads((reports / "metrics" / f"{name}.json").read_text())
 
 
