@@ -2,8 +2,9 @@
 
     python benchmarks/noise_floor.py data/compiled/int8-onnxruntime data/compiled/teacher-onnxruntime --repeats 10
 
-A is the first location, B the second; every repeat starts fresh processes. Prints one line an estimator: the median of the
-estimates, their relative standard deviation and their range, for A/A and for B/A. Redoes the table of facts-cpu.md, §1.
+A is the first location, B the second (without any: these two); every repeat starts fresh processes. Prints one line an
+estimator: the median of the estimates, their relative standard deviation and their range, for A/A and for B/A. Redoes the
+table of facts-cpu.md, §1.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from slimline.measure.timing import Sample
 from slimline.runtime import load
 from slimline.worker import Worker
 
+COMPILED = Path("data/compiled")
 Timings = dict[str, list[Sample]]
 Estimator = Callable[[Sequence[Sample], Sequence[Sample]], float]
 
@@ -83,8 +85,8 @@ def show(rows: dict[tuple[str, str, str], list[float]]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("a", type=Path)
-    parser.add_argument("b", type=Path)
+    parser.add_argument("a", type=Path, nargs="?", default=COMPILED / "int8-onnxruntime")
+    parser.add_argument("b", type=Path, nargs="?", default=COMPILED / "teacher-onnxruntime")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=1)

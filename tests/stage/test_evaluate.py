@@ -104,6 +104,9 @@ def test_quality_agrees_with_the_stored_predictions(evaluated: Path) -> None:
     facts, table = read(evaluated, "json"), pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/predictions.parquet")
     test = pd.read_parquet(evaluated / "data/prepared/test.parquet")
     assert table["label"].tolist() == test["label"].tolist()
+    flipped = pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/flipped.parquet")
+    assert len(flipped) == sum(facts["flips"].values())
+    assert flipped.equals(test.loc[flipped.index])
     right = {who: table[who] == table["label"] for who in ("baseline", "variant")}
     assert facts["samples"] == len(test)
     assert facts["quality"]["accuracy"]["value"] == pytest.approx(right["variant"].mean())

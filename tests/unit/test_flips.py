@@ -1,9 +1,10 @@
 """Flips both ways, confidences and recall per class from logits."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from slimline.measure.flips import Flips, count_flips, predictions_table, recall_per_class
+from slimline.measure.flips import Flips, count_flips, flipped_samples, predictions_table, recall_per_class
 
 TARGETS = np.array([0, 0, 1, 1, 2])
 BASELINE = np.eye(3, dtype=np.float32)[[0, 0, 1, 0, 2]] * 4
@@ -14,6 +15,12 @@ def test_lost_and_gained() -> None:
     table = predictions_table(TARGETS, BASELINE, VARIANT)
     assert count_flips(table) == Flips(lost=2, gained=1)
     assert count_flips(predictions_table(TARGETS, VARIANT, BASELINE)) == Flips(lost=1, gained=2)
+
+
+def test_flipped_samples_are_the_lost_and_the_gained_under_their_number() -> None:
+    samples = pd.DataFrame({"pixel": [10.0, 11.0, 12.0, 13.0, 14.0]}, index=[5, 6, 7, 8, 9])
+    flipped = flipped_samples(predictions_table(TARGETS, BASELINE, VARIANT), samples)
+    assert flipped["pixel"].to_dict() == {1: 11.0, 2: 12.0, 3: 13.0}
 
 
 def test_the_table_has_one_row_a_sample_with_softmax_confidences() -> None:
