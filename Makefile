@@ -39,5 +39,5 @@ down: setup ## stop exactly what `make up` started
 report: setup ## print where the report is, and open it where there is a browser
 	$(BIN)/slimline report
 
-bench: setup ## measure the noise of this machine
-	$(BIN)/python benchmarks/noise_floor.py
+bench: setup ## measure the noise of this machine, on two models of the last run
+	$(BIN)/python benchmarks/noise_floor.py data/compiled/int8-onnxruntime data/compiled/teacher-onnxruntime $(ARGS)

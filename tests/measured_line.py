@@ -118,6 +118,7 @@ def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFram
         "method": config.method if config else "train",
         "source": config.source if config else None,
         "precision": made.precision,
+        "computes": made.precision,
         "samples": len(predicted),
         "confidence": params.gate.confidence,
         "quality": shares(right),

@@ -13,7 +13,7 @@ SCHEMA = 1
 RELEASE_DIGITS = 20
 VERDICTS = ("accept", "inconclusive", "reject")
 FROM_QUALITY = (
-    *("variant", "target", "stage", "method", "source", "precision", "samples", "quality", "drop", "detectable_drop", "flips"),
+    *("variant", "target", "stage", "method", "source", "precision", "computes", "samples", "quality", "drop", "detectable_drop", "flips"),
     *("size_bytes", "size_ratio", "parameters", "nonzero", "macs"),
 )
 FROM_TIMING = ("latency_ms", "speed_ratio", "speed_ratio_same_runtime", "noise_floor", "peak_memory_bytes", "energy_mj", "energy_reason")

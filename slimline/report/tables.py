@@ -16,10 +16,21 @@ WIDE_FLOATS = ("bfloat16", "float16")
 def half_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """The 16-bit rows, which are never mixed with the float32 ones."""
     found = [row for row in rows if row["precision"] in WIDE_FLOATS or row["method"] == "half"]
-    columns = ("variant", "target", "runs in", metric, "drop", "size", "smaller", "faster than float32 on the same target")
+    columns = (
+        "variant",
+        "target",
+        "weights in",
+        "computes in",
+        metric,
+        "drop",
+        "size",
+        "smaller",
+        "faster than float32 on the same target",
+    )
     cells = tuple(
         (
-            *(row["variant"], row["target"], row["precision"], percent(row["quality"][metric]["value"]), loss(row["drop"]["value"])),
+            *(row["variant"], row["target"], row["precision"], row["computes"]),
+            *(percent(row["quality"][metric]["value"]), loss(row["drop"]["value"])),
             *(size(row["size_bytes"]), ratio(row["size_ratio"]), _with_interval(row["speed_ratio_same_runtime"]["batch_1"])),
         )
         for row in found
