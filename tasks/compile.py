@@ -1,6 +1,6 @@
 """Stage `compile`: lower a variant to one runtime's graph, and check on real samples that it still computes the same.
 
-in      data/models/<variant>, data/prepared/{calibration,validation}.parquet
+in      data/models/{<variant>,teacher}, data/prepared/{calibration,validation}.parquet
 out     data/compiled/<variant>-<target>
 params  workload, seed
 """
@@ -23,6 +23,8 @@ from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import compare_outputs, require_parity
 from slimline.methods.fit import predict
 from slimline.methods.quantize.simulate import simulate
+from slimline.params import TEACHER
+from slimline.report.numbers import ratio, size
 from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
@@ -114,11 +116,8 @@ def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Par
         variant=stage.label,
         title=f"{stage.variant} on {target}",
         summary=(f"Compiled for {target}: {size_bytes:,} bytes.", computed, parity_text(parity)),
-        comparison=(
-            Row("graph and weights, beside float32 on this target", lowered.float32_bytes, graph_bytes, "bytes", "lower"),
-            Row("weights alone", lowered.float32_weight_bytes, lowered.weight_bytes, "bytes", "lower"),
-        ),
-        tables=(operations_table(lowered), settings_table(manifest, lowered)),
+        comparison=(Row("size on disk", folder_bytes(MODELS / TEACHER), size_bytes, "bytes", "lower"),),
+        tables=(bytes_table(lowered, graph_bytes), operations_table(lowered), settings_table(manifest, lowered)),
         notes=(*lowered.notes, *outweighed, "What runs is as this machine's CPU has it; another may choose other kernels."),
     )
 
@@ -134,6 +133,16 @@ def parity_text(parity: Parity) -> str:
     if parity.tolerance is not None:
         return f"{head}; the logits differ by at most {parity.max_abs_difference:.2g} (allowed: {parity.tolerance:.2g})."
     return f"{head} (at least {parity.min_agreement:.0%}), at {parity.sqnr_db:.1f} dB signal to noise (at least {parity.min_sqnr_db:.0f})."
+
+
+def bytes_table(lowered: Lowered, graph_bytes: int) -> Table:
+    """What the smaller weights save on this target."""
+    pairs = {
+        "graph and weights": (lowered.float32_bytes, graph_bytes),
+        "weights alone": (lowered.float32_weight_bytes, lowered.weight_bytes),
+    }
+    rows = tuple((name, size(before), size(now), ratio(before / now)) for name, (before, now) in pairs.items())
+    return Table("Beside this variant in float32 on this target", ("", "in float32", "as compiled", "times smaller"), rows)
 
 
 def operations_table(lowered: Lowered) -> Table:

@@ -32,7 +32,7 @@ class MagnitudeParams(VariantParams):
 class ChannelsParams(VariantParams):
     """Remove whole channels and neurons, so that shapes shrink."""
 
-    judgement: ClassVar[str] = "Smaller and faster everywhere; needs recovery training above a ratio of about 0.25."
+    judgement: ClassVar[str] = "Smaller and faster on every target; needs recovery training above a ratio of about 0.25."
     needs_data: ClassVar[bool] = True
     changes_shape: ClassVar[bool] = True
 
