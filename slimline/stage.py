@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from slimline.artifact.folder import write_json
-from slimline.errors import SlimlineError
+from slimline.errors import ParamsError, SlimlineError
 from slimline.params import Params
 from slimline.workloads import Workload, get_workload
 
@@ -45,7 +45,11 @@ class Stage:
     @property
     def config(self) -> Any:
         """This variant's own entry in params.yaml."""
-        return self.params.variants[self.variant][1]
+        section, config = self.params.variants.get(self.variant, (None, None))
+        if section != self.name:
+            there = ", ".join(getattr(self.params, self.name))
+            raise ParamsError([f"params.yaml: {self.name}: no variant {self.variant!r}; there are: {there or 'none'}"])
+        return config
 
     @property
     def metrics_path(self) -> Path:

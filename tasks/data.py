@@ -5,6 +5,7 @@ params  workload, seed, data
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from slimline.params import DataParams
 from slimline.report.figures import bar_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.workloads import SPLITS, Workload
-from slimline.workloads.expectations import Finding, check_splits, content_hashes
+from slimline.workloads import FOREIGN_ERRORS, SPLITS, Workload, told
+from slimline.workloads.expectations import OWN_COLUMNS, Finding, check_splits, content_hashes
 
 log = logging.getLogger(__name__)
 PREPARED = Path("data/prepared")
@@ -29,15 +30,56 @@ def run(workload: Workload, config: DataParams, seed: int) -> tuple[dict[str, pd
     Raises:
         DataError: the workload gives other splits than it should, or an expectation fails (named with its rows).
     """
-    splits = workload.splits(config.model_dump(), seed)
-    if set(splits) != set(SPLITS):
-        raise DataError(f"workload {workload.name!r}: splits() gave {sorted(splits)}; it must give {', '.join(SPLITS)}")
+    splits = _tables(workload, config, seed)
     columns = tuple(column for column in splits["train"].columns if column != "label")
     findings = check_splits(splits, workload, columns, config.min_class_share)
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
+    _require_inputs(workload, splits["train"])
     return splits, findings
+
+
+def _tables(workload: Workload, config: DataParams, seed: int) -> dict[str, pd.DataFrame]:
+    """What the workload's splits() gives, if it is tables of the same columns, `label` among them."""
+    where = f"workload {workload.name!r}: splits()"
+    try:
+        splits = workload.splits(config.model_dump(), seed)
+    except FOREIGN_ERRORS as error:
+        raise DataError(f"{where} failed: {told(error)}") from error
+    if not isinstance(splits, Mapping) or set(splits) != set(SPLITS):
+        given = sorted(map(str, splits)) if isinstance(splits, Mapping) else type(splits).__name__
+        raise DataError(f"{where} gave {given}; it must give {', '.join(SPLITS)}")
+    for split, table in splits.items():
+        if not isinstance(table, pd.DataFrame):
+            raise DataError(f"{where} gave {type(table).__name__} for {split!r}; it must be a pandas DataFrame")
+        _require_columns(f"{where}: split {split!r}", list(table.columns), list(splits["train"].columns))
+    return splits
+
+
+def _require_columns(where: str, columns: Sequence[object], train: Sequence[object]) -> None:
+    names = Counter(columns)
+    if odd := [name for name in names if not isinstance(name, str) or name in OWN_COLUMNS]:
+        raise DataError(f"{where} has a column {odd[0]!r}; a column's name is a string, and none of {', '.join(OWN_COLUMNS)}; rename it")
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{where} has {names[twice[0]]} columns {twice[0]!r}; names are unique; rename or drop one")
+    for name in ("label", *train):
+        if name not in names:
+            raise DataError(f"{where} has no column {name!r}; every split has the columns of train, and `label`")
+
+
+def _require_inputs(workload: Workload, train: pd.DataFrame) -> None:
+    """The model takes what inputs() makes of the table."""
+    expected = tuple(workload.example_input().shape[1:])
+    try:
+        given = tuple(workload.inputs(train.head(2)).shape[1:])
+    except FOREIGN_ERRORS as error:
+        raise DataError(f"workload {workload.name!r}: inputs() failed on its own table: {told(error)}") from error
+    if given != expected:
+        raise DataError(
+            f"workload {workload.name!r}: inputs() makes samples of shape {list(given)} of {train.shape[1] - 1} feature columns; "
+            f"example_input() has {list(expected)}; a column may be missing or too many"
+        )
 
 
 def _failure(finding: Finding) -> str:

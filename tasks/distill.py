@@ -12,12 +12,14 @@ from torch import nn
 
 from slimline.artifact.manifest import Architecture
 from slimline.artifact.variant import build_architecture
+from slimline.errors import WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
 from slimline.methods.fit import FitHistory
 from slimline.params import ScratchParams, SoftTargetsParams
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
+from slimline.workloads import FOREIGN_ERRORS, told
 from slimline.workloads.prepared import load_split
 from tasks.variant import Outcome, load_origin, require_shrunk, save_outcome, training
 
@@ -43,12 +45,21 @@ def student_table(student: nn.Module) -> Table:
     return Table("The student, layer by layer", ("layer", "weight", "parameters"), rows)
 
 
+def _built(stage: Stage, architecture: Architecture) -> nn.Module:
+    try:
+        return build_architecture(stage.workload, architecture)
+    except WorkloadError as error:
+        raise WorkloadError(f"params.yaml: distill.{stage.variant}.student: {error}") from None
+    except FOREIGN_ERRORS as error:
+        raise WorkloadError(f"params.yaml: distill.{stage.variant}.student: {architecture.config} does not build: {told(error)}") from error
+
+
 def main(stage: Stage) -> None:
     """Build the student, train it, check that it is smaller than its teacher, save."""
     origin, config = load_origin(stage), stage.config
     architecture = Architecture(role="student", config=config.student)
     torch.manual_seed(stage.params.seed)
-    student = build_architecture(stage.workload, architecture)
+    student = _built(stage, architecture)
     require_shrunk(stage, origin.source.model, student)
     settings = training(stage, origin, load_split(stage.workload, "train"))
     model, history = run(student, origin.source.model, config, settings)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from slimline.errors import ParamsError, WorkloadError
 from slimline.params import Params
+from slimline.params.section import Section
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 
@@ -36,9 +38,33 @@ def checked_params(root: Path) -> Params:
     except WorkloadError as error:
         problems.append(str(error))
     problems += _lacking_packages(params) if params else ()
+    problems += _unwritten(root) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
     return params
+
+
+def _unwritten(root: Path) -> Iterator[str]:
+    """DVC reads params.yaml as it is written and knows no defaults: what dvc.yaml names must stand there, if only as `{}`."""
+    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    for key in sorted(_named_by_dvc(root / "dvc.yaml")):
+        section, _, name = key.partition(".")
+        if section not in raw or (name and name not in raw[section]):
+            default = Params.model_fields[section].get_default(call_default_factory=True)
+            value = getattr(default, name) if name else "{}" if isinstance(default, dict | Section) else default
+            where = f"add `{name}: {value}` to {section}" if name else f"add `{section}: {value}`"
+            yield f"params.yaml: {key}: missing; {where}: DVC reads it there and knows no defaults"
+
+
+def _named_by_dvc(path: Path) -> set[str]:
+    """The keys below which dvc.yaml tracks or repeats: `params: [seed]`, `foreach: ${prune}`. A torn file is left to DVC to report."""
+    try:
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        repeated = {str(stage.get("foreach", "")).strip("${}") for stage in stages}
+        tracked = {str(key) for stage in stages for key in stage.get("do", stage).get("params", ())}
+    except (yaml.YAMLError, KeyError, AttributeError, TypeError):
+        return set()
+    return {key for key in repeated | tracked if "$" not in key and key.partition(".")[0] in Params.model_fields}
 
 
 def check(
@@ -71,8 +97,6 @@ def _lacking_packages(params: Params) -> Iterator[str]:
 
 
 def _stated_workload(root: Path) -> str:
-    import yaml
-
     try:
         raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):

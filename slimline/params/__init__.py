@@ -65,7 +65,7 @@ class Params(Section):
     """A whole run: the workload, every variant, where they are deployed and what they must show."""
 
     workload: str
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     data: DataParams = DataParams()
     teacher: TeacherParams = TeacherParams()
     calibrate: CalibrateParams = CalibrateParams()
@@ -160,6 +160,8 @@ def _explained(error: ValidationError, origin: str) -> Iterator[str]:
             method = given.get("method") if isinstance(given, Mapping) else None
             known = ", ".join(CONFIGS[str(problem["loc"][0])])
             yield f"{origin}: {key}.method: {f'unknown method {method!r}' if method else 'missing'}; known: {known}"
+        elif problem["input"] is None and problem["type"] in ("dict_type", "model_type"):
+            yield f"{origin}: {key}: empty; write `{path[-1]}: {{}}` for a section without entries"
         elif problem["type"] == "missing":
             yield f"{origin}: {key}: missing; add it"
         else:

@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_truth(value: object) -> object:
+    """YAML's `yes` and `true` are no numbers, though Python takes them for 1."""
+    if isinstance(value, bool):
+        raise ValueError("give a number, not true or false")  # noqa: TRY004 - pydantic collects only ValueError
+    return value
+
+
+Number = BeforeValidator(_no_truth)
+Fraction = Annotated[float, Number, Field(gt=0, lt=1)]
 """A share strictly between 0 and 1."""
-Strength = Annotated[float, Field(ge=0, lt=1)]
+Strength = Annotated[float, Number, Field(ge=0, lt=1)]
 """A share from 0 (leaves the model as it is) up to, not including, 1."""
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Number, Field(ge=1)]
+Positive = Annotated[float, Number, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -22,7 +31,7 @@ class Section(BaseModel):
 class Training(Section):
     """How a model is trained or recovered: AdamW, warm-up and cosine schedule, best epoch on validation kept."""
 
-    epochs: Annotated[int, Field(ge=0)] = 5
+    epochs: Annotated[int, Number, Field(ge=0)] = 5
     batch_size: Count = 64
     learning_rate: Positive = 0.002
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

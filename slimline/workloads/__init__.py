@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +23,20 @@ BUNDLED = {
 }
 ENTRY_POINT_GROUP = "slimline.workloads"
 SPLITS = ("train", "validation", "calibration", "test")
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What a mistake in somebody's workload raises; where it is called, it is told as theirs."""
 
 
 @runtime_checkable
@@ -112,13 +127,20 @@ def get_workload(name: str, root: Path = Path()) -> Workload:
     try:
         module = _module_of_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         workload: Workload = getattr(module, attribute)()
-    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
-        raise WorkloadError(f"params.yaml: workload: {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    except FOREIGN_ERRORS as error:
+        raise WorkloadError(f"params.yaml: workload: {name!r} cannot be made: {told(error)}") from error
     members = {key for key, value in inspect.getmembers(Workload) if not key.startswith("_") and callable(value)}
     missing = sorted(member for member in members | {"name", "task", "labels", "feature_range"} if not hasattr(workload, member))
     if missing:
         raise WorkloadError(f"params.yaml: workload: {name!r} lacks {', '.join(missing)}; docs/add-a-workload.md shows a whole one")
     return workload
+
+
+def told(error: BaseException) -> str:
+    """An error of somebody's code in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def _module_of_file(path: Path) -> Any:

@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slimline.workloads.table import classification_metrics, cut_table
+from slimline.errors import WorkloadError
+from slimline.workloads.table import classification_metrics, cut_table, student_setting
 
 SIDE = 8
 WHITE = 16.0
@@ -89,7 +90,10 @@ class Digits:
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """The plain CNN; `channels` are its three widths."""
-        first, second, third = config.get("channels", (32, 64, 64))
+        channels = student_setting(config, "channels", (32, 64, 64))
+        if len(channels) != 3:
+            raise WorkloadError(f"channels: give three widths, one a block (given: {list(channels)})")
+        first, second, third = channels
         return PlainDigits((first, second, third))
 
     def inputs(self, table: pd.DataFrame) -> Tensor:

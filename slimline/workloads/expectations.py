@@ -15,8 +15,11 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)
+for _name in ("great_expectations", "great_expectations.data_context.types.base"):  # the second sets its own level
+    logging.getLogger(_name).setLevel(logging.WARNING)
 ROWS_SHOWN = 5
+OWN_COLUMNS = ("split", "row", "content", "splits_holding_it")
+"""What the checks add to a table; a workload has no columns of these names."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def check_splits(splits: Mapping[str, pd.DataFrame], workload: Workload, columns
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("prepared")
-    samples, shares = _all_samples(splits), _class_shares(splits)
+    samples, shares = _all_samples(splits), _class_shares(splits, len(workload.labels))
     suites = {
         "samples": (samples, list(_sample_expectations(samples, columns, workload))),
         "classes": (shares, list(_class_expectations(workload, min_class_share))),
@@ -64,24 +67,25 @@ def _all_samples(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return samples.assign(splits_holding_it=samples.groupby("content")["split"].transform("nunique"))
 
 
-def _class_shares(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    parts = [
-        table["label"].value_counts(normalize=True).rename("share").reset_index().assign(split=split)
-        for split, table in splits.items()
-        if "label" in table
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"label": [], "share": [], "split": []})
+def _class_shares(splits: Mapping[str, pd.DataFrame], classes: int) -> pd.DataFrame:
+    """One row a split and class, with the class's share of the split; a class that a split lacks has the share 0."""
+    parts = []
+    for split, table in splits.items():
+        shares = table["label"].value_counts(normalize=True)
+        whole = shares.reindex([*range(classes), *(label for label in shares.index if label not in range(classes))], fill_value=0.0)
+        parts.append(pd.DataFrame({"label": whole.index, "share": whole.to_numpy(), "split": split}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _sample_expectations(samples: pd.DataFrame, columns: tuple[str, ...], workload: Workload) -> Iterator[Any]:
     low, high = workload.feature_range
-    yield gxe.ExpectTableColumnsToMatchSet(column_set=[*columns, "label", "split", "row", "content", "splits_holding_it"])
+    yield gxe.ExpectTableColumnsToMatchSet(column_set=[*columns, "label", *OWN_COLUMNS])
     for column in (*columns, "label"):
         if column not in samples:
             continue
         yield gxe.ExpectColumnValuesToNotBeNull(column=column)
         numeric = pd.api.types.is_numeric_dtype(samples[column])
-        if column != "label" or not numeric:
+        if column != "label" or not samples[column].hasnans:
             wanted = ["int64", "int32", "int16", "int8", "uint8"] + ([] if column == "label" else ["float32", "float64"])
             yield gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=wanted)
         if column != "label" and numeric:

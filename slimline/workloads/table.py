@@ -1,13 +1,14 @@
 """What table workloads share: cutting a table into splits, and scoring logits."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 
-from slimline.errors import DataError
+from slimline.errors import DataError, WorkloadError
 
 
 def cut_table(table: pd.DataFrame, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
@@ -33,6 +34,20 @@ def cut_table(table: pd.DataFrame, sizes: Mapping[str, float], seed: int) -> dic
         rest, part = train_test_split(rest, test_size=count, stratify=rest["label"], random_state=seed)
         splits[name] = part.sort_index().reset_index(drop=True)
     return {"train": rest.sort_index().reset_index(drop=True), **splits}
+
+
+def student_setting(config: Mapping[str, Any], name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The one setting, a list of widths, that a student takes.
+
+    Raises:
+        WorkloadError: another key, or no list of positive whole numbers.
+    """
+    if unknown := sorted(set(config) - {name}):
+        raise WorkloadError(f"unknown key {unknown[0]!r}; allowed: {name}")
+    widths = config.get(name, default)
+    if not isinstance(widths, list | tuple) or not widths or not all(type(width) is int and width > 0 for width in widths):
+        raise WorkloadError(f"{name}: give a list of positive whole numbers such as {list(default)} (given: {widths!r})")
+    return tuple(widths)
 
 
 def classification_metrics(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:

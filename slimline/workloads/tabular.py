@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slimline.workloads.table import classification_metrics, cut_table
+from slimline.workloads.table import classification_metrics, cut_table, student_setting
 
 FEATURES = 30
 SHOWN = ("mean radius", "mean texture", "mean concavity", "worst radius", "worst concave points")
@@ -45,7 +45,7 @@ class Tabular:
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """An MLP whose hidden layers are `widths`."""
-        return dense((FEATURES, *config.get("widths", (32, 16))), len(self.labels))
+        return dense((FEATURES, *student_setting(config, "widths", (32, 16))), len(self.labels))
 
     def inputs(self, table: pd.DataFrame) -> Tensor:
         """Measurements [N, 30] as log(1 + x); the first batch norm scales them."""

@@ -71,6 +71,13 @@ def test_a_sample_is_shown_as_html(workload: Workload) -> None:
     assert workload.show(row).startswith("<")
 
 
+@pytest.mark.parametrize("student", [{"widhts": [8]}, {"widths": "x", "channels": 3}, {"widths": [8, 0]}, {"channels": [8, 8]}])
+@pytest.mark.parametrize("name", ["digits", "tabular"])
+def test_a_wrong_student_is_refused(name: str, student: dict[str, object]) -> None:
+    with pytest.raises(WorkloadError, match=r"unknown key|give a list|give three"):
+        get_workload(name).build_student(student)
+
+
 def test_digits_teacher_is_large_enough() -> None:
     assert sum(value.numel() for value in get_workload("digits").build_teacher().parameters()) >= 250_000
 
@@ -84,10 +91,12 @@ def test_digits_teacher_is_large_enough() -> None:
         ("own.py:Half", "lacks augment, build_student"),
         ("own.py:not a name", "is no class name"),
         ("broken.py:X", "cannot be made: SyntaxError"),
+        ("raises.py:X", "cannot be made: NameError: name 'undefined' is not defined (raises.py, line 2)"),
     ],
 )
 def test_wrong_names_say_what_is_allowed(in_folder: Path, name: str, said: str) -> None:
     (in_folder / "own.py").write_text("class Half:\n    name = 'half'\n    def build_teacher(self): ...\n")
     (in_folder / "broken.py").write_text("class X(:\n")
+    (in_folder / "raises.py").write_text("import os\nundefined\n")
     with pytest.raises(WorkloadError, match=re.escape(said)):
         get_workload(name)

@@ -39,6 +39,25 @@ class Spoilt(Digits):
         elif self.how == "column":
             parts = {name: table.drop(columns="pixel_2_2") if name == "test" else table for name, table in parts.items()}
             test = parts["test"]
+        elif self.how == "columns":
+            parts = {name: table.drop(columns="pixel_2_2") for name, table in parts.items()}
+            test = parts["test"]
+        elif self.how == "unlabelled":
+            parts = {name: table.drop(columns="label") for name, table in parts.items()}
+            test = parts["test"]
+        elif self.how == "reserved":
+            parts = {name: table.rename(columns={"pixel_2_2": "row"}) for name, table in parts.items()}
+            test = parts["test"]
+        elif self.how == "twice":
+            test = pd.concat([test, test[["pixel_2_2"]]], axis=1)
+        elif self.how == "real":
+            test = test.assign(label=test["label"].astype(float))
+        elif self.how == "none":
+            test = test.iloc[:0]
+        elif self.how == "no table":
+            test = []
+        elif self.how == "raises":
+            raise KeyError("no such file")
         elif self.how == "class":
             test = test[test["label"] != 7].reset_index(drop=True)
             parts["train"] = parts["train"][parts["train"]["label"] != 7]
@@ -71,8 +90,16 @@ def test_digits_pass_and_are_written_whole(in_folder: Path) -> None:
         ("range", r"expect_column_values_to_be_between fails on 'pixel_2_2' \(1 unexpected\); rows: test\[4\] = 99"),
         ("label", r"expect_column_values_to_be_in_set fails on 'label' \(1 unexpected\); rows: test\[5\] = 12"),
         ("words", r"fails on 'label'"),
-        ("column", r"pixel_2_2"),
-        ("class", r"expect_column_distinct_values_to_equal_set fails on 'label'"),
+        ("real", r"expect_column_values_to_be_in_type_list fails on 'label' \(1 unexpected\); rows: observed float64"),
+        ("none", r"expect_column_values_to_be_between fails on 'share' \(10 unexpected\); rows: test: class 0 = 0.0"),
+        ("column", r"split 'test' has no column 'pixel_2_2'"),
+        ("columns", r"inputs\(\) failed on its own table: RuntimeError|inputs\(\) failed on its own table: ValueError"),
+        ("unlabelled", r"split 'train' has no column 'label'"),
+        ("twice", r"split 'test' has 2 columns 'pixel_2_2'"),
+        ("reserved", r"split 'train' has a column 'row'"),
+        ("no table", r"splits\(\) gave list for 'test'"),
+        ("raises", r"splits\(\) failed: KeyError: 'no such file' \(test_data.py, line \d+\)"),
+        ("class", r"expect_column_values_to_be_between fails on 'share' \(4 unexpected\); rows: train: class 7 = 0.0"),
     ],
 )
 def test_a_failed_expectation_is_named_with_its_rows(how: str, said: str) -> None:
