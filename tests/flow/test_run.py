@@ -39,6 +39,7 @@ class Project:
         self.folder, self.root = folder, folder / "project"
         self.control = folder / "control"
         self.control.mkdir()
+        self.started = []
         self.env = clean_environment(folder) | {
             "PREFECT_API_URL": api_url,
             "TINY_LOG": str(folder / "log"),
@@ -73,7 +74,9 @@ class Project:
 
     def start(self, *flags):
         command = [sys.executable, "-m", "flows.compress", "--json", *flags]
-        return subprocess.Popen(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
 
     def run(self, *flags):
         """(exit code, outcome or None, what the terminal showed)"""
@@ -124,7 +127,11 @@ def api(tmp_path_factory):
 
 @pytest.fixture
 def project(tmp_path, api):
-    return Project(tmp_path, api)
+    made = Project(tmp_path, api)
+    yield made
+    for process in made.started:  # a failed test may have left one; its stages end with it
+        process.kill()
+        process.wait()
 
 
 def eventually(condition, seconds=15):
