@@ -15,6 +15,7 @@ from slimline.artifact.fetch import fetch_weights
 from slimline.artifact.folder import folder_bytes
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import load_weights, read_weights, save_variant
+from slimline.errors import ArtifactError
 from slimline.measure.compute import Compute, count
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.params import TEACHER, TeacherParams
@@ -54,7 +55,12 @@ def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
     model = workload.build_teacher()
     with TemporaryDirectory(prefix="slimline-teacher-") as folder:
         path = fetch_weights(config.source, config.sha256 or "", Path(folder))
-        load_weights(model, read_weights(path), path)
+        try:
+            load_weights(model, read_weights(path), path)
+        except ArtifactError as error:
+            raise ArtifactError(f"params.yaml: teacher.source: {config.source}: {str(error).removeprefix(f'{path}: ')}") from None
+    if broken := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        raise ArtifactError(f"params.yaml: teacher.source: {config.source}: {broken[0]} holds NaN or infinity; export the model again")
     return model.eval()
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.variant import refuse_pickle
+from slimline.artifact.variant import PICKLE_ENDINGS, refuse_pickle
 from slimline.errors import ArtifactError
 from slimline.storage.releases import fetch_object
 
@@ -25,7 +25,7 @@ def fetch_weights(source: str, sha256: str, into: Path) -> Path:
     else:
         path = Path(place) / HF_WEIGHTS if kind == "hf" else Path(place)
         if not path.is_file():
-            raise ArtifactError(_missing(source, path))
+            raise ArtifactError(_missing(source, path, is_hf=kind == "hf"))
         refuse_pickle(path)
         shutil.copyfile(path, target)
     refuse_pickle(target)
@@ -36,8 +36,7 @@ def fetch_weights(source: str, sha256: str, into: Path) -> Path:
     return target
 
 
-def _missing(source: str, path: Path) -> str:
-    folder = path.parent
-    pickles = sorted(one.name for one in folder.glob("*") if one.suffix in {".bin", ".pt", ".pth"}) if folder.is_dir() else []
+def _missing(source: str, path: Path, *, is_hf: bool) -> str:
+    pickles = sorted(one.name for one in path.parent.glob("*") if is_hf and one.suffix in PICKLE_ENDINGS)
     hint = f"; the folder holds {', '.join(pickles)}, pickles, which are refused: convert them to safetensors" if pickles else ""
     return f"params.yaml: teacher.source: {source}: no file {path}{hint}"

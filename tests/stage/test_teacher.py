@@ -78,5 +78,15 @@ def test_wrong_shapes_are_refused(in_folder: Path, splits: dict[str, Samples]) -
     path = in_folder / "w.safetensors"
     save_file(get_workload("digits").build_teacher().state_dict(), path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(ArtifactError, match=r"tensors do not fit the model"):
+    with pytest.raises(
+        ArtifactError, match=r"params\.yaml: teacher\.source: file:.*w\.safetensors: \d+ of \d+ tensors do not fit the model"
+    ):
+        made(TeacherParams(source=f"file:{path}", sha256=sha256), splits)
+
+
+def test_weights_that_are_not_finite_are_refused(in_folder: Path, splits: dict[str, Samples]) -> None:
+    path = in_folder / "w.safetensors"
+    save_file(WORKLOAD.build_teacher().state_dict() | {"1.bias": torch.full((512,), float("nan"))}, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ArtifactError, match=r"1\.bias holds NaN or infinity"):
         made(TeacherParams(source=f"file:{path}", sha256=sha256), splits)
