@@ -40,4 +40,4 @@ report: setup ## print where the report is, and open it where there is a browser
 	$(BIN)/slimline report
 
 bench: setup ## measure the noise of this machine, on two models of the last run
-	$(BIN)/python benchmarks/noise_floor.py data/compiled/int8-onnxruntime data/compiled/teacher-onnxruntime $(ARGS)
+	$(BIN)/python benchmarks/noise_floor.py $(ARGS)
