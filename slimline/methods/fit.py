@@ -130,7 +130,7 @@ def _fit(
             on_epoch(history[-1])
         if history[-1].validation_loss <= best.validation_loss:
             best_weights, best = _weights(model), history[-1]
-        elif number - best.number >= config.patience:
+        elif config.patience is not None and number - best.number >= config.patience:
             break
     model.load_state_dict(best_weights)
     optimizer.zero_grad(set_to_none=True)

@@ -29,13 +29,16 @@ class Section(BaseModel):
 
 
 class Training(Section):
-    """How a model is trained or recovered: AdamW, warm-up and cosine schedule, best epoch on validation kept."""
+    """How a model is trained or recovered: AdamW, warm-up and cosine schedule, best epoch on validation kept.
+
+    `patience` ends the training after so many epochs without a better one; without it all epochs run.
+    """
 
     epochs: Annotated[int, Number, Field(ge=0)] = 5
     batch_size: Count = 64
     learning_rate: Positive = 0.002
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    patience: Count = 1000
+    patience: Count | None = None
     threads: Count = 1
 
 
