@@ -22,7 +22,7 @@ run: setup ## run the whole line on params.yaml and publish what passed
 	$(BIN)/slimline run
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## lint, types and import contracts
 	$(BIN)/ruff check .

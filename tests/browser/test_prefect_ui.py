@@ -13,7 +13,7 @@ import pytest
 
 REPO = Path(__file__).parents[2]
 TINY = REPO / "tests/flow/tiny"
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -23,7 +23,8 @@ FLAGS = [
     "--disable-component-update",
 ]
 pytestmark = [
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no chromium on this machine: apt-get install chromium"),
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright: pip install playwright"),
 ]
 

@@ -252,7 +252,7 @@ def test_kill_9_while_uploading_leaves_no_release_and_the_next_publish_mends_it(
         assert fetch_release(url, tmp_path / "fetched").is_dir()
 
 
-def until(look, seconds=30.0):
+def until(look, seconds=90.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
