@@ -28,7 +28,10 @@ def fetch_weights(source: str, sha256: str, into: Path) -> Path:
             raise ArtifactError(_missing(source, path, is_hf=kind == "hf"))
         refuse_pickle(path)
         shutil.copyfile(path, target)
-    refuse_pickle(target)
+    try:
+        refuse_pickle(target)
+    except ArtifactError as error:
+        raise ArtifactError(f"params.yaml: teacher.source: {source}: {str(error).removeprefix(f'{target}: ')}") from None
     if (found := sha256_of(target)) != sha256:
         raise ArtifactError(
             f"params.yaml: teacher.source: {source} has sha256 {found}, teacher.sha256 says {sha256}; it was altered or cut short"
