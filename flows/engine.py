@@ -1,6 +1,7 @@
 """Runs the commands of a stage: live lines, a session of its own, and nothing left behind when the run is stopped."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -63,7 +64,11 @@ def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], o
             if line := readable(raw):
                 tail.append(line)
                 on_line(line)
-        return Finished(process.wait(), tuple(tail))
+        code = process.wait()
+        if code < 0:
+            tail.append(f"error: {signal.Signals(-code).name} ended {command[-1]}; run again, finished stages are kept")
+            on_line(tail[-1])
+        return Finished(code, tuple(tail))
     finally:
         if process.stdout is not None:
             process.stdout.close()
