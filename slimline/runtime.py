@@ -143,6 +143,7 @@ def _writable(batch: Floats) -> Floats:
 
 
 def _load_onnxruntime(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
+    switch_off_telemetry()
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
 

@@ -11,6 +11,7 @@ os.environ.update(
     DO_NOT_TRACK="1",
     DVC_NO_ANALYTICS="1",
     GX_ANALYTICS_ENABLED="false",
+    ORT_DISABLE_TELEMETRY="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 

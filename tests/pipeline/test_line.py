@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ PAGES = {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report"}
 PAGES |= {"prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
 PAGES |= {f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in DEPLOYED}
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+NOT_INHERITED = ("AWS_", "PREFECT_", "COV", "PYTEST", "DVC_", "GX_", "ORT_", "NNCF_", "OMP_", "DO_NOT_TRACK", "XDG_")
+"""What the line has to set by itself, telemetry's switches above all."""
 LOOPBACK = ("127.", "::1", "localhost", "/", "b'/", "::ffff:127.", "\x00")
 
 
@@ -29,7 +32,7 @@ def sh(folder: Path, *command: str, env: dict[str, str] | None = None, code: int
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_", "COV", "PYTEST"))}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     own |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
     own |= {
         "DVC_SITE_CACHE_DIR": str(home / "site"),
@@ -106,15 +109,24 @@ def flow_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         output, _ = process.communicate(timeout=900)
     finally:
         process.kill()
-    return {"folder": folder, "env": env, "code": process.returncode, "output": output, "sockets": watch.end(), "log": log.read_text()}
+    return {
+        "folder": folder,
+        "home": home,
+        "env": env,
+        "code": process.returncode,
+        "output": output,
+        "sockets": watch.end(),
+        "log": log.read_text(),
+    }
 
 
 @pytest.fixture(scope="module")
 def dvc_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same params through `dvc repro` alone, in another clone."""
-    env = environment(tmp_path_factory.mktemp("home2"))
+    home = tmp_path_factory.mktemp("home2")
+    env = environment(home)
     folder = clone(snapshot, tmp_path_factory.mktemp("dvc"), env)
-    return {"folder": folder, "env": env, "output": sh(folder, sys.executable, "-m", "dvc", "repro", env=env)}
+    return {"folder": folder, "home": home, "env": env, "output": sh(folder, sys.executable, "-m", "dvc", "repro", env=env)}
 
 
 def test_the_flow_ends_well_and_shows_its_table(flow_run: dict[str, Any]) -> None:
@@ -134,6 +146,13 @@ def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
     outside = [line for line in attempts if not line[1].strip("'\"").startswith(LOOPBACK) and line[1] not in ("None", "''", "b''")]
     assert outside == []
     assert {address for address in flow_run["sockets"] if not address.startswith(LOOPBACK)} == set()
+
+
+def test_no_telemetry_is_collected(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
+    """Native telemetry does not show among Python's audit events, but it queues its own in the home folder, as ONNX Runtime does."""
+    for home in (flow_run["home"], dvc_run["home"]):
+        kept = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+        assert [name for name in kept if re.search(r"microsoft|onnxruntime|telemetry|intel|openvino|/great_expectations", name, re.I)] == []
 
 
 def test_every_stage_has_its_page_and_metrics(flow_run: dict[str, Any]) -> None:

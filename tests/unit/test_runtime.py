@@ -1,6 +1,7 @@
 """The runtime: loads what was compiled and nothing that was altered, without torch where it can, and phones nobody."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,9 +185,14 @@ def test_a_runtime_that_is_not_installed_is_named(compiled: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
-def test_no_torch_and_no_connection(target: str, compiled: Path, project: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", ALONE, str(compiled / target)], cwd=project, capture_output=True, text=True, check=False)
+def test_no_torch_no_connection_and_no_telemetry(target: str, compiled: Path, project: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry is native and slow to send: that it runs shows in the home folder, where it queues its events."""
+    env = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    command = [sys.executable, "-c", ALONE, str(compiled / target)]
+    env |= {"HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_module_import_is_light(project: Path) -> None:

@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from slimline.errors import StageError
@@ -32,7 +29,13 @@ from slimline.methods.compile.onnx_graph import (
     slim,
     without_output_rounding,
 )
+from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, planned
+
+switch_off_telemetry()
+import onnxruntime as ort  # noqa: E402
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static  # noqa: E402
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
 MODEL = "model.onnx"
 MAX_BATCH_SIZE = 32
