@@ -82,11 +82,15 @@ def _holds(info: dict[str, Any]) -> bool:
 
 
 def _is_dvc_lock(path: Path) -> bool:
+    """Whether DVC would read it."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, Invalid):
         return False
-    return isinstance(content, dict) and "schema" in content and isinstance(content.get("stages", {}), dict)
+    return True
 
 
 def _heal_dvc_lock(root: Path) -> list[str]:
