@@ -71,7 +71,10 @@ def test_a_wrong_dvc_yaml_is_wrong_input(root):
         read_dag(root)
 
 
-@pytest.mark.parametrize("torn", ["", "schema: '2.0'\nstages:\n  teacher:\n   cmd: 'pyth", "\0\0\0", "stages: {}", "schema: '2.0'\nstages: {teacher: 5}"])
+TORN = ("", "schema: '2.0'\nstages:\n  teacher:\n   cmd: 'pyth", "\0\0\0", "stages: {}", "schema: '2.0'\nstages: {teacher: 5}")
+
+
+@pytest.mark.parametrize("torn", TORN)
 def test_a_torn_dvc_lock_comes_back(root, torn):
     lock = root / "dvc.lock"
     lock.write_text(torn)
