@@ -1,11 +1,12 @@
 """Save and load one variant: manifest.json, weights.safetensors and, where it is quantized, quantization.json."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
@@ -51,8 +52,7 @@ def save_variant(folder: Path, model: nn.Module, manifest: Manifest, workload: B
     """Write the artifact whole; returns the manifest with structure, checksums and versions filled in."""
     edits = structure_edits(build_architecture(workload, manifest.architecture), model)
     with whole_folder(folder) as draft:
-        save_file({name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}, draft / WEIGHTS)
-        (draft / WEIGHTS).chmod(0o644)
+        write_weights(draft / WEIGHTS, model.state_dict())
         if plan is not None:
             write_json(draft / PLAN, plan)
         versions = library_versions("torch", "safetensors")
@@ -74,6 +74,15 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
     load_weights(model, read_weights(folder / WEIGHTS), folder / WEIGHTS)
     plan = read_json(folder / PLAN) if (folder / PLAN).exists() else None
     return Variant(model.eval(), manifest, plan)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors. Python writes the bytes, so that a full disk is an OSError as everywhere else.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    path.write_bytes(save({name: value.detach().contiguous().clone() for name, value in tensors.items()}))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import read_json
-from slimline.artifact.variant import read_weights
+from slimline.artifact.variant import read_weights, write_weights
 from slimline.errors import StageError
 
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -97,7 +96,7 @@ def save_statistics(folder: Path, statistics: CalibrationStatistics) -> None:
     """Write statistics.json (readable) and statistics.safetensors (histograms and second moments) into a folder."""
     tensors = {f"{name}:histogram": layer.histogram for name, layer in statistics.layers.items()}
     moments = {f"{name}:second_moment": layer.second_moment for name, layer in statistics.layers.items() if layer.second_moment is not None}
-    save_file(tensors | moments, folder / TENSORS)
+    write_weights(folder / TENSORS, tensors | moments)
     write_json(folder / STATISTICS, statistics_summary(statistics))
 
 

@@ -79,6 +79,8 @@ def _from_array(path: Path) -> "NDArray[np.float32]":
 
     try:
         values = np.load(path, allow_pickle=False)
+        if np.iscomplexobj(values):
+            raise InputError(f"--input {path}: holds complex numbers; the model takes real ones")
         return np.ascontiguousarray(values, dtype=np.float32)
     except (ValueError, EOFError, TypeError) as error:
         raise InputError(f"--input {path}: is no array of numbers in NumPy's format: {error}") from error
@@ -101,6 +103,8 @@ def _workload_inputs(path: Path, table: Any, model: "Model") -> Any:
     from slimline.runtime import workload_of
 
     features = table.drop(columns="label", errors="ignore")
+    if features.empty:
+        raise DataError(f"--input {path}: holds no row of features; give at least one sample")
     names = list(getattr(model.manifest, "columns", ()) or features.columns)
     if missing := [name for name in names if name not in features.columns]:
         raise DataError(f"--input {path}: column {missing[0]!r} is missing ({len(missing)} of {len(names)} are); add it")

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from torch import nn
+
+from slimline.artifact.variant import write_weights
+from slimline.errors import StageError
+from slimline.methods.compile.openvino import openvino
 
 PARAMS = """\
 workload: tabular
@@ -60,6 +66,18 @@ def test_a_full_disk_gives_one_line_and_leaves_no_half_folder(project: Path, tin
     assert [line for line in done.stderr.splitlines() if line.startswith("error: disk full while writing")], done.stderr
     assert "Traceback" not in done.stderr
     assert list(tiny_disk.iterdir()) == []
+
+
+def test_weights_on_a_full_disk_are_an_error_that_stages_know(tiny_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        write_weights(tiny_disk / "weights.safetensors", {"weight": torch.ones(100, 1000)})
+
+
+def test_openvino_on_a_full_disk_says_how_much_is_free(tiny_disk: Path) -> None:
+    with pytest.raises(StageError, match=r"could not write model\.xml .* bytes are free"):
+        openvino(
+            nn.Sequential(nn.Linear(300, 300)).eval(), None, tiny_disk, example_input=torch.ones(2, 300), calibration=torch.ones(2, 300)
+        )
 
 
 def test_a_stage_ends_with_the_flow_that_started_it(project: Path, folder: Path) -> None:

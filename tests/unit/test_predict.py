@@ -99,6 +99,15 @@ def test_arrays_of_the_wrong_kind_are_refused(variant: str, tmp_path: Path) -> N
         predict(variant, tmp_path / "objects.npy")
 
 
+def test_complex_numbers_and_empty_tables_are_refused(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    np.save(tmp_path / "complex.npy", np.ones((2, 30), complex))
+    with pytest.raises(InputError, match="holds complex numbers"):
+        predict(variant, tmp_path / "complex.npy")
+    table.iloc[:0].to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(DataError, match="holds no row"):
+        predict(variant, tmp_path / "none.csv")
+
+
 def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         predict(variant, tmp_path / "none.npy")

@@ -4,10 +4,9 @@ import copy
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slimline.artifact.variant import WEIGHTS
+from slimline.artifact.variant import WEIGHTS, write_weights
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.quantize.plan import Plan, planned
@@ -25,7 +24,7 @@ def eager(model: nn.Module, plan: Plan | None, folder: Path, *, example_input: T
         raise StageError(f"compile: eager PyTorch runs a model in one type, and the plan keeps {mixed[0]!r} in float32; use another target")
     dtype = torch.float32 if plan is None else getattr(torch, plan["dtype"])
     cast = copy.deepcopy(model).eval().to(dtype)
-    save_file({name: value.detach().contiguous().clone() for name, value in cast.state_dict().items()}, folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, cast.state_dict())
     name = str(dtype).removeprefix("torch.")
     size_bytes = (folder / WEIGHTS).stat().st_size
     float32_bytes = size_bytes + (0 if plan is None else _saved(model))

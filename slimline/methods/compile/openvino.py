@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from slimline.errors import StageError
 from slimline.methods.compile.ir import slim_ir
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx, layer_of, operations
@@ -192,7 +194,11 @@ def _stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
 
 
 def _save(model: ov.Model, path: Path) -> None:
-    ov.serialize(model, path, path.with_suffix(".bin"))
+    try:
+        ov.serialize(model, path, path.with_suffix(".bin"))
+    except RuntimeError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise StageError(f"compile: OpenVINO could not write {path.name} ({error}); {free:,} bytes are free on its disk") from error
     slim_ir(path)
 
 
