@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ import yaml
 
 from flows.lock import is_held
 from slimline.artifact.folder import write_text
+from slimline.errors import BusyError
 
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")
+TORN = (ValueError, AttributeError, KeyError, TypeError)
+"""What reading a torn rwlock raises."""
+OTHERS_SECONDS = 15.0
 _DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 
@@ -33,6 +38,30 @@ def heal(root: Path) -> tuple[str, ...]:
         if not busy:
             done += _remove_drafts(root)
     return tuple(done)
+
+
+def wait_for_others(root: Path, seconds: float = OTHERS_SECONDS) -> None:
+    """Give DVC commands that still work here time to end: those of a run that was just killed do so by themselves.
+
+    Raises:
+        BusyError: one goes on; the message names it.
+    """
+    deadline = time.monotonic() + seconds
+    while holders := _holders(root / ".dvc/tmp/rwlock"):
+        pid, command = min(holders)
+        if time.monotonic() > deadline:
+            raise BusyError(f"{root}: process {pid} ({command}) works in this workspace; wait for it, or stop it: kill {pid}")
+        time.sleep(0.5)
+
+
+def _holders(path: Path) -> set[tuple[int, str]]:
+    """The living processes that hold DVC's locks of paths. A torn file names nobody."""
+    try:
+        kept, _ = _living(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, *TORN):
+        return set()
+    infos = [*kept.get("write", {}).values(), *(info for readers in kept.get("read", {}).values() for info in readers)]
+    return {(int(info["pid"]), " ".join(["dvc", *str(info["cmd"]).split()[1:]])) for info in infos}
 
 
 def heal_runs(project: Path) -> tuple[str, ...]:
@@ -56,7 +85,7 @@ def _heal_rwlock(path: Path) -> tuple[bool, list[str]]:
         return False, []
     try:
         kept, dropped = _living(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except TORN:
         write_text(path, "{}")
         return False, ["replaced .dvc/tmp/rwlock, which was torn by a killed process"]
     if dropped:

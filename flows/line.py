@@ -14,7 +14,7 @@ from flows.artifacts import progress_artifact, show_results
 from flows.dag import Dag, read_dag
 from flows.environment import added, state_folder
 from flows.events import Noted, Planned, tell
-from flows.heal import heal, heal_runs, snapshot
+from flows.heal import heal, heal_runs, snapshot, wait_for_others
 from flows.lock import workspace_lock
 from flows.options import Options
 from flows.orphans import remove_orphans
@@ -68,6 +68,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
 
 
 def _run_in(run: Run) -> Outcome:
+    wait_for_others(run.folder)
     _note(heal(run.folder))
     with ExitStack() as open_until_the_end:
         open_until_the_end.enter_context(added({STARTED: str(time.time())}))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.dag import Node, read_dag
-from flows.heal import heal, heal_runs, snapshot
+from flows.heal import heal, heal_runs, snapshot, wait_for_others
 from flows.lock import is_held, workspace_lock
 from flows.results import Outcome
 from flows.schedule import startable
@@ -104,9 +104,12 @@ def test_locks_of_the_dead_go_and_those_of_the_living_stay(root):
         assert heal(root) == ("dropped 2 locks of dead processes from .dvc/tmp/rwlock",)
         assert json.loads(path.read_text()) == {"read": {"/c": [mine]}, "write": {"/b": mine}}
         assert draft.exists(), "a draft was removed while a stage was at work"
+        with pytest.raises(BusyError, match=rf"process {living.pid} \(dvc repro teacher\) works in this workspace; wait for it"):
+            wait_for_others(root, seconds=0)
     finally:
         living.kill()
         living.wait()
+    wait_for_others(root, seconds=0)
     path.write_text('{"write": {"/a": {"pi')
     assert any("torn" in line for line in heal(root))
     assert json.loads(path.read_text()) == {}
