@@ -1,0 +1,82 @@
+"""The workload of docs/add-a-workload.md goes through every stage of the line, as a plain file named in params.yaml."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from slimline.artifact.compiled import read_compiled
+from slimline.stage import stage_main
+
+PARAMS: dict[str, Any] = {
+    "workload": "workloads/wine.py:Wine",
+    "data": {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 24},
+    "teacher": {"source": "train", "epochs": 15, "batch_size": 32},
+    "calibrate": {"samples": 24, "batch_size": 12},
+    "prune": {"narrow": {"source": "teacher", "method": "channels", "ratio": 0.5, "recover": {"epochs": 3, "batch_size": 32}}},
+    "quantize": {"narrow-int8": {"source": "narrow", "method": "static"}},
+    "factorize": {"thin": {"source": "teacher", "method": "svd", "rank": 16}},
+    "distill": {"small": {"source": "teacher", "method": "soft_targets", "student": {"width": 8}, "epochs": 10, "batch_size": 32}},
+    "deploy": {"variants": ["teacher", "narrow-int8"], "targets": ["onnxruntime"]},
+    "evaluate": {"batch_size": 4, "pairs": 10, "resamples": 200},
+    "gate": {"max_drop": 0.5},
+}
+DEPLOYED = tuple((stage, name, "onnxruntime") for stage in ("compile", "evaluate") for name in PARAMS["deploy"]["variants"])
+MODELS = (("prune", "narrow"), ("quantize", "narrow-int8"), ("factorize", "thin"), ("distill", "small"))
+
+
+def run(stage: str, *arguments: str, per: str = "stage") -> None:
+    stage_main(stage, import_module(f"tasks.{stage}").main, None, list(arguments), per=per)
+
+
+@pytest.fixture(scope="module")
+def line(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project folder in which the whole line has run on the documented workload."""
+    folder = tmp_path_factory.mktemp("wine")
+    (code,) = re.findall(r"```python\n(.*?)```", (project / "docs/add-a-workload.md").read_text(), re.S)
+    (folder / "workloads").mkdir()
+    (folder / "workloads/wine.py").write_text(code)
+    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    shutil.copytree(project / "reports/templates", folder / "reports/templates")
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(project))
+        for stage in ("data", "teacher", "calibrate"):
+            run(stage)
+        for stage, variant in MODELS:
+            run(stage, "--variant", variant, per="variant")
+        for stage, variant, target in DEPLOYED:
+            run(stage, "--variant", variant, "--target", target, per="target")
+        run("report")
+        yield folder
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_the_summary_judges_it(line: Path) -> None:
+    summary = json.loads((line / "reports/summary.json").read_text())
+    rows = {row["variant"]: row for row in summary["variants"]}
+    assert summary["workload"] == "wine"
+    assert rows.keys() == {"teacher", "narrow-int8"}
+    assert rows["narrow-int8"]["size_ratio"] > 3
+    assert rows["narrow-int8"]["quality"]["accuracy"]["value"] > 0.6
+    assert rows["narrow-int8"]["verdict"] == "accept"
+
+
+def test_every_stage_wrote_its_page(line: Path) -> None:
+    pages = {path.relative_to(line / "reports/stages").with_suffix("").as_posix() for path in (line / "reports/stages").rglob("*.html")}
+    expected = {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report", *("/".join(one) for one in MODELS)}
+    assert pages == expected | {f"{stage}/{variant}-{target}" for stage, variant, target in DEPLOYED}
+
+
+def test_the_compiled_model_knows_where_it_comes_from(line: Path) -> None:
+    manifest = read_compiled(line / "data/compiled/narrow-int8-onnxruntime")
+    assert manifest.labels == ("barolo", "grignolino", "barbera")
+    assert manifest.workload == PARAMS["workload"]
