@@ -2,17 +2,15 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-REPO = Path(__file__).parents[2]
-TINY = REPO / "tests/flow/tiny"
+from tests.tiny_project import make_project
+
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--no-sandbox",
@@ -32,20 +30,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """(root, address of the UI) of a tiny project whose services are up."""
-    folder = tmp_path_factory.mktemp("ui")
-    root = folder / "project"
-    names = ("PREFECT", "SLIMLINE", "DVC", "AWS", "GIT", "TINY")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    env |= {f"DVC_{name}": str(folder / name.lower()) for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR", "SITE_CACHE_DIR")}
-    env |= {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "PYTHONPATH": str(REPO), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
-    shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "gitignore.txt").rename(root / ".gitignore")
-    (root / "dvc.yaml.txt").rename(root / "dvc.yaml")
-    shutil.copy(REPO / "prefect.yaml", root)
-    (root / "flows").symlink_to(REPO / "flows")
-    for command in ("git init -q -b main", f"{sys.executable} -m dvc init -q", "git add -A", "git commit -qm tiny"):
-        subprocess.run(command.split(), cwd=root, env=env, check=True, capture_output=True)
+    root, env = make_project(tmp_path_factory.mktemp("ui"))
+    env |= {"PREFECT_WORKER_QUERY_SECONDS": "1"}
     services = [sys.executable, "-m", "flows.services"]
     subprocess.run([*services, "up", "--port", "0"], cwd=root, env=env, check=True, timeout=180)
     api_url = json.loads((root / ".slimline/services.json").read_text())["api_url"]
