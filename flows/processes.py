@@ -24,9 +24,17 @@ def find(pid: int, born: float) -> psutil.Process | None:
     """The living process with this pid and birth time."""
     try:
         process = psutil.Process(pid)
-        return process if abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if abs(process.create_time() - born) < 1 and runs(process) else None
     except psutil.Error:
         return None
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; a zombie, which only waits for its parent to take note, has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -41,6 +49,7 @@ def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) 
     """End a `dvc repro`: its stage command first, so that DVC fails in order and clears its locks; then by force.
 
     DVC may be about to start its command, so new children are looked for until it ends; without any it is interrupted itself.
+    What was told to end is waited for even when its parent has ended first: the shell between DVC and a stage does.
     """
     deadline = time.monotonic() + grace_seconds
     told: set[psutil.Process] = set()
@@ -51,7 +60,7 @@ def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) 
             _signal([process], signal.SIGINT)
             told.add(process)
         told.update(family)
-        if not psutil.wait_procs([process, *family], timeout=POLL_SECONDS)[1]:
+        if not any(map(runs, psutil.wait_procs([process, *told], timeout=POLL_SECONDS)[1])):
             return
     left = [process, *descendants(process), *told]
     _signal(left, signal.SIGKILL)
