@@ -23,9 +23,9 @@ Positive = Annotated[float, Number, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: frozen, and an unknown key is an error."""
+    """A part of params.yaml: frozen, and an unknown key is an error. The text below a field is what `slimline methods NAME` says of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Training(Section):
@@ -35,11 +35,17 @@ class Training(Section):
     """
 
     epochs: Annotated[int, Number, Field(ge=0)] = 5
+    """The most epochs that it is trained for; 0 leaves the model as it is."""
     batch_size: Count = 64
+    """Samples a step."""
     learning_rate: Positive = 0.002
+    """The highest, after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decoupled decay."""
     patience: Count | None = None
+    """Stop after so many epochs without a lower validation loss."""
     threads: Count = 1
+    """CPU threads of the training; another number gives other last bits."""
 
 
 class VariantParams(Section):
@@ -57,4 +63,6 @@ class VariantParams(Section):
     judgement: ClassVar[str] = ""
 
     source: str
+    """The variant that it starts from: teacher, or any other name."""
     method: str
+    """Which method makes it."""
