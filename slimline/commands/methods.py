@@ -1,38 +1,93 @@
-"""`slimline methods`: every compression method, what it is like and when to use it."""
+"""`slimline methods`: every compression method, what it is like and when to use it; with a name, that method's options."""
 
+import difflib
 import json
 import sys
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from slimline.params import CONFIGS
+from slimline.commands.options import options
+from slimline.errors import InputError
+from slimline.params import CONFIGS, VariantParams
+
+PAGES = {"quantize": "docs/methods/quantization.md"}
+"""Stage -> the page that explains its methods, one section each."""
+PIPE_COLUMNS = 160
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it for a machine.")]
 
 
-def methods(as_json: Annotated[bool, typer.Option("--json", help="Print the table for a machine.")] = False) -> None:
-    """List the methods by stage, with what they need and a one-line judgement.
+def methods(name: Name = None, as_json: AsJson = False) -> None:
+    """List the methods by stage with a one-line judgement, or one method with its options.
 
-    Example: `slimline methods`
+    Example: `slimline methods static`
     """
-    rows = [
-        {
-            "stage": stage,
-            "method": name,
-            "needs_data": config.needs_data,
-            "changes_shape": config.changes_shape,
-            "may_follow": sorted(config.may_follow),
-            "judgement": config.judgement,
-        }
-        for stage, configs in CONFIGS.items()
-        for name, config in configs.items()
-    ]
+    known = [(stage, method, config) for stage, configs in CONFIGS.items() for method, config in configs.items()]
+    chosen = [entry for entry in known if name in (None, entry[1])]
+    if not chosen:
+        raise InputError(_unknown(str(name), [method for _, method, _ in known]))
+    rows = [declared(*entry) for entry in chosen]
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        detailed = [row | {"options": [asdict(option) for option in options(entry[2])]} for row, entry in zip(rows, chosen, strict=True)]
+        sys.stdout.write(json.dumps(rows if name is None else detailed[0], indent=2) + "\n")
         return
+    console = Console()
+    console = console if console.is_terminal else Console(width=max(console.width, PIPE_COLUMNS))
+    if name is None:
+        console.print(_overview(rows))
+        return
+    for row, entry in zip(rows, chosen, strict=True):
+        _show(console, row, entry[2])
+
+
+def declared(stage: str, name: str, config: type[VariantParams]) -> dict[str, Any]:
+    """What a method's config says of it, as plain data."""
+    return {
+        "stage": stage,
+        "method": name,
+        "needs_data": config.needs_data,
+        "changes_shape": config.changes_shape,
+        "may_follow": sorted(config.may_follow),
+        "impossible_on": dict(config.impossible_on),
+        "judgement": config.judgement,
+        "page": f"{PAGES[stage]}#{name}" if stage in PAGES else None,
+    }
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]!r}? (known: {', '.join(known)})" if close else f"known: {', '.join(known)}"
+    return f"methods: no method {name!r}; {meant}"
+
+
+def _overview(rows: list[dict[str, Any]]) -> Table:
     table = Table("stage", "method", "data", "shapes", "when to use it")
     for row in rows:
         data = "needs" if row["needs_data"] else "none"
-        table.add_row(str(row["stage"]), str(row["method"]), data, "change" if row["changes_shape"] else "stay", str(row["judgement"]))
-    Console().print(table)
+        table.add_row(row["stage"], row["method"], data, "change" if row["changes_shape"] else "stay", escape(row["judgement"]))
+    return table
+
+
+def _show(console: Console, row: dict[str, Any], config: type[VariantParams]) -> None:
+    facts = {
+        "method": f"{row['stage']}: {row['method']}",
+        "what": " ".join((config.__doc__ or "").split()),
+        "when": row["judgement"],
+        "data": "reads training or calibration samples" if row["needs_data"] else "reads none",
+        "shapes": "layers get other shapes" if row["changes_shape"] else "every layer keeps its shape",
+        "may follow": ", ".join(row["may_follow"]),
+        "not on": "; ".join(f"{target}: {why}" for target, why in row["impossible_on"].items()) or "it runs on every target",
+        "more": row["page"] or "the docstring of its module",
+    }
+    for label, text in facts.items():
+        console.print(f"[bold]{label:11}[/]{escape(text)}", highlight=False, soft_wrap=True)
+    table = Table("option", "type", "default", "what it does")
+    for option in options(config):
+        table.add_row(*map(escape, (option.name, option.type, option.default, option.description)))
+    console.print(table)
