@@ -20,6 +20,7 @@ LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
 BINS = 2048
 PERCENTILES = (0.01, 0.1, 1.0, 50.0, 99.0, 99.9, 99.99)
 MAX_MOMENT_FEATURES = 4096
+TENSOR_FIELDS = ("histogram", "batch_minimums", "batch_maximums", "second_moment")
 STATISTICS, TENSORS = "statistics.json", "statistics.safetensors"
 
 
@@ -29,6 +30,8 @@ class LayerStatistics:
 
     `histogram` counts the values in 2048 equal bins from `minimum` to `maximum`, int64 [2048]. `second_moment` is E[x x^T]
     over samples and positions, float32 [inputs, inputs]; it exists for Linear and 1x1 convolutions of at most 4096 inputs.
+    `batch_minimums` and `batch_maximums` are the ends of each batch (of each run, where a layer runs more than once in it),
+    float32 [batches].
     """
 
     type: str
@@ -36,6 +39,8 @@ class LayerStatistics:
     maximum: float
     values: int
     histogram: Tensor
+    batch_minimums: Tensor
+    batch_maximums: Tensor
     second_moment: Tensor | None = None
 
     @property
@@ -67,12 +72,16 @@ class CalibrationStatistics:
 
 @dataclass
 class _Record:
-    minimum: float = float("inf")
-    maximum: float = float("-inf")
+    minimums: list[float] = field(default_factory=list)
+    maximums: list[float] = field(default_factory=list)
     values: int = 0
     rows: int = 0
     histogram: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
     moment: Tensor | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return min(self.minimums), max(self.maximums)
 
 
 def collect_statistics(model: nn.Module, inputs: Tensor, batch_size: int) -> CalibrationStatistics:
@@ -94,9 +103,8 @@ def collect_statistics(model: nn.Module, inputs: Tensor, batch_size: int) -> Cal
 
 def save_statistics(folder: Path, statistics: CalibrationStatistics) -> None:
     """Write statistics.json (readable) and statistics.safetensors (histograms and second moments) into a folder."""
-    tensors = {f"{name}:histogram": layer.histogram for name, layer in statistics.layers.items()}
-    moments = {f"{name}:second_moment": layer.second_moment for name, layer in statistics.layers.items() if layer.second_moment is not None}
-    write_weights(folder / TENSORS, tensors | moments)
+    tensors = {f"{name}:{key}": getattr(layer, key) for name, layer in statistics.layers.items() for key in TENSOR_FIELDS}
+    write_weights(folder / TENSORS, {name: tensor for name, tensor in tensors.items() if tensor is not None})
     write_json(folder / STATISTICS, statistics_summary(statistics))
 
 
@@ -122,8 +130,9 @@ def load_statistics(folder: Path) -> CalibrationStatistics:
 
 
 def _loaded(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> LayerStatistics:
-    histogram, moment = tensors[f"{name}:histogram"], tensors.get(f"{name}:second_moment")
-    return LayerStatistics(plain["type"], plain["minimum"], plain["maximum"], plain["values"], histogram, moment)
+    numbers = {key: plain[key] for key in ("type", "minimum", "maximum", "values")}
+    values: dict[str, Any] = {key: tensors[f"{name}:{key}"] for key in TENSOR_FIELDS if f"{name}:{key}" in tensors}
+    return LayerStatistics(**numbers, **values)
 
 
 def _run(
@@ -150,13 +159,13 @@ def _hooked(layers: dict[str, nn.Module], note: Callable[[str, nn.Module, Tensor
 def _note_range(name: str, record: _Record, x: Tensor) -> None:
     if not bool(torch.isfinite(x).all()):
         raise StageError(f"calibration: layer {name!r} receives values that are not finite; look at the data and at the model's weights")
-    record.minimum = min(record.minimum, float(x.min()))
-    record.maximum = max(record.maximum, float(x.max()))
+    record.minimums.append(float(x.min()))
+    record.maximums.append(float(x.max()))
     record.values += x.numel()
 
 
 def _note_values(record: _Record, layer: nn.Module, x: Tensor) -> None:
-    counts, _ = np.histogram(x.numpy(), BINS, (record.minimum, record.maximum))
+    counts, _ = np.histogram(x.numpy(), BINS, record.range)
     record.histogram += counts
     rows = _moment_rows(layer, x)
     if rows is not None:
@@ -178,4 +187,5 @@ def _moment_rows(layer: nn.Module, x: Tensor) -> Tensor | None:
 
 def _finished(kind: str, record: _Record) -> LayerStatistics:
     moment = None if record.moment is None else (record.moment / record.rows).float()
-    return LayerStatistics(kind, record.minimum, record.maximum, record.values, torch.from_numpy(record.histogram), moment)
+    ends = torch.tensor(record.minimums), torch.tensor(record.maximums)
+    return LayerStatistics(kind, *record.range, record.values, torch.from_numpy(record.histogram), *ends, moment)

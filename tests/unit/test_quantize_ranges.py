@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import LayerStatistics, collect_statistics
-from slimline.methods.quantize.ranges import aligned_range, entropy_threshold, input_range, weight_scales
+from slimline.methods.quantize.ranges import aligned_range, entropy_threshold, input_range, moving_average, weight_scales
 from slimline.methods.quantize.simulate import fake_quantize, sqnr_db
 
 
@@ -73,3 +73,41 @@ def test_weight_scales_put_each_channels_largest_weight_at_127(shape: tuple[int,
     levels = (weight / scales).abs().flatten(1).amax(dim=1)
     assert torch.allclose(levels[1:], torch.full_like(levels[1:], 127.0))
     assert levels[0] == 0
+
+
+def test_moving_average_follows_the_batches_and_forgives_one_outlier() -> None:
+    values = normal(640)
+    values[100, 0] = 50.0
+    seen = record(values)
+    low, high = input_range(seen, "moving_average", 99.99)
+    assert float(seen.batch_maximums.min()) < high < 12 < input_range(seen, "minmax", 99.99)[1]
+    assert low < 0
+    assert moving_average(torch.tensor([3.0, 3.0, 3.0])) == pytest.approx(3.0)
+    assert moving_average(torch.tensor([0.0, 1.0])) == pytest.approx(1 / 1.9)
+
+
+def mean_error(values: Tensor, chosen: tuple[float, float]) -> float:
+    return float((fake_quantize(values, *chosen) - values).square().mean())
+
+
+@pytest.mark.parametrize("shape", ["normal", "relu", "heavy"])
+def test_mse_has_the_least_error_of_all_shares_of_the_range(shape: str) -> None:
+    values = {"normal": normal(), "relu": normal().relu(), "heavy": normal() ** 3}[shape]
+    seen = record(values)
+    found = mean_error(values, input_range(seen, "mse", 99.99))
+    tried = [mean_error(values, aligned_range(seen.minimum * share / 20, seen.maximum * share / 20)) for share in range(4, 21)]
+    assert found <= min(tried) * 1.02
+
+
+def test_mse_clips_where_that_costs_less_than_it_saves() -> None:
+    values = normal() ** 5
+    clipped, whole = (input_range(record(values), observer, 99.99) for observer in ("mse", "minmax"))
+    assert clipped[1] < 0.95 * whole[1]
+    assert mean_error(values, clipped) < 0.95 * mean_error(values, whole)
+
+
+@pytest.mark.parametrize("observer", ["minmax", "moving_average", "percentile", "mse", "entropy"])
+def test_symmetric_puts_zero_on_level_128(observer: str) -> None:
+    low, high = input_range(record(normal() + 0.5), observer, 99.9, symmetric=True)
+    assert low == pytest.approx(-high * 128 / 127)
+    assert input_range(record(normal() + 0.5), observer, 99.9)[0] > low

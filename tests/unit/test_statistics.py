@@ -106,3 +106,11 @@ def test_damaged_tensors_are_named(net: nn.Module, inputs: torch.Tensor, tmp_pat
 def test_refuses_nothing_and_nonsense(samples: torch.Tensor, words: str) -> None:
     with pytest.raises(StageError, match=words):
         collect_statistics(nn.Sequential(nn.Linear(2, 2)), samples, 2)
+
+
+def test_each_batch_has_its_own_ends(net: nn.Module, inputs: torch.Tensor, tmp_path: Path) -> None:
+    save_statistics(tmp_path, collect_statistics(net, inputs, 4))
+    layer = load_statistics(tmp_path).layers["0"]
+    batches = torch.split(inputs, 4)
+    assert torch.equal(layer.batch_minimums, torch.stack([batch.min() for batch in batches]))
+    assert torch.equal(layer.batch_maximums, torch.stack([batch.max() for batch in batches]))

@@ -11,6 +11,8 @@ from torch import Tensor
 LEVELS_UNSIGNED, LEVELS_SIGNED = 256, 128
 LEVELS = 255
 COARSE_STEP = 16
+SMOOTHING = 0.9
+SHARES = 128
 
 
 class LayerRecord(Protocol):
@@ -28,6 +30,14 @@ class LayerRecord(Protocol):
     def histogram(self) -> Tensor:
         """Counts of values in equal bins from minimum to maximum, int64 [bins]."""
 
+    @property
+    def batch_minimums(self) -> Tensor:
+        """The smallest value of each batch, float32 [batches]."""
+
+    @property
+    def batch_maximums(self) -> Tensor:
+        """The largest value of each batch, float32 [batches]."""
+
     def percentile(self, percent: float) -> float:
         """The value below which `percent` (0 to 100) of all values lie."""
 
@@ -40,19 +50,45 @@ class Records(Protocol):
         """Module name -> its inputs, for every layer that ran."""
 
 
-def input_range(record: LayerRecord, observer: str, percentile: float) -> tuple[float, float]:
+def input_range(record: LayerRecord, observer: str, percentile: float, *, symmetric: bool = False) -> tuple[float, float]:
     """The range [low, high] that an observer chooses for a layer's inputs; zero is exactly one of its 256 levels.
 
-    `minmax` takes all values, `percentile` leaves out (100 - percentile) per cent at each end, `entropy` clips where the
-    distribution of the quantized values is nearest to that of the values (see `entropy_threshold`).
+    `minmax` takes all values; `moving_average` the exponential average of the batches' ends; `percentile` leaves out
+    (100 - percentile) per cent at each end; `mse` clips where the expected squared error is least (see `least_error_range`);
+    `entropy` where the distribution of the quantized values is nearest to that of the values (see `entropy_threshold`).
+    `symmetric` spreads the levels evenly around zero, whose level is then 128 of 0…255.
     """
-    low, high = record.minimum, record.maximum
+    low, high = _ends(record, observer, percentile)
+    low, high = min(low, 0.0), max(high, 0.0)
+    return symmetric_range(low, high) if symmetric else aligned_range(low, high)
+
+
+def _ends(record: LayerRecord, observer: str, percentile: float) -> tuple[float, float]:
+    if observer == "moving_average":
+        return moving_average(record.batch_minimums), moving_average(record.batch_maximums)
     if observer == "percentile":
-        low, high = record.percentile(100 - percentile), record.percentile(percentile)
-    elif observer == "entropy":
+        return record.percentile(100 - percentile), record.percentile(percentile)
+    if observer == "mse":
+        return least_error_range(record)
+    if observer == "entropy":
         threshold = entropy_threshold(record)
-        low, high = max(low, -threshold), min(high, threshold)
-    return aligned_range(min(low, 0.0), max(high, 0.0))
+        return max(record.minimum, -threshold), min(record.maximum, threshold)
+    return record.minimum, record.maximum
+
+
+def symmetric_range(low: float, high: float) -> tuple[float, float]:
+    """The range of 256 levels, 128 below zero and 127 above, that holds low <= 0 <= high but for half a level below."""
+    scale = max(-low, high) / 127
+    return -128 * scale, 127 * scale
+
+
+def moving_average(values: Tensor) -> float:
+    """The exponential moving average of values [batches]: each weighs 0.9 times the next one, and the weights sum to one.
+
+    Jacob et al. 2018, arXiv:1712.05877, section 3.1; without their start at the first value, which few batches never forget.
+    """
+    weights = SMOOTHING ** torch.arange(len(values) - 1, -1, -1, dtype=torch.float64)
+    return float((values.double() * weights).sum() / weights.sum())
 
 
 def aligned_range(low: float, high: float) -> tuple[float, float]:
@@ -62,6 +98,21 @@ def aligned_range(low: float, high: float) -> tuple[float, float]:
     zero_point = round(-low / (high - low) * LEVELS)
     scale = max(-low / zero_point if zero_point else 0.0, high / (LEVELS - zero_point) if zero_point < LEVELS else 0.0)
     return -zero_point * scale, (LEVELS - zero_point) * scale
+
+
+def least_error_range(record: LayerRecord) -> tuple[float, float]:
+    """The range whose 256 levels give the least expected squared error: clipping beyond it, rounding (scale^2 / 12) inside.
+
+    Each end is searched in turn over 128 shares of itself, twice. The bin at zero, which a ReLU fills, counts no more than its
+    larger neighbour: zero is a level and is never rounded. Banner et al. 2019, arXiv:1810.05723.
+    """
+    counts, centres = _without_zeros(record)
+    low, high = min(record.minimum, 0.0), max(record.maximum, 0.0)
+    shares = np.arange(1, SHARES + 1) / SHARES
+    for _ in range(2):
+        high = _least_error(counts, centres, np.full(SHARES, low), max(record.maximum, 0.0) * shares)[1]
+        low = _least_error(counts, centres, min(record.minimum, 0.0) * shares, np.full(SHARES, high))[0]
+    return low, high
 
 
 def entropy_threshold(record: LayerRecord) -> float:
@@ -83,6 +134,27 @@ def weight_scales(weight: Tensor) -> Tensor:
     """Symmetric int8 scales, one an output channel: the largest magnitude becomes 127. [outputs, …] -> [outputs, 1, …]."""
     largest = weight.detach().abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True)
     return torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
+
+
+def _without_zeros(record: LayerRecord) -> tuple[np.ndarray, np.ndarray]:
+    """The histogram: float64 counts, that of the bin at zero capped, and the centres of the bins."""
+    counts = record.histogram.numpy().astype(np.float64)
+    edges = np.linspace(record.minimum, record.maximum, len(counts) + 1)
+    if record.minimum <= 0 <= record.maximum and record.maximum > record.minimum:
+        at_zero = min(int(np.searchsorted(edges, 0.0, side="right")) - 1, len(counts) - 1)
+        neighbours = [counts[index] for index in (at_zero - 1, at_zero + 1) if 0 <= index < len(counts)]
+        counts[at_zero] = min(counts[at_zero], max(neighbours))
+    return counts, (edges[:-1] + edges[1:]) / 2
+
+
+def _least_error(counts: np.ndarray, centres: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> tuple[float, float]:
+    """Of several ranges [candidates], the one with the least expected squared error; the widest of equals."""
+    below = (lows[:, None] - centres).clip(min=0)
+    above = (centres - highs[:, None]).clip(min=0)
+    inside = (below + above == 0) * ((highs - lows)[:, None] / LEVELS) ** 2 / 12
+    errors = (inside + below**2 + above**2) @ counts
+    best = len(errors) - 1 - int(errors[::-1].argmin())
+    return float(lows[best]), float(highs[best])
 
 
 def _magnitudes(record: LayerRecord) -> tuple[np.ndarray, float]:
