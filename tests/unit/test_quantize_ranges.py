@@ -100,10 +100,10 @@ def test_mse_has_the_least_error_of_all_shares_of_the_range(shape: str) -> None:
 
 
 def test_mse_clips_where_that_costs_less_than_it_saves() -> None:
-    values = normal() ** 5
+    values = normal(100_000).square().mul(normal(100_000, seed=1).sign())
     clipped, whole = (input_range(record(values), observer, 99.99) for observer in ("mse", "minmax"))
-    assert clipped[1] < 0.95 * whole[1]
-    assert mean_error(values, clipped) < 0.95 * mean_error(values, whole)
+    assert clipped[1] < 0.9 * whole[1]
+    assert mean_error(values, clipped) < 0.9 * mean_error(values, whole)
 
 
 @pytest.mark.parametrize("observer", ["minmax", "moving_average", "percentile", "mse", "entropy"])
