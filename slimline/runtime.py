@@ -3,32 +3,33 @@
     model = slimline.runtime.load("s3://slimline/releases/digits/aliases/latest.json")
     logits = model.predict(batch)
 
-ONNX Runtime and OpenVINO models run without torch; only `eager` ones import it. No runtime phones home.
+Each target's loader imports its own runtime: ONNX Runtime, OpenVINO, ExecuTorch and XLA models run without torch. No runtime phones home.
 """
 
+import importlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
-from slimline.artifact.manifest import Architecture, Manifest, read_manifest
-from slimline.errors import ArtifactError, InputError
-from slimline.methods.compile.telemetry import switch_off_telemetry
+from slimline.artifact.manifest import Manifest, read_manifest
+from slimline.errors import InputError
+from slimline.loaders import Floats, Infer
 from slimline.params import Params
 from slimline.workloads import Workload, get_workload, known_workloads
 
-if TYPE_CHECKING:
-    from torch import nn
-
-Floats = NDArray[np.float32]
-Infer = Callable[[Floats], Floats]
-
-_CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
+CODE_CARRYING = frozenset({"torchscript", "inductor"})
+_LOADERS = {
+    "eager": "slimline.loaders.eager",
+    "torchscript": "slimline.loaders.torchscript",
+    "inductor": "slimline.loaders.inductor",
+    "onnxruntime": "slimline.loaders.onnxruntime",
+    "openvino": "slimline.loaders.openvino",
+    "xla": "slimline.loaders.xla",
+    "executorch": "slimline.loaders.executorch",
+}
 
 
 @dataclass(frozen=True)
@@ -53,29 +54,37 @@ class Model:
         return self.infer(batch)
 
 
-def load(location: str | Path, *, threads: int = 1, workload: str | None = None) -> Model:
+def load(location: str | Path, *, threads: int = 1, workload: str | None = None, trust_code: bool = False) -> Model:
     """Load a model and verify the checksum of every file.
 
     `location` is the folder of a compiled variant, a release or a plain variant (which then runs in eager PyTorch), or the
     s3:// URL of a release or of an alias. `workload` (as written in params.yaml) is only needed for plain variants of a
-    workload that is given as a file.
+    workload that is given as a file. Files of some targets run code when they are loaded; they are refused unless `trust_code`
+    says that they are your own.
 
     Raises:
         ArtifactError: a file is missing, altered or not listed, or the runtime cannot read it.
-        InputError: the target's runtime is not installed.
+        InputError: the target's runtime is not installed, or its files carry code that nobody vouched for.
         WorkloadError: an eager model's workload is unknown.
     """
     folder = _fetched(str(location)) if str(location).startswith("s3://") else Path(location)
     if not is_compiled(folder):
         return _load_plain(folder, threads, workload)
     manifest = read_compiled(folder)
+    if manifest.target in CODE_CARRYING and not trust_code:
+        raise InputError(
+            f"{folder}: a {manifest.target} model runs code when it is loaded; pass trust_code=True (slimline predict --trust-code) "
+            "only if you know who compiled it"
+        )
     try:
-        infer, execution = _LOADERS[manifest.target](folder, manifest, threads)
+        loader = importlib.import_module(_LOADERS[manifest.target])
     except ModuleNotFoundError as error:
-        if error.name != manifest.target:
+        if error.name is None or error.name.partition(".")[0] in ("slimline", "torch"):
             raise
         made_with = "==".join([error.name, *filter(None, [manifest.versions.get(error.name)])])
         raise InputError(f"{folder}: runs on {error.name}, which is not installed; pip install {made_with}") from None
+    needs = {"workload": workload_of(manifest)} if manifest.target == "eager" else {}
+    infer, execution = loader.load(folder, manifest, threads, **needs)
     return Model(manifest, manifest.labels, manifest.input_shape, infer, execution)
 
 
@@ -87,11 +96,12 @@ def _fetched(url: str) -> Path:
 
 
 def _load_plain(folder: Path, threads: int, workload_name: str | None) -> Model:
+    from slimline.loaders.eager import load_network
+
     manifest = read_manifest(folder)
     workload = get_workload(workload_name) if workload_name else workload_of(manifest)
-    network = _network(folder, workload, manifest.architecture, manifest.structure)
+    infer, execution = load_network(folder, workload, manifest.architecture, manifest.structure, threads)
     shape = tuple(workload.example_input().shape[1:])
-    infer, execution = _eager_infer(network, threads)
     return Model(manifest, workload.labels, shape, infer, execution)
 
 
@@ -103,97 +113,3 @@ def workload_of(manifest: CompiledManifest | Manifest) -> Workload:
     """
     known = manifest.workload in known_workloads() or ".py:" in manifest.workload
     return get_workload(manifest.workload if known or not Path("params.yaml").is_file() else Params.load().workload)
-
-
-def _load_eager(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
-    if manifest.architecture is None or manifest.structure is None:
-        raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
-    network = _network(folder, workload_of(manifest), manifest.architecture, manifest.structure)
-    return _eager_infer(network, threads)
-
-
-def _network(folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]]) -> "nn.Module":
-    from slimline.artifact.structure import replay
-    from slimline.artifact.variant import WEIGHTS, build_architecture, load_weights, read_weights
-
-    weights = read_weights(folder / WEIGHTS)
-    dtype = next((value.dtype for value in weights.values() if value.is_floating_point()), None)
-    network = replay(build_architecture(workload, architecture), structure).to(dtype=dtype)
-    load_weights(network, weights, folder / WEIGHTS)
-    return network.eval().requires_grad_(False)
-
-
-def _eager_infer(network: "nn.Module", threads: int) -> tuple[Infer, dict[str, str]]:
-    import torch
-
-    torch.set_num_threads(threads)
-    dtype = next((value.dtype for value in network.parameters()), torch.float32)
-
-    def infer(batch: Floats) -> Floats:
-        with torch.inference_mode():
-            outputs: Floats = network(torch.from_numpy(_writable(batch)).to(dtype)).float().numpy()
-        return outputs
-
-    return infer, {"threads": str(threads), "precision": str(dtype).removeprefix("torch.")}
-
-
-def _writable(batch: Floats) -> Floats:
-    """The batch itself, or a copy where it is no plain array that a runtime may share."""
-    return np.require(batch, requirements=["C", "W"])
-
-
-def _load_onnxruntime(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
-    switch_off_telemetry()
-    import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    for key, value in manifest.execution.items():
-        options.add_session_config_entry(key, value)
-    try:
-        session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
-        raise ArtifactError(f"{folder}: onnxruntime {onnxruntime.__version__} cannot load model.onnx: {error}") from error
-    name = session.get_inputs()[0].name
-
-    def infer(batch: Floats) -> Floats:
-        outputs: Floats = session.run(None, {name: batch})[0]
-        return outputs
-
-    return infer, {"threads": str(threads), **manifest.execution}
-
-
-def _load_openvino(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
-    switch_off_telemetry()
-    import openvino
-
-    core = openvino.Core()
-    config = {**manifest.execution, "INFERENCE_NUM_THREADS": str(threads)}
-    wanted = config["INFERENCE_PRECISION_HINT"]
-    if wanted != "f32" and _CAPABILITY[wanted] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        config["INFERENCE_PRECISION_HINT"] = "f32"
-    try:
-        compiled = core.compile_model(folder / "model.xml", "CPU", config)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{folder}: openvino {openvino.__version__} cannot load model.xml: {reason}") from error
-    request = compiled.create_infer_request()
-
-    def infer(batch: Floats) -> Floats:
-        shared = _writable(batch)  # OpenVINO reads this very memory: it has to live until infer() is over
-        request.set_input_tensor(openvino.Tensor(shared, shared_memory=True))
-        request.infer(share_outputs=True)  # infer(batch) costs 25 us more a call, start_async() and wait() up to 90
-        outputs: Floats = request.get_output_tensor(0).data.copy()
-        return outputs
-
-    return infer, config
-
-
-_LOADERS: dict[str, Callable[[Path, CompiledManifest, int], tuple[Infer, dict[str, str]]]] = {
-    "eager": _load_eager,
-    "onnxruntime": _load_onnxruntime,
-    "openvino": _load_openvino,
-}

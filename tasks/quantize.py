@@ -1,7 +1,8 @@
-"""Stage `quantize`: plan which layers get 8 or 16 bits, over which ranges, and judge the plan by simulation.
+"""Stage `quantize`: plan which layers get 4, 8 or 16 bits, over which ranges, and judge the plan by simulation.
 
-in      data/models/{<source>,teacher}, data/calibration, data/prepared/{calibration,validation}.parquet
-out     data/models/<variant>: the source's weights, unchanged, and quantization.json, the plan that compile lowers
+in      data/models/{<source>,teacher}, data/calibration, data/prepared/{train,calibration,validation}.parquet
+out     data/models/<variant>: weights (the source's own, unless the method rounds or trains them) and quantization.json, the plan
+        that compile lowers; quantization.safetensors where grids are stored
 params  workload, seed, calibrate, gate.metric, quantize.<variant>
 """
 
@@ -9,85 +10,116 @@ from typing import Any
 
 from torch import nn
 
-from slimline.calibration.statistics import CalibrationStatistics
+from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.errors import StageError
 from slimline.methods import get_method
-from slimline.methods.quantize.plan import Plan, estimated_bytes
+from slimline.methods.quantize.plan import Kind, Plan, estimated_bytes, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
-from slimline.params import DynamicParams, HalfParams, StaticParams
+from slimline.params import QuantizeParams
 from slimline.report.figures import bar_figure
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from slimline.workloads.prepared import load_split
-from tasks.variant import Outcome, load_origin, save_outcome, source_statistics
+from tasks.variant import Origin, Outcome, load_origin, save_outcome, source_statistics, training
 
 FLOAT = "float32"
+WAYS: dict[Kind, str] = {
+    "static": "with int8 inputs over a calibrated range.",
+    "dynamic": "with int8 inputs that are ranged while running.",
+    "weights": "with integer weights that are unpacked and computed in float.",
+    "half": "in 16 bits, computed so only where the target and the CPU can; compile says where.",
+    "float": "left in float32.",
+}
 
 
-def run(model: nn.Module, config: StaticParams | DynamicParams | HalfParams, statistics: CalibrationStatistics | None) -> Plan:
-    """The plan for a model; `statistics` is what its own calibration showed, for the methods that read it.
+def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatistics | None, data: QuantizeData) -> Quantized:
+    """What the method makes of a model; `statistics` is what the model's own calibration showed, for the methods that read it.
 
     Raises:
         StageError: every layer would stay in float32.
     """
-    plan: Plan = get_method("quantize", config.method)(model, config, statistics=statistics)
-    reasons = sorted({str(layer["reason"]) for layer in plan["layers"].values() if layer["precision"] == FLOAT})
-    if all(layer["precision"] == FLOAT for layer in plan["layers"].values()):
-        why = "; ".join(reasons) or "the model has no Linear or convolution"
+    made: Quantized = get_method("quantize", config.method)(model, config, statistics=statistics, data=data)
+    layers = made.plan["layers"].values()
+    if all(layer["precision"] == FLOAT for layer in layers):
+        why = "; ".join(sorted({str(layer["reason"]) for layer in layers})) or "the model has no layer with weights"
         raise StageError(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
-    return plan
+    return made
 
 
 def described(plan: Plan, statistics: CalibrationStatistics | None) -> tuple[str, ...]:
     """What was planned, in sentences."""
-    layers = plan["layers"].values()
-    smaller = [layer for layer in layers if layer["precision"] != FLOAT]
-    what = f"{len(smaller)} of {len(layers)} layers planned as {smaller[0]['precision']}."
-    activations = sum(layer["activations"] for layer in smaller)
-    if statistics is not None:
-        seen = f"{statistics.samples_run} calibration samples in {statistics.batches_run} batches"
-        return what, f"Input ranges by {plan['observer']} over {seen} of the source itself."
-    if plan["method"] == "dynamic":
-        return what, f"The inputs of {activations} of them are ranged while running; the others compute in float."
-    return what, "Computed in 16 bits only where the target and the CPU can; compile says where."
+    counts = {name: len(layers_of_kind(plan, name)) for name in WAYS}
+    planned = f"{len(plan['layers']) - counts['float']} of {len(plan['layers'])} layers planned as {smallest_precision(plan)}."
+    ways = tuple(f"{counts[name]} {text}" for name, text in WAYS.items() if counts[name])
+    if statistics is not None and counts["static"]:
+        seen = f"{statistics.samples_run} calibration samples in {statistics.batches_run} batches of the source itself"
+        ways = (*ways, f"Input ranges by {plan['observer']} over {seen}.")
+    return planned, *ways
 
 
 def plan_table(plan: Plan, sqnr: dict[str, float]) -> Table:
     """The plan, layer by layer."""
     rows = tuple(
-        (name, layer["type"], layer["precision"], _range_text(layer), sqnr.get(name), layer["reason"] or "")
+        (name, layer["type"], layer["precision"], _grid_text(layer), _range_text(layer), sqnr.get(name), layer["reason"] or "")
         for name, layer in plan["layers"].items()
     )
     note = "SQNR: the layer's output with and without its own quantization, on the source's inputs; about 20 dB and less deserves a look."
-    return Table("The plan, layer by layer", ("layer", "type", "weights", "input range", "SQNR, dB", "why in float"), rows, note)
+    columns = ("layer", "type", "weights", "grid", "input range", "SQNR, dB", "why so")
+    return Table("The plan, layer by layer", columns, rows, note)
+
+
+def _grid_text(layer: dict[str, Any]) -> str:
+    if layer["granularity"] is None:
+        return ""
+    group = f" of {layer['group_size']}" if layer["group_size"] else ""
+    return f"{layer['granularity']}{group}, {'symmetric' if layer['symmetric'] else 'asymmetric'}"
 
 
 def _range_text(layer: dict[str, Any]) -> str:
     if layer["input_range"] is not None:
         return "{:.4g} to {:.4g}".format(*layer["input_range"])
-    return "while running" if layer["activations"] and layer["precision"] == "int8" else "float"
+    return "while running" if kind(layer) == "dynamic" else "float"
+
+
+def quantize_data(stage: Stage, origin: Origin) -> QuantizeData:
+    """The splits, the workload's loss and metric, and calibration, as the methods take them."""
+    config = stage.params.calibrate
+    calibration = load_split(stage.workload, "calibration").inputs[: config.samples]
+    settings = training(stage, origin, load_split(stage.workload, "train"))
+    return QuantizeData(
+        calibration=calibration,
+        collect=lambda model: collect_statistics(model, calibration, config.batch_size),
+        example_input=stage.workload.example_input(),
+        **settings,
+    )
 
 
 def main(stage: Stage) -> None:
-    """Read the source, plan, judge by simulation on validation, save the weights unchanged with the plan."""
-    origin, calibration = load_origin(stage), load_split(stage.workload, "calibration").inputs
+    """Read the source, plan, judge by simulation on validation, save the weights with the plan."""
+    origin = load_origin(stage)
     model = origin.source.model
+    data = quantize_data(stage, origin)
     statistics = source_statistics(stage, origin) if stage.config.needs_data else None
-    plan = run(model, stage.config, statistics)
-    sqnr = {name: round(value, 2) for name, value in layer_sqnr(model, plan, calibration).items()}
-    estimate = estimated_bytes(model, plan)
+    made = run(model, stage.config, statistics, data)
+    twin = simulate(made.model, made.plan, made.grids)
+    found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
+    sqnr = {name: round(value, 2) for name, value in found.items()}
     figure = Figure("SQNR by layer", bar_figure(tuple(sqnr), tuple(sqnr.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
-        model,
-        described(plan, statistics),
-        plan=plan,
-        judged=simulate(model, plan),
-        size_bytes=estimate,
-        details={"plan": plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
-        tables=(plan_table(plan, sqnr),),
+        made.model,
+        described(made.plan, statistics),
+        made.history,
+        plan=made.plan,
+        grids=made.grids,
+        judged=twin,
+        size_bytes=estimated_bytes(made.model, made.plan),
+        details={"plan": made.plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
+        tables=(plan_table(made.plan, sqnr),),
         figures=(figure,),
         notes=(
-            "The weights are the source's; the kernels belong to the runtimes, so compile lowers this plan for each target.",
+            *made.notes,
+            "The kernels belong to the runtimes, so compile lowers this plan for each target.",
             "Quality here is that of the plan simulated in float32. The size is an estimate of the weights alone, batch norms folded.",
         ),
     )

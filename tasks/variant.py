@@ -4,11 +4,12 @@ A stage makes an `Outcome`; `save_outcome` writes the artifact, the metrics and 
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
@@ -53,6 +54,7 @@ class Outcome:
     summary: tuple[str, ...]
     history: FitHistory = field(default_factory=FitHistory)
     plan: dict[str, Any] | None = None
+    grids: Mapping[str, Tensor] = field(default_factory=dict)
     judged: nn.Module | None = None
     architecture: Architecture | None = None
     size_bytes: int | None = None
@@ -120,7 +122,8 @@ def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:
 
 def save_outcome(stage: Stage, origin: Origin, outcome: Outcome) -> None:
     """Write data/models/<variant>/, the metrics and the page."""
-    save_variant(MODELS / stage.variant, outcome.model, _manifest(stage, origin, outcome), stage.workload, outcome.plan)
+    manifest = _manifest(stage, origin, outcome)
+    save_variant(MODELS / stage.variant, outcome.model, manifest, stage.workload, outcome.plan, outcome.grids)
     metrics = _metrics(stage, origin, outcome)
     write_metrics(stage, metrics)
     write_page(_page(stage, outcome, metrics), stage.page_path)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.manifest import Architecture, read_json, verify_files
+from slimline.artifact.manifest import Architecture, parse_manifest, read_json, verify_files
 from slimline.errors import ArtifactError
+from slimline.params.sections import Target
 
 RELEASE = "release.json"
 RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html"})
@@ -42,7 +43,7 @@ class CompiledManifest(BaseModel):
     kind: Literal["compiled"] = "compiled"
     workload: str
     variant: str
-    target: Literal["eager", "onnxruntime", "openvino"]
+    target: Target
     precision: str
     """Of the stored weights."""
     computes: str
@@ -82,13 +83,7 @@ def read_compiled(folder: Path) -> CompiledManifest:
     Raises:
         ArtifactError: no manifest, an unreadable one, or a file that is missing, altered or not listed.
     """
-    path = folder / "manifest.json"
-    try:
-        manifest = CompiledManifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder}: holds no manifest.json; it is no artifact of Slimline") from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not the manifest of a compiled variant: {' '.join(str(error).split())[:200]}") from None
+    manifest = parse_manifest(folder, CompiledManifest, "the manifest of a compiled variant")
     papers = {name: sha256_of(folder / name) for name in RELEASE_PAPERS if (folder / RELEASE).is_file() and (folder / name).is_file()}
     verify_files(folder, manifest.files | papers)
     return manifest

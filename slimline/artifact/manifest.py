@@ -3,7 +3,7 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +11,7 @@ from slimline.artifact.folder import sha256_of, write_json
 from slimline.errors import ArtifactError
 
 SCHEMA: Final = 1
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Architecture(BaseModel):
@@ -58,15 +59,24 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ArtifactError: no manifest, an unreadable one, or a file that is missing, altered or not listed.
     """
+    manifest = parse_manifest(folder, Manifest, f"a manifest of schema {SCHEMA}")
+    verify_files(folder, manifest.files)
+    return manifest
+
+
+def parse_manifest(folder: Path, kind: type[Parsed], what: str) -> Parsed:
+    """A folder's manifest.json as one of the two kinds; nothing beside it is looked at.
+
+    Raises:
+        ArtifactError: no manifest, or an unreadable one; the message says what it should have been.
+    """
     path = folder / "manifest.json"
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{folder}: holds no manifest.json; it is no artifact of Slimline") from None
     except (ValidationError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not a manifest of schema {SCHEMA}: {' '.join(str(error).split())[:200]}") from None
-    verify_files(folder, manifest.files)
-    return manifest
+        raise ArtifactError(f"{path}: not {what}: {' '.join(str(error).split())[:200]}") from None
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:

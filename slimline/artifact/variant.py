@@ -1,8 +1,9 @@
-"""Save and load one variant: manifest.json, weights.safetensors and, where it is quantized, quantization.json."""
+"""Save and load one variant: manifest.json, weights.safetensors and, where it is quantized, its plan and stored grids."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from safetensors import SafetensorError
@@ -15,7 +16,8 @@ from slimline.artifact.structure import replay, structure_edits
 from slimline.errors import ArtifactError
 
 WEIGHTS = "weights.safetensors"
-PLAN = "quantization.json"
+PLAN, GRIDS = "quantization.json", "quantization.safetensors"
+NO_GRIDS: Mapping[str, Tensor] = MappingProxyType({})
 PICKLE_ENDINGS = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"}
 PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -34,11 +36,12 @@ class Builds(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """A loaded variant: the float model, its quantization plan if it has one, and its identity."""
+    """A loaded variant: the float model, its identity, and where it is quantized its plan and the grids stored beside it."""
 
     model: nn.Module
     manifest: Manifest
     plan: dict[str, Any] | None = None
+    grids: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def build_architecture(workload: Builds, architecture: Architecture) -> nn.Module:
@@ -48,13 +51,22 @@ def build_architecture(workload: Builds, architecture: Architecture) -> nn.Modul
     return workload.build_teacher()
 
 
-def save_variant(folder: Path, model: nn.Module, manifest: Manifest, workload: Builds, plan: dict[str, Any] | None = None) -> Manifest:
+def save_variant(
+    folder: Path,
+    model: nn.Module,
+    manifest: Manifest,
+    workload: Builds,
+    plan: dict[str, Any] | None = None,
+    grids: Mapping[str, Tensor] = NO_GRIDS,
+) -> Manifest:
     """Write the artifact whole; returns the manifest with structure, checksums and versions filled in."""
     edits = structure_edits(build_architecture(workload, manifest.architecture), model)
     with whole_folder(folder) as draft:
         write_weights(draft / WEIGHTS, model.state_dict())
         if plan is not None:
             write_json(draft / PLAN, plan)
+        if grids:
+            write_weights(draft / GRIDS, grids)
         versions = library_versions("torch", "safetensors")
         complete = manifest.model_copy(update={"structure": edits, "files": checksums(draft), "versions": versions})
         write_manifest(draft, complete)
@@ -73,7 +85,8 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
     model = replay(build_architecture(workload, manifest.architecture), manifest.structure)
     load_weights(model, read_weights(folder / WEIGHTS), folder / WEIGHTS)
     plan = read_json(folder / PLAN) if (folder / PLAN).exists() else None
-    return Variant(model.eval(), manifest, plan)
+    grids = read_weights(folder / GRIDS) if (folder / GRIDS).exists() else {}
+    return Variant(model.eval(), manifest, plan, grids)
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:

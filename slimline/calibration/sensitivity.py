@@ -75,7 +75,7 @@ def _effect(edited: nn.Module | None, reference: Tensor, validation: Samples, me
 
 
 def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
-    plan = static(model, STATIC, statistics=statistics)
+    plan = static(model, STATIC, statistics=statistics).plan
 
     def edit(name: str) -> nn.Module | None:
         entry = plan["layers"][name]

@@ -14,7 +14,7 @@ from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsPar
 from slimline.params.factorize import FactorizeParams, SvdParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
 from slimline.params.prune import ChannelsParams, MagnitudeParams, PruneParams
-from slimline.params.quantize import DynamicParams, HalfParams, QuantizeParams, StaticParams
+from slimline.params.quantize import DynamicParams, HalfParams, HqqParams, QatParams, QuantizeParams, StaticParams, WeightOnlyParams
 from slimline.params.section import Section, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,
@@ -39,9 +39,12 @@ __all__ = [
     "EvaluateParams",
     "GateParams",
     "HalfParams",
+    "HqqParams",
     "MagnitudeParams",
     "Params",
     "PublishParams",
+    "QatParams",
+    "QuantizeParams",
     "ScratchParams",
     "SoftTargetsParams",
     "StaticParams",
@@ -49,11 +52,12 @@ __all__ = [
     "TeacherParams",
     "Training",
     "VariantParams",
+    "WeightOnlyParams",
 ]
 
 CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
     "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams},
-    "quantize": {"static": StaticParams, "dynamic": DynamicParams, "half": HalfParams},
+    "quantize": {"static": StaticParams, "dynamic": DynamicParams, "half": HalfParams, "weight_only": WeightOnlyParams, "hqq": HqqParams},
     "factorize": {"svd": SvdParams},
     "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
 }

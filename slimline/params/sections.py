@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from slimline.params.section import Count, Fraction, Section, Training
 
-Target = Literal["eager", "onnxruntime", "openvino"]
+Target = Literal["eager", "torchscript", "inductor", "onnxruntime", "openvino", "xla", "executorch"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

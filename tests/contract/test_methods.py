@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
 from slimline.methods.fit import Samples, predict
 from slimline.methods.quantize.plan import estimated_bytes, planned
+from slimline.methods.quantize.quantized import QuantizeData
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import (
     CONFIGS,
@@ -110,14 +112,15 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.sta
 
 @dataclass(frozen=True)
 class Made:
-    """A method's result: the model to save, its plan, and the model that behaves as the variant does."""
+    """A method's result: the model to save, its plan and stored grids, and the model that behaves as the variant does."""
 
     model: nn.Module
     plan: dict[str, Any] | None = None
+    grids: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def behaviour(self) -> nn.Module:
-        return self.model if self.plan is None else simulate(self.model, self.plan)
+        return self.model if self.plan is None else simulate(self.model, self.plan, self.grids)
 
 
 def seeded(width: int) -> nn.Module:
@@ -169,8 +172,21 @@ def apply(case: Case, config: Any, model: nn.Module) -> Made:
         return Made(method(model, config, example_input=EXAMPLE, seed=SEED))
     statistics = collect_statistics(model, TRAIN.inputs, 32)
     if case.stage == "quantize":
-        return Made(model, method(model, config, statistics=statistics))
+        made = method(model, config, statistics=statistics, data=DATA)
+        return Made(made.model, made.plan, made.grids)
     return Made(method(model, config, statistics=statistics))
+
+
+DATA = QuantizeData(
+    calibration=TRAIN.inputs,
+    train=TRAIN,
+    validation=HELD_OUT,
+    loss=lambda o, t, _: nn.functional.cross_entropy(o, t),
+    metric=accuracy,
+    collect=lambda model: collect_statistics(model, TRAIN.inputs, 32),
+    example_input=EXAMPLE,
+    seed=SEED,
+)
 
 
 def manifest(case: Case) -> Manifest:
@@ -184,9 +200,9 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def digest(made: Made) -> str:
-    """A checksum of every weight and of the plan."""
+    """A checksum of every weight, of the plan and of the stored grids."""
     state = hashlib.sha256(json.dumps(made.plan, sort_keys=True).encode())
-    for name, value in sorted(made.model.state_dict().items()):
+    for name, value in sorted({**made.model.state_dict(), **made.grids}.items()):
         state.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
     return state.hexdigest()
 
@@ -229,9 +245,8 @@ def test_the_argument_stays_as_it_was(case: Case, source: nn.Module) -> None:
     for parameter, gradient in zip(source.parameters(), gradients, strict=True):
         assert parameter.requires_grad
         assert parameter.grad is None if gradient is None else torch.equal(parameter.grad, gradient)
-    if case.stage != "quantize":
-        kept = {value.data_ptr() for value in source.state_dict().values()}
-        assert not kept & {value.data_ptr() for value in made.model.state_dict().values()}, "the result shares memory with the argument"
+    kept = {value.data_ptr() for value in source.state_dict().values()}
+    assert not kept & {value.data_ptr() for value in made.model.state_dict().values()}, "the result shares memory with the argument"
 
 
 def test_every_method_repeats_in_this_process_and_in_another() -> None:
@@ -259,10 +274,10 @@ def test_strength_zero_changes_nothing(case: Case, source: nn.Module) -> None:
 @every_case
 def test_the_artifact_comes_back_with_equal_outputs(case: Case, source: nn.Module, tmp_path: Path) -> None:
     made = apply(case, case.config, source)
-    save_variant(tmp_path / "made", made.model, manifest(case), Tiny(), made.plan)
+    save_variant(tmp_path / "made", made.model, manifest(case), Tiny(), made.plan, made.grids)
     loaded = load_variant(tmp_path / "made", Tiny())
     assert loaded.plan == made.plan
-    back = Made(loaded.model, loaded.plan)
+    back = Made(loaded.model, loaded.plan, loaded.grids)
     assert torch.equal(predict(back.behaviour, HELD_OUT.inputs), predict(made.behaviour, HELD_OUT.inputs))
 
 
@@ -298,7 +313,7 @@ def test_needs_data_is_true_to_the_code(case: Case, source: nn.Module) -> None:
         assert case.method not in ("dynamic", "half")
         return
     method = get_method(case.stage, case.method)
-    assert method(source, case.config, statistics=None) == apply(case, case.config, source).plan
+    assert method(source, case.config, statistics=None).plan == apply(case, case.config, source).plan
 
 
 @every_case

@@ -67,7 +67,7 @@ def inputs() -> Tensor:
 
 def plan_of(name: str, model: nn.Module, inputs: Tensor) -> Plan:
     statistics = collect_statistics(model, inputs, 32)
-    plan: Plan = get_method("quantize", CONFIGS[name].method)(model, CONFIGS[name], statistics=statistics)
+    plan: Plan = get_method("quantize", CONFIGS[name].method)(model, CONFIGS[name], statistics=statistics).plan
     return plan
 
 
@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_exported_is_one_clear_error() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_eager_halves_the_bytes(dtype: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
-    plan = get_method("quantize", "half")(model, SimpleNamespace(dtype=dtype), statistics=None)
+    plan = get_method("quantize", "half")(model, SimpleNamespace(dtype=dtype), statistics=None).plan
     lowered = get_method("compile", "eager")(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
     assert (lowered.precision, lowered.computes) == (dtype, dtype)
     assert folder_bytes(tmp_path) < 0.7 * lowered.float32_bytes

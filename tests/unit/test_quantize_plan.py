@@ -43,7 +43,7 @@ def inputs() -> Tensor:
 
 def static_plan(model: nn.Module, inputs: Tensor, **settings: object) -> Plan:
     config = StaticParams.model_validate({"source": "teacher", "method": "static", **settings})
-    return static(model, config, statistics=collect_statistics(model, inputs, 32))
+    return static(model, config, statistics=collect_statistics(model, inputs, 32)).plan
 
 
 def test_static_plans_first_last_and_depthwise_and_says_why_not_the_others(model: nn.Module, inputs: Tensor) -> None:
@@ -65,7 +65,7 @@ def test_keep_float_takes_patterns_and_refuses_strangers(model: nn.Module, input
 
 
 def test_dynamic_ranges_linear_layers_only(model: nn.Module) -> None:
-    plan = dynamic(model, DynamicParams(source="teacher", method="dynamic", keep_float=("spare",)))
+    plan = dynamic(model, DynamicParams(source="teacher", method="dynamic", keep_float=("spare",))).plan
     assert [name for name, layer in plan["layers"].items() if layer["activations"]] == ["dark", "head"]
     assert plan["layers"]["first"]["precision"] == "int8"
     assert plan["layers"]["spare"]["precision"] == "float32"
@@ -75,7 +75,7 @@ def test_half_leaves_a_layer_that_would_overflow(model: nn.Module) -> None:
     large = Net()
     with torch.no_grad():
         large.head.weight[0, 0] = 1e6
-    overflow = half(large, HalfParams(source="teacher", method="half", dtype="float16"))
+    overflow = half(large, HalfParams(source="teacher", method="half", dtype="float16")).plan
     assert "beyond float16" in overflow["layers"]["head"]["reason"]
     assert set(planned(overflow, "float16")) == {"first", "deep", "dark", "spare"}
     assert len(planned(half(large, HalfParams(source="teacher", method="half")), "bfloat16")) == 5
@@ -92,13 +92,13 @@ def test_simulation_rounds_weights_and_inputs(model: nn.Module, inputs: Tensor) 
         outputs, expected = twin(inputs), model(inputs)
     assert len(seen[0].unique()) <= 256
     assert 25 < sqnr_db(expected, outputs) < 80
-    assert min(layer_sqnr(model, plan, inputs).values()) > 30
+    assert min(layer_sqnr(model, simulate(model, plan), plan["layers"], inputs).values()) > 30
 
 
 def test_a_narrow_range_shows_in_the_simulation(model: nn.Module, inputs: Tensor) -> None:
     plan = static_plan(model, inputs)
     plan["layers"]["deep"]["input_range"] = [0.0, 0.05]
-    sqnr = layer_sqnr(model, plan, inputs)
+    sqnr = layer_sqnr(model, simulate(model, plan), plan["layers"], inputs)
     assert sqnr["deep"] < 10 < 30 < sqnr["first"]
 
 

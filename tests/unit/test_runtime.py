@@ -180,6 +180,7 @@ assert sys.modules.get("openvino_telemetry") is None
 
 def test_a_runtime_that_is_not_installed_is_named(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "slimline.loaders.openvino", raising=False)
     with pytest.raises(InputError, match=r"runs on openvino, which is not installed; pip install openvino"):
         load(compiled / "openvino")
 

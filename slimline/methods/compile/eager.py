@@ -1,28 +1,38 @@
 """The plain reference: weights as safetensors, run by PyTorch itself."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.variant import WEIGHTS, write_weights
+from slimline.artifact.variant import NO_GRIDS, WEIGHTS, write_weights
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.quantize.plan import Plan, planned
+from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 
 
-def eager(model: nn.Module, plan: Plan | None, folder: Path, *, example_input: Tensor, calibration: Tensor) -> Lowered:  # noqa: ARG001 (uniform signature)
+def eager(
+    model: nn.Module,
+    plan: Plan | None,
+    folder: Path,
+    *,
+    grids: Mapping[str, Tensor] = NO_GRIDS,  # noqa: ARG001 (uniform signature)
+    example_input: Tensor,  # noqa: ARG001
+    calibration: Tensor,  # noqa: ARG001
+    batch_sizes: tuple[int, ...] = (),  # noqa: ARG001
+) -> Lowered:
     """Write weights.safetensors into `folder`, in the plan's 16-bit type where it is `half`.
 
     Raises:
         StageError: the plan is int8, for which eager PyTorch has no kernels, or mixes 16-bit and float32 layers.
     """
-    if plan is not None and plan["dtype"] is None:
+    if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
         raise StageError("compile: eager PyTorch has no int8 kernels; deploy this variant on onnxruntime or openvino")
-    if plan is not None and (mixed := planned(plan, "float32")):
+    if plan is not None and (mixed := layers_of_kind(plan, "float")):
         raise StageError(f"compile: eager PyTorch runs a model in one type, and the plan keeps {mixed[0]!r} in float32; use another target")
-    dtype = torch.float32 if plan is None else getattr(torch, plan["dtype"])
+    dtype = torch.float32 if plan is None else getattr(torch, smallest_precision(plan))
     cast = copy.deepcopy(model).eval().to(dtype)
     write_weights(folder / WEIGHTS, cast.state_dict())
     name = str(dtype).removeprefix("torch.")

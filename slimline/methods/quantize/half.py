@@ -1,16 +1,24 @@
 """16-bit floating point: half the bytes; faster only where the CPU computes in that type."""
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
 
-from slimline.methods.quantize.plan import Layer, Plan, float_layer, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.plan import Layer, float_layer, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import Records
 from slimline.params import HalfParams
 
 
-def half(model: nn.Module, config: HalfParams, *, statistics: Records | None = None) -> Plan:  # noqa: ARG001 (uniform signature)
+def half(
+    model: nn.Module,
+    config: HalfParams,
+    *,
+    statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
+    data: QuantizeData | None = None,  # noqa: ARG001
+) -> Quantized:
     """Plan 16-bit weights for every Linear and convolution; a float16 layer whose weights would overflow stays in float32.
 
     Whether the arithmetic is 16-bit as well depends on the target and the CPU; compile says what came of it.
@@ -18,7 +26,7 @@ def half(model: nn.Module, config: HalfParams, *, statistics: Records | None = N
     """
     entries = {name: _sixteen_bit(layer, config.dtype) for name, layer in weighted_layers(model).items()}
     scheme = {"weights": {"dtype": config.dtype, "granularity": None, "symmetric": None}, "activations": None}
-    return make_plan("half", entries, scheme=scheme, dtype=config.dtype)
+    return Quantized(copy.deepcopy(model).eval(), make_plan("half", entries, scheme=scheme, dtype=config.dtype))
 
 
 def _sixteen_bit(layer: Layer, dtype: str) -> dict[str, Any]:

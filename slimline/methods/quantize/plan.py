@@ -2,16 +2,20 @@
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from slimline.errors import InputError
 
 SCHEMA = 1
+INTEGERS = ("int4", "int8")
+PRECISIONS = (*INTEGERS, "float16", "bfloat16")
+GRID_KEYS = ("granularity", "group_size", "symmetric")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
 KEPT = "kept in float by keep_float"
 Plan = dict[str, Any]
+Kind = Literal["static", "dynamic", "weights", "half", "float"]
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
 INT8_WEIGHTS = {"dtype": "int8", "granularity": "per-channel", "symmetric": True}
@@ -38,14 +42,65 @@ def kept_layers(layers: Mapping[str, Layer], keep_float: Sequence[str]) -> set[s
     return kept
 
 
-def layer_plan(layer: Layer, precision: str, *, activations: bool, reason: str | None = None) -> dict[str, Any]:
-    """One layer's entry: precision of its weights, whether its inputs are quantized too, and why where it stays float."""
-    return {"type": type(layer).__name__, "precision": precision, "activations": activations, "input_range": None, "reason": reason}
+def layer_plan(
+    layer: Layer,
+    precision: str,
+    *,
+    activations: bool,
+    input_range: Sequence[float] | None = None,
+    granularity: str = "per-channel",
+    group_size: int | None = None,
+    symmetric: bool = True,
+    stored_grid: bool = False,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """One layer's entry: precision and grid of its weights, how its inputs are quantized, and why where it stays float.
+
+    `granularity`, `group_size` and `symmetric` are those of integer weights; with `stored_grid` their scales stand in
+    quantization.safetensors, without it the weights themselves tell them (see weights.derived_grid).
+    """
+    is_integer = precision in INTEGERS
+    grid = {"granularity": granularity, "group_size": group_size, "symmetric": symmetric} if is_integer else dict.fromkeys(GRID_KEYS)
+    return {
+        "type": type(layer).__name__,
+        "precision": precision,
+        "activations": activations,
+        "input_range": None if input_range is None else list(input_range),
+        **grid,
+        "stored_grid": stored_grid,
+        "reason": reason,
+    }
 
 
 def float_layer(layer: Layer, reason: str) -> dict[str, Any]:
     """The entry of a layer that stays in float32."""
     return layer_plan(layer, "float32", activations=False, reason=reason)
+
+
+def kind(entry: Mapping[str, Any]) -> Kind:
+    """How a layer runs: its entry alone says so.
+
+    static: int8 weights and inputs, ranges fixed. dynamic: int8 weights, inputs ranged while running. weights: integer weights
+    that are unpacked, computed in float. half: 16 bits. float: as it was.
+    """
+    if entry["precision"] == "float32":
+        return "float"
+    if entry["precision"] not in INTEGERS:
+        return "half"
+    if not entry["activations"]:
+        return "weights"
+    return "dynamic" if entry["input_range"] is None else "static"
+
+
+def layers_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
+    """The layers that run in one of these ways, in the plan's order."""
+    return tuple(name for name, entry in plan["layers"].items() if kind(entry) in kinds)
+
+
+def smallest_precision(plan: Plan) -> str:
+    """The precisions of the planned weights, joined: "int8", or "int4+bfloat16" where they are mixed."""
+    found = {entry["precision"] for entry in plan["layers"].values()}
+    return "+".join(name for name in PRECISIONS if name in found) or "float32"
 
 
 def make_plan(method: str, layers: dict[str, dict[str, Any]], **settings: Any) -> Plan:
@@ -60,15 +115,20 @@ def planned(plan: Plan, precision: str) -> tuple[str, ...]:
 
 
 def estimated_bytes(model: nn.Module, plan: Plan) -> int:
-    """What the weights will take: planned layers in their precision with a float32 scale a channel, the rest in float32.
+    """What the weights will take: planned layers in their precision with a float32 scale a channel or group, the rest in float32.
 
-    Batch-norm parameters are left out, since every target folds them into the convolution before.
+    An asymmetric grid has a byte of zero point beside each scale. Batch-norm parameters are left out, since every target
+    folds them into the convolution before.
     """
-    layers = weighted_layers(model)
-    total = 0
-    for name, layer in layers.items():
-        precision = plan["layers"].get(name, {}).get("precision", "float32")
-        weight, bias = layer.weight, layer.bias
-        each = {"int8": 1, "float16": 2, "bfloat16": 2}.get(precision, 4)
-        total += weight.numel() * each + (4 * len(weight) if precision == "int8" else 0) + (0 if bias is None else bias.numel() * 4)
-    return total
+    return sum(_layer_bytes(layer, plan["layers"].get(name)) for name, layer in weighted_layers(model).items())
+
+
+def _layer_bytes(layer: Layer, entry: Mapping[str, Any] | None) -> int:
+    values, bias_bytes = layer.weight.numel(), 0 if layer.bias is None else layer.bias.numel() * 4
+    if entry is None or entry["precision"] == "float32":
+        return values * 4 + bias_bytes
+    if entry["precision"] not in INTEGERS:
+        return values * 2 + bias_bytes
+    group_size = entry["group_size"] or layer.weight[0].numel()
+    scales = 1 if entry["granularity"] == "per-tensor" else values // group_size
+    return values * int(entry["precision"][3:]) // 8 + scales * (4 if entry["symmetric"] else 5) + bias_bytes

@@ -2,29 +2,28 @@
 
 import copy
 import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.variant import NO_GRIDS
 from slimline.methods.quantize.plan import Plan
-from slimline.methods.quantize.ranges import weight_scales
-
-SIXTEEN_BIT = ("float16", "bfloat16")
+from slimline.methods.quantize.weights import SIXTEEN_BIT, rounded_weight, stored_grid
 
 
-def simulate(model: nn.Module, plan: Plan) -> nn.Module:
+def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRIDS) -> nn.Module:
     """A copy of `model` in evaluation mode whose planned layers round their weights and inputs as the plan says.
 
-    Int8 weights are rounded per output channel to -127…127; inputs to 256 levels, over the planned range (static) or over
-    that of each batch (dynamic). 16-bit layers round both to the type. Everything is computed in float32.
-    Jacob et al. 2018, arXiv:1712.05877.
+    Integer weights are rounded to their grid (see weights.py; `grids` holds those that are stored); inputs to 256 levels,
+    over the planned range (static) or over that of each batch (dynamic). 16-bit layers round both to the type. Everything is
+    computed in float32. Jacob et al. 2018, arXiv:1712.05877.
     """
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
-        if entry["precision"] != "float32":
-            layer.weight.data = _rounded_weight(layer.weight.data, entry["precision"])
+        layer.weight.data = rounded_weight(layer.weight.data, entry, stored_grid(grids, name, entry))
         if entry["activations"]:
             layer.register_forward_pre_hook(functools.partial(_round_input, entry["precision"], entry["input_range"]))
     return twin
@@ -44,26 +43,19 @@ def sqnr_db(signal: Tensor, approximation: Tensor) -> float:
     return 200.0 if noise <= power * 1e-20 else float(10 * torch.log10(torch.tensor(power / noise, dtype=torch.float64)))
 
 
-def layer_sqnr(model: nn.Module, plan: Plan, inputs: Tensor) -> dict[str, float]:
-    """Each planned layer's own SQNR in dB: its output on the float model's inputs, with and without its quantization."""
-    twin, source = simulate(model, plan), copy.deepcopy(model).eval()
+def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Tensor) -> dict[str, float]:
+    """Each layer's own SQNR in dB: its output on the float model's inputs [N, …], in `source` and in the simulation `twin`."""
+    reference = copy.deepcopy(source).eval()
     found: dict[str, float] = {}
 
     def compare(name: str, _: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         found[name] = sqnr_db(output, twin.get_submodule(name)(*arguments))
 
-    for name in plan["layers"]:
-        source.get_submodule(name).register_forward_hook(functools.partial(compare, name))
+    for name in layers:
+        reference.get_submodule(name).register_forward_hook(functools.partial(compare, name))
     with torch.no_grad():
-        source(inputs)
-    return {name: found[name] for name in plan["layers"] if name in found}
-
-
-def _rounded_weight(weight: Tensor, precision: str) -> Tensor:
-    if precision in SIXTEEN_BIT:
-        return weight.to(getattr(torch, precision)).float()
-    scales = weight_scales(weight)
-    return (weight / scales).round().clamp(-127, 127) * scales
+        reference(inputs)
+    return {name: found[name] for name in layers if name in found}
 
 
 def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

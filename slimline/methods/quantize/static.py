@@ -1,5 +1,6 @@
 """Static post-training quantization: int8 weights and activations, ranges fixed by calibration."""
 
+import copy
 from typing import Any
 
 from torch import nn
@@ -9,18 +10,18 @@ from slimline.methods.quantize.plan import (
     KEPT,
     UINT8_ACTIVATIONS,
     Layer,
-    Plan,
     float_layer,
     kept_layers,
     layer_plan,
     make_plan,
     weighted_layers,
 )
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import LayerRecord, Records, input_range
 from slimline.params import StaticParams
 
 
-def static(model: nn.Module, config: StaticParams, *, statistics: Records) -> Plan:
+def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:  # noqa: ARG001 (uniform signature)
     """Plan int8 for every Linear and convolution, first, last and depthwise ones included, but those in keep_float.
 
     Weights are symmetric with a scale an output channel, which also serves depthwise convolutions; inputs are unsigned
@@ -39,7 +40,8 @@ def static(model: nn.Module, config: StaticParams, *, statistics: Records) -> Pl
     }
     scheme = {"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS}
     percentile = config.percentile if config.observer == "percentile" else None
-    return make_plan("static", entries, scheme=scheme, observer=config.observer, percentile=percentile)
+    plan = make_plan("static", entries, scheme=scheme, observer=config.observer, percentile=percentile)
+    return Quantized(copy.deepcopy(model).eval(), plan)
 
 
 def _int8(layer: Layer, record: LayerRecord | None, config: StaticParams) -> dict[str, Any]:
@@ -48,4 +50,4 @@ def _int8(layer: Layer, record: LayerRecord | None, config: StaticParams) -> dic
     low, high = input_range(record, config.observer, config.percentile)
     if not high > low:
         return float_layer(layer, f"its input is {low:g} on the whole calibration sample")
-    return layer_plan(layer, "int8", activations=True) | {"input_range": [low, high]}
+    return layer_plan(layer, "int8", activations=True, input_range=(low, high))

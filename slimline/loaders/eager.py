@@ -1,0 +1,49 @@
+"""Eager PyTorch: the workload's architecture, the structure edits replayed, the weights loaded strictly."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.manifest import Architecture
+from slimline.artifact.structure import replay
+from slimline.artifact.variant import WEIGHTS, build_architecture, load_weights, read_weights
+from slimline.errors import ArtifactError
+from slimline.loaders import Floats, Infer, writable
+from slimline.workloads import Workload
+
+
+def load(folder: Path, manifest: CompiledManifest, threads: int, workload: Workload) -> tuple[Infer, dict[str, str]]:
+    """The model as a function, and how it runs.
+
+    Raises:
+        ArtifactError: the manifest names no architecture, or the weights do not fit it.
+    """
+    if manifest.architecture is None or manifest.structure is None:
+        raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
+    return load_network(folder, workload, manifest.architecture, manifest.structure, threads)
+
+
+def load_network(
+    folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]], threads: int
+) -> tuple[Infer, dict[str, str]]:
+    """The same for any folder with weights.safetensors, plain variants included."""
+    weights = read_weights(folder / WEIGHTS)
+    dtype = next((value.dtype for value in weights.values() if value.is_floating_point()), None)
+    network = replay(build_architecture(workload, architecture), structure).to(dtype=dtype)
+    load_weights(network, weights, folder / WEIGHTS)
+    return _infer(network.eval().requires_grad_(False), threads)
+
+
+def _infer(network: nn.Module, threads: int) -> tuple[Infer, dict[str, str]]:
+    torch.set_num_threads(threads)
+    dtype = next((value.dtype for value in network.parameters()), torch.float32)
+
+    def infer(batch: Floats) -> Floats:
+        with torch.inference_mode():
+            outputs: Floats = network(torch.from_numpy(writable(batch)).to(dtype)).float().numpy()
+        return outputs
+
+    return infer, {"threads": str(threads), "precision": str(dtype).removeprefix("torch.")}

@@ -1,0 +1,135 @@
+"""Int8 arithmetic for ONNX Runtime: QDQ with the plan's input ranges (static), or ranges while running (dynamic)."""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from slimline.errors import StageError
+from slimline.methods.compile.onnx_graph import INPUT, layer_nodes, layer_of, producers, without_output_rounding
+from slimline.methods.compile.telemetry import switch_off_telemetry
+from slimline.methods.quantize.plan import Plan, layers_of_kind
+
+switch_off_telemetry()
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static  # noqa: E402
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
+
+MAX_BATCH_SIZE = 32
+CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+QUANTIZABLE = (*WEIGHTED, "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
+MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
+"""What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
+
+
+class Batches(CalibrationDataReader):  # type: ignore[misc]
+    """The calibration sample for ONNX Runtime's calibrators, in equal batches of at most 32: its histograms take no other."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        size = max(size for size in range(1, MAX_BATCH_SIZE + 1) if len(inputs) % size == 0)
+        self.left = iter(torch.split(inputs, size))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, or None."""
+        batch = next(self.left, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) -> onnx.ModelProto:
+    """A copy of the graph in which the plan's static and dynamic layers compute in int8; everything else stays float.
+
+    static: QDQ with the plan's input ranges; what lies between layers (residual sums) is ranged by ONNX Runtime's own
+    calibrator with the plan's observer; logits stay float. dynamic: MatMulInteger with run-time ranges.
+
+    Raises:
+        StageError: a planned layer is lost on the way.
+    """
+    statics, dynamics = layers_of_kind(plan, "static"), layers_of_kind(plan, "dynamic")
+    with _prepared(exported, plan) as place:
+        current = place / "float.onnx"
+        if statics:
+            current = _static(current, plan, calibration)
+        if dynamics:
+            current = _dynamic(current, plan)
+        quantized = onnx.load(current)
+    if statics:
+        without_output_rounding(quantized.graph)
+    return quantized
+
+
+def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
+    graph, target = onnx.load(source).graph, source.with_name("static.onnx")
+    percentile = {"CalibPercentile": plan["percentile"]} if plan["percentile"] else {}
+    quantize_static(
+        source,
+        target,
+        Batches(calibration),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTIZABLE),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=_others(graph, layers_of_kind(plan, "static")),
+        calibrate_method=CALIBRATORS.get(plan["observer"], CalibrationMethod.MinMax),
+        extra_options={"TensorQuantOverrides": _planned_ranges(graph, plan), **percentile},
+    )
+    return target
+
+
+def _dynamic(source: Path, plan: Plan) -> Path:
+    target = source.with_name("dynamic.onnx")
+    others = _others(onnx.load(source).graph, layers_of_kind(plan, "dynamic"))
+    quantize_dynamic(
+        source,
+        target,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=[*others, *(f"{name}_MatMul" for name in others)],
+        extra_options={"MatMulConstBOnly": True},
+    )
+    return target
+
+
+@contextlib.contextmanager
+def _prepared(exported: onnx.ModelProto, plan: Plan) -> Iterator[Path]:
+    """A folder with the pre-processed model as float.onnx; ONNX Runtime's chatter is held back meanwhile."""
+    root = logging.getLogger()
+    level = root.level
+    with tempfile.TemporaryDirectory(prefix="slimline-") as place, contextlib.redirect_stdout(io.StringIO()):
+        root.setLevel(logging.ERROR)
+        try:
+            source = Path(place) / "float.onnx"
+            quant_pre_process(exported, source)
+            found = layer_nodes(onnx.load(source).graph, plan["layers"])
+            if lost := sorted(plan["layers"].keys() - {layer_of(name) for name in found}):
+                raise StageError(f"compile: onnxruntime's pre-processing lost layer {lost[0]!r}; put it in keep_float and report this")
+            yield Path(place)
+        finally:
+            root.setLevel(level)
+
+
+def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
+    """Convolutions and matrix products that are none of these layers."""
+    wanted = set(layers)
+    return [node.name for node in graph.node if node.op_type in WEIGHTED and layer_of(node.name) not in wanted]
+
+
+def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The plan's input ranges for the tensors that its int8 layers read, in ONNX Runtime's words."""
+    made_by, ranges = producers(graph), {}
+    for name, node in layer_nodes(graph, layers_of_kind(plan, "static")).items():
+        tensor = node.input[0]
+        while tensor in made_by and made_by[tensor].op_type in MOVES:
+            tensor = made_by[tensor].input[0]
+        low, high = plan["layers"][layer_of(name)]["input_range"]
+        ranges[tensor] = [{"quant_type": QuantType.QUInt8, "rmin": np.float32(low), "rmax": np.float32(high)}]
+    return ranges

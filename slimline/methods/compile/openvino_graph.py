@@ -1,0 +1,44 @@
+"""Where the layers of a model are in an OpenVINO graph."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from slimline.methods.compile.onnx_graph import layer_of
+from slimline.methods.compile.telemetry import switch_off_telemetry
+from slimline.methods.quantize.plan import Plan
+
+switch_off_telemetry()
+import openvino as ov  # noqa: E402
+
+WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
+MOVES = ("Reshape", "Transpose")
+UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
+TYPES = {"int8": ov.Type.i8, "int4": ov.Type.i4, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+
+
+def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The operations with a layer's weight: (layer, operation)."""
+    known = set(layers)
+    for operation in model.get_ordered_ops():
+        layer = layer_of(operation.get_friendly_name().removesuffix("/WithoutBiases"))
+        if operation.get_type_name() in WEIGHTED_OPS and layer in known:
+            yield layer, operation
+
+
+def other_operations(model: ov.Model, layers: Iterable[str]) -> list[str]:
+    """The names of the convolutions and matrix products that are none of these layers."""
+    wanted = {operation.get_friendly_name() for _, operation in layer_operations(model, layers)}
+    found = [operation.get_friendly_name() for operation in model.get_ordered_ops() if operation.get_type_name() in WEIGHTED_OPS]
+    return [name for name in found if name not in wanted]
+
+
+def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
+    """The plan's layers whose weights really are constants of the planned type, in the plan's order."""
+    stored = set()
+    for layer, operation in layer_operations(model, plan["layers"]):
+        source = operation.input_value(1).get_node()
+        while source.get_type_name() in UNPACKING:
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get(plan["layers"][layer]["precision"]):
+            stored.add(layer)
+    return tuple(name for name in plan["layers"] if name in stored)
