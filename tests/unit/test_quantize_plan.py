@@ -78,7 +78,7 @@ def test_half_leaves_a_layer_that_would_overflow(model: nn.Module) -> None:
     overflow = half(large, HalfParams(source="teacher", method="half", dtype="float16")).plan
     assert "beyond float16" in overflow["layers"]["head"]["reason"]
     assert set(planned(overflow, "float16")) == {"first", "deep", "dark", "spare"}
-    assert len(planned(half(large, HalfParams(source="teacher", method="half")), "bfloat16")) == 5
+    assert len(planned(half(large, HalfParams(source="teacher", method="half")).plan, "bfloat16")) == 5
 
 
 def test_simulation_rounds_weights_and_inputs(model: nn.Module, inputs: Tensor) -> None:
