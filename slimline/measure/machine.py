@@ -13,7 +13,7 @@ X86 = "avx avx2 fma f16c avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 am
 ARM = "asimd asimdhp asimddp i8mm bf16 sve sve2"
 ISA = (*X86.split(), *ARM.split())
 """Instruction sets that decide which kernels run."""
-LIBRARIES = ("torch", "onnxruntime", "openvino", "nncf", "onnx", "numpy")
+LIBRARIES = ("torch", "torchao", "onnxruntime", "openvino", "nncf", "onnx", "executorch", "jax", "numpy")
 
 
 def machine(threads: int, cpuinfo: Path = CPUINFO) -> dict[str, Any]:
