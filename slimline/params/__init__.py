@@ -14,7 +14,16 @@ from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsPar
 from slimline.params.factorize import FactorizeParams, SvdParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
 from slimline.params.prune import ChannelsParams, MagnitudeParams, PruneParams
-from slimline.params.quantize import DynamicParams, HalfParams, HqqParams, QatParams, QuantizeParams, StaticParams, WeightOnlyParams
+from slimline.params.quantize import (
+    AdaroundParams,
+    DynamicParams,
+    HalfParams,
+    HqqParams,
+    QatParams,
+    QuantizeParams,
+    StaticParams,
+    WeightOnlyParams,
+)
 from slimline.params.section import Section, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,
@@ -32,6 +41,7 @@ __all__ = [
     "TARGETS",
     "TEACHER",
     "VARIANT_SECTIONS",
+    "AdaroundParams",
     "CalibrateParams",
     "ChannelsParams",
     "DataParams",
@@ -57,7 +67,14 @@ __all__ = [
 
 CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
     "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams},
-    "quantize": {"static": StaticParams, "dynamic": DynamicParams, "half": HalfParams, "weight_only": WeightOnlyParams, "hqq": HqqParams},
+    "quantize": {
+        "static": StaticParams,
+        "adaround": AdaroundParams,
+        "dynamic": DynamicParams,
+        "half": HalfParams,
+        "weight_only": WeightOnlyParams,
+        "hqq": HqqParams,
+    },
     "factorize": {"svd": SvdParams},
     "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
 }
