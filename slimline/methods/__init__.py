@@ -13,8 +13,11 @@ METHODS: dict[str, dict[str, str]] = {
     },
     "quantize": {
         "static": "slimline.methods.quantize.static:static",
+        "adaround": "slimline.methods.quantize.adaround:adaround",
         "dynamic": "slimline.methods.quantize.dynamic:dynamic",
         "half": "slimline.methods.quantize.half:half",
+        "weight_only": "slimline.methods.quantize.weight_only:weight_only",
+        "hqq": "slimline.methods.quantize.hqq:hqq",
     },
     "factorize": {
         "svd": "slimline.methods.factorize.svd:svd",

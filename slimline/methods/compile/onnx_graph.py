@@ -170,8 +170,7 @@ def _share_constants(graph: onnx.GraphProto) -> None:
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     same: dict[str, str] = {}
     for tensor in list(graph.initializer):
-        value = numpy_helper.to_array(tensor)
-        kept = first.setdefault((tensor.data_type, tuple(tensor.dims), value.tobytes()), tensor.name)
+        kept = first.setdefault((tensor.data_type, tuple(tensor.dims), _raw(tensor)), tensor.name)
         if kept != tensor.name:
             same[tensor.name] = kept
             graph.initializer.remove(tensor)
@@ -194,10 +193,15 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         _rename(node, short)
     for tensor in graph.initializer:
-        value = numpy_helper.to_array(tensor)
-        tensor.CopyFrom(helper.make_tensor(short[tensor.name], tensor.data_type, tensor.dims, value.tobytes(), raw=True))
+        tensor.CopyFrom(helper.make_tensor(short[tensor.name], tensor.data_type, tensor.dims, _raw(tensor), raw=True))
 
 
 def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def _raw(tensor: onnx.TensorProto) -> bytes:
+    """A constant's bytes as they are stored: two 4-bit values in one."""
+    stored: bytes = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+    return stored

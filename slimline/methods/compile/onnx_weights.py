@@ -1,60 +1,75 @@
-"""Smaller weights in an ONNX graph that computes in float: int8 and 16-bit constants, unpacked when the model is loaded."""
+"""Smaller weights in an ONNX graph that computes in float: integers and 16-bit constants."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
+from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
 from slimline.methods.compile.onnx_graph import initializers, layer_nodes, layer_of, producers, replace_initializer
-from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.compile.onnx_integers import AS_MATMUL, NBITS, is_packed, oriented, store_integers
+from slimline.methods.quantize.plan import Plan, layers_of_kind, weighted_layers
+from slimline.methods.quantize.weights import stored_grid
 
+UNPACKING = ("Reshape", "Transpose", "Mul", "Sub", "Cast", "DequantizeLinear")
 TYPES = {
-    "int8": TensorProto.INT8,
-    "int4": TensorProto.INT4,
-    "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16,
+    ("int8", True): TensorProto.INT8,
+    ("int8", False): TensorProto.UINT8,
+    ("int4", True): TensorProto.INT4,
+    ("int4", False): TensorProto.UINT4,
+    ("float16", None): TensorProto.FLOAT16,
+    ("bfloat16", None): TensorProto.BFLOAT16,
 }
 
 
-def store_weights(graph: onnx.GraphProto, plan: Plan, grids: Mapping[str, Tensor]) -> None:  # noqa: ARG001 (int4 will read it)
-    """Store the weights of the plan's `weights` and `half` layers in their precision, in place; the graph unpacks them."""
-    for layer in layers_of_kind(plan, "weights", "half"):
-        entry = plan["layers"][layer]
-        for name in _constants(graph, layer):
-            if entry["precision"] == "int8":
-                _as_int8(graph, name)
-            else:
-                _as_sixteen_bit(graph, name, entry["precision"])
+def store_weights(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> onnx.ModelProto:
+    """A copy of the graph with the weights of the plan's `weights` and `half` layers stored in their precision.
+
+    Raises:
+        StageError: the graph's weight is not that of the model's layer.
+    """
+    small = store_integers(graph_model, _integers(graph_model.graph, model, plan, grids))
+    for layer in layers_of_kind(plan, "half"):
+        for name in _constants(small.graph, layer):
+            _as_sixteen_bit(small.graph, name, plan["layers"][layer]["precision"])
+    return small
 
 
 def stored_layers(graph: onnx.GraphProto, plan: Plan) -> tuple[str, ...]:
     """The plan's layers whose weights really are of the planned type in the graph, in the plan's order."""
-    constants, made_by = initializers(graph), producers(graph)
     stored = set()
     for node in graph.node:
-        layer = layer_of(node.name).removesuffix("_quant").removesuffix("_MatMul")
-        weight = node.input[1] if len(node.input) > 1 and layer in plan["layers"] else ""
-        unpacked = made_by.get(weight)
-        name = weight if unpacked is None else unpacked.input[0]
-        if name in constants and constants[name].data_type == TYPES.get(plan["layers"][layer]["precision"]):
+        layer = layer_of(node.name).removesuffix("_quant").removesuffix(AS_MATMUL)
+        if len(node.input) > 1 and layer in plan["layers"] and _is_stored(graph, node, plan["layers"][layer]):
             stored.add(layer)
     return tuple(name for name in plan["layers"] if name in stored)
+
+
+def _integers(graph: onnx.GraphProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> dict[str, IntegerWeight]:
+    layers, constants, found = weighted_layers(model), initializers(graph), {}
+    wanted = set(layers_of_kind(plan, "weights"))
+    for node in graph.node:
+        layer = layer_of(node.name).removesuffix(AS_MATMUL)
+        if layer in wanted and len(node.input) > 1 and node.input[1] in constants:
+            exported, entry = oriented(node, numpy_helper.to_array(constants[node.input[1]])), plan["layers"][layer]
+            found[layer] = integer_weight(layers[layer].weight, entry, stored_grid(grids, layer, entry), exported)
+    return found
+
+
+def _is_stored(graph: onnx.GraphProto, node: onnx.NodeProto, entry: Mapping[str, Any]) -> bool:
+    constants, made_by, name = initializers(graph), producers(graph), node.input[1]
+    if node.op_type == NBITS:
+        return entry["precision"] == "int4" and is_packed(node, constants[name])
+    while name in made_by and made_by[name].op_type in UNPACKING:
+        name = made_by[name].input[0]
+    return name in constants and constants[name].data_type == TYPES.get((entry["precision"], entry["symmetric"]))
 
 
 def _constants(graph: onnx.GraphProto, layer: str) -> list[str]:
     constants = initializers(graph)
     return sorted({node.input[1] for node in layer_nodes(graph, (layer,)).values()} & constants.keys())
-
-
-def _as_int8(graph: onnx.GraphProto, name: str) -> None:
-    weight = numpy_helper.to_array(initializers(graph)[name])
-    largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)))
-    scales = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
-    levels = np.round(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))).clip(-127, 127).astype(np.int8)
-    parts = {f"{name}_int8": levels, f"{name}_scale": scales}
-    replace_initializer(graph, name, parts, helper.make_node("DequantizeLinear", list(parts), [name], axis=0))
 
 
 def _as_sixteen_bit(graph: onnx.GraphProto, name: str, dtype: str) -> None:

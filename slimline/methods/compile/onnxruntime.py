@@ -21,7 +21,8 @@ import onnxruntime as ort  # noqa: E402
 MODEL = "model.onnx"
 UNPACKED = {
     "half": "ONNX Runtime has no 16-bit CPU kernels for these layers: 16-bit weights are unpacked at load, the arithmetic is float32.",
-    "weights": "Layers with weights alone in integers unpack them at load and compute in float32.",
+    "weights": "Layers with weights alone in integers compute in float32. 4-bit matrix products unpack them block by block in every run, "
+    "faster at batch 1 and slower at a few samples; the others unpack them once, at load, and run like float32.",
 }
 
 
@@ -38,7 +39,7 @@ def onnxruntime(
     """Write model.onnx into `folder`.
 
     Without a plan: the float32 graph. Layer by layer, by the plan's entry: static and dynamic ones compute in int8 (see
-    onnx_int8.py), `weights` and `half` ones store smaller constants, unpacked at load and computed in float32.
+    onnx_int8.py), `weights` and `half` ones store smaller constants (onnx_weights.py) and compute in float32.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
     Raises:
@@ -46,13 +47,12 @@ def onnxruntime(
     """
     exported = export_onnx(model, example_input)
     before, plain = operations(exported.graph), slim(exported)
-    lowered = exported if plan is None else _lowered(exported, plan, grids, calibration)
+    lowered = exported if plan is None else _lowered(exported, model, plan, grids, calibration)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
         computes=_computes(plan),
-        execution=_execution(plan),
         layers=() if plan is None else stored_layers(lowered.graph, plan),
         weight_bytes=constant_bytes(final.graph),
         float32_weight_bytes=constant_bytes(plain.graph),
@@ -63,14 +63,13 @@ def onnxruntime(
     )
 
 
-def _lowered(exported: onnx.ModelProto, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> onnx.ModelProto:
+def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> onnx.ModelProto:
     """Int8 layers first; ONNX Runtime's quantizer leaves the others alone, whose constants are then made smaller."""
     lowered = onnx.ModelProto()
     lowered.CopyFrom(exported)
     if layers_of_kind(plan, "static", "dynamic"):
         lowered = quantize_int8(lowered, plan, calibration)
-    store_weights(lowered.graph, plan, grids)
-    return lowered
+    return store_weights(lowered, model, plan, grids)
 
 
 def _computes(plan: Plan | None) -> str:
@@ -78,11 +77,6 @@ def _computes(plan: Plan | None) -> str:
     if plan is None or not (int8 := layers_of_kind(plan, "static", "dynamic")):
         return "float32"
     return "int8" if len(int8) + len(layers_of_kind(plan, "float")) == len(plan["layers"]) else "int8+float32"
-
-
-def _execution(plan: Plan | None) -> dict[str, str]:
-    """Without static layers no QDQ is to be fused: stored weights are to be unpacked, not computed with."""
-    return {} if plan is None or layers_of_kind(plan, "static", "half") else {"session.disable_quant_qdq": "1"}
 
 
 def _optimised(graph_model: onnx.ModelProto) -> dict[str, int]:

@@ -25,7 +25,8 @@ import openvino as ov  # noqa: E402
 
 MODEL = "model.xml"
 HINTS = {"bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
-RUN_AS = {"i8": "int8", "u8": "int8", "bf16": "bfloat16", "f16": "float16", "f32": "float32"}
+PACKED = ("i8", "u8", "i4", "u4")
+RUN_AS = {"i8": "int8", "u8": "int8", "i4": "float32", "u4": "float32", "bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
 def openvino(
@@ -51,7 +52,7 @@ def openvino(
     """
     exported = export_onnx(model, example_input)
     plain = _converted(exported)
-    lowered = plain if plan is None else _lowered(_converted(exported), plan, grids, calibration)
+    lowered = plain if plan is None else _lowered(_converted(exported), model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered, plan)
     execution = _execution(plan)
     _save(lowered, folder / MODEL)
@@ -59,7 +60,7 @@ def openvino(
     float32_graph, float32_weights = _saved_bytes(plain)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=_computes(executed),
+        computes=_computes(executed, plan),
         execution=execution,
         layers=stored,
         weight_bytes=(folder / MODEL).with_suffix(".bin").stat().st_size,
@@ -71,9 +72,9 @@ def openvino(
     )
 
 
-def _lowered(model: ov.Model, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> ov.Model:
-    lowered = quantize_int8(model, plan, calibration) if layers_of_kind(plan, "static") else model
-    return store_weights(lowered, plan, grids)
+def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> ov.Model:
+    lowered = quantize_int8(graph, plan, calibration) if layers_of_kind(plan, "static") else graph
+    return store_weights(lowered, model, plan, grids)
 
 
 def _converted(exported: onnx.ModelProto) -> ov.Model:
@@ -99,10 +100,14 @@ def _hint(plan: Plan | None) -> str:
     return wanted if capability in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _computes(executed: dict[str, int]) -> str:
-    """The types in which the plugin runs convolutions and matrix products."""
-    used = {name.split()[1] for name in executed if name.split()[0] in ("Convolution", "FullyConnected", "MatMul")}
-    return "+".join(dict.fromkeys(RUN_AS[kind] for kind in sorted(used))) or "float32"
+def _computes(executed: dict[str, int], plan: Plan | None) -> str:
+    """The types in which the plugin runs convolutions and matrix products.
+
+    Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
+    """
+    used = sorted({name.split()[1] for name in executed if name.split()[0] in ("Convolution", "FullyConnected", "MatMul")})
+    is_float = plan is None or not layers_of_kind(plan, "static", "dynamic")
+    return "+".join(dict.fromkeys("float32" if is_float and kind in PACKED else RUN_AS[kind] for kind in used)) or "float32"
 
 
 def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
@@ -112,7 +117,9 @@ def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
             "16-bit weights are unpacked at load, the arithmetic is float32: no such kernels here, or a layer has to stay in float32."
         )
     if plan is not None and layers_of_kind(plan, "weights"):
-        notes.append("Layers with weights alone in integers unpack them at load and compute in float.")
+        notes.append(
+            "Layers with weights alone in integers compute in float: matrix products unpack them in every run, convolutions at load."
+        )
     if plan is not None and layers_of_kind(plan, "dynamic"):
         notes.append("The inputs of dynamic layers are ranged by OpenVINO while it runs, where it has kernels for it.")
     return tuple(notes)

@@ -13,7 +13,14 @@ import openvino as ov  # noqa: E402
 WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
 MOVES = ("Reshape", "Transpose")
 UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
-TYPES = {"int8": ov.Type.i8, "int4": ov.Type.i4, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+TYPES = {
+    ("int8", True): ov.Type.i8,
+    ("int8", False): ov.Type.u8,
+    ("int4", True): ov.Type.i4,
+    ("int4", False): ov.Type.u4,
+    ("bfloat16", None): ov.Type.bf16,
+    ("float16", None): ov.Type.f16,
+}
 
 
 def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -39,6 +46,7 @@ def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
         source = operation.input_value(1).get_node()
         while source.get_type_name() in UNPACKING:
             source = source.input_value(0).get_node()
-        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get(plan["layers"][layer]["precision"]):
+        entry = plan["layers"][layer]
+        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get((entry["precision"], entry["symmetric"])):
             stored.add(layer)
     return tuple(name for name in plan["layers"] if name in stored)

@@ -1,4 +1,4 @@
-"""Int8 arithmetic for OpenVINO: NNCF's quantization with the plan's ranges (static), or ranges while running (dynamic)."""
+"""Int8 arithmetic for OpenVINO: NNCF's quantization with the plan's ranges."""
 
 import contextlib
 import io
@@ -46,13 +46,6 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
     for layer, operation in layer_operations(quantized, statics):
         _set_range(operation, *plan["layers"][layer]["input_range"])
     return quantized
-
-
-def compress_int8(model: ov.Model, layers: tuple[str, ...]) -> ov.Model:
-    """The model with int8 weights, a scale an output channel, in these layers; OpenVINO may range their inputs while it runs."""
-    with _quiet():
-        scope = nncf.IgnoredScope(names=other_operations(model, layers), validate=False)
-        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
 
 
 @contextlib.contextmanager

@@ -1,25 +1,43 @@
-"""Smaller weights in an OpenVINO graph: int8 and 16-bit constants, unpacked when the model is loaded."""
+"""Smaller weights in an OpenVINO graph: integers and 16-bit constants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from slimline.methods.compile.openvino_graph import TYPES, layer_operations
-from slimline.methods.compile.openvino_int8 import compress_int8
+from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
+from slimline.methods.compile.openvino_graph import layer_operations
+from slimline.methods.compile.openvino_integers import oriented, store_integers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.quantize.plan import Plan, layers_of_kind, weighted_layers
+from slimline.methods.quantize.weights import stored_grid
 
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
 
+SIXTEEN_BIT = {"bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
 
-def store_weights(model: ov.Model, plan: Plan, grids: Mapping[str, Tensor]) -> ov.Model:  # noqa: ARG001 (int4 will read it)
-    """The model with the weights of the plan's `weights`, `dynamic` and `half` layers stored in their precision."""
-    if integers := layers_of_kind(plan, "weights", "dynamic"):
-        model = compress_int8(model, integers)
-    for layer, operation in layer_operations(model, layers_of_kind(plan, "half")):
+
+def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> ov.Model:
+    """The graph with the weights of the plan's `weights`, `dynamic` and `half` layers stored in their precision.
+
+    Raises:
+        StageError: the graph's weight is not that of the model's layer.
+    """
+    store_integers(list(_integers(graph, model, plan, grids)))
+    for layer, operation in layer_operations(graph, layers_of_kind(plan, "half")):
         constant = operation.input_value(1).get_node()
         if constant.get_type_name() == "Constant":
-            small = ov.opset13.constant(constant.data, dtype=TYPES[plan["layers"][layer]["precision"]])
+            small = ov.opset13.constant(constant.data, dtype=SIXTEEN_BIT[plan["layers"][layer]["precision"]])
             operation.input(1).replace_source_output(ov.opset13.convert(small, "f32").output(0))
-    return model
+    return graph
+
+
+def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
+    layers = weighted_layers(model)
+    for layer, operation in layer_operations(graph, layers_of_kind(plan, "weights", "dynamic")):
+        constant = operation.input_value(1).get_node()
+        if constant.get_type_name() == "Constant":
+            entry = plan["layers"][layer]
+            grid = stored_grid(grids, layer, entry)
+            yield operation, integer_weight(layers[layer].weight, entry, grid, oriented(operation, constant.data))

@@ -1,0 +1,125 @@
+"""Weight-only quantization: int8 or int4 weights, rounded to nearest; everything is still computed in float."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.quantize.plan import KEPT, Layer, Plan, float_layer, kept_layers, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
+from slimline.params import HqqParams, WeightOnlyParams
+
+GROUP_SIZES = (128, 64, 32, 16)
+
+
+def weight_only(
+    model: nn.Module,
+    config: WeightOnlyParams,
+    *,
+    statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
+    data: QuantizeData | None = None,  # noqa: ARG001
+) -> Quantized:
+    """Plan int8 or int4 weights for every Linear and convolution, but those in keep_float, each rounded to the nearest level.
+
+    A group is a run of `group_size` weights of one output, along its flattened inputs. Symmetric levels are derived from the
+    weights; asymmetric ones spread over the range of each group, zero included, and are stored with their zero points.
+    Dettmers & Zettlemoyer 2022, arXiv:2212.09720 (groups, 4 bits); Nagel et al. 2021, arXiv:2106.08295 (grids).
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+    """
+    entries = weight_entries(model, config, granularity=config.granularity, symmetric=config.symmetric)
+    grids = {} if config.symmetric else stored_grids(model, entries)
+    return Quantized(copy.deepcopy(model).eval(), integer_plan("weight_only", entries, config), grids=grids)
+
+
+def weight_entries(
+    model: nn.Module, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool
+) -> dict[str, dict[str, Any]]:
+    """The plan's layers: integers in as many bits as the config says, or float where it keeps them.
+
+    Where a layer's inputs cannot be cut into groups of the wanted size, smaller groups or whole channels take their place, and
+    `reason` says so.
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+    """
+    layers = weighted_layers(model)
+    kept = kept_layers(layers, config.keep_float)
+    return {
+        name: float_layer(layer, KEPT) if name in kept else _entry(layer, config, granularity=granularity, symmetric=symmetric)
+        for name, layer in layers.items()
+    }
+
+
+def integer_plan(method: str, entries: dict[str, dict[str, Any]], config: WeightOnlyParams | HqqParams) -> Plan:
+    """The whole plan of a method that leaves the inputs in float."""
+    integers = next((entry for entry in entries.values() if entry["precision"] != "float32"), None)
+    symmetric = integers is not None and integers["symmetric"]
+    granularity = config.granularity if isinstance(config, WeightOnlyParams) else "per-group"
+    weights = {"dtype": f"int{config.bits}", "granularity": granularity, "symmetric": symmetric}
+    return make_plan(method, entries, scheme={"weights": weights, "activations": None})
+
+
+def stored_grids(model: nn.Module, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The asymmetric grids of all layers that store one: "<layer>.scale" and "<layer>.zero_point", float32 [outputs, groups]."""
+    grids: dict[str, Tensor] = {}
+    for name, layer in weighted_layers(model).items():
+        if entries[name]["stored_grid"]:
+            grids |= named_grid(name, asymmetric_grid(grouped(layer.weight.detach(), entries[name]), entries[name]))
+    return grids
+
+
+def named_grid(layer: str, grid: Grid) -> dict[str, Tensor]:
+    """A layer's grid as it is stored."""
+    scale, zero_point = grid
+    return {f"{layer}.scale": scale} | ({} if zero_point is None else {f"{layer}.zero_point": zero_point})
+
+
+def grouped(weight: Tensor, entry: Mapping[str, Any]) -> Tensor:
+    """A weight [outputs, …] as [outputs, groups, values of a group]; one group an output where the entry has no groups."""
+    return weight.reshape(len(weight), -1, entry["group_size"] or weight[0].numel())
+
+
+def asymmetric_grid(groups: Tensor, entry: Mapping[str, Any], *, whole_zero_points: bool = True) -> Grid:
+    """Scales and zero points, float32 [outputs, groups], that spread the levels over each group's range.
+
+    With `whole_zero_points` the range takes zero in and zero is one of its levels, so that weights that are zero stay so.
+    """
+    low, high = groups.amin(dim=-1), groups.amax(dim=-1)
+    if entry["granularity"] == "per-tensor":
+        low, high = low.amin().expand_as(low), high.amax().expand_as(high)
+    if whole_zero_points:
+        low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = (high - low) / (LEVEL_COUNT[entry["precision"]] - 1)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    zero_point = -low / scale
+    return scale.contiguous(), (zero_point.round() if whole_zero_points else zero_point).contiguous()
+
+
+def group_size_for(values: int, wanted: int) -> int | None:
+    """The largest size, of 128, 64, 32 and 16, up to the wanted one that cuts so many values into whole groups; None if none does."""
+    return next((size for size in GROUP_SIZES if size <= wanted and values % size == 0), None)
+
+
+def _entry(layer: Layer, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool) -> dict[str, Any]:
+    values = layer.weight[0].numel()
+    size = group_size_for(values, config.group_size) if granularity == "per-group" else None
+    reason = None
+    if granularity == "per-group" and size != config.group_size:
+        instead = f"in groups of {size}" if size else "a scale for each channel"
+        granularity, reason = "per-group" if size else "per-channel", f"{values} inputs are no multiple of {config.group_size}: {instead}"
+    return layer_plan(
+        layer,
+        f"int{config.bits}",
+        activations=False,
+        granularity=granularity,
+        group_size=size,
+        symmetric=symmetric,
+        stored_grid=not symmetric,
+        reason=reason,
+    )
