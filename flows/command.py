@@ -20,6 +20,7 @@ from flows.server import is_healthy, start_temporary_server
 from flows.services import running_api_url
 from flows.terminal import Screen
 from flows.workspace import check_overrides
+from slimline.commands.advice import warnings
 from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolated, Jobs, NoPublish, Overrides, Pull, Targets
 from slimline.errors import InputError, SlimlineError
 from slimline.project import find_project
@@ -77,7 +78,9 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
         SlimlineError: whatever stopped the whole run.
     """
     os.chdir(find_project())
-    check_overrides(find_project(), options.set_params)
+    params = check_overrides(find_project(), options.set_params)
+    for line in warnings(params, find_project()):
+        Console(stderr=True).print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     heard: list[Outcome] = []
 
     def keep(event: Event) -> None:

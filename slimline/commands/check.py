@@ -1,6 +1,7 @@
 """`slimline check`: every mistake in params.yaml at once, before anything runs."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -10,14 +11,17 @@ from typing import Annotated
 import typer
 import yaml
 
+from slimline.commands.advice import warnings
 from slimline.errors import ParamsError, WorkloadError
 from slimline.params import Params
 from slimline.params.section import Section
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 
-EXTRAS = {"openvino": ("openvino", "nncf")}
+EXTRAS = {"executorch": ("executorch",), "inductor": ("torchao",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
+PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
+"""Target -> the programs that compiling for it calls, and how they are installed."""
 
 
 def checked_params(root: Path) -> Params:
@@ -37,7 +41,7 @@ def checked_params(root: Path) -> Params:
         locate_workload(name, root)
     except WorkloadError as error:
         problems.append(str(error))
-    problems += _lacking_packages(params) if params else ()
+    problems += _lacking_for_targets(params) if params else ()
     problems += _unwritten(root) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
@@ -68,9 +72,9 @@ def _named_by_dvc(path: Path) -> set[str]:
 
 
 def check(
-    as_json: Annotated[bool, typer.Option("--json", help="Print {ok, problems, variants, deployments} for a machine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print {ok, problems, warnings, variants, deployments} for a machine.")] = False,
 ) -> None:
-    """Find every mistake in params.yaml at once.
+    """Find every mistake in params.yaml at once, and warn where int8 or 16 bits will bring less than it seems.
 
     Example: `slimline check && make run`
     """
@@ -80,20 +84,36 @@ def check(
     except ParamsError as error:
         if not as_json:
             raise
-        sys.stdout.write(json.dumps({"ok": False, "problems": list(error.problems)}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"ok": False, "problems": list(error.problems), "warnings": []}, indent=2) + "\n")
         raise typer.Exit(error.exit_code) from None
-    deployments = len(params.deploy.variants) * len(params.deploy.targets)
+    deployments, advice = len(params.deploy.variants) * len(params.deploy.targets), warnings(params, root)
     if as_json:
-        found = {"ok": True, "problems": [], "variants": ["teacher", *params.variants], "deployments": deployments}
+        found = {"ok": True, "problems": [], "warnings": advice, "variants": ["teacher", *params.variants], "deployments": deployments}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
+    for line in advice:
+        sys.stderr.write(f"warning: {line}\n")
     sys.stdout.write(f"params.yaml is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments\n")
 
 
-def _lacking_packages(params: Params) -> Iterator[str]:
+def lacking(target: str) -> dict[str, str]:
+    """What a target needs and this machine lacks: the packages or the program -> the command that installs them."""
+    packages = [name for name in EXTRAS.get(target, ()) if not _is_installed(name)]
+    programs = {name: install for name, install in PROGRAMS.get(target, {}).items() if shutil.which(name) is None}
+    return ({" and ".join(packages): f"pip install 'slimline[{target}]'"} if packages else {}) | programs
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # None stands in sys.modules: its import is forbidden here
+        return False
+
+
+def _lacking_for_targets(params: Params) -> Iterator[str]:
     for target in params.deploy.targets:
-        if lacking := [name for name in EXTRAS.get(target, ()) if find_spec(name) is None]:
-            yield f"params.yaml: deploy.targets: {target!r} needs {' and '.join(lacking)}; pip install 'slimline[{target}]', or remove it"
+        for needed, install in lacking(target).items():
+            yield f"params.yaml: deploy.targets: {target!r} needs {needed}; {install}, or remove it"
 
 
 def _stated_workload(root: Path) -> str:

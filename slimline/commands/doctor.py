@@ -15,8 +15,9 @@ import psutil
 import typer
 from rich.console import Console
 
-from slimline.commands.check import checked_params
-from slimline.errors import InputError, SlimlineError
+from slimline.commands.check import checked_params, lacking
+from slimline.errors import InputError, ParamsError, SlimlineError
+from slimline.params import TARGETS, Params
 from slimline.project import find_project
 
 MIN_DISK_BYTES = 2 << 30
@@ -57,7 +58,19 @@ def doctor(
 
 def examine(root: Path) -> Iterator[Examined]:
     """Look at each thing in turn."""
-    looks: tuple[Callable[[Path], Examined], ...] = (_params, _git, _dvc, _dvc_lock, _remote, _store, _disk, _memory, _cpu, _versions)
+    looks: tuple[Callable[[Path], Examined], ...] = (
+        _params,
+        _targets,
+        _git,
+        _dvc,
+        _dvc_lock,
+        _remote,
+        _store,
+        _disk,
+        _memory,
+        _cpu,
+        _versions,
+    )
     for look in looks:
         yield look(root)
 
@@ -70,6 +83,20 @@ def _params(root: Path) -> Examined:
             "params.yaml", False, str(error).replace("\n", "; "), "mend it; `slimline check` shows each mistake on its own line"
         )
     return Examined("params.yaml", True, f"{len(params.variants)} variants of workload {params.workload}")
+
+
+def _targets(root: Path) -> Examined:
+    """The packages and programs that the deployed targets need; of the other targets, what they would need."""
+    try:
+        deployed: tuple[str, ...] = Params.load(root / "params.yaml").deploy.targets
+    except ParamsError:
+        deployed = ()
+    needs = {target: lacking(target) for target in TARGETS}
+    broken = [f"{target} lacks {what}" for target in deployed for what in needs[target]]
+    others = [f"{target} would need {' and '.join(needs[target])}" for target in TARGETS if target not in deployed and needs[target]]
+    installs = [install for target in deployed for install in needs[target].values()]
+    seen = "; ".join((*broken, *([] if broken else [", ".join(deployed) or "none readable"]), *others))
+    return Examined("targets", not broken, seen, f"{'; '.join(installs)}; or remove the target from params.yaml: deploy.targets")
 
 
 def _git(root: Path) -> Examined:
@@ -146,7 +173,7 @@ def _cpu(_root: Path) -> Examined:
     have = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16") if flag in flags]
     seen = f"{os.cpu_count()} cores, {', '.join(have) or 'no AVX2'}"
     fast = bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(have))
-    return Examined("cpu", True, seen + ("" if fast else "; without VNNI int8 is hardly faster here, the report will show it"))
+    return Examined("cpu", True, seen + ("" if fast else "; without VNNI and AMX int8 gains less, the report will show it"))
 
 
 def _versions(_root: Path) -> Examined:

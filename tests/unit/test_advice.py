@@ -1,0 +1,107 @@
+"""`slimline check` warns where int8 and 16 bits bring less than they seem to, without torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from slimline.cli import app
+from slimline.commands import advice
+from slimline.commands.advice import Layer, stored_layers, warnings
+from slimline.params import Params
+
+NARROW = {"stem.0.weight": (8, 1, 3, 3), "wide.0.weight": (64, 8, 3, 3), "norm.weight": (64,), "head.weight": (10, 64)}
+TINY = {"a.weight": (16, 1, 3, 3), "b.weight": (32, 16, 3, 3), "head.weight": (10, 32)}
+LINEAR = {"first.weight": (512, 512), "head.weight": (10, 512)}
+DEPTHWISE = {"widen.weight": (96, 16, 1, 1), "one.weight": (96, 1, 3, 3), "two.weight": (96, 1, 3, 3), "head.weight": (10, 96)}
+AMX = ["avx2", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"]
+
+
+def warned(
+    folder: Path, scheme: dict[str, Any], shapes: dict[str, tuple[int, ...]] | None, isa: list[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """The warnings for one deployed scheme on a teacher of these shapes and a CPU of these instruction sets."""
+    monkeypatch.setattr(advice, "machine", lambda _threads: {"isa": isa})
+    if shapes is not None:
+        (folder / "data/models/teacher").mkdir(parents=True)
+        save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, folder / "data/models/teacher/weights.safetensors")
+    raw = {"workload": "digits", "quantize": {"tried": {"source": "teacher", **scheme}}}
+    return warnings(Params.parse(raw | {"deploy": {"variants": ["teacher", "tried"], "targets": ["onnxruntime", "openvino"]}}), folder)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shapes", "isa", "said"),
+    [
+        ({"method": "static"}, NARROW, AMX, "1 layer (stem.0) of fewer than 16 channels"),
+        ({"method": "static"}, TINY, AMX, "no layer is wider than 16 channels"),
+        ({"method": "dynamic"}, NARROW, AMX, "2 layers (stem.0, wide.0) get int8 weights and compute in float"),
+        ({"method": "weight_only", "bits": 8}, NARROW, AMX, "88% of its weights are convolutions"),
+        ({"method": "weight_only", "bits": 4}, LINEAR, AMX, "int4 weights on onnxruntime"),
+        ({"method": "static", "activations": "symmetric"}, LINEAR, AMX, "activations: symmetric gives no speed"),
+        ({"method": "static", "granularity": "per-tensor"}, DEPTHWISE, AMX, "2 layers (one, two) of one input channel"),
+        ({"method": "static"}, LINEAR, ["avx2"], "neither VNNI nor AMX"),
+        ({"method": "half"}, LINEAR, ["avx2"], "no bfloat16 arithmetic"),
+        ({"method": "half", "dtype": "float16"}, LINEAR, ["amx_bf16"], "no float16 arithmetic"),
+        ({"method": "half"}, LINEAR, AMX, "onnxruntime unpacks 16-bit weights"),
+    ],
+)
+def test_each_rule_speaks_where_it_applies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: dict[str, Any], shapes: dict[str, tuple[int, ...]], isa: list[str], said: str
+) -> None:
+    lines = warned(tmp_path, scheme, shapes, isa, monkeypatch)
+    (line,) = [line for line in lines if said in line]
+    assert line.startswith("tried: ")
+    assert "; measured: " in line
+
+
+@pytest.mark.parametrize("scheme", [{"method": "static"}, {"method": "weight_only", "bits": 8}, {"method": "dynamic"}])
+def test_linear_layers_on_a_fast_cpu_need_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: dict[str, Any]) -> None:
+    assert warned(tmp_path, scheme, LINEAR, AMX, monkeypatch) == ()
+
+
+def test_without_stored_weights_only_params_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warned(tmp_path, {"method": "dynamic"}, None, AMX, monkeypatch) == ()
+    assert len(warned(tmp_path, {"method": "half"}, None, AMX, monkeypatch)) == 1
+
+
+def test_a_cpu_that_does_not_tell_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warned(tmp_path, {"method": "static"}, LINEAR, [], monkeypatch) == ()
+
+
+def test_layers_are_read_from_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in NARROW.items()}, path)
+    path.write_bytes(path.read_bytes()[:-100])  # the values are not needed
+    assert set(stored_layers(path)) == {Layer("stem.0", (8, 1, 3, 3)), Layer("wide.0", (64, 8, 3, 3)), Layer("head", (10, 64))}
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x05\0\0\0\0\0\0\0not J", b"\x02\0\0\0\0\0\0\0[]"])
+def test_a_torn_file_has_no_layers(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    assert stored_layers(tmp_path / "weights.safetensors") == ()
+
+
+def test_check_prints_warnings_apart_from_its_answer(project: Path, in_folder: Path) -> None:
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    (in_folder / "params.yaml").write_text((project / "params.yaml").read_text())
+    shown = CliRunner().invoke(app, ["check"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.startswith("params.yaml is fine")
+    assert "warning: half: onnxruntime unpacks 16-bit weights" in shown.stderr
+    found = json.loads(CliRunner().invoke(app, ["check", "--json"]).stdout)
+    assert [line for line in found["warnings"] if line.startswith("half: ")]
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(yaml.safe_load((in_folder / "params.yaml").read_text()) | {"seed": -1}))
+    assert json.loads(CliRunner().invoke(app, ["check", "--json"]).stdout)["warnings"] == []
+
+
+def test_advice_needs_no_torch(project: Path) -> None:
+    code = "import sys, slimline.commands.advice; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
