@@ -29,15 +29,18 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.params import (
     CONFIGS,
     TARGETS,
+    AdaroundParams,
     ChannelsParams,
     DynamicParams,
     HalfParams,
+    HqqParams,
     MagnitudeParams,
     ScratchParams,
     SoftTargetsParams,
     StaticParams,
     SvdParams,
     VariantParams,
+    WeightOnlyParams,
 )
 
 EXAMPLE = torch.zeros(2, 1, 4, 4)
@@ -97,8 +100,11 @@ CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
     Case("quantize", of(StaticParams, "static"), of(StaticParams, "static", keep_float=("*",))),
+    Case("quantize", of(AdaroundParams, "adaround", iterations=20), of(AdaroundParams, "adaround", keep_float=("*",))),
     Case("quantize", of(DynamicParams, "dynamic"), of(DynamicParams, "dynamic", keep_float=("*",))),
     Case("quantize", of(HalfParams, "half")),
+    Case("quantize", of(WeightOnlyParams, "weight_only", symmetric=False), of(WeightOnlyParams, "weight_only", keep_float=("*",))),
+    Case("quantize", of(HqqParams, "hqq"), of(HqqParams, "hqq", keep_float=("*",))),
     Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
     Case("distill", of(SoftTargetsParams, "soft_targets", **TRAINING), of(SoftTargetsParams, "soft_targets", **TRAINING | {"epochs": 0})),
     Case(
