@@ -22,6 +22,7 @@ _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "BatchNorm2d": (nn.BatchNorm2d, ("num_features", "eps", "momentum", "affine", "track_running_stats")),
     "LayerNorm": (nn.LayerNorm, ("normalized_shape", "eps", "elementwise_affine")),
     "Identity": (nn.Identity, ()),
+    "ReLU": (nn.ReLU, ()),
 }
 _NAMES: dict[type[nn.Module], str] = {kind: name for name, (kind, _) in _FIELDS.items()}
 

@@ -1,53 +1,122 @@
 """Static post-training quantization: int8 weights and activations, ranges fixed by calibration."""
 
 import copy
+import dataclasses
 from typing import Any
 
 from torch import nn
 
+from slimline.errors import StageError
+from slimline.methods.quantize.bias_correction import correct_biases
+from slimline.methods.quantize.clipping import clipped_weight
+from slimline.methods.quantize.equalize import Equalized, equalize
+from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import (
     INT8_WEIGHTS,
     KEPT,
     UINT8_ACTIVATIONS,
     Layer,
+    Plan,
     float_layer,
     kept_layers,
     layer_plan,
+    layers_of_kind,
     make_plan,
     weighted_layers,
 )
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import LayerRecord, Records, input_range
-from slimline.params import StaticParams
+from slimline.params.quantize import CalibratedParams, StaticParams
 
 
-def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:  # noqa: ARG001 (uniform signature)
-    """Plan int8 for every Linear and convolution, first, last and depthwise ones included, but those in keep_float.
+def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:
+    """Int8 for every Linear and convolution, first, last and depthwise ones included, but those in keep_float.
 
-    Weights are symmetric with a scale an output channel, which also serves depthwise convolutions; inputs are unsigned
-    with a zero point, over the range that the observer takes from the model's own statistics. A layer that did not run
-    on the calibration sample, or whose input never varies, stays in float and says so.
-    Jacob et al. 2018, arXiv:1712.05877.
+    Weights are symmetric, by default with a scale an output channel, which also serves depthwise convolutions; inputs are
+    unsigned, over the range that the observer takes from the model's own statistics. A layer that did not run on the
+    calibration sample, or whose input never varies, stays in float and says so. By default the weights stay the source's;
+    `equalize`, `weight_observer` and `bias_correction` change them, in this order, and need `data`.
+    Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
 
     Raises:
         InputError: keep_float names a layer that does not exist.
+        StageError: torch.export cannot follow the model, where batch norms are to be folded.
     """
+    return with_corrected_biases(calibrated(model, config, statistics=statistics, data=data), config, data=data)
+
+
+def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Records, data: QuantizeData | None) -> Quantized:
+    """The plan, and a copy of the model made ready for it: batch norms folded, equalised and weights clipped where asked.
+
+    `reference` is the float model before its weights were clipped. Folding goes with whatever depends on the weights as the
+    kernels see them: equalisation, bias correction, one scale for a whole layer.
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+        StageError: torch.export cannot follow the model.
+    """
+    kept_layers(weighted_layers(model), config.keep_float)
+    ready, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
+    if config.equalize:
+        equal = equalize(model, example_input=required(data).example_input, calibration=required(data).calibration)
+        ready, notes, statistics = equal.model, _described(equal), required(data).collect(equal.model)
+    elif config.bias_correction or config.granularity == "per-tensor":
+        ready, notes = fold_batchnorm(model, required(data).example_input), ("Batch norms are folded into the layers before them.",)
+    plan = _plan(ready, config, statistics)
+    reference = copy.deepcopy(ready)
+    if config.weight_observer == "mse":
+        for name in layers_of_kind(plan, "static"):
+            layer = weighted_layers(ready)[name]
+            layer.weight.data = clipped_weight(layer.weight, plan["layers"][name])
+    return Quantized(ready, plan, reference=reference, notes=notes)
+
+
+def with_corrected_biases(made: Quantized, config: CalibratedParams, *, data: QuantizeData | None) -> Quantized:
+    """The same with its biases corrected, where the config says so."""
+    if not config.bias_correction:
+        return made
+    reference = made.model if made.reference is None else made.reference
+    model = correct_biases(made.model, made.plan, reference=reference, calibration=required(data).calibration, grids=made.grids)
+    return dataclasses.replace(made, model=model, notes=(*made.notes, "Biases are corrected on the calibration sample."))
+
+
+def required(data: QuantizeData | None) -> QuantizeData:
+    """The samples, for what cannot do without.
+
+    Raises:
+        StageError: there are none.
+    """
+    if data is None:
+        raise StageError("quantize: equalize, bias_correction, per-tensor and adaround need the calibration sample; none was given")
+    return data
+
+
+def _plan(model: nn.Module, config: CalibratedParams, statistics: Records) -> Plan:
     layers = weighted_layers(model)
     kept = kept_layers(layers, config.keep_float)
     entries = {
         name: float_layer(layer, KEPT) if name in kept else _int8(layer, statistics.layers.get(name), config)
         for name, layer in layers.items()
     }
-    scheme = {"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS}
+    scheme = {
+        "weights": INT8_WEIGHTS | {"granularity": config.granularity},
+        "activations": UINT8_ACTIVATIONS | {"symmetric": config.activations == "symmetric"},
+    }
     percentile = config.percentile if config.observer == "percentile" else None
-    plan = make_plan("static", entries, scheme=scheme, observer=config.observer, percentile=percentile)
-    return Quantized(copy.deepcopy(model).eval(), plan)
+    return make_plan(config.method, entries, scheme=scheme, observer=config.observer, percentile=percentile)
 
 
-def _int8(layer: Layer, record: LayerRecord | None, config: StaticParams) -> dict[str, Any]:
+def _int8(layer: Layer, record: LayerRecord | None, config: CalibratedParams) -> dict[str, Any]:
     if record is None:
         return float_layer(layer, "did not run on the calibration sample, so its range is unknown")
-    low, high = input_range(record, config.observer, config.percentile)
+    low, high = input_range(record, config.observer, config.percentile, symmetric=config.activations == "symmetric")
     if not high > low:
         return float_layer(layer, f"its input is {low:g} on the whole calibration sample")
-    return layer_plan(layer, "int8", activations=True, input_range=(low, high))
+    return layer_plan(layer, "int8", activations=True, input_range=(low, high), granularity=config.granularity)
+
+
+def _described(equal: Equalized) -> tuple[str, ...]:
+    names = ", ".join(f"{pair.first} and {pair.second}" for pair in equal.pairs)
+    found = f"Equalised: {names}." if names else "Equalisation found no two layers that it could scale against each other."
+    replaced = (f"ReLU6 became ReLU where it clipped nearly nothing: {', '.join(equal.replaced)}.",) if equal.replaced else ()
+    return "Batch norms are folded into the layers before them.", found, *replaced

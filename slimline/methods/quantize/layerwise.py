@@ -1,0 +1,43 @@
+"""A quantized model beside its float reference, layer by layer: each layer can be mended before the next one is reached."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+Summary = Callable[[nn.Module, Tensor], Tensor]
+Mend = Callable[[str, Tensor, Tensor, Tensor], Tensor | None]
+"""(layer name, the quantized layer's input and output, the summary of the reference's output) -> a new output, if any."""
+
+
+def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Tensor, *, summary: Summary, mend: Mend) -> None:
+    """Run `inputs` [N, …] through `reference`, then through `twin`, whose `layers` are mended in the order in which they run.
+
+    What `mend` returns goes on to the layers that follow, so that each meets what the mended ones before it give.
+    A layer that runs more than once has no output of its own to mend towards and is left as it is.
+    """
+    wanted: dict[str, Tensor] = {}
+    runs: Counter[str] = Counter()
+
+    def note(name: str, layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        runs[name] += 1
+        wanted[name] = summary(layer, output)
+
+    def change(name: str, _: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return mend(name, arguments[0], output, wanted.pop(name)) if runs[name] == 1 else None
+
+    names = list(layers)
+    _run(reference, {name: functools.partial(note, name) for name in names}, inputs)
+    _run(twin, {name: functools.partial(change, name) for name in names}, inputs)
+
+
+def _run(model: nn.Module, hooks: dict[str, Callable[..., Tensor | None]], inputs: Tensor) -> None:
+    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
