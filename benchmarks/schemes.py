@@ -1,0 +1,232 @@
+"""Every quantization scheme on every runtime that can take it, on one workload: by the real line, in a clone of its own.
+
+    python benchmarks/schemes.py --workload digits --out /tmp/digits                    # all of it
+    python benchmarks/schemes.py --workload cnn11m --out /tmp/cnn11m --schemes static,bf16 --targets onnxruntime --jobs 2
+
+Works on the last commit. Writes schemes.md (the table), schemes.json (the rows, as in reports/summary.json) and size.svg and
+latency.svg (accuracy against what it costs) into --out, and keeps the clone in its folder `clone`, so that a second call only
+runs what is not there yet, or is of another commit with --update. What fails is named below the table; the rest goes on.
+The teacher, bf16 and fp16 rows are always measured, since every other row is held against them.
+"""
+
+import argparse
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from scheme_table import markdown, write_figures
+
+from slimline.commands.check import lacking
+from slimline.errors import ArtifactError, ParamsError, StageError
+from slimline.params import CONFIGS, TARGETS, TEACHER, Params
+from slimline.report.summary import Evaluation, read_measured, summarise
+from slimline.verdict.gate import judge
+
+PROJECT = Path(__file__).resolve().parents[1]
+QUIET = {
+    "OMP_WAIT_POLICY": "passive",
+    "PYTHONHASHSEED": "0",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "NNCF_CI": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+SCHEMES: dict[str, dict[str, Any]] = {
+    "static": {"method": "static"},
+    "static-average": {"method": "static", "observer": "moving_average"},
+    "static-percentile": {"method": "static", "observer": "percentile"},
+    "static-mse": {"method": "static", "observer": "mse"},
+    "static-entropy": {"method": "static", "observer": "entropy"},
+    "static-symmetric": {"method": "static", "activations": "symmetric"},
+    "static-per-tensor": {"method": "static", "granularity": "per-tensor"},
+    "static-clipped": {"method": "static", "weight_observer": "mse"},
+    "equalize": {"method": "static", "equalize": True},
+    "bias-correction": {"method": "static", "bias_correction": True},
+    "equalize-bias": {"method": "static", "equalize": True, "bias_correction": True},
+    "adaround": {"method": "adaround"},
+    "qat": {"method": "qat"},
+    "mixed": {"method": "mixed"},
+    "dynamic": {"method": "dynamic"},
+    "int8-weights": {"method": "weight_only", "bits": 8, "granularity": "per-channel"},
+    "int4-weights": {"method": "weight_only", "bits": 4},
+    "int8-hqq": {"method": "hqq", "bits": 8},
+    "int4-hqq": {"method": "hqq", "bits": 4},
+    "fp16": {"method": "half", "dtype": "float16"},
+    "bf16": {"method": "half", "dtype": "bfloat16"},
+}
+"""Every scheme by the name of its variant; one whose method this commit lacks is left out."""
+BESIDE = ("bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A workload: where its class is, and what its run needs that the defaults do not give."""
+
+    workload: str
+    file: str | None = None
+    data: dict[str, Any] = field(default_factory=lambda: {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128})
+    teacher: dict[str, Any] = field(default_factory=dict)
+
+
+WORKLOADS = {
+    "digits": Setting("digits", teacher={"epochs": 30, "learning_rate": 0.002}),
+    "tabular": Setting(
+        "tabular",
+        data={"test_fraction": 0.5, "validation_fraction": 0.1, "calibration_samples": 60},
+        teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
+    ),
+    "cnn11m": Setting("workloads/cnn11m.py:Cnn11m", "cnn11m.py", teacher={"epochs": 12, "learning_rate": 0.001}),
+    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 30, "learning_rate": 0.003}),
+    "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
+}
+
+
+def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole params.yaml of the run on one target."""
+    data, samples = setting.data, setting.data["calibration_samples"]
+    teacher = {"source": "train", "batch_size": 64, "patience": 15, "threads": 2, **setting.teacher}
+    return {
+        "workload": setting.workload,
+        "seed": arguments.seed,
+        "data": data,
+        "teacher": teacher,
+        "calibrate": {"samples": samples, "batch_size": 32},
+        "prune": {},
+        "quantize": {name: {"source": TEACHER, **copy.deepcopy(SCHEMES[name])} for name in schemes},
+        "factorize": {},
+        "distill": {},
+        "deploy": {"variants": [TEACHER, *schemes], "targets": [target]},
+        "evaluate": {"batch_size": 32, "pairs": arguments.pairs, "threads": 1, "resamples": 2000},
+        "gate": {"metric": "accuracy", "max_drop": 0.02, "min_size_ratio": 1.5, "min_speed_ratio": 1.0, "confidence": 0.95},
+        "publish": {"bucket": "slimline", "alias": "latest"},
+    }
+
+
+def possible(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The schemes that `slimline check` lets run on a target, and why it refuses the others."""
+    fine, refused = [], []
+    for name in schemes:
+        try:
+            Params.parse(params_of(setting, [name], target, arguments))
+            fine.append(name)
+        except ParamsError as error:
+            refused += [f"{name} on {target}: {problem.removeprefix('params.yaml: ')}" for problem in error.problems]
+    return fine, refused
+
+
+def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
+    """A clone of the project's last commit with the workload's file below workloads/, where DVC watches it."""
+    if not folder.is_dir():
+        _run("git", "clone", "-q", "--shared", str(PROJECT), str(folder), folder=PROJECT)
+    elif update:
+        lock = (folder / "dvc.lock").read_bytes()
+        _run("git", "fetch", "-q", "origin", folder=folder)
+        _run("git", "reset", "-q", "--hard", "origin/HEAD", folder=folder)
+        (folder / "dvc.lock").write_bytes(lock)
+    if setting.file:
+        shutil.copyfile(folder / "benchmarks/workloads" / setting.file, folder / "workloads" / setting.file)
+    return folder
+
+
+def run_line(clone: Path, content: dict[str, Any], jobs: int) -> None:
+    """Everything up to `evaluate`, going on past what fails: by DVC alone, or by the flow where stages are to run side by side."""
+    (clone / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    command = ["-m", "dvc", "repro", "--keep-going", "evaluate"]
+    if jobs > 1:
+        command = ["-m", "flows.compress", "--no-publish", "--jobs", str(jobs), "--target", "evaluate@*"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    subprocess.run([sys.executable, *command], cwd=clone, env={**os.environ, **QUIET, "PATH": path}, check=False)
+
+
+def measured(clone: Path, content: dict[str, Any]) -> Iterator[Evaluation | str]:
+    """What evaluate wrote of each variant, judged; of one that has no such files, a line that says so."""
+    params, (target,) = Params.parse(content), content["deploy"]["targets"]
+    for variant in params.deploy.variants:
+        made = [clone / "data/models" / variant, clone / "data/compiled" / f"{variant}-{target}"]
+        if lost := [path.relative_to(clone) for path in made if not path.is_dir()]:
+            yield f"{variant} on {target}: {lost[0]} was not made; see the output of its stage"
+            continue
+        try:
+            quality, timing = read_measured(clone / "reports/metrics/evaluate", variant, target)
+        except (ArtifactError, StageError) as error:
+            yield f"{variant} on {target}: {' '.join(str(error).split())}"
+            continue
+        verdict = judge(quality, timing, params.gate)
+        yield Evaluation(quality, timing, verdict.verdict, verdict.reasons)
+
+
+def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) -> tuple[list[Evaluation], list[str]]:
+    """Run target after target; a finished one is written before the next begins."""
+    found: list[Evaluation] = []
+    failed: list[str] = []
+    wanted = [*arguments.schemes, *(name for name in BESIDE if name not in arguments.schemes)]
+    for target in arguments.targets:
+        if needed := lacking(target):
+            failed.append(f"{target}: needs {' and '.join(needed)}; {'; '.join(needed.values())}")
+            continue
+        fine, refused = possible(setting, [name for name in wanted if SCHEMES[name]["method"] in CONFIGS["quantize"]], target, arguments)
+        content = params_of(setting, fine, target, arguments)
+        run_line(clone, content, arguments.jobs)
+        outcomes = list(measured(clone, content))
+        found += [one for one in outcomes if isinstance(one, Evaluation)]
+        failed += refused + [one for one in outcomes if isinstance(one, str)]
+        write(arguments, found, failed)
+    return found, failed
+
+
+def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Sequence[str]) -> None:
+    """The table, the rows and the figures, of what has been measured so far."""
+    if not found:
+        return
+    machine = found[0].timing["machine"]
+    summary = summarise(arguments.workload, {"machine": machine, "seed": arguments.seed}, found)
+    command = f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER"
+    (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")
+    (arguments.out / "schemes.md").write_text(markdown(summary, failed, command), encoding="utf-8")
+    write_figures(summary, arguments.out)
+
+
+def _run(*command: str, folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+
+
+def _names(known: Sequence[str], given: str) -> list[str]:
+    names = [name for name in given.split(",") if name]
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"unknown {unknown[0]!r}; known: {', '.join(known)}")
+    return names
+
+
+def main() -> None:
+    """Read the flags, make the clone, measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=tuple(WORKLOADS), required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results and of the clone")
+    parser.add_argument("--schemes", type=lambda given: _names(tuple(SCHEMES), given), default=list(SCHEMES))
+    parser.add_argument("--targets", type=lambda given: _names(TARGETS, given), default=list(TARGETS))
+    parser.add_argument("--pairs", type=int, default=40, help="interleaved timings a ratio")
+    parser.add_argument("--jobs", type=int, default=1, help="stages side by side, by the flow; timings get noisier")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--update", action="store_true", help="bring an existing clone to the project's last commit")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments.out = arguments.out.resolve()
+    setting = WORKLOADS[arguments.workload]
+    clone = prepared_clone(arguments.out / "clone", setting, update=arguments.update)
+    found, failed = measure_all(clone, setting, arguments)
+    write(arguments, found, failed)
+    sys.stdout.write((arguments.out / "schemes.md").read_text(encoding="utf-8") if found else "\n".join(failed) + "\n")
+    raise SystemExit(0 if found else 1)
+
+
+if __name__ == "__main__":
+    main()
