@@ -1,0 +1,156 @@
+"""A plan written into the model itself: each planned layer says with explicit operations how its weight and inputs are rounded.
+
+What a compiler for PyTorch graphs (Inductor, ExecuTorch's XNNPACK) fuses into int8 kernels is the pattern dequantize(quantize(x)) before
+a layer with a dequantized int8 weight. torchao's convert_pt2e writes it with ranges of its own; here they are exactly the plan's.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.ao.quantization.fx._decomposed  # it registers torch.ops.quantized_decomposed
+from torch import Tensor, nn
+
+from slimline.artifact.variant import NO_GRIDS
+from slimline.methods.quantize.fold import fold_batchnorm
+from slimline.methods.quantize.plan import INTEGERS, Layer, Plan, kind
+from slimline.methods.quantize.weights import Grid, derived_grid, levels, stored_grid
+
+OPS = torch.ops.quantized_decomposed
+LOWEST, HIGHEST = 0, 255
+SIGNED = (-128, 127)
+EPSILON = float(torch.finfo(torch.float32).eps)
+WEIGHT, SCALE = "weight_int8", "weight_scale"
+"""The buffers of an integer layer, after its name."""
+MIDDLE = 128
+
+
+def explicit(
+    model: nn.Module, plan: Plan, *, grids: Mapping[str, Tensor] = NO_GRIDS, example_input: Tensor, least_channels: int = 1
+) -> nn.Module:
+    """A copy of `model` in evaluation mode, batch norms folded, whose planned layers are of the classes below.
+
+    It computes what `simulate(model, plan, grids)` does, up to rounding in float32. `example_input` is [N, …]. A static
+    convolution with fewer input channels than `least_channels` is given zeros for the missing ones, which changes no result.
+
+    Raises:
+        StageError: torch.export cannot follow the model.
+    """
+    twin = fold_batchnorm(model, example_input) if _may_fold(plan) else copy.deepcopy(model).eval()
+    twin.requires_grad_(False)
+    for name, entry in plan["layers"].items():
+        layer: Any = twin.get_submodule(name)
+        if kind(entry) != "float":
+            _replace(twin, layer, _rewritten(layer, entry, stored_grid(grids, name, entry), least_channels).eval())
+    return twin
+
+
+def _may_fold(plan: Plan) -> bool:
+    """Folding scales each output channel; a grid that is derived from each channel follows, any other grid would not."""
+    integers = [entry for entry in plan["layers"].values() if entry["precision"] in INTEGERS]
+    return all(entry["granularity"] == "per-channel" and not entry["stored_grid"] for entry in integers)
+
+
+class IntegerWeight(nn.Module):
+    """A Linear or convolution with an integer weight that is dequantized, one scale an output channel or group."""
+
+    bias: Tensor | None
+
+    def __init__(self, layer: Layer, entry: Mapping[str, Any], grid: Grid | None) -> None:
+        super().__init__()
+        weight = layer.weight.detach()
+        self.shape = tuple(weight.shape)
+        scale, zero_point = grid or derived_grid(weight, entry)
+        whole = levels(weight, entry, grid)
+        shift = 0 if zero_point is None else MIDDLE
+        points = torch.zeros_like(scale) if zero_point is None else zero_point - MIDDLE
+        self.grouped = scale.shape[1] > 1
+        rows = (scale.numel(), -1) if self.grouped else self.shape
+        self.register_buffer(WEIGHT, (whole.to(torch.int16) - shift).to(torch.int8).reshape(rows).contiguous())
+        self.register_buffer(SCALE, scale.flatten().clone())
+        self.register_buffer("weight_zero_point", points.flatten().round().to(torch.int64))
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.computes = _computation(layer)
+
+    def weight(self) -> Tensor:
+        """The dequantized weight, of the layer's shape."""
+        scale, points = self.get_buffer(SCALE), self.get_buffer("weight_zero_point")
+        found: Tensor = OPS.dequantize_per_channel.default(self.get_buffer(WEIGHT), scale, points, 0, *SIGNED, torch.int8)
+        return found.reshape(self.shape) if self.grouped else found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, …] -> what the layer makes of it."""
+        return self.computes(x, self.weight(), self.bias)
+
+
+class StaticInt8(IntegerWeight):
+    """Inputs rounded to 256 levels over a fixed range as well."""
+
+    def __init__(self, layer: Layer, entry: Mapping[str, Any], grid: Grid | None, least_channels: int) -> None:
+        super().__init__(layer, entry, grid)
+        low, high = entry["input_range"]
+        self.scale = (high - low) / HIGHEST
+        self.zero_point = min(max(round(-low / self.scale), LOWEST), HIGHEST)
+        is_plain = not isinstance(layer, nn.Linear) and layer.groups == 1 and not self.grouped
+        self.missing_channels = max(least_channels - self.shape[1], 0) if is_plain else 0
+        if self.missing_channels:
+            empty = torch.zeros(self.shape[0], self.missing_channels, *self.shape[2:], dtype=torch.int8)
+            self.register_buffer(WEIGHT, torch.cat([self.get_buffer(WEIGHT), empty], dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, …] -> what the layer makes of the rounded input."""
+        if self.missing_channels:
+            x = nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (0, self.missing_channels))
+        grid = (self.scale, self.zero_point, LOWEST, HIGHEST, torch.uint8)
+        rounded = OPS.dequantize_per_tensor.default(OPS.quantize_per_tensor.default(x, *grid), *grid)
+        return self.computes(rounded, self.weight(), self.bias)
+
+
+class DynamicInt8(IntegerWeight):
+    """Inputs rounded to 256 levels over the range of each batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, …] -> what the layer makes of the rounded input."""
+        scale, zero_point = OPS.choose_qparams.tensor(x, LOWEST, HIGHEST, EPSILON, torch.uint8)
+        grid = (scale, zero_point, LOWEST, HIGHEST, torch.uint8)
+        rounded = OPS.dequantize_per_tensor.tensor(OPS.quantize_per_tensor.tensor(x, *grid), *grid)
+        return self.computes(rounded, self.weight(), self.bias)
+
+
+class SixteenBit(nn.Module):
+    """A module that computes in a 16-bit type between float32 neighbours."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.dtype = copy.deepcopy(inner).to(dtype), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [N, …] -> float32 [N, …]."""
+        found: Tensor = self.inner(x.to(self.dtype))
+        return found.float()
+
+
+def _rewritten(layer: Layer, entry: Mapping[str, Any], grid: Grid | None, least_channels: int) -> nn.Module:
+    how = kind(entry)
+    if how == "half":
+        return SixteenBit(layer, getattr(torch, entry["precision"]))
+    if how == "static":
+        return StaticInt8(layer, entry, grid, least_channels)
+    return (DynamicInt8 if how == "dynamic" else IntegerWeight)(layer, entry, grid)
+
+
+def _computation(layer: Layer) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """The layer's own operation on inputs, weight and bias; padding of any kind is the layer's."""
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear
+    bare = copy.deepcopy(layer)
+    del bare.weight, bare.bias
+    return bare._conv_forward
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever `old` is, under each of its names."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is old:
+            model.set_submodule(name, new)
