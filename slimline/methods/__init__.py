@@ -14,6 +14,7 @@ METHODS: dict[str, dict[str, str]] = {
     "quantize": {
         "static": "slimline.methods.quantize.static:static",
         "adaround": "slimline.methods.quantize.adaround:adaround",
+        "qat": "slimline.methods.quantize.qat:qat",
         "dynamic": "slimline.methods.quantize.dynamic:dynamic",
         "half": "slimline.methods.quantize.half:half",
         "weight_only": "slimline.methods.quantize.weight_only:weight_only",

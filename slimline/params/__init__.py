@@ -70,6 +70,7 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
     "quantize": {
         "static": StaticParams,
         "adaround": AdaroundParams,
+        "qat": QatParams,
         "dynamic": DynamicParams,
         "half": HalfParams,
         "weight_only": WeightOnlyParams,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from slimline.params.section import Count, Positive, Training, VariantParams
+from slimline.params.section import Count, Number, Positive, Training, VariantParams
 
 NO_EAGER_INT8 = {"eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino"}
 
@@ -60,30 +60,22 @@ class AdaroundParams(CalibratedParams):
     """The weight of the term that drives every decision to up or down."""
 
 
-class QatParams(VariantParams, Training):
-    """Quantization-aware training: the weights, and the ranges of inputs and weights, are trained with the rounding of int8 in place."""
+class QatParams(CalibratedParams, Training):
+    """Quantization-aware training: starts from static int8 and trains on with its rounding in place; the same kernels run it."""
 
     judgement: ClassVar[str] = "For what static int8 loses too much on, depthwise nets above all; needs labels and minutes of training."
-    needs_data: ClassVar[bool] = True
-    impossible_on: ClassVar[Mapping[str, str]] = NO_EAGER_INT8
 
     method: Literal["qat"]
     ranges: Literal["learned", "calibrated"] = "learned"
     """Whether the ranges of inputs and weights are trained as well (LSQ), or stay where calibration put them."""
-    observer: Literal["minmax", "percentile", "entropy"] = "minmax"
-    """How calibration chooses the input ranges that training starts from."""
-    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
-    """For observer percentile: the share of values, in per cent, that lies below the upper end."""
-    keep_float: tuple[str, ...] = ()
-    """Layers that stay in float32; `*` stands for any part of a name."""
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The share of the loss that compares the outputs with those of the float source (distillation); 0 is the labels alone."""
-    epochs: Annotated[int, Field(ge=0)] = 10
+    epochs: Annotated[int, Number, Field(ge=0)] = 10
     """The most epochs that it is trained for; 0 is static quantization with batch norms folded."""
     learning_rate: Positive = 0.001
-    """The highest, after the warm-up; for weights in units of their channel's largest, for ranges in shares of their width."""
+    """The highest, after the warm-up; for weights in units of their channel's largest, for ranges in shares of themselves."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's decoupled decay; it draws the ranges to where calibration put them."""
+    """AdamW's decoupled decay; it draws the ranges back to where calibration put them."""
 
 
 class IntegerWeightParams(VariantParams):
@@ -147,5 +139,5 @@ class HalfParams(VariantParams):
 
 
 QuantizeParams = Annotated[
-    StaticParams | AdaroundParams | DynamicParams | HalfParams | WeightOnlyParams | HqqParams, Field(discriminator="method")
+    StaticParams | AdaroundParams | QatParams | DynamicParams | HalfParams | WeightOnlyParams | HqqParams, Field(discriminator="method")
 ]

@@ -1,0 +1,158 @@
+"""Quantization-aware training: fine-tune with the rounding of the int8 kernels in place, then plan what was learned.
+
+Jacob et al. 2018, arXiv:1712.05877; learned ranges: LSQ, arXiv:1902.08153, and LSQ+, arXiv:2004.09576 (see fake_quant.py).
+"""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+from slimline.errors import StageError
+from slimline.methods.fit import Loss, fit
+from slimline.methods.masks import zero_masks
+from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
+from slimline.methods.quantize.fold import fold_batchnorm
+from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.static import static
+from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
+
+TRAINED = "parametrizations.weight.original"
+FOLDED = "Batch norms are folded into the layers before them."
+NOT_BETTER = "No epoch was better on validation than static int8, from which training started: that is what is kept."
+
+
+def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: QuantizeData) -> Quantized:
+    """Start from static int8 with batch norms folded, train it as it will run, and plan the same int8 kernels.
+
+    The epoch with the lowest validation loss of the quantized model is kept; where none is better, that is where it started.
+    Zero epochs are static quantization of the folded model. Pruned weights stay zero. `statistics` are those of `model`.
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+        StageError: two modules share a weight that would be quantized, or torch.export cannot follow the model.
+    """
+    start = _started(model, config, statistics, data)
+    if config.epochs == 0:
+        return start
+    _refuse_shared_weights(start)
+    student = prepared(start.model, start.plan, data.example_input, learned=config.ranges == "learned")
+    trained, history = fit(
+        student,
+        data.train,
+        config,
+        loss=_guided(data.loss, model, config.teacher_weight),
+        metric=data.metric,
+        validation=data.validation,
+        augment=data.augment,
+        seed=data.seed,
+        masks=_masks(start),
+        on_epoch=data.on_epoch,
+    )
+    if history.best_epoch == 0:
+        return dataclasses.replace(start, history=history, notes=(*start.notes, NOT_BETTER))
+    return Quantized(converted(trained, start.model), _learned_plan(trained, start.plan), history=history, notes=start.notes)
+
+
+def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bool) -> nn.Module:
+    """A copy of `model` whose static int8 layers round their weights and inputs, with what they train as parameters.
+
+    Layers that read the same tensor share one range, for in a runtime's graph that tensor is quantized once.
+    """
+    twin = copy.deepcopy(model)
+    names = layers_of_kind(plan, "static")
+    symmetric = plan["scheme"]["activations"]["symmetric"]
+    inputs = {name: FakeInput(plan["layers"][name]["input_range"], learned=learned, symmetric=symmetric) for name in names}
+    for name, first in shared_inputs(model, names, example_input).items():
+        layer = twin.get_submodule(name)
+        layer.add_module("fake_input", inputs[first])
+        layer.register_forward_pre_hook(round_input)
+        weight = cast("Tensor", layer.weight)
+        parametrize.register_parametrization(layer, "weight", FakeWeight(weight, plan["layers"][name], learned=learned))
+    return twin
+
+
+def converted(trained: nn.Module, model: nn.Module) -> nn.Module:
+    """A plain copy of `model` with the trained weights, clipped: rounded by the plan they are what training computed with."""
+    plain = copy.deepcopy(model).eval()
+    state, expected = trained.state_dict(), plain.state_dict()
+    kept = {name: value for name, value in state.items() if name in expected}
+    clipped = {f"{name}.weight": fake.clipped(state[f"{name}.{TRAINED}"]) for name, fake in _fake_weights(trained).items()}
+    plain.load_state_dict(kept | clipped, strict=True)
+    return plain
+
+
+def shared_inputs(model: nn.Module, layers: tuple[str, ...], example_input: Tensor) -> dict[str, str]:
+    """Layer -> the first of `layers` that reads the very same values (a reshaped view of a tensor is that tensor)."""
+    twin = copy.deepcopy(model).eval()
+    seen: dict[tuple[int, ...], str] = {}
+    first: dict[str, str] = {}
+    alive: list[Tensor] = []  # so that no memory is given to a second tensor
+
+    def note(name: str, arguments: tuple[Tensor, ...]) -> None:
+        x = arguments[0]
+        alive.append(x)
+        first.setdefault(name, seen.setdefault((x.untyped_storage().data_ptr(), x.storage_offset(), x.numel(), x._version), name))
+
+    for name in layers:
+        twin.get_submodule(name).register_forward_pre_hook(lambda _layer, arguments, name=name: note(name, arguments))
+    with torch.no_grad():
+        twin(example_input.clone())
+    return {name: first.get(name, name) for name in layers}
+
+
+def _started(model: nn.Module, config: QatParams, statistics: Records, data: QuantizeData) -> Quantized:
+    folded = fold_batchnorm(model, data.example_input)
+    settings = config.model_dump(include=CalibratedParams.model_fields.keys() - {"method"})
+    start = static(folded, StaticParams(method="static", **settings), statistics=statistics, data=data)
+    return dataclasses.replace(start, plan=start.plan | {"method": "qat"}, notes=start.notes or (FOLDED,))
+
+
+def _refuse_shared_weights(start: Quantized) -> None:
+    owners: dict[int, str] = {}
+    planned = {f"{name}.weight" for name in layers_of_kind(start.plan, "static")}
+    for name, parameter in start.model.named_parameters(remove_duplicate=False):
+        other = owners.setdefault(id(parameter), name)
+        if other != name and {name, other} & planned:
+            raise StageError(f"quantize: qat cannot train {name!r}, which is one weight with {other!r}; put both layers in keep_float")
+
+
+def _masks(start: Quantized) -> dict[str, Tensor]:
+    planned = set(layers_of_kind(start.plan, "static"))
+    masks = {name.removesuffix(".weight"): mask for name, mask in zero_masks(start.model).items()}
+    return {f"{name}.{TRAINED if name in planned else 'weight'}": mask for name, mask in masks.items()}
+
+
+def _guided(loss: Loss, teacher: nn.Module, weight: float) -> Loss:
+    """(1 - weight) * loss + weight * KL(softmax(source) || softmax(student)), logits [N, classes] (Hinton et al. 2015, T = 1)."""
+    if weight == 0:
+        return loss
+    frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
+
+    def guided(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            guidance = functional.log_softmax(frozen(inputs), dim=1)
+        divergence = functional.kl_div(functional.log_softmax(outputs, dim=1), guidance, log_target=True, reduction="batchmean")
+        return (1 - weight) * loss(outputs, targets, inputs) + weight * divergence
+
+    return guided
+
+
+def _fake_weights(trained: nn.Module) -> Mapping[str, FakeWeight]:
+    found = {name: getattr(layer, "parametrizations", None) for name, layer in trained.named_modules()}
+    return {name: cast("FakeWeight", parts.weight[0]) for name, parts in found.items() if parts is not None}
+
+
+def _learned_plan(trained: nn.Module, plan: Plan) -> Plan:
+    layers = dict(plan["layers"])
+    for name in layers_of_kind(plan, "static"):
+        fake_input = cast("FakeInput", trained.get_submodule(name).fake_input)
+        layers[name] = layers[name] | {"input_range": list(fake_input.input_range())}
+    return plan | {"layers": layers}
