@@ -113,7 +113,7 @@ def main(stage: Stage) -> None:
         plan=made.plan,
         grids=made.grids,
         judged=twin,
-        size_bytes=estimated_bytes(made.model, made.plan),
+        size_bytes=estimated_bytes(made.model, made.plan, made.grids),
         details={"plan": made.plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
         tables=(plan_table(made.plan, sqnr),),
         figures=(figure,),

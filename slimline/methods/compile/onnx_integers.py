@@ -136,34 +136,36 @@ def _unpack(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight)
     name = node.input[1]
     shape = oriented(node, numpy_helper.to_array(initializers(graph)[name])).shape
     is_grouped = weight.scale.shape[1] > 1
-    stored_shape = weight.levels.shape if is_grouped else shape
-    per_output = (*weight.scale.shape, 1) if is_grouped else (len(weight.scale), *[1] * (len(shape) - 1))
-    parts: dict[str, Array] = {f"{name}_levels": _narrow(weight.levels, weight).reshape(stored_shape)}
-    steps: list[tuple[str, list[str]]] = [("Cast", [])]
+    beside = (*weight.scale.shape, 1) if is_grouped else (len(weight.scale), *[1] * (len(shape) - 1))
+    scale = weight.scale[:1, :1] if np.all(weight.scale == weight.scale[0, 0]) else weight.scale
+    levels, zero_point = f"{name}_levels", f"{name}_zero_point"
+    nodes: list[onnx.NodeProto] = []
+    parts: dict[str, Array] = {levels: _narrow(weight.levels, weight).reshape(weight.levels.shape if is_grouped else shape)}
+    made = _append(nodes, "Cast", [levels], to=TensorProto.FLOAT)
     if weight.zero_point is not None:
-        parts[f"{name}_zero_point"] = weight.zero_point.reshape(per_output)
-        steps.append(("Sub", [f"{name}_zero_point"]))
-    is_single = bool(np.all(weight.scale == weight.scale[0, 0]))
-    parts[f"{name}_scale"] = weight.scale[:1, :1].reshape([1] * len(per_output)) if is_single else weight.scale.reshape(per_output)
-    steps.append(("Mul", [f"{name}_scale"]))
+        is_whole = weight.has_whole_zero_points
+        parts[zero_point] = (_narrow(weight.zero_point.astype(np.uint8), weight) if is_whole else weight.zero_point).reshape(beside)
+        shift = _append(nodes, "Cast", [zero_point], to=TensorProto.FLOAT) if is_whole else zero_point
+        made = _append(nodes, "Sub", [made, shift])
+    parts[f"{name}_scale"] = scale.reshape(beside if scale.size > 1 else [1] * len(beside))
+    made = _append(nodes, "Mul", [made, f"{name}_scale"])
     if is_grouped:
         parts[f"{name}_shape"] = np.array(shape, np.int64)
-        steps.append(("Reshape", [f"{name}_shape"]))
+        made = _append(nodes, "Reshape", [made, f"{name}_shape"])
     if _is_turned(node):
-        steps.append(("Transpose", []))
+        _append(nodes, "Transpose", [made])
+    nodes[-1].output[:] = [name]
     graph.initializer.remove(initializers(graph)[name])
     graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in parts.items())
-    for index, made in enumerate(_chain(f"{name}_levels", steps, name)):
-        graph.node.insert(index, made)
+    for index, each in enumerate(nodes):
+        graph.node.insert(index, each)
 
 
-def _chain(source: str, steps: Sequence[tuple[str, list[str]]], target: str) -> list[onnx.NodeProto]:
-    """Nodes one after the other from `source` to `target`."""
-    names = [source, *(f"{target}_{index}" for index in range(1, len(steps))), target]
-    return [
-        helper.make_node(kind, [names[index], *more], [names[index + 1]], **({"to": TensorProto.FLOAT} if kind == "Cast" else {}))
-        for index, (kind, more) in enumerate(steps)
-    ]
+def _append(nodes: list[onnx.NodeProto], kind: str, inputs: list[str], **attributes: int) -> str:
+    """Add a node that reads `inputs`; the name of what it makes."""
+    made = f"{inputs[0]}_{kind}"
+    nodes.append(helper.make_node(kind, inputs, [made], **attributes))
+    return made
 
 
 def _replace_node(graph: onnx.GraphProto, node: onnx.NodeProto, nodes: Sequence[onnx.NodeProto], parts: Mapping[str, Array]) -> None:

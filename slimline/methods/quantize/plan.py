@@ -4,8 +4,9 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
+from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import InputError
 
 SCHEMA = 1
@@ -13,10 +14,13 @@ INTEGERS = ("int4", "int8")
 PRECISIONS = (*INTEGERS, "float16", "bfloat16")
 GRID_KEYS = ("granularity", "group_size", "symmetric")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
+RECURRENT_TYPES = (nn.LSTM, nn.GRU)
 KEPT = "kept in float by keep_float"
 Plan = dict[str, Any]
 Kind = Literal["static", "dynamic", "weights", "half", "float"]
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+Recurrent = nn.LSTM | nn.GRU
+AnyLayer = Layer | Recurrent
 
 INT8_WEIGHTS = {"dtype": "int8", "granularity": "per-channel", "symmetric": True}
 UINT8_ACTIVATIONS = {"dtype": "uint8", "granularity": "per-tensor", "symmetric": False}
@@ -27,7 +31,22 @@ def weighted_layers(model: nn.Module) -> dict[str, Layer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LAYER_TYPES)}
 
 
-def kept_layers(layers: Mapping[str, Layer], keep_float: Sequence[str]) -> set[str]:
+def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
+    """Every LSTM and GRU: module name -> layer, in the model's own order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, RECURRENT_TYPES)}
+
+
+def every_layer(model: nn.Module) -> dict[str, AnyLayer]:
+    """What a plan may speak of: the Linear, convolution and recurrent layers, in the model's own order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, (*LAYER_TYPES, *RECURRENT_TYPES))}
+
+
+def matrices(layer: Recurrent) -> dict[str, Tensor]:
+    """A recurrent layer's weights by parameter name (`weight_ih_l0`, `weight_hh_l0`, …), each [gates x hidden, inputs]."""
+    return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
+
+
+def kept_layers(layers: Mapping[str, AnyLayer], keep_float: Sequence[str]) -> set[str]:
     """The layers that keep_float names; `*` stands for any part of a name.
 
     Raises:
@@ -43,7 +62,7 @@ def kept_layers(layers: Mapping[str, Layer], keep_float: Sequence[str]) -> set[s
 
 
 def layer_plan(
-    layer: Layer,
+    layer: AnyLayer,
     precision: str,
     *,
     activations: bool,
@@ -72,7 +91,7 @@ def layer_plan(
     }
 
 
-def float_layer(layer: Layer, reason: str) -> dict[str, Any]:
+def float_layer(layer: AnyLayer, reason: str) -> dict[str, Any]:
     """The entry of a layer that stays in float32."""
     return layer_plan(layer, "float32", activations=False, reason=reason)
 
@@ -114,21 +133,30 @@ def planned(plan: Plan, precision: str) -> tuple[str, ...]:
     return tuple(name for name, layer in plan["layers"].items() if layer["precision"] == precision)
 
 
-def estimated_bytes(model: nn.Module, plan: Plan) -> int:
+def estimated_bytes(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRIDS) -> int:
     """What the weights will take: planned layers in their precision with a float32 scale a channel or group, the rest in float32.
 
-    An asymmetric grid has a byte of zero point beside each scale. Batch-norm parameters are left out, since every target
-    folds them into the convolution before.
+    A stored zero point takes as many bits as a weight where it is a whole level, else it is a float32 (`grids` tells). Batch-norm
+    parameters are left out, since every target folds them into the convolution before.
     """
-    return sum(_layer_bytes(layer, plan["layers"].get(name)) for name, layer in weighted_layers(model).items())
+    layers = every_layer(model).items()
+    return sum(_layer_bytes(layer, plan["layers"].get(name), grids.get(f"{name}.zero_point")) for name, layer in layers)
 
 
-def _layer_bytes(layer: Layer, entry: Mapping[str, Any] | None) -> int:
-    values, bias_bytes = layer.weight.numel(), 0 if layer.bias is None else layer.bias.numel() * 4
+def _layer_bytes(layer: AnyLayer, entry: Mapping[str, Any] | None, zero_point: Tensor | None) -> int:
+    weights = matrices(layer) if isinstance(layer, RECURRENT_TYPES) else {"weight": layer.weight}
+    others = sum(value.numel() * 4 for name, value in layer.named_parameters() if name not in weights)
+    return others + sum(_weight_bytes(weight, entry, zero_point) for weight in weights.values())
+
+
+def _weight_bytes(weight: Tensor, entry: Mapping[str, Any] | None, zero_point: Tensor | None) -> int:
+    values = weight.numel()
     if entry is None or entry["precision"] == "float32":
-        return values * 4 + bias_bytes
+        return values * 4
     if entry["precision"] not in INTEGERS:
-        return values * 2 + bias_bytes
-    group_size = entry["group_size"] or layer.weight[0].numel()
+        return values * 2
+    bits, group_size = int(entry["precision"][3:]), entry["group_size"] or weight[0].numel()
     scales = 1 if entry["granularity"] == "per-tensor" else values // group_size
-    return values * int(entry["precision"][3:]) // 8 + scales * (4 if entry["symmetric"] else 5) + bias_bytes
+    is_whole = zero_point is None or bool((zero_point == zero_point.round()).all())
+    zero_point_bits = 0 if entry["symmetric"] else bits if is_whole else 32
+    return (values * bits + scales * (32 + zero_point_bits) + 7) // 8
