@@ -54,7 +54,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "equalize-bias": {"method": "static", "equalize": True, "bias_correction": True},
     "adaround": {"method": "adaround"},
     "qat": {"method": "qat"},
-    "mixed": {"method": "mixed"},
+    "mixed": {"method": "mixed", "budget": {"size_ratio": 3.0}, "max_flips": 0.005},
     "dynamic": {"method": "dynamic"},
     "int8-weights": {"method": "weight_only", "bits": 8, "granularity": "per-channel"},
     "int4-weights": {"method": "weight_only", "bits": 4},
@@ -85,7 +85,7 @@ WORKLOADS = {
         teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
     ),
     "cnn11m": Setting("workloads/cnn11m.py:Cnn11m", "cnn11m.py", teacher={"epochs": 12, "learning_rate": 0.001}),
-    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 30, "learning_rate": 0.003}),
+    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
     "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
 }
 

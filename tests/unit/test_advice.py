@@ -40,12 +40,13 @@ def warned(
     ("scheme", "shapes", "isa", "said"),
     [
         ({"method": "static"}, NARROW, AMX, "1 layer (stem.0) of fewer than 16 channels"),
-        ({"method": "static"}, TINY, AMX, "no layer is wider than 16 channels"),
+        ({"method": "static"}, TINY, AMX, "no layer is wider than 32 channels"),
         ({"method": "dynamic"}, NARROW, AMX, "2 layers (stem.0, wide.0) get int8 weights and compute in float"),
         ({"method": "weight_only", "bits": 8}, NARROW, AMX, "88% of its weights are convolutions"),
         ({"method": "weight_only", "bits": 4}, LINEAR, AMX, "int4 weights on onnxruntime"),
         ({"method": "static", "activations": "symmetric"}, LINEAR, AMX, "activations: symmetric gives no speed"),
-        ({"method": "static", "granularity": "per-tensor"}, DEPTHWISE, AMX, "2 layers (one, two) of one input channel"),
+        ({"method": "static", "granularity": "per-tensor"}, DEPTHWISE, AMX, "with one scale for a whole layer"),
+        ({"method": "static"}, DEPTHWISE, AMX, "int8 loses labels; try equalize"),
         ({"method": "static"}, LINEAR, ["avx2"], "neither VNNI nor AMX"),
         ({"method": "half"}, LINEAR, ["avx2"], "no bfloat16 arithmetic"),
         ({"method": "half", "dtype": "float16"}, LINEAR, ["amx_bf16"], "no float16 arithmetic"),
@@ -64,6 +65,10 @@ def test_each_rule_speaks_where_it_applies(
 @pytest.mark.parametrize("scheme", [{"method": "static"}, {"method": "weight_only", "bits": 8}, {"method": "dynamic"}])
 def test_linear_layers_on_a_fast_cpu_need_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: dict[str, Any]) -> None:
     assert warned(tmp_path, scheme, LINEAR, AMX, monkeypatch) == ()
+
+
+def test_an_equalised_depthwise_net_needs_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warned(tmp_path, {"method": "static", "equalize": True}, DEPTHWISE, AMX, monkeypatch) == ()
 
 
 def test_without_stored_weights_only_params_speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
