@@ -1,0 +1,77 @@
+"""What Inductor generated: kernels that it called, kernels that it fused, and the constants that it froze, read from its C++."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slimline.methods.compile.qdq import SCALE
+
+FIELD = re.compile(r'constants_info_\[(\d+)\]\.(name|dtype|data_size|original_fqn) = "?([^";]+)"?;')
+EXTERN = re.compile(r"AOTI_TORCH_ERROR_CODE_CHECK\(aoti_torch_cpu_(\w+)\(([^;]*)")
+FUSED = re.compile(r"^\s+(cpp_fused_\w+?)_?\d*\(\(", re.MULTILINE)
+INT8_KERNELS = ("qconv", "qlinear")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A frozen tensor: where it came from (a parameter's name, or one of Inductor's own), its type and its bytes in the package."""
+
+    origin: str
+    dtype: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """`operations` counts the calls of one forward pass, `int8_layers` are those that oneDNN's int8 kernels compute."""
+
+    operations: dict[str, int]
+    constants: tuple[Constant, ...]
+    int8_layers: frozenset[str]
+
+    @property
+    def weight_bytes(self) -> int:
+        """What all constants take."""
+        return sum(constant.size_bytes for constant in self.constants)
+
+
+def read_generated(source: str) -> Generated:
+    """Read the C++ wrapper of a package."""
+    fields: dict[str, dict[str, str]] = {}
+    for number, key, value in FIELD.findall(source):
+        fields.setdefault(number, {})[key] = value.strip()
+    origins = {found["name"]: found.get("original_fqn", found["name"]) for found in fields.values()}
+    calls = EXTERN.findall(source)
+    constants = tuple(
+        Constant(origins[found["name"]], found["dtype"].removeprefix("cached_torch_dtype_"), int(found["data_size"]))
+        for found in fields.values()
+    )
+    operations = Counter(name.lstrip("_") for name, _ in calls) + Counter(FUSED.findall(source))
+    return Generated(dict(sorted(operations.items())), constants, frozenset(_int8_layers(calls, origins)))
+
+
+def stored_layers(constants: tuple[Constant, ...], layers: Mapping[str, tuple[str, int]]) -> tuple[str, ...]:
+    """The layers, of name -> (type, number of weights), that have a constant of their type and at least their size, in order.
+
+    Frozen weights are packed for the kernel and have lost their names, so each layer, largest first, takes the smallest that fits.
+    """
+    left = sorted((constant.size_bytes, constant.dtype) for constant in constants)
+    found = set()
+    for name, (dtype, count) in sorted(layers.items(), key=lambda item: (-item[1][1], item[0])):
+        least = count * _BYTES[dtype]
+        if (fitting := next((one for one in left if one[1] == dtype and one[0] >= least), None)) is not None:
+            left.remove(fitting)
+            found.add(name)
+    return tuple(name for name in layers if name in found)
+
+
+_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2}
+
+
+def _int8_layers(calls: list[Any], origins: Mapping[str, str]) -> set[str]:
+    """An int8 kernel reads the scales of its weight, and these kept their name."""
+    read = {word for name, arguments in calls if name.lstrip("_").startswith(INT8_KERNELS) for word in re.findall(r"\w+", arguments)}
+    owners = {origins[word] for word in read if word in origins}
+    return {owner.removesuffix(f".{SCALE}") for owner in owners if owner.endswith(f".{SCALE}")}
