@@ -15,6 +15,7 @@ METHODS: dict[str, dict[str, str]] = {
         "static": "slimline.methods.quantize.static:static",
         "adaround": "slimline.methods.quantize.adaround:adaround",
         "qat": "slimline.methods.quantize.qat:qat",
+        "mixed": "slimline.methods.quantize.mixed:mixed",
         "dynamic": "slimline.methods.quantize.dynamic:dynamic",
         "half": "slimline.methods.quantize.half:half",
         "weight_only": "slimline.methods.quantize.weight_only:weight_only",
@@ -31,6 +32,8 @@ METHODS: dict[str, dict[str, str]] = {
         "eager": "slimline.methods.compile.eager:eager",
         "onnxruntime": "slimline.methods.compile.onnxruntime:onnxruntime",
         "openvino": "slimline.methods.compile.openvino:openvino",
+        "xla": "slimline.methods.compile.xla:xla",
+        "executorch": "slimline.methods.compile.executorch:executorch",
     },
 }
 

@@ -3,18 +3,28 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from slimline.params.section import Count, Number, Positive, Training, VariantParams
+from slimline.params.section import Count, Number, Positive, Section, Training, VariantParams
 
-NO_EAGER_INT8 = {"eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino"}
+NO_INT8_KERNELS = {
+    "eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino",
+    "xla": "XLA has no int8 kernels on the CPU; deploy it on onnxruntime or openvino",
+}
+NO_STORED_INT8 = NO_INT8_KERNELS | {
+    "executorch": "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs; deploy it on onnxruntime or openvino"
+}
+Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
+RatioAboveOne = Annotated[float, Number, Field(gt=1)]
+MAC_COST: dict[Precision, float] = {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.4, "int4": 1.0}
+"""The time of a multiply-accumulate, float32 = 1, on ONNX Runtime: measured by benchmarks/mac_cost.py, see docs/decisions/0006."""
 
 
 class CalibratedParams(VariantParams):
     """Int8 weights and activations after training, ranged by the calibration sample: what `static` and `adaround` share."""
 
     needs_data: ClassVar[bool] = True
-    impossible_on: ClassVar[Mapping[str, str]] = NO_EAGER_INT8
+    impossible_on: ClassVar[Mapping[str, str]] = NO_INT8_KERNELS
 
     observer: Literal["minmax", "moving_average", "percentile", "mse", "entropy"] = "minmax"
     """Which range of a layer's inputs the 256 levels are spread over: all values, or fewer so that the levels are finer."""
@@ -78,10 +88,66 @@ class QatParams(CalibratedParams, Training):
     """AdamW's decoupled decay; it draws the ranges back to where calibration put them."""
 
 
+class MixedBudget(Section):
+    """What a mixed plan has to save, against float32: bytes of the weights, or estimated time of the layers. Give one of the two."""
+
+    size_ratio: RatioAboveOne | None = None
+    """How many times smaller the weights have to be, scales included."""
+    latency_ratio: RatioAboveOne | None = None
+    """How many times faster the layers have to be by MACs x `mac_cost`; an estimate, since no clock may decide what a model becomes."""
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "MixedBudget":
+        if (self.size_ratio is None) == (self.latency_ratio is None):
+            raise ValueError("give either size_ratio or latency_ratio")
+        return self
+
+
+class MixedParams(CalibratedParams):
+    """Each layer in the precision that it can bear: as exact as the budget allows, then reverted layer by layer to the accuracy bound."""
+
+    judgement: ClassVar[str] = (
+        "When a few layers spoil int8, or int4 is to be used where it does no harm; measures every layer, a minute for a CNN."
+    )
+
+    method: Literal["mixed"]
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=2)] = ("float32", "bfloat16", "int8", "int4")
+    """What a layer may become; int8 has ranges from calibration, int4 is weights alone, in groups."""
+    group_size: Literal[32, 64, 128] = 64
+    """How many int4 weights of an output share a scale."""
+    budget: MixedBudget = MixedBudget(size_ratio=3.0)
+    """What has to be saved, by size or by latency."""
+    max_drop: Annotated[float, Number, Field(ge=0, lt=1)] = 0.005
+    """The bound: how far the metric may fall on validation, against the source."""
+    max_flips: Annotated[float, Number, Field(ge=0, le=1)] | None = None
+    """A finer bound beside it: the share of samples of validation and calibration that may change their class."""
+    samples: Count = 64
+    """How many samples each of calibration and validation every layer is tried on; whole plans are judged on all."""
+    tries: Count = 3
+    """How many layers are tried before one is reverted: the most harmful ones."""
+    mac_cost: dict[Precision, Positive] = MAC_COST
+    """For latency_ratio: the time of a multiply-accumulate in each precision, float32 = 1 (see docs/decisions/0006)."""
+
+    @field_validator("precisions")
+    @classmethod
+    def _each_once(cls, precisions: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(precisions)) < len(precisions):
+            raise ValueError("names a precision twice")
+        if {"float16", "bfloat16"} <= set(precisions):
+            raise ValueError("takes float16 or bfloat16, not both: no runtime computes in both")
+        return precisions
+
+    @model_validator(mode="after")
+    def _costs_are_known(self) -> "MixedParams":
+        if missing := [name for name in ("float32", *self.precisions) if name not in self.mac_cost]:
+            raise ValueError(f"mac_cost lacks {', '.join(dict.fromkeys(missing))}")
+        return self
+
+
 class IntegerWeightParams(VariantParams):
     """Integer weights, computed in float: what `weight_only` and `hqq` share."""
 
-    impossible_on: ClassVar[Mapping[str, str]] = NO_EAGER_INT8
+    impossible_on: ClassVar[Mapping[str, str]] = NO_STORED_INT8
 
     bits: Literal[4, 8] = 4
     """How many bits a weight takes."""
@@ -123,7 +189,7 @@ class DynamicParams(VariantParams):
     """Int8 weights; Linear activations are ranged while running, convolutions stay float in computation."""
 
     judgement: ClassVar[str] = "For Linear layers without calibration data; gives convolutions bytes but no speed."
-    impossible_on: ClassVar[Mapping[str, str]] = NO_EAGER_INT8
+    impossible_on: ClassVar[Mapping[str, str]] = NO_INT8_KERNELS
 
     method: Literal["dynamic"]
     keep_float: tuple[str, ...] = ()
@@ -139,5 +205,6 @@ class HalfParams(VariantParams):
 
 
 QuantizeParams = Annotated[
-    StaticParams | AdaroundParams | QatParams | DynamicParams | HalfParams | WeightOnlyParams | HqqParams, Field(discriminator="method")
+    StaticParams | AdaroundParams | QatParams | DynamicParams | HalfParams | MixedParams | WeightOnlyParams | HqqParams,
+    Field(discriminator="method"),
 ]

@@ -36,6 +36,7 @@ from slimline.params import (
     HalfParams,
     HqqParams,
     MagnitudeParams,
+    MixedParams,
     QatParams,
     ScratchParams,
     SoftTargetsParams,
@@ -99,12 +100,14 @@ def of(kind: type[VariantParams], method: str, **settings: Any) -> VariantParams
 
 FEW_EPOCHS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
 TRAINING = FEW_EPOCHS | {"student": {"width": 8}}
+SMALLEST = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 3.8}, "max_drop": 0.5, "samples": 16, "tries": 1}
 CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
     Case("quantize", of(StaticParams, "static"), of(StaticParams, "static", keep_float=("*",))),
     Case("quantize", of(AdaroundParams, "adaround", iterations=20), of(AdaroundParams, "adaround", keep_float=("*",))),
     Case("quantize", of(QatParams, "qat", **FEW_EPOCHS), of(QatParams, "qat", epochs=0, keep_float=("*",))),
+    Case("quantize", of(MixedParams, "mixed", **SMALLEST), of(MixedParams, "mixed", keep_float=("*",))),
     Case("quantize", of(DynamicParams, "dynamic"), of(DynamicParams, "dynamic", keep_float=("*",))),
     Case("quantize", of(HalfParams, "half")),
     Case("quantize", of(WeightOnlyParams, "weight_only", symmetric=False), of(WeightOnlyParams, "weight_only", keep_float=("*",))),

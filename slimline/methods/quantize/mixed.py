@@ -1,0 +1,56 @@
+"""Mixed precision: each layer in the precision that it can bear, within a budget and an accuracy bound."""
+
+import copy
+
+from torch import nn
+
+from slimline.methods.quantize.mixed_candidates import Judge, Realised, candidates
+from slimline.methods.quantize.mixed_cost import byte_cost, goal, layer_macs, mac_cost
+from slimline.methods.quantize.mixed_plan import Chosen, mixed_plan
+from slimline.methods.quantize.mixed_search import Bound, Judged, Problem, assigned, reverted
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.static import calibrated
+from slimline.params.quantize import MixedParams
+
+
+def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: QuantizeData) -> Quantized:
+    """Choose float, 16 bits, int8 or int4 for every Linear and convolution by measured harm, until budget and bound are met.
+
+    1. Each layer is tried alone in each precision (simulated): the drop of the metric on validation and the Kullback-Leibler
+    divergence of the outputs are its harm. 2. From the most exact plan down, the step that saves most for each unit of harm is
+    taken until the budget is met. 3. The whole plan is judged against the source; while it is beyond the bound, the layer whose
+    step up gains most for its cost goes back, and `plan["mixed"]["reverted"]` says why. Where nothing holds the bound, the best
+    plan that was seen is given, and says so. Dong et al. 2019, "HAWQ", arXiv:1905.03696; Nagel et al. 2021, arXiv:2106.08295.
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+        StageError: torch.export cannot follow the model, where batch norms are to be folded.
+    """
+    source = copy.deepcopy(model).eval()
+    ready = calibrated(source, config, statistics=statistics, data=data)
+    entries = candidates(ready, config)
+    realised = Realised(ready, entries, config, data)
+    size = byte_cost(source, ready.model, entries)
+    latency = mac_cost(layer_macs(ready.model, data.example_input), entries, config.mac_cost)
+    whole, part = Judge.on(source, data), Judge.on(source, data, config.samples)
+    alone = harms_alone(realised, part)
+    problem = Problem(
+        ladders={name: tuple(found) for name, found in entries.items()},
+        harms={name: {precision: judged.harm for precision, judged in found.items()} for name, found in alone.items()},
+        cost=size if config.budget.size_ratio else latency,
+        judge=lambda assignment: whole(realised.corrected(assignment)),
+        trial=lambda assignment: part(realised.corrected(assignment)),
+    )
+    bound = Bound(config.max_drop, config.max_flips)
+    found = reverted(problem, assigned(problem, goal(config.budget)), bound, config.tries)
+    return mixed_plan(realised.corrected(found.assignment), config, Chosen(found, alone, entries, size, latency))
+
+
+def harms_alone(realised: Realised, judge: Judge) -> dict[str, dict[str, Judged]]:
+    """Layer -> precision -> what the outputs mind when only that layer is changed."""
+    unchanged = judge(realised.of({}))
+    return {
+        name: {precision: unchanged if precision == "float32" else judge(realised.of({name: precision})) for precision in found}
+        for name, found in realised.entries.items()
+    }

@@ -1,0 +1,116 @@
+"""What each layer may become in a mixed plan, and what that alone does to the outputs."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from slimline.methods.fit import Metric, Samples, predict
+from slimline.methods.quantize.half import half
+from slimline.methods.quantize.mixed_cost import Assignment, Candidates
+from slimline.methods.quantize.mixed_search import Judged
+from slimline.methods.quantize.plan import KEPT, AnyLayer, Plan, every_layer, float_layer, weighted_layers
+from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.static import with_corrected_biases
+from slimline.methods.quantize.weight_only import weight_entries
+from slimline.params import TEACHER, HalfParams, WeightOnlyParams
+from slimline.params.quantize import MixedParams
+
+SIXTEEN_BIT: tuple[Literal["float16", "bfloat16"], ...] = ("float16", "bfloat16")
+EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
+FLOAT_REASON = "no smaller precision was needed for the budget"
+
+
+def candidates(ready: Quantized, config: MixedParams) -> Candidates:
+    """Layer -> precision -> entry, for every layer of a calibrated model and every precision of the config that it can take.
+
+    int8 is as `static` plans it, float16 and bfloat16 as `half`, int4 as `weight_only`, symmetric and in groups. A layer in
+    keep_float, and one that can take nothing else, has float32 alone.
+    """
+    sources = {"int8": ready.plan["layers"]}
+    for dtype in SIXTEEN_BIT:
+        if dtype in config.precisions:
+            sources[dtype] = half(ready.model, HalfParams(source=TEACHER, method="half", dtype=dtype)).plan["layers"]
+    if "int4" in config.precisions:
+        four_bits = WeightOnlyParams(source=TEACHER, method="weight_only", bits=4, group_size=config.group_size)
+        sources["int4"] = weight_entries(ready.model, four_bits, granularity="per-group", symmetric=True)
+    return {name: _entries(name, layer, sources, config) for name, layer in every_layer(ready.model).items()}
+
+
+def _entries(name: str, layer: AnyLayer, sources: Mapping[str, Any], config: MixedParams) -> dict[str, dict[str, Any]]:
+    planned = sources["int8"][name]
+    if planned["reason"] == KEPT:
+        return {"float32": planned}
+    plain = {"float32": float_layer(layer, FLOAT_REASON)}
+    found = plain | {precision: entries[name] for precision, entries in sources.items()}
+    wanted = [precision for precision in EXACT_FIRST if precision in set(config.precisions) & found.keys()]
+    usable = {precision: found[precision] for precision in wanted if found[precision]["precision"] == precision}
+    return usable or {"float32": plain["float32"] | {"reason": planned["reason"]}}
+
+
+@dataclass(frozen=True)
+class Realised:
+    """Turns an assignment into a model and a plan.
+
+    `ready` is the calibrated model: its own weights are those for int8, those of its reference for everything else.
+    """
+
+    ready: Quantized
+    entries: Candidates
+    config: MixedParams
+    data: QuantizeData
+
+    def of(self, assignment: Assignment) -> Quantized:
+        """The model and plan in which every assigned layer has its precision; others are left out of the plan, in float."""
+        reference = self.ready.reference or self.ready.model
+        model, clipped = copy.deepcopy(reference), weighted_layers(self.ready.model)
+        for name, layer in weighted_layers(model).items():
+            if assignment.get(name) == "int8" and self.config.weight_observer == "mse":
+                layer.weight.data.copy_(clipped[name].weight.data)
+        layers = {name: dict(self.entries[name][precision]) for name, precision in assignment.items()}
+        plan: Plan = {**self.ready.plan, "layers": layers}
+        return Quantized(model, plan, reference=reference, notes=self.ready.notes)
+
+    def corrected(self, assignment: Assignment) -> Quantized:
+        """The same, its biases corrected where the config says so: what is judged as a whole, and saved."""
+        return with_corrected_biases(self.of(assignment), self.config, data=self.data)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Compares a planned model with the source's outputs on calibration inputs [N, …] and on validation."""
+
+    source: nn.Module
+    calibration: Tensor
+    validation: Samples
+    metric: Metric
+    expected: tuple[Tensor, Tensor]
+
+    @classmethod
+    def on(cls, source: nn.Module, data: QuantizeData, samples: int | None = None) -> "Judge":
+        """On all samples, or on the first so many of each of the two."""
+        calibration = data.calibration[:samples]
+        validation = Samples(data.validation.inputs[:samples], data.validation.targets[:samples])
+        expected = predict(source, calibration), predict(source, validation.inputs)
+        return cls(source, calibration, validation, data.metric, expected)
+
+    def __call__(self, made: Quantized) -> Judged:
+        """The drop on validation, flips on both, and the divergence on both, of the plan as simulated."""
+        twin = simulate(made.model, made.plan, made.grids)
+        outputs = predict(twin, self.calibration), predict(twin, self.validation.inputs)
+        targets = self.validation.targets.numpy()
+        drop = self.metric(self.expected[1].numpy(), targets) - self.metric(outputs[1].numpy(), targets)
+        before, after = torch.cat(self.expected), torch.cat(outputs)
+        flips = float((before.argmax(dim=-1) != after.argmax(dim=-1)).double().mean())
+        return Judged(drop, flips, divergence(before, after))
+
+
+def divergence(expected: Tensor, outputs: Tensor) -> float:
+    """The mean Kullback-Leibler divergence, in nats, of the class probabilities of logits [N, classes] from the expected ones."""
+    before, after = (functional.log_softmax(values.double(), dim=-1) for values in (expected, outputs))
+    return max(float(functional.kl_div(after, before, reduction="batchmean", log_target=True)), 0.0)

@@ -1,0 +1,88 @@
+"""What a layer costs in each precision: bytes of its weights, or MACs times the cost of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.quantize.plan import RECURRENT_TYPES, AnyLayer, estimated_bytes, every_layer, matrices
+from slimline.params.quantize import MixedBudget
+
+Candidates = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Layer -> precision -> its plan entry, the most exact precision first."""
+Assignment = Mapping[str, str]
+"""Layer -> precision."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`reference` is what the source costs in float32, `start` what the model to be planned does; `change` is by layer and precision."""
+
+    reference: float
+    start: float
+    change: Mapping[str, Mapping[str, float]]
+
+    def of(self, assignment: Assignment) -> float:
+        """The cost of a whole assignment."""
+        return self.start + sum(self.change[layer][precision] for layer, precision in assignment.items())
+
+    def ratio(self, assignment: Assignment) -> float:
+        """How many times less than the source in float32."""
+        return self.reference / self.of(assignment)
+
+    def saving(self, layer: str, before: str, after: str) -> float:
+        """What one layer saves by going from one precision to another."""
+        return self.change[layer][before] - self.change[layer][after]
+
+
+def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates) -> Cost:
+    """Estimated bytes of all weights; `ready` is the model that the plan is for, batch norms perhaps folded."""
+    start = estimated_bytes(ready, {"layers": {}})
+    change = {
+        layer: {precision: float(estimated_bytes(ready, {"layers": {layer: entry}}) - start) for precision, entry in entries.items()}
+        for layer, entries in candidates.items()
+    }
+    return Cost(float(estimated_bytes(source, {"layers": {}})), float(start), change)
+
+
+def mac_cost(macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, float]) -> Cost:
+    """MACs of all layers, weighed by precision; a table of costs takes the place of a clock (docs/decisions/0006)."""
+    start = sum(macs.values()) * cost_per_mac["float32"]
+    change = {
+        layer: {precision: macs.get(layer, 0) * (cost_per_mac[precision] - cost_per_mac["float32"]) for precision in entries}
+        for layer, entries in candidates.items()
+    }
+    return Cost(start, start, change)
+
+
+def layer_macs(model: nn.Module, example_input: Tensor) -> dict[str, int]:
+    """Multiply-accumulates of each layer with weights for one sample of `example_input` [N, …]; those that do not run are left out."""
+    counts: dict[str, int] = {}
+
+    def add(name: str, layer: Any, _: tuple[Any, ...], output: Any) -> None:
+        counts[name] = counts.get(name, 0) + _macs(layer, output)
+
+    hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in every_layer(model).items()]
+    try:
+        with torch.no_grad():
+            model(example_input[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return counts
+
+
+def _macs(layer: AnyLayer, output: Any) -> int:
+    """Of one call on one sample: every output is a product over its inputs; a recurrent layer's matrices are used at every step."""
+    if isinstance(layer, RECURRENT_TYPES):
+        steps = output[0].shape[1 if layer.batch_first else 0]
+        return int(steps) * sum(matrix.numel() for matrix in matrices(layer).values())
+    return int(output.numel()) * layer.weight[0].numel()
+
+
+def goal(budget: MixedBudget) -> float:
+    """The ratio that is asked for."""
+    return budget.size_ratio or budget.latency_ratio or 1.0
