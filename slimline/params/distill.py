@@ -15,6 +15,7 @@ class StudentTraining(VariantParams, Training):
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})
 
     student: dict[str, Any] = Field(default_factory=dict)
+    """What the workload's build_student is given."""
 
 
 class SoftTargetsParams(StudentTraining):
@@ -24,7 +25,9 @@ class SoftTargetsParams(StudentTraining):
 
     method: Literal["soft_targets"]
     temperature: Positive = 4.0
+    """By how much both models' logits are divided before they are compared: the larger, the softer."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the loss that the labels have; the teacher has the rest."""
 
 
 class ScratchParams(StudentTraining):
@@ -34,6 +37,7 @@ class ScratchParams(StudentTraining):
 
     method: Literal["scratch"]
     control_of: str
+    """The distilled variant whose student and budget it has."""
 
 
 DistillParams = Annotated[SoftTargetsParams | ScratchParams, Field(discriminator="method")]

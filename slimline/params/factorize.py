@@ -16,9 +16,13 @@ class SvdParams(VariantParams):
 
     method: Literal["svd"]
     rank: Count | None = None
+    """The rank of every layer; or give energy, or parameter_ratio."""
     energy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The share of each layer's squared singular values that is kept."""
     parameter_ratio: Fraction | None = None
+    """The share of each layer's parameters that is left."""
     recover: Training = Training(epochs=0)
+    """Training afterwards."""
 
     @model_validator(mode="after")
     def _one_amount(self) -> "SvdParams":

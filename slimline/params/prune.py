@@ -15,10 +15,15 @@ class MagnitudeParams(VariantParams):
 
     method: Literal["magnitude"]
     norm: Literal["l1", "l2", "random"] = "l1"
+    """What makes a weight small; random is a control."""
     scope: Literal["global", "local"] = "global"
+    """Whether the smallest of the whole model go, or the smallest of each layer."""
     fraction: Strength | None = None
+    """The share of weights that become zero; or give threshold."""
     threshold: Positive | None = None
+    """Weights whose magnitude (norm l2: its square) is below this become zero."""
     recover: Training = Training()
+    """Training afterwards; zeros stay zero."""
 
     @model_validator(mode="after")
     def _one_amount(self) -> "MagnitudeParams":
@@ -38,10 +43,15 @@ class ChannelsParams(VariantParams):
 
     method: Literal["channels"]
     norm: Literal["l1", "l2", "random"] = "l2"
+    """What makes a channel small; random is a control."""
     scope: Literal["global", "local"] = "local"
+    """Whether the smallest channels of the whole model go, or the same share of each layer's."""
     ratio: Strength
+    """The share of channels that go."""
     round_to: Count = 8
+    """What is left of a layer is a multiple of this many channels; kernels like 8 and 16."""
     recover: Training = Training()
+    """Training afterwards."""
 
 
 PruneParams = Annotated[MagnitudeParams | ChannelsParams, Field(discriminator="method")]

@@ -193,6 +193,7 @@ class DynamicParams(VariantParams):
 
     method: Literal["dynamic"]
     keep_float: tuple[str, ...] = ()
+    """Layers that stay in float32; `*` stands for any part of a name."""
 
 
 class HalfParams(VariantParams):
@@ -202,6 +203,7 @@ class HalfParams(VariantParams):
 
     method: Literal["half"]
     dtype: Literal["float16", "bfloat16"] = "bfloat16"
+    """bfloat16 has float32's range and 8 bits of precision, float16 11 bits and a largest value of 65,504."""
 
 
 QuantizeParams = Annotated[

@@ -48,6 +48,7 @@ def test_every_method_is_shown_with_all_its_options(stage: str, name: str) -> No
     assert (shown["stage"], shown["method"]) == (stage, name)
     named = {option["name"].partition(".")[0] for option in shown["options"]}
     assert named == set(CONFIGS[stage][name].model_fields) - {"method"}
+    assert [option["name"] for option in shown["options"] if not option["description"].endswith(".")] == []
     assert {"needs_data", "changes_shape", "may_follow", "impossible_on", "judgement", "page"} <= set(shown)
 
 
