@@ -29,8 +29,8 @@ def markdown(summary: Mapping[str, Any], failed: Sequence[str], command: str) ->
         "Smaller and faster than the teacher in eager PyTorch; than float32 and bf16: on the same runtime. The ratio to bf16 is one of "
         "two measured ratios. Noise: how far the same model against itself lies from 1."
     )
-    missing = "".join(f"- {line}\n" for line in failed)
-    return "\n".join([f"`{command}`", "", facts, "", *lines, ""]) + (f"\nNot there:\n\n{missing}" if failed else "")
+    missing = ["Not there:", "", *(f"- {line}" for line in failed), ""] if failed else []
+    return "\n".join([f"# Quantization schemes on {summary['workload']}", "", f"Made by `{command}`.", "", facts, "", *lines, "", *missing])
 
 
 def _heads(batch: str) -> tuple[str, ...]:
@@ -63,14 +63,15 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_figures(summary: Mapping[str, Any], folder: Path) -> None:
+def write_figures(summary: Mapping[str, Any], folder: Path, prefix: str = "") -> None:
     """size.svg and latency.svg: accuracy against bytes, and against the median time of a single sample."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, write, x_label in (("size", size, "size on disk"), ("latency", milliseconds, "median latency at batch 1")):
         base = _point(summary["baseline"] | {"verdict": ""}, name)
         points = [_point(row, name) for row in summary["variants"]]
         y_label = f"{METRIC} on {summary['workload']}"
         drawn = pareto_figure(points, Levels(base), x_label=x_label, y_label=y_label, x_format=write, y_format=_percent)
-        (folder / f"{name}.svg").write_text(standalone(drawn), encoding="utf-8")
+        (folder / f"{prefix}{name}.svg").write_text(standalone(drawn), encoding="utf-8")
 
 
 def standalone(svg: str) -> str:

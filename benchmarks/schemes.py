@@ -3,10 +3,10 @@
     python benchmarks/schemes.py --workload digits --out /tmp/digits                    # all of it
     python benchmarks/schemes.py --workload cnn11m --out /tmp/cnn11m --schemes static,bf16 --targets onnxruntime --jobs 2
 
-Works on the last commit. Writes schemes.md (the table), schemes.json (the rows, as in reports/summary.json) and size.svg and
-latency.svg (accuracy against what it costs) into --out, and keeps the clone in its folder `clone`, so that a second call only
-runs what is not there yet, or is of another commit with --update. What fails is named below the table; the rest goes on.
-The teacher, bf16 and fp16 rows are always measured, since every other row is held against them.
+Works on the last commit. Writes schemes.md (the table), schemes.json (the rows, as in reports/summary.json), size.svg and
+latency.svg (accuracy against what it costs) into --out, and with --docs into docs/methods too. The clone stays in --out/clone, so
+that a second call runs only what is not there yet; with --update it is brought to the last commit first. What fails is named below
+the table; the rest goes on. The teacher, bf16 and fp16 rows are always measured, since every other row is held against them.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from slimline.report.summary import Evaluation, read_measured, summarise
 from slimline.verdict.gate import judge
 
 PROJECT = Path(__file__).resolve().parents[1]
+DOCS = PROJECT / "docs/methods"
 QUIET = {
     "OMP_WAIT_POLICY": "passive",
     "PYTHONHASHSEED": "0",
@@ -193,6 +194,9 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
     (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")
     (arguments.out / "schemes.md").write_text(markdown(summary, failed, command), encoding="utf-8")
     write_figures(summary, arguments.out)
+    if arguments.docs:
+        (DOCS / f"{arguments.workload}.md").write_text(markdown(summary, failed, command), encoding="utf-8")
+        write_figures(summary, DOCS / "images", f"{arguments.workload}-")
 
 
 def _run(*command: str, folder: Path) -> None:
@@ -216,6 +220,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40, help="interleaved timings a ratio")
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side, by the flow; timings get noisier")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--docs", action="store_true", help="write docs/methods/WORKLOAD.md and its images as well")
     parser.add_argument("--update", action="store_true", help="bring an existing clone to the project's last commit")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

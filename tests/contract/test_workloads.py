@@ -10,15 +10,17 @@ import torch
 from slimline.errors import WorkloadError
 from slimline.workloads import BUNDLED, SPLITS, Workload, get_workload
 
+PROJECT = Path(__file__).parents[2]
+BENCHMARKS = tuple(f"benchmarks/workloads/{file}" for file in ("cnn11m.py:Cnn11m", "depthwise.py:Depthwise", "sequence.py:Sequence"))
 SIZES = {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 20}
 
 
-@pytest.fixture(scope="module", params=[*BUNDLED, "documented"])
+@pytest.fixture(scope="module", params=[*BUNDLED, *BENCHMARKS, "documented"])
 def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workload:
     if request.param != "documented":
-        return get_workload(request.param)
+        return get_workload(request.param, PROJECT)
     folder = tmp_path_factory.mktemp("own")
-    text = (Path(__file__).parents[2] / "docs/add-a-workload.md").read_text()
+    text = (PROJECT / "docs/add-a-workload.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(code.splitlines()) <= 40
     (folder / "wine.py").write_text(code)
@@ -35,7 +37,7 @@ def test_splits_are_whole_disjoint_and_repeatable(workload: Workload) -> None:
 
 
 def test_models_take_the_inputs_and_give_logits(workload: Workload) -> None:
-    table = workload.splits(SIZES, 0)["validation"]
+    table = workload.splits(SIZES, 0)["validation"].head(32)
     inputs = workload.inputs(table)
     assert inputs.dtype == torch.float32
     assert inputs.shape[1:] == workload.example_input().shape[1:]
@@ -76,6 +78,17 @@ def test_a_sample_is_shown_as_html(workload: Workload) -> None:
 def test_a_wrong_student_is_refused(name: str, student: dict[str, object]) -> None:
     with pytest.raises(WorkloadError, match=r"unknown key|give a list|give three"):
         get_workload(name).build_student(student)
+
+
+@pytest.mark.parametrize(("name", "students"), list(zip(BENCHMARKS, ([8, 8], [8], [0]), strict=True)))
+def test_a_wrong_student_of_a_benchmark_is_refused(name: str, students: list[int]) -> None:
+    with pytest.raises(WorkloadError, match=r"unknown key|give"):
+        get_workload(name, PROJECT).build_student({"widths" if "sequence" in name else "channels": students})
+
+
+def test_the_benchmark_teachers_are_as_large_as_they_say() -> None:
+    sizes = [sum(value.numel() for value in get_workload(name, PROJECT).build_teacher().parameters()) for name in BENCHMARKS]
+    assert [round(size / 1e5) / 10 for size in sizes] == [11.1, 0.6, 0.8]
 
 
 def test_digits_teacher_is_large_enough() -> None:
