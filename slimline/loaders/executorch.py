@@ -1,0 +1,38 @@
+"""ExecuTorch: model.pte, run by XNNPACK. Torch is imported, for its tensors carry inputs and outputs."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import executorch.extension.pybindings._C as runtime
+
+from slimline.artifact.compiled import CompiledManifest
+from slimline.errors import ArtifactError
+from slimline.loaders import Floats, Infer, writable
+
+
+def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
+    """The model as a function, and how it runs: larger batches than it was compiled for are cut.
+
+    The runtime's pool of threads is one for the whole process; it is made anew with as many as asked for. The binding is
+    imported without executorch.runtime, which draws in the whole compiler (140 MB, seconds) for the same functions.
+
+    Raises:
+        ArtifactError: this version of ExecuTorch cannot load the program.
+    """
+    runtime._unsafe_reset_threadpool(threads)
+    path = folder / "model.pte"
+    try:
+        program = runtime._load_program(str(path), program_verification=runtime.Verification.InternalConsistency)
+        method = program.load_method("forward")
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"{folder}: executorch cannot load {path.name}: {reason}") from error
+    largest = int(manifest.execution["largest_batch"])
+
+    def infer(batch: Floats) -> Floats:
+        whole = torch.from_numpy(writable(batch))
+        logits: list[Floats] = [method([piece])[0].numpy().copy() for piece in torch.split(whole, largest)]
+        return logits[0] if len(logits) == 1 else np.concatenate(logits)
+
+    return infer, {"threads": str(runtime._threadpool_get_thread_count()), **manifest.execution}

@@ -1,0 +1,163 @@
+"""Compile for ExecuTorch: one .pte program whose operations XNNPACK runs, in float32, float16 or int8."""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from slimline.artifact.variant import NO_GRIDS
+from slimline.errors import StageError
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.qdq import explicit
+from slimline.methods.compile.xnnpack_graph import computed_types, exported_operations, left_out, running_operations
+from slimline.methods.compile.xnnpack_int8 import close_int8_islands
+from slimline.methods.quantize.fold import fold_batchnorm
+from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_precision
+
+MODEL = "model.pte"
+LEAST_BOUND = 2
+CHATTY = ("torchao", "torch.utils._pytree", "executorch")
+UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError, NotImplementedError)
+NO_BFLOAT16 = "XNNPACK computes no convolution in bfloat16; take dtype float16"
+NO_STORED_WEIGHTS = "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs"
+ROUNDED_OUTPUTS = (
+    "XNNPACK's int8 operations write int8: residual sums and the logits are rounded to 256 levels as well, over the range that the "
+    "calibration sample shows (logits: a quarter wider)."
+)
+WAYS_OUT = "name it in keep_float, or deploy on onnxruntime or openvino"
+
+
+def executorch(
+    model: nn.Module,
+    plan: Plan | None,
+    folder: Path,
+    *,
+    grids: Mapping[str, Tensor] = NO_GRIDS,
+    example_input: Tensor,
+    calibration: Tensor,
+    batch_sizes: tuple[int, ...] = (1, 32),
+) -> Lowered:
+    """Write model.pte into `folder`: a program for any batch size up to the largest of `batch_sizes`.
+
+    Batch norms are folded. static: the plan's weights and input ranges, and int8 outputs between (see xnnpack_int8.py).
+    dynamic: Linear layers whose inputs XNNPACK ranges row by row while running. half: float16 layers between float32 ones.
+    A .pte file is a flatbuffer: data and instructions for kernels that the runtime has, no code and no pickle.
+    https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html
+
+    Raises:
+        StageError: the plan holds what XNNPACK has no kernels for, or the model cannot be exported.
+    """
+    _require_kernels(plan)
+    bound = max(*batch_sizes, LEAST_BOUND)
+    example = example_input[:1].expand(bound, *example_input.shape[1:]).clone()
+    plain = _Program(fold_batchnorm(model, example_input), example)
+    program = plain
+    if plan is not None:
+        static = bool(layers_of_kind(plan, "static"))
+        written = explicit(model, plan, grids=grids, example_input=example_input)
+        program = _Program(written, example, (lambda graph: close_int8_islands(graph, calibration)) if static else None)
+    (folder / MODEL).write_bytes(program.pte)
+    running = running_operations(program.lowered)
+    return Lowered(
+        precision="float32" if plan is None else smallest_precision(plan),
+        computes=computed_types(running),
+        execution={"largest_batch": str(bound)},
+        layers=() if plan is None else _taken(plan, program.lowered),
+        weight_bytes=program.weight_bytes,
+        float32_weight_bytes=plain.weight_bytes,
+        float32_bytes=len(plain.pte),
+        operations_before=exported_operations(program.exported.graph),
+        operations_after=running,
+        notes=(ROUNDED_OUTPUTS,) if plan is not None and layers_of_kind(plan, "static") else (),
+    )
+
+
+def _require_kernels(plan: Plan | None) -> None:
+    for name, entry in {} if plan is None else plan["layers"].items():
+        if entry["precision"] == "bfloat16":
+            raise StageError(f"compile: {name!r} is to be bfloat16: {NO_BFLOAT16}")
+        if kind(entry) == "weights":
+            raise StageError(f"compile: {name!r} is to have {entry['precision']} weights alone: {NO_STORED_WEIGHTS}; {WAYS_OUT}")
+        if kind(entry) in ("static", "dynamic") and (entry["type"] in ("LSTM", "GRU") or not entry["symmetric"] or entry["group_size"]):
+            raise StageError(f"compile: {name!r} is {entry['type']}: XNNPACK has int8 with a symmetric scale a channel only; {WAYS_OUT}")
+
+
+class _Program:
+    """A model on its way to ExecuTorch: as exported, as lowered, and as the bytes of a .pte file."""
+
+    def __init__(self, model: nn.Module, example: Tensor, rewrite: Callable[[fx.GraphModule], None] | None = None) -> None:
+        try:
+            with _quiet(), torch.no_grad():
+                self.exported = _exported(model, example)
+                if rewrite is not None:
+                    graph_module: Any = self.exported.module(check_guards=False)
+                    rewrite(graph_module)
+                    self.exported = _exported(graph_module, example)
+                self.lowered, self.pte = _lowered(self.exported)
+        except UNEXPORTABLE as error:
+            reason = " ".join(str(error).split())[:300]
+            raise StageError(f"compile: the model cannot be lowered to ExecuTorch: {type(error).__name__}: {reason}") from error
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the constants take: weights, scales and biases; XNNPACK's int8 weights have no zero points."""
+        constants = {name: value for name, value in self.exported.state_dict.items() if value.dtype is not torch.int64}
+        return sum(value.numel() * value.element_size() for value in constants.values())
+
+
+def _exported(model: nn.Module, example: Tensor) -> ExportedProgram:
+    """The example has the largest batch: with a smaller one, torch takes a limit of NNPACK's (15) for the model's."""
+    batch = torch.export.Dim("batch", min=1, max=len(example))
+    frozen = model if isinstance(model, fx.GraphModule) else copy.deepcopy(model).eval().requires_grad_(False)
+    return torch.export.export(frozen, (example,), dynamic_shapes=({0: batch},))
+
+
+def _lowered(exported: ExportedProgram) -> tuple[Any, bytes]:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], transform_passes=[_infer_batch])
+    return edge.exported_program(), bytes(edge.to_executorch().buffer)
+
+
+def _infer_batch(graph_module: fx.GraphModule) -> Any:
+    """Let a reshape infer the batch size (-1) instead of being told it by another operation: XNNPACK takes only that."""
+    from executorch.exir.dialects._ops import ops
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    for node in graph_module.graph.nodes:
+        if node.target is ops.edge.aten.view_copy.default:
+            sizes = [size if isinstance(size, int) else -1 for size in node.args[1]]
+            if sizes.count(-1) == 1:
+                node.args = (node.args[0], sizes)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+    return PassResult(graph_module, True)
+
+
+def _taken(plan: Plan, lowered: Any) -> tuple[str, ...]:
+    """The planned layers whose small weights are inside XNNPACK's graphs."""
+    outside = {name.removesuffix(".weight_int8").removesuffix(".inner.weight") for name in left_out(lowered)}
+    return tuple(name for name in layers_of_kind(plan, "static", "dynamic", "half") if name not in outside)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back torchao's notes on CUDA libraries, and deprecations inside of torch and ExecuTorch."""
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
