@@ -14,6 +14,7 @@ from slimline.errors import ArtifactError
 Spec = dict[str, Any]
 
 _CONV_FIELDS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+_RECURRENT_FIELDS = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "Linear": (nn.Linear, ("in_features", "out_features")),
     "Conv1d": (nn.Conv1d, _CONV_FIELDS),
@@ -21,6 +22,8 @@ _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "BatchNorm1d": (nn.BatchNorm1d, ("num_features", "eps", "momentum", "affine", "track_running_stats")),
     "BatchNorm2d": (nn.BatchNorm2d, ("num_features", "eps", "momentum", "affine", "track_running_stats")),
     "LayerNorm": (nn.LayerNorm, ("normalized_shape", "eps", "elementwise_affine")),
+    "LSTM": (nn.LSTM, (*_RECURRENT_FIELDS, "proj_size")),
+    "GRU": (nn.GRU, _RECURRENT_FIELDS),
     "Identity": (nn.Identity, ()),
     "ReLU": (nn.ReLU, ()),
 }

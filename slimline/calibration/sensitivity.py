@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from slimline.calibration.statistics import CalibrationStatistics
+from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
 from slimline.methods.factorize.svd import Matrix, is_matrix, low_rank_pair
 from slimline.methods.fit import Metric, Samples, predict
 from slimline.methods.prune.magnitude import lowest
@@ -84,9 +84,11 @@ def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
     return edit
 
 
-def _pruned(model: nn.Module, name: str) -> nn.Module:
+def _pruned(model: nn.Module, name: str) -> nn.Module | None:
     edited = copy.deepcopy(model)
     layer = cast("Matrix", edited.get_submodule(name))
+    if isinstance(layer, RECURRENT_TYPES):
+        return None
     with torch.no_grad():
         layer.weight.masked_fill_(lowest(layer.weight.abs(), PRUNED_FRACTION), 0.0)
     return edited

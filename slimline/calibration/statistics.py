@@ -1,4 +1,4 @@
-"""Per-layer statistics of what goes into every Linear and convolution while calibration samples run through a model."""
+"""Per-layer statistics of what goes into every Linear, convolution, LSTM and GRU while calibration samples run through a model."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -16,7 +16,8 @@ from slimline.artifact.manifest import read_json
 from slimline.artifact.variant import read_weights, write_weights
 from slimline.errors import StageError
 
-LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
+RECURRENT_TYPES = (nn.LSTM, nn.GRU)
+LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, *RECURRENT_TYPES)
 BINS = 2048
 PERCENTILES = (0.01, 0.1, 1.0, 50.0, 99.0, 99.9, 99.99)
 MAX_MOMENT_FEATURES = 4096
@@ -176,6 +177,8 @@ def _note_values(record: _Record, layer: nn.Module, x: Tensor) -> None:
 
 def _moment_rows(layer: nn.Module, x: Tensor) -> Tensor | None:
     """The vectors that the layer's matrix multiplies, float64 [rows, inputs]; None where it is no plain matrix."""
+    if isinstance(layer, RECURRENT_TYPES):
+        return None
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         if set(layer.kernel_size) != {1} or layer.groups != 1 or layer.padding_mode != "zeros" or set(layer.padding) != {0}:
             return None

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class Compute:
 def count(model: nn.Module, example_input: Tensor) -> Compute:
     """Count a model on the first sample of `example_input` [N, …]; zeros are counted as work, as dense kernels do.
 
-    The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved.
+    The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel.
     """
     parameters = list(model.parameters())
     return Compute(
@@ -30,8 +31,16 @@ def count(model: nn.Module, example_input: Tensor) -> Compute:
     )
 
 
+def _recurrent_flops(x: tuple[int, ...], w_ih: tuple[int, ...], w_hh: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """One LSTM layer in one direction: x [T, N, inputs], matrices [4 x hidden, inputs] and [4 x hidden, hidden]."""
+    return 2 * x[0] * x[1] * (w_ih[0] * w_ih[1] + w_hh[0] * w_hh[1])
+
+
+MORE_OPERATIONS = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
+
+
 def _macs(model: nn.Module, sample: Tensor) -> int:
     evaluated = copy.deepcopy(model).eval() if model.training else model
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
         evaluated(sample)
     return int(counter.get_total_flops()) // 2

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+RECURRENT = (nn.LSTM, nn.GRU)
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, *RECURRENT)
 
 
 @dataclass(frozen=True)
 class LayerSize:
-    """One Linear or convolution: the shape of its weight (outputs first), and its parameters with the bias."""
+    """One layer: the shape of its weight (outputs first; of an LSTM or GRU its first), and its parameters with the bias."""
 
     shape: tuple[int, ...]
     parameters: int
@@ -42,7 +43,7 @@ class LayerChange:
 
 
 def layer_sizes(model: nn.Module) -> dict[str, LayerSize]:
-    """Module name -> size, of every Linear and convolution in the model's own order."""
+    """Module name -> size, of every Linear, convolution, LSTM and GRU in the model's own order."""
     return {name: _size(layer) for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
 
 
@@ -60,7 +61,7 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(value.numel() * value.element_size() for value in model.state_dict().values())
 
 
-def _size(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> LayerSize:
+def _size(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.LSTM | nn.GRU) -> LayerSize:
     parameters = list(layer.parameters())
     nonzero = sum(int(torch.count_nonzero(value)) for value in parameters)
-    return LayerSize(tuple(layer.weight.shape), sum(value.numel() for value in parameters), nonzero)
+    return LayerSize(tuple(parameters[0].shape), sum(value.numel() for value in parameters), nonzero)

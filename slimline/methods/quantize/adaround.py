@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from slimline.methods.quantize.layerwise import mend_layers
-from slimline.methods.quantize.plan import Layer, layers_of_kind, weighted_layers
+from slimline.methods.quantize.plan import Layer, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import Records
 from slimline.methods.quantize.simulate import simulate
@@ -44,7 +44,7 @@ def adaround(model: nn.Module, config: AdaroundParams, *, statistics: Records, d
 def _round_(start: Quantized, config: AdaroundParams, data: QuantizeData) -> None:
     """Put the weights of the fresh `start` on their grid, in place."""
     generator = torch.Generator().manual_seed(data.seed)
-    twin, names = simulate(start.model, start.plan), layers_of_kind(start.plan, "static")
+    twin, names = simulate(start.model, start.plan), weighted_of_kind(start.plan, "static")
     rounded = weighted_layers(start.model)
 
     def mend(name: str, x: Tensor, nearest: Tensor, wanted: Tensor) -> Tensor:

@@ -15,7 +15,10 @@ PRECISIONS = (*INTEGERS, "float16", "bfloat16")
 GRID_KEYS = ("granularity", "group_size", "symmetric")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
+RECURRENT_NAMES = tuple(kind.__name__ for kind in RECURRENT_TYPES)
 KEPT = "kept in float by keep_float"
+NO_INT8_GRU = "no CPU runtime has int8 kernels for a GRU, so only its weights are int8"
+PROJECTED = "an LSTM with projections (proj_size) is not quantized"
 Plan = dict[str, Any]
 Kind = Literal["static", "dynamic", "weights", "half", "float"]
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
@@ -41,7 +44,7 @@ def every_layer(model: nn.Module) -> dict[str, AnyLayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, (*LAYER_TYPES, *RECURRENT_TYPES))}
 
 
-def matrices(layer: Recurrent) -> dict[str, Tensor]:
+def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
     """A recurrent layer's weights by parameter name (`weight_ih_l0`, `weight_hh_l0`, …), each [gates x hidden, inputs]."""
     return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
 
@@ -114,6 +117,16 @@ def kind(entry: Mapping[str, Any]) -> Kind:
 def layers_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
     """The layers that run in one of these ways, in the plan's order."""
     return tuple(name for name, entry in plan["layers"].items() if kind(entry) in kinds)
+
+
+def weighted_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
+    """The same, Linear layers and convolutions alone."""
+    return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] not in RECURRENT_NAMES)
+
+
+def recurrent_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
+    """The same, LSTM and GRU layers alone."""
+    return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] in RECURRENT_NAMES)
 
 
 def smallest_precision(plan: Plan) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
-from slimline.methods.quantize.plan import Plan
+from slimline.methods.quantize.plan import RECURRENT_TYPES, Plan
+from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
 from slimline.methods.quantize.weights import SIXTEEN_BIT, rounded_weight, stored_grid
 
 
@@ -18,11 +19,16 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
 
     Integer weights are rounded to their grid (see weights.py; `grids` holds those that are stored); inputs to 256 levels,
     over the planned range (static) or over that of each batch (dynamic). 16-bit layers round both to the type. Everything is
-    computed in float32. Jacob et al. 2018, arXiv:1712.05877.
+    computed in float32. LSTM and GRU layers round their input and, at every step, their hidden state (see recurrent.py).
+    Jacob et al. 2018, arXiv:1712.05877.
     """
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
+        if isinstance(layer, RECURRENT_TYPES):
+            first, deeper = (functools.partial(_rounded_input, entry["precision"], ends) for ends in _recurrent_ranges(entry))
+            twin.set_submodule(name, rounded_recurrent(layer, entry, first=first, deeper=deeper), strict=True)
+            continue
         layer.weight.data = rounded_weight(layer.weight.data, entry, stored_grid(grids, name, entry))
         if entry["activations"]:
             layer.register_forward_pre_hook(functools.partial(_round_input, entry["precision"], entry["input_range"]))
@@ -48,8 +54,8 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
     reference = copy.deepcopy(source).eval()
     found: dict[str, float] = {}
 
-    def compare(name: str, _: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        found[name] = sqnr_db(output, twin.get_submodule(name)(*arguments))
+    def compare(name: str, _: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        found[name] = sqnr_db(_tensor(output), _tensor(twin.get_submodule(name)(*arguments)))
 
     for name in layers:
         reference.get_submodule(name).register_forward_hook(functools.partial(compare, name))
@@ -60,7 +66,22 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
 
 def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     x, *rest = arguments
+    return _rounded_input(precision, chosen, x), *rest
+
+
+def _rounded_input(precision: str, chosen: list[float] | None, x: Tensor) -> Tensor:
     if precision in SIXTEEN_BIT:
-        return x.to(getattr(torch, precision)).float(), *rest
+        return x.to(getattr(torch, precision)).float()
     low, high = chosen or (min(float(x.min()), 0.0), max(float(x.max()), 0.0))
-    return (fake_quantize(x, low, high) if high > low else x), *rest
+    return fake_quantize(x, low, high) if high > low else x
+
+
+def _recurrent_ranges(entry: Mapping[str, Any]) -> tuple[list[float] | None, list[float] | None]:
+    """What the first layer's inputs and hidden states are rounded over, and those of deeper ones; None is each tensor's own range."""
+    return entry["input_range"], None if entry["input_range"] is None else list(HIDDEN_RANGE)
+
+
+def _tensor(output: Any) -> Tensor:
+    """A layer's output; a recurrent layer gives its last state beside it."""
+    result: Tensor = output[0] if isinstance(output, tuple) else output
+    return result

@@ -14,27 +14,32 @@ from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import (
     INT8_WEIGHTS,
     KEPT,
+    NO_INT8_GRU,
+    PROJECTED,
     UINT8_ACTIVATIONS,
-    Layer,
+    AnyLayer,
     Plan,
+    every_layer,
     float_layer,
     kept_layers,
     layer_plan,
-    layers_of_kind,
     make_plan,
     weighted_layers,
+    weighted_of_kind,
 )
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import LayerRecord, Records, input_range
+from slimline.methods.quantize.ranges import LayerRecord, Records, aligned_range, input_range, symmetric_range
+from slimline.methods.quantize.recurrent import HIDDEN_RANGE
 from slimline.params.quantize import CalibratedParams, StaticParams
 
 
 def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:
-    """Int8 for every Linear and convolution, first, last and depthwise ones included, but those in keep_float.
+    """Int8 for every Linear, convolution and LSTM, first, last and depthwise ones included, but those in keep_float.
 
     Weights are symmetric, by default with a scale an output channel, which also serves depthwise convolutions; inputs are
     unsigned, over the range that the observer takes from the model's own statistics. A layer that did not run on the
-    calibration sample, or whose input never varies, stays in float and says so. By default the weights stay the source's;
+    calibration sample, or whose input never varies, stays in float and says so. An LSTM's range also holds its hidden state,
+    -1 to 1, for kernels have one for both; a GRU has int8 weights alone. By default the weights stay the source's;
     `equalize`, `weight_observer` and `bias_correction` change them, in this order, and need `data`.
     Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
 
@@ -55,7 +60,7 @@ def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Record
         InputError: keep_float names a layer that does not exist.
         StageError: torch.export cannot follow the model.
     """
-    kept_layers(weighted_layers(model), config.keep_float)
+    kept_layers(every_layer(model), config.keep_float)
     ready, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
     if config.equalize:
         equal = equalize(model, example_input=required(data).example_input, calibration=required(data).calibration)
@@ -65,7 +70,7 @@ def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Record
     plan = _plan(ready, config, statistics)
     reference = copy.deepcopy(ready)
     if config.weight_observer == "mse":
-        for name in layers_of_kind(plan, "static"):
+        for name in weighted_of_kind(plan, "static"):
             layer = weighted_layers(ready)[name]
             layer.weight.data = clipped_weight(layer.weight, plan["layers"][name])
     return Quantized(ready, plan, reference=reference, notes=notes)
@@ -92,7 +97,7 @@ def required(data: QuantizeData | None) -> QuantizeData:
 
 
 def _plan(model: nn.Module, config: CalibratedParams, statistics: Records) -> Plan:
-    layers = weighted_layers(model)
+    layers = every_layer(model)
     kept = kept_layers(layers, config.keep_float)
     entries = {
         name: float_layer(layer, KEPT) if name in kept else _int8(layer, statistics.layers.get(name), config)
@@ -106,12 +111,20 @@ def _plan(model: nn.Module, config: CalibratedParams, statistics: Records) -> Pl
     return make_plan(config.method, entries, scheme=scheme, observer=config.observer, percentile=percentile)
 
 
-def _int8(layer: Layer, record: LayerRecord | None, config: CalibratedParams) -> dict[str, Any]:
+def _int8(layer: AnyLayer, record: LayerRecord | None, config: CalibratedParams) -> dict[str, Any]:
+    if isinstance(layer, nn.GRU):
+        return layer_plan(layer, "int8", activations=False, reason=NO_INT8_GRU)
+    if isinstance(layer, nn.LSTM) and layer.proj_size:
+        return float_layer(layer, PROJECTED)
     if record is None:
         return float_layer(layer, "did not run on the calibration sample, so its range is unknown")
     low, high = input_range(record, config.observer, config.percentile, symmetric=config.activations == "symmetric")
     if not high > low:
         return float_layer(layer, f"its input is {low:g} on the whole calibration sample")
+    if isinstance(layer, nn.LSTM):
+        low, high = min(low, HIDDEN_RANGE[0]), max(high, HIDDEN_RANGE[1])
+        both = symmetric_range(low, high) if config.activations == "symmetric" else aligned_range(low, high)
+        return layer_plan(layer, "int8", activations=True, input_range=both)
     return layer_plan(layer, "int8", activations=True, input_range=(low, high), granularity=config.granularity)
 
 

@@ -7,7 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.quantize.plan import KEPT, Layer, Plan, float_layer, kept_layers, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.plan import (
+    KEPT,
+    PROJECTED,
+    RECURRENT_TYPES,
+    AnyLayer,
+    Plan,
+    every_layer,
+    float_layer,
+    kept_layers,
+    layer_plan,
+    make_plan,
+    weighted_layers,
+)
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import Records
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
@@ -43,12 +55,12 @@ def weight_entries(
     """The plan's layers: integers in as many bits as the config says, or float where it keeps them.
 
     Where a layer's inputs cannot be cut into groups of the wanted size, smaller groups or whole channels take their place, and
-    `reason` says so.
+    `reason` says so. LSTM and GRU layers have symmetric int8 with a scale for each channel, whatever the others have.
 
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    layers = weighted_layers(model)
+    layers = every_layer(model)
     kept = kept_layers(layers, config.keep_float)
     return {
         name: float_layer(layer, KEPT) if name in kept else _entry(layer, config, granularity=granularity, symmetric=symmetric)
@@ -106,7 +118,11 @@ def group_size_for(values: int, wanted: int) -> int | None:
     return next((size for size in GROUP_SIZES if size <= wanted and values % size == 0), None)
 
 
-def _entry(layer: Layer, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool) -> dict[str, Any]:
+def _entry(layer: AnyLayer, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool) -> dict[str, Any]:
+    if isinstance(layer, nn.LSTM) and layer.proj_size:
+        return float_layer(layer, PROJECTED)
+    if isinstance(layer, RECURRENT_TYPES):
+        return layer_plan(layer, "int8", activations=False, reason="recurrent layers are stored as int8 with a scale for each channel")
     values = layer.weight[0].numel()
     size = group_size_for(values, config.group_size) if granularity == "per-group" else None
     reason = None
