@@ -48,7 +48,7 @@ def _entries(name: str, layer: AnyLayer, sources: Mapping[str, Any], config: Mix
         return {"float32": planned}
     plain = {"float32": float_layer(layer, FLOAT_REASON)}
     found = plain | {precision: entries[name] for precision, entries in sources.items()}
-    wanted = [precision for precision in EXACT_FIRST if precision in set(config.precisions) & found.keys()]
+    wanted: list[str] = [precision for precision in EXACT_FIRST if precision in config.precisions and precision in found]
     usable = {precision: found[precision] for precision in wanted if found[precision]["precision"] == precision}
     return usable or {"float32": plain["float32"] | {"reason": planned["reason"]}}
 

@@ -46,9 +46,7 @@ def bound_text(facts: Mapping[str, Any]) -> str:
     bound, flips = facts["bound"], facts["flips"]
     limits = f"at most {bound['max_drop']:.4f}" + ("" if bound["max_flips"] is None else f", flips at most {bound['max_flips']:.2%}")
     figures = f"validation drops by {facts['drop']:.4f} and {flips:.2%} of the labels flip ({limits})"
-    return (
-        f"Bound held: {figures}." if facts["met"]["bound"] else f"Bound not met: best found, {figures}; nothing that was tried is nearer."
-    )
+    return f"Bound held: {figures}." if facts["met"]["bound"] else f"Bound not met: best found, and kept: {figures}."
 
 
 def budget_text(facts: Mapping[str, Any]) -> str:
@@ -105,8 +103,8 @@ def _reverted(revert: Revert, config: MixedParams) -> dict[str, Any]:
 
 
 def _reason(name: str, config: MixedParams, chosen: Chosen) -> str:
-    entry_reason, precision = chosen.entries[name], chosen.found.assignment[name]
-    own = entry_reason[precision]["reason"]
+    precision = chosen.found.assignment[name]
+    own = chosen.entries[name][precision]["reason"]
     if len(chosen.entries[name]) == 1:
         return str(own or f"{precision} is all that it may be")
     if back := [revert for revert in chosen.found.reverts if revert.layer == name]:
