@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import executorch.extension.pybindings._C as runtime
+from executorch.extension.pybindings import _C as runtime  # noqa: N811 (it links against torch, which is imported before)
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.errors import ArtifactError

@@ -71,6 +71,11 @@ def static_products(graph: fx.Graph) -> Iterator[fx.Node]:
             yield node
 
 
+def _grid(node: Any) -> Grid:
+    """That of a quantize operation."""
+    return Grid(*node.args[1:3])
+
+
 def _target(node: Any) -> Any:
     return node.target if isinstance(node, fx.Node) else None
 
@@ -93,7 +98,7 @@ def _planned_grids(graph: fx.Graph) -> dict[fx.Node, Grid]:
     found: dict[fx.Node, Grid] = {}
     for node in graph.nodes:
         if node.target is QUANTIZE:
-            value, grid = node.args[0], Grid(*node.args[1:3])
+            value, grid = node.args[0], _grid(node)
             found.setdefault(value, grid)
             while value.target in MOVES:
                 value = value.args[0]
@@ -165,7 +170,7 @@ def _round(graph: fx.Graph, node: fx.Node, grid: Grid) -> None:
     with graph.inserting_after(node):
         whole = graph.call_function(QUANTIZE, (node, *grid.arguments))
     for reader in readers:
-        if reader.target is QUANTIZE and Grid(*reader.args[1:3]) == grid:
+        if reader.target is QUANTIZE and _grid(reader) == grid:
             reader.replace_all_uses_with(whole)
             graph.erase_node(reader)
             continue
