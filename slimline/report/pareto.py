@@ -33,7 +33,15 @@ VERDICT_COLOURS = {
     "inconclusive": "var(--inconclusive,#9a6400)",
     "reject": "var(--reject,#ad2a1f)",
 }
-SHAPES = ("circle", "square", "diamond", "triangle")
+POLYGONS = {
+    "diamond": ((0, -6.4), (6.4, 0), (0, 6.4), (-6.4, 0)),
+    "triangle": ((0, -6.2), (6, 4.8), (-6, 4.8)),
+    "hanging triangle": ((0, 6.2), (6, -4.8), (-6, -4.8)),
+    "hexagon": ((-3.1, -5.4), (3.1, -5.4), (6.2, 0), (3.1, 5.4), (-3.1, 5.4), (-6.2, 0)),
+    "upright bar": ((-2.8, -6.4), (2.8, -6.4), (2.8, 6.4), (-2.8, 6.4)),
+}
+SHAPES = ("circle", "square", *POLYGONS)
+"""As many as there are targets."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +164,8 @@ def _outline(across: float, up: float, shape: str, style: dict[str, Any]) -> str
         return element("circle", cx=across, cy=up, r=5.2, **style)
     if shape == "square":
         return element("rect", x=across - 4.6, y=up - 4.6, width=9.2, height=9.2, **style)
-    corners = [(0, -6.4), (6.4, 0), (0, 6.4), (-6.4, 0)] if shape == "diamond" else [(0, -6.2), (6, 4.8), (-6, 4.8)]
-    return element("polygon", points=" ".join(f"{coordinate(across + dx)},{coordinate(up + dy)}" for dx, dy in corners), **style)
+    points = " ".join(f"{coordinate(across + dx)},{coordinate(up + dy)}" for dx, dy in POLYGONS[shape])
+    return element("polygon", points=points, **style)
 
 
 def _named(points: Sequence[Point], levels: Levels, x: Axis, y: Axis) -> tuple[list[str], list[str]]:

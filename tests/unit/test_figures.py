@@ -4,10 +4,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from slimline.params import TARGETS
 from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.labels import place_labels
 from slimline.report.lineage import Node, lineage_figure
-from slimline.report.pareto import Levels, Point, frontier, pareto_figure
+from slimline.report.pareto import SHAPES, Levels, Point, frontier, pareto_figure
 from slimline.report.svg import Scale, scale
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -91,6 +92,13 @@ def test_pareto_says_each_name_once_and_is_deterministic() -> None:
     assert svg == pareto_figure(points, levels, x_label="size", y_label="accuracy")
     for name in ("variant-0", "variant-1", "variant-2", "teacher", "accept", "reject", "inconclusive", "onnxruntime", "openvino"):
         assert texts(svg).count(name) == 1
+
+
+def test_each_target_has_a_shape_of_its_own() -> None:
+    points = [Point("int8", target, "accept", 10 + index, 0.98) for index, target in enumerate(TARGETS)]
+    svg = pareto_figure(points, Levels(), x_label="size", y_label="accuracy")
+    assert len(set(SHAPES)) == len(SHAPES) >= len(TARGETS)
+    assert {len(node.attrib["points"].split()) for node in parsed(svg).iter(f"{SVG}polygon")} == {3, 4, 6}
 
 
 def test_labels_do_not_cover_each_other() -> None:
