@@ -113,15 +113,17 @@ def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: 
 
 
 def possible(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """The schemes that `slimline check` lets run on a target, and why it refuses the others."""
-    fine, refused = [], []
+    """The schemes that `slimline check` lets run on a target, and why it refuses the others: one line a reason."""
+    fine: list[str] = []
+    refused: dict[str, list[str]] = {}
     for name in schemes:
         try:
             Params.parse(params_of(setting, [name], target, arguments))
             fine.append(name)
         except ParamsError as error:
-            refused += [f"{name} on {target}: {problem.removeprefix('params.yaml: ')}" for problem in error.problems]
-    return fine, refused
+            for problem in error.problems:
+                refused.setdefault(problem.rpartition(f"cannot run on {target!r}: ")[2], []).append(name)
+    return fine, [f"{target}: {', '.join(names)}: {why}" for why, names in refused.items()]
 
 
 def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
