@@ -13,11 +13,13 @@ from torch import nn
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.errors import StageError
 from slimline.methods import get_method
+from slimline.methods.quantize.mixed_plan import missed
 from slimline.methods.quantize.plan import Kind, Plan, estimated_bytes, kind, layers_of_kind, smallest_precision
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.params import QuantizeParams
 from slimline.report.figures import bar_figure
+from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from slimline.workloads.prepared import load_split
@@ -55,7 +57,7 @@ def described(plan: Plan, statistics: CalibrationStatistics | None) -> tuple[str
     if statistics is not None and counts["static"]:
         seen = f"{statistics.samples_run} calibration samples in {statistics.batches_run} batches of the source itself"
         ways = (*ways, f"Input ranges by {plan['observer']} over {seen}.")
-    return planned, *ways
+    return planned, *ways, *missed(plan)
 
 
 def plan_table(plan: Plan, sqnr: dict[str, float]) -> Table:
@@ -115,8 +117,8 @@ def main(stage: Stage) -> None:
         judged=twin,
         size_bytes=estimated_bytes(made.model, made.plan, made.grids),
         details={"plan": made.plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
-        tables=(plan_table(made.plan, sqnr),),
-        figures=(figure,),
+        tables=(*mixed_tables(made.plan), plan_table(made.plan, sqnr)),
+        figures=(*mixed_figures(made.plan), figure),
         notes=(
             *made.notes,
             "The kernels belong to the runtimes, so compile lowers this plan for each target.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from slimline.methods.quantize.mixed_cost import Candidates, Cost, goal
 from slimline.methods.quantize.mixed_search import Found, Judged, Revert
+from slimline.methods.quantize.plan import Plan
 from slimline.methods.quantize.quantized import Quantized
 from slimline.params.quantize import MixedParams
 
@@ -39,6 +40,14 @@ def mixed_plan(made: Quantized, config: MixedParams, chosen: Chosen) -> Quantize
     facts = _facts(config, chosen)
     plan = {**made.plan, "layers": layers, "mixed": facts}
     return dataclasses.replace(made, plan=plan, notes=(*made.notes, bound_text(facts), budget_text(facts), _reverts_text(facts)))
+
+
+def missed(plan: Plan) -> tuple[str, ...]:
+    """What a mixed plan was to keep to and does not, in sentences for the top of the page; nothing for other plans."""
+    facts = plan.get("mixed")
+    if facts is None:
+        return ()
+    return tuple(text for name, text in (("bound", bound_text(facts)), ("budget", budget_text(facts))) if not facts["met"][name])
 
 
 def bound_text(facts: Mapping[str, Any]) -> str:
