@@ -16,7 +16,7 @@ from torch import Tensor
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import INPUT, layer_nodes, layer_of, producers, without_output_rounding
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
 
 switch_off_telemetry()
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static  # noqa: E402
@@ -24,8 +24,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: 
 
 MAX_BATCH_SIZE = 32
 CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
-WEIGHTED = ("Conv", "Gemm", "MatMul")
-QUANTIZABLE = (*WEIGHTED, "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
+WEIGHTED = ("Conv", "Gemm", "MatMul", "LSTM")
+QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
 
@@ -47,12 +47,13 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) ->
     """A copy of the graph in which the plan's static and dynamic layers compute in int8; everything else stays float.
 
     static: QDQ with the plan's input ranges; what lies between layers (residual sums) is ranged by ONNX Runtime's own
-    calibrator with the plan's observer; logits stay float. dynamic: MatMulInteger with run-time ranges.
+    calibrator with the plan's observer; logits stay float. dynamic: MatMulInteger with run-time ranges. LSTM layers of both kinds:
+    DynamicQuantizeLSTM, ranged while running, for there is no kernel with fixed ranges.
 
     Raises:
         StageError: a planned layer is lost on the way.
     """
-    statics, dynamics = layers_of_kind(plan, "static"), layers_of_kind(plan, "dynamic")
+    statics, dynamics = weighted_of_kind(plan, "static"), _ranged_while_running(plan)
     with _prepared(exported, plan) as place:
         current = place / "float.onnx"
         if statics:
@@ -68,6 +69,7 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) ->
 def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
     graph, target = onnx.load(source).graph, source.with_name("static.onnx")
     percentile = {"CalibPercentile": plan["percentile"]} if plan["percentile"] else {}
+    ranges = _planned_ranges(graph, plan)
     quantize_static(
         source,
         target,
@@ -77,20 +79,28 @@ def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=_others(graph, layers_of_kind(plan, "static")),
+        nodes_to_exclude=_others(graph, weighted_of_kind(plan, "static")),
         calibrate_method=CALIBRATORS.get(plan["observer"], CalibrationMethod.MinMax),
-        extra_options={"TensorQuantOverrides": _planned_ranges(graph, plan), **percentile},
+        extra_options={
+            "TensorQuantOverrides": ranges | _whole_weights(graph, plan),
+            "QDQKeepRemovableActivations": _needs_activations(graph, ranges),
+            **percentile,
+        },
     )
     return target
 
 
+def _ranged_while_running(plan: Plan) -> tuple[str, ...]:
+    return *layers_of_kind(plan, "dynamic"), *recurrent_of_kind(plan, "static")
+
+
 def _dynamic(source: Path, plan: Plan) -> Path:
     target = source.with_name("dynamic.onnx")
-    others = _others(onnx.load(source).graph, layers_of_kind(plan, "dynamic"))
+    others = _others(onnx.load(source).graph, _ranged_while_running(plan))
     quantize_dynamic(
         source,
         target,
-        op_types_to_quantize=["MatMul"],
+        op_types_to_quantize=["MatMul", "LSTM"],
         per_channel=True,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=[*others, *(f"{name}_MatMul" for name in others)],
@@ -126,10 +136,23 @@ def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
 def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """The plan's input ranges for the tensors that its int8 layers read, in ONNX Runtime's words."""
     made_by, ranges = producers(graph), {}
-    for name, node in layer_nodes(graph, layers_of_kind(plan, "static")).items():
+    for name, node in layer_nodes(graph, weighted_of_kind(plan, "static")).items():
         tensor = node.input[0]
         while tensor in made_by and made_by[tensor].op_type in MOVES:
             tensor = made_by[tensor].input[0]
         low, high = plan["layers"][layer_of(name)]["input_range"]
         ranges[tensor] = [{"quant_type": QuantType.QUInt8, "rmin": np.float32(low), "rmax": np.float32(high)}]
     return ranges
+
+
+def _whole_weights(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """The weights with one scale for all outputs, in ONNX Runtime's words; the others have one for each."""
+    whole = [name for name in weighted_of_kind(plan, "static") if plan["layers"][name]["granularity"] == "per-tensor"]
+    return {node.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}] for node in layer_nodes(graph, whole).values()}
+
+
+def _needs_activations(graph: onnx.GraphProto, ranges: dict[str, list[dict[str, Any]]]) -> bool:
+    """Whether a planned range reaches below a Relu or Clip, which then cannot be left to the range (symmetric activations)."""
+    made_by = producers(graph)
+    clipped = (name for name in ranges if name in made_by and made_by[name].op_type in ("Relu", "Clip"))
+    return any(ranges[name][0]["rmin"] < 0 for name in clipped)

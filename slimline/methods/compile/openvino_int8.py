@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.openvino_graph import MOVES, layer_operations, other_operations
+from slimline.methods.compile.openvino_integers import oriented, store_integers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.quantize.plan import Plan, weighted_of_kind
 
 switch_off_telemetry()
 import nncf  # noqa: E402
@@ -29,7 +31,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
     NNCF's fast bias correction is off: it takes an image for its channel means, and on small padded ones costs 10 to 20 dB.
     """
     batches = [batch.numpy() for batch in torch.split(calibration, BATCH_SIZE)]
-    statics = layers_of_kind(plan, "static")
+    statics = weighted_of_kind(plan, "static")
     with _quiet():
         quantized = nncf.quantize(
             model,
@@ -45,6 +47,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
         )
     for layer, operation in layer_operations(quantized, statics):
         _set_range(operation, *plan["layers"][layer]["input_range"])
+    _share_scales(model, quantized, plan)
     return quantized
 
 
@@ -72,3 +75,11 @@ def _set_range(operation: Any, low: float, high: float) -> None:
         shape = list(source.input(index).get_shape())
         value = np.full(shape, (low, high)[(index - 1) % 2], np.float32)
         source.input(index).replace_source_output(ov.opset13.constant(value).output(0))
+
+
+def _share_scales(model: ov.Model, quantized: ov.Model, plan: Plan) -> None:
+    """Give the quantized layers that are planned per tensor one scale for all outputs, where NNCF gave one to each."""
+    whole = [name for name in weighted_of_kind(plan, "static") if plan["layers"][name]["granularity"] == "per-tensor"]
+    floats = {op.get_friendly_name(): oriented(op, op.input_value(1).get_node().data) for _, op in layer_operations(model, whole)}
+    placed = [(op, layer, floats[op.get_friendly_name()]) for layer, op in layer_operations(quantized, whole)]
+    store_integers([(op, integer_weight(torch.tensor(weight), plan["layers"][layer], None, weight)) for op, layer, weight in placed])
