@@ -31,7 +31,7 @@ class CalibratedParams(VariantParams):
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """For observer percentile: the share of values, in per cent, that lies below the upper end."""
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
-    """Whether zero is where the range puts it, or always level 128; symmetric wastes half of the levels behind a ReLU."""
+    """Whether zero is where the range puts it or always level 128; symmetric wastes half of them behind a ReLU, for no gain on x86."""
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
     """Whether each output channel's weights have a scale of their own, or a layer's share one."""
     weight_observer: Literal["minmax", "mse"] = "minmax"
@@ -60,13 +60,13 @@ class AdaroundParams(CalibratedParams):
     )
 
     method: Literal["adaround"]
-    iterations: Annotated[int, Field(ge=0)] = 300
+    iterations: Annotated[int, Field(ge=0)] = 100
     """Steps a layer; 0 rounds to the nearest level."""
     batch_size: Count = 32
     """Calibration samples a step."""
-    learning_rate: Positive = 0.02
+    learning_rate: Positive = 0.05
     """Of Adam, for the variable that decides each weight's direction."""
-    regularisation: Annotated[float, Field(ge=0)] = 0.01
+    regularisation: Annotated[float, Field(ge=0)] = 1.0
     """The weight of the term that drives every decision to up or down."""
 
 

@@ -92,9 +92,10 @@ def chosen_weight(layer: Layer, entry: Mapping[str, Any], target: Target, config
         optimizer = torch.optim.Adam([v], lr=config.learning_rate)
         for step in range(config.iterations):
             batch = torch.randint(len(target.inputs), (config.batch_size,), generator=generator)
-            outputs = functional_call(layer, {"weight": at(_share(v))}, (target.inputs[batch],))
+            h = _share(v)
+            outputs = functional_call(layer, {"weight": at(h)}, (target.inputs[batch],))
             error = (outputs - target.outputs[batch]).square().mean() / target.nearest_error
-            loss = error + config.regularisation * _undecided(_share(v), step / config.iterations)
+            loss = error + config.regularisation * _undecided(h, step / config.iterations)
             (v.grad,) = torch.autograd.grad(loss, [v])
             optimizer.step()
     return at((_share(v.detach()) >= HALF).float())
