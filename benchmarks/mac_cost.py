@@ -1,10 +1,10 @@
-"""The time of a multiply-accumulate in each precision, float32 = 1: what `mac_cost` of a mixed quantization is filled with.
+"""The time of a multiply-accumulate by kind of layer and precision: what `mac_cost` of a mixed quantization is filled with.
 
     OMP_WAIT_POLICY=passive python benchmarks/mac_cost.py --rounds 30
 
-One layer a graph, in each precision, compiled as slimline compiles it; process CPU time, one thread, all of one layer's graphs in
-turns (A B C | C B A), the median of each round's ratio to float32. Depthwise convolutions move more than they multiply, so
-they have a row of their own and no part in the table. docs/decisions/0006 has the figures of one machine.
+Three layers of one kind a graph, in each precision, compiled as slimline compiles it; process CPU time, one thread, all graphs
+of one kind in turns (A B C | C B A), the median of the rounds' ratios to float32. The last column is a float32
+multiply-accumulate's time over that of the first row. docs/decisions/0006 has the figures of one machine.
 """
 
 import argparse
@@ -28,17 +28,19 @@ from slimline.loaders import onnxruntime as onnxruntime_loader
 from slimline.loaders import openvino as openvino_loader
 from slimline.measure.timing import Sample, time_calls
 from slimline.methods import get_method
+from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.methods.quantize.plan import Plan
 from slimline.params import TEACHER, HalfParams, StaticParams, WeightOnlyParams
 
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4")
 SAMPLE_MS = 4.0
+NS = "float32 ns a MAC"
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Stack(nn.Module):
-    """Three layers of one kind with ReLU between them, so that int8 flows from layer to layer as it does in a net, and a head in float."""
+    """Three layers of one kind with ReLU between them, so that int8 flows from layer to layer as it does in a net."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
@@ -104,10 +106,15 @@ def costs(samples: dict[str, list[Sample]]) -> dict[str, float]:
     }
 
 
-def measured(target: str, batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Kind of layer -> precision -> cost."""
-    found: dict[str, dict[str, float]] = {}
-    for name, (build, shape) in track(SUBJECTS.items(), f"{target}, batch {batch_size}"):
+def float32_ns(samples: list[Sample], macs: int, batch_size: int) -> float:
+    """Nanoseconds a multiply-accumulate, from the median of the samples."""
+    return float(np.median([sample.cpu_ms for sample in samples])) * 1e6 / (macs * batch_size)
+
+
+def measured(target: str, batch_sizes: list[int], rounds: int) -> dict[int, dict[str, dict[str, float]]]:
+    """Batch size -> kind of layer -> cost by precision, and the float32 nanoseconds a multiply-accumulate."""
+    found: dict[int, dict[str, dict[str, float]]] = {size: {} for size in batch_sizes}
+    for name, (build, shape) in track(SUBJECTS.items(), target):
         torch.manual_seed(0)
         model, inputs = build().eval(), torch.rand(64, *shape)
         with tempfile.TemporaryDirectory() as place:
@@ -116,22 +123,19 @@ def measured(target: str, batch_size: int, rounds: int) -> dict[str, dict[str, f
                 folder = Path(place) / precision
                 folder.mkdir()
                 subjects[precision] = compiled(target, model, plan_of(model, precision, inputs), inputs, folder)
-            found[name] = costs(interleaved(subjects, inputs[:batch_size].numpy(), rounds))
+            macs = sum(layer_macs(model, inputs[:2]).values())
+            for size in batch_sizes:
+                samples = interleaved(subjects, inputs[:size].numpy(), rounds)
+                found[size][name] = costs(samples) | {NS: float32_ns(samples["float32"], macs, size)}
     return found
-
-
-def geometric_mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """One figure a precision."""
-    return {name: float(np.exp(np.mean([np.log(row[name]) for row in rows]))) for name in PRECISIONS}
 
 
 def show(title: str, found: dict[str, dict[str, float]]) -> None:
     """Print the table of one target and batch size."""
-    table: Any = Table("layer", *PRECISIONS, title=title)
+    table: Any = Table("layer", *PRECISIONS, "float32 MAC", title=title)
+    first = next(iter(found.values()))[NS]
     for name, row in found.items():
-        table.add_row(name, *(f"{row[precision]:.2f}" for precision in PRECISIONS))
-    mean = geometric_mean([row for name, row in found.items() if "depthwise" not in name])
-    table.add_row("geometric mean without depthwise", *(f"{mean[precision]:.2f}" for precision in PRECISIONS))
+        table.add_row(name, *(f"{row[precision]:.2f}" for precision in PRECISIONS), f"{row[NS] / first:.2f}")
     Console(width=140).print(table)
 
 
@@ -143,8 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for target in LOADERS:
-        for batch_size in arguments.batch_sizes:
-            show(f"{target}, batch {batch_size}: CPU time, float32 = 1", measured(target, batch_size, arguments.rounds))
+        for batch_size, found in measured(target, arguments.batch_sizes, arguments.rounds).items():
+            show(f"{target}, batch {batch_size}: CPU time, float32 = 1", found)
 
 
 if __name__ == "__main__":

@@ -192,13 +192,21 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
         return
     machine = found[0].timing["machine"]
     summary = summarise(arguments.workload, {"machine": machine, "seed": arguments.seed}, found)
-    command = f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER"
+    command = command_of(arguments)
     (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")
     (arguments.out / "schemes.md").write_text(markdown(summary, failed, command), encoding="utf-8")
     write_figures(summary, arguments.out)
     if arguments.docs:
         (DOCS / f"{arguments.workload}.md").write_text(markdown(summary, failed, command), encoding="utf-8")
         write_figures(summary, DOCS / "images", f"{arguments.workload}-")
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """The command that makes these results again."""
+    chosen = {"--schemes": (arguments.schemes, list(SCHEMES)), "--targets": (arguments.targets, list(TARGETS))}
+    lists = "".join(f" {flag} {','.join(given)}" for flag, (given, every) in chosen.items() if given != every)
+    numbers = f" --pairs {arguments.pairs} --seed {arguments.seed}"
+    return f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER --docs{lists}{numbers}"
 
 
 def _run(*command: str, folder: Path) -> None:
