@@ -1,7 +1,7 @@
 """Configs of the quantization methods."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,8 +16,13 @@ NO_STORED_INT8 = NO_INT8_KERNELS | {
 }
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 RatioAboveOne = Annotated[float, Number, Field(gt=1)]
-MAC_COST: dict[Precision, float] = {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.4, "int4": 1.0}
-"""The time of a multiply-accumulate, float32 = 1, on ONNX Runtime: measured by benchmarks/mac_cost.py, see docs/decisions/0006."""
+LayerKind = Literal["convolution", "depthwise", "linear"]
+MAC_COST: dict[LayerKind, dict[Precision, float]] = {
+    "convolution": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.38, "int4": 1.0},
+    "depthwise": {"float32": 8.0, "bfloat16": 8.0, "float16": 8.0, "int8": 10.8, "int4": 8.0},
+    "linear": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.22, "int4": 0.5},
+}
+"""The time of a multiply-accumulate on ONNX Runtime, float32 convolution = 1: from benchmarks/mac_cost.py (docs/decisions/0006)."""
 
 
 class CalibratedParams(VariantParams):
@@ -125,8 +130,8 @@ class MixedParams(CalibratedParams):
     """How many samples each of calibration and validation every layer is tried on; whole plans are judged on all."""
     tries: Count = 3
     """How many layers are tried before one is reverted: the most harmful ones."""
-    mac_cost: dict[Precision, Positive] = MAC_COST
-    """For latency_ratio: the time of a multiply-accumulate in each precision, float32 = 1 (see docs/decisions/0006)."""
+    mac_cost: dict[LayerKind, dict[Precision, Positive]] = MAC_COST
+    """For latency_ratio: the time of a multiply-accumulate by kind of layer and precision, in any unit (see docs/decisions/0006)."""
 
     @field_validator("precisions")
     @classmethod
@@ -139,8 +144,11 @@ class MixedParams(CalibratedParams):
 
     @model_validator(mode="after")
     def _costs_are_known(self) -> "MixedParams":
-        if missing := [name for name in ("float32", *self.precisions) if name not in self.mac_cost]:
-            raise ValueError(f"mac_cost lacks {', '.join(dict.fromkeys(missing))}")
+        kinds = [kind for kind in get_args(LayerKind) if kind not in self.mac_cost]
+        wanted = dict.fromkeys(("float32", *self.precisions))
+        costs = [f"{name} of {kind}" for kind, costs in self.mac_cost.items() for name in wanted if name not in costs]
+        if kinds or costs:
+            raise ValueError(f"mac_cost lacks {', '.join([*kinds, *costs])}")
         return self
 
 

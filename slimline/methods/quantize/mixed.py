@@ -32,7 +32,7 @@ def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: Q
     entries = candidates(ready, config)
     realised = Realised(ready, entries, config, data)
     size = byte_cost(source, ready.model, entries)
-    latency = mac_cost(layer_macs(ready.model, data.example_input), entries, config.mac_cost)
+    latency = mac_cost(ready.model, layer_macs(ready.model, data.example_input), entries, config.mac_cost)
     whole, part = Judge.on(source, data), Judge.on(source, data, config.samples)
     alone = harms_alone(realised, part)
     problem = Problem(

@@ -48,14 +48,22 @@ def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates) -> Co
     return Cost(float(estimated_bytes(source, {"layers": {}})), float(start), change)
 
 
-def mac_cost(macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, float]) -> Cost:
-    """MACs of all layers, weighed by precision; a table of costs takes the place of a clock (docs/decisions/0006)."""
-    start = sum(macs.values()) * cost_per_mac["float32"]
+def mac_cost(model: nn.Module, macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, Mapping[Any, float]]) -> Cost:
+    """MACs of all layers, weighed by kind of layer and precision; the table takes the place of a clock (docs/decisions/0006)."""
+    tables = {name: cost_per_mac[layer_kind(layer)] for name, layer in every_layer(model).items()}
+    start = sum(count * tables[name]["float32"] for name, count in macs.items())
     change = {
-        layer: {precision: macs.get(layer, 0) * (cost_per_mac[precision] - cost_per_mac["float32"]) for precision in entries}
-        for layer, entries in candidates.items()
+        name: {precision: macs.get(name, 0) * (tables[name][precision] - tables[name]["float32"]) for precision in entries}
+        for name, entries in candidates.items()
     }
     return Cost(start, start, change)
+
+
+def layer_kind(layer: nn.Module) -> str:
+    """Which row of the table of costs a layer has: a grouped convolution's kernels are those of a depthwise one."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return "depthwise" if layer.groups > 1 else "convolution"
+    return "linear"
 
 
 def layer_macs(model: nn.Module, example_input: Tensor) -> dict[str, int]:

@@ -132,7 +132,7 @@ def _alone(judged: Judged) -> str:
 
 
 def _amount(cost: float, config: MixedParams) -> str:
-    return f"{cost:,.0f} bytes" if config.budget.size_ratio else f"the time of {cost:,.0f} float32 MACs"
+    return f"{cost:,.0f} bytes" if config.budget.size_ratio else f"the time of {cost:,.0f} MACs"
 
 
 def _reverts_text(facts: Mapping[str, Any]) -> str:
