@@ -1,0 +1,85 @@
+"""benchmarks/schemes.py: what it would run, and the table and figures that it makes of what was measured."""
+
+import argparse
+import xml.etree.ElementTree as ElementTree
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from slimline.params import CONFIGS, TARGETS, Params
+from tests.measured_line import write_line
+
+ARGUMENTS = argparse.Namespace(seed=3, pairs=10, workload="digits", targets=["onnxruntime", "openvino"], schemes=["static"])
+
+
+@pytest.fixture
+def schemes(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(project / "benchmarks"))
+    return import_module("schemes")
+
+
+def test_every_scheme_is_a_method_with_options_that_it_has(schemes: ModuleType) -> None:
+    assert {scheme["method"] for scheme in schemes.SCHEMES.values()} == set(CONFIGS["quantize"])
+    for setting in schemes.WORKLOADS.values():
+        content = schemes.params_of(setting, list(schemes.SCHEMES), "onnxruntime", ARGUMENTS)
+        assert list(Params.parse(content).quantize) == list(schemes.SCHEMES)
+
+
+def test_what_a_target_cannot_take_is_told_once_a_reason(schemes: ModuleType) -> None:
+    fine, refused = schemes.possible(schemes.WORKLOADS["digits"], ["static", "dynamic", "bf16"], "eager", ARGUMENTS)
+    assert fine == ["bf16"]
+    (line,) = refused
+    assert line.startswith("eager: static, dynamic: eager PyTorch has no int8 kernels")
+
+
+def test_every_workload_file_of_the_benchmarks_is_there(schemes: ModuleType, project: Path) -> None:
+    named = {setting.file for setting in schemes.WORKLOADS.values() if setting.file}
+    assert named == {path.name for path in (project / "benchmarks/workloads").glob("*.py")}
+
+
+def test_what_was_measured_becomes_a_table_and_figures(schemes: ModuleType, project: Path, tmp_path: Path) -> None:
+    content: dict[str, Any] = yaml.safe_load((project / "params.yaml").read_text())
+    content["deploy"]["targets"] = ["onnxruntime"]
+    content["quantize"]["bf16"] = content["quantize"].pop("half")
+    content["deploy"]["variants"] = ["teacher", "int8", "int8-dynamic"]
+    write_line(tmp_path, yaml.safe_dump(content))
+    content["deploy"]["variants"].append("bf16")
+    for variant in ("teacher", "int8", "bf16"):
+        (tmp_path / "data/models" / variant).mkdir(parents=True)
+        (tmp_path / "data/compiled" / f"{variant}-onnxruntime").mkdir(parents=True)
+    outcomes = list(schemes.measured(tmp_path, content))
+    found, failed = [one for one in outcomes if not isinstance(one, str)], [one for one in outcomes if isinstance(one, str)]
+    assert [one.key for one in found] == ["teacher-onnxruntime", "int8-onnxruntime"]
+    assert [line.partition(":")[0] for line in failed] == ["int8-dynamic on onnxruntime", "bf16 on onnxruntime"]
+    arguments = argparse.Namespace(**vars(ARGUMENTS), out=tmp_path, docs=False)
+    schemes.write(arguments, found, failed)
+    table = (tmp_path / "schemes.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| int8 | onnxruntime | ")]
+    assert len(rows) == 1
+    assert f"{found[1].quality['size_bytes']:,}" in rows[0]
+    assert "- bf16 on onnxruntime: " in table
+    assert "--schemes static --targets onnxruntime,openvino --pairs 10 --seed 3" in table
+    for name in ("size", "latency"):
+        assert ElementTree.fromstring((tmp_path / f"{name}.svg").read_text()).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_speed_against_sixteen_bits_is_that_of_the_same_target(schemes: ModuleType) -> None:
+    table = import_module("scheme_table")
+    speeds = {("int8", "openvino"): 4.0, ("bf16", "openvino"): 2.0, ("bf16", "onnxruntime"): 1.0}
+    rows = [
+        {"variant": variant, "target": target, "speed_ratio_same_runtime": {"batch_1": {"value": value}}}
+        for (variant, target), value in speeds.items()
+    ]
+    assert table._against_sixteen_bits(rows[0], rows, "batch_1") == "2.00×"
+    assert table._against_sixteen_bits(rows[0], rows[2:], "batch_1") == "–"
+
+
+def test_targets_are_those_that_params_know(schemes: ModuleType) -> None:
+    assert schemes._names(TARGETS, "xla,eager") == ["xla", "eager"]
+    with pytest.raises(argparse.ArgumentTypeError, match="unknown 'tpu'"):
+        schemes._names(TARGETS, "eager,tpu")
