@@ -208,6 +208,9 @@ class HalfParams(VariantParams):
     """16-bit weights, and 16-bit arithmetic where the CPU has it."""
 
     judgement: ClassVar[str] = "Half the bytes at nearly no drop; fast only where the CPU computes in bf16 or fp16 (AMX)."
+    impossible_on: ClassVar[Mapping[str, str]] = {
+        "executorch": "ExecuTorch's XNNPACK stores convolutions in float32 and has no bfloat16; deploy it on openvino, or int8 here"
+    }
 
     method: Literal["half"]
     dtype: Literal["float16", "bfloat16"] = "bfloat16"

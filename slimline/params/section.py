@@ -66,7 +66,3 @@ class VariantParams(Section):
     """The variant that it starts from: teacher, or any other name."""
     method: str
     """Which method makes it."""
-
-    def refused_by(self, target: str) -> str | None:
-        """Why a target cannot take this variant; None where it can."""
-        return self.impossible_on.get(target)

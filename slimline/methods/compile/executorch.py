@@ -1,4 +1,4 @@
-"""Compile for ExecuTorch: one .pte program whose operations XNNPACK runs, in float32, float16 or int8."""
+"""Compile for ExecuTorch: one .pte program whose operations XNNPACK runs, in float32 or int8."""
 
 import contextlib
 import copy
@@ -22,10 +22,10 @@ from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_precision
 
 MODEL = "model.pte"
-LEAST_BOUND = 2
+LEAST_BOUND, NNPACK_BATCH = 2, 16
 CHATTY = ("torchao", "torch.utils._pytree", "executorch")
 UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError, NotImplementedError)
-NO_BFLOAT16 = "XNNPACK computes no convolution in bfloat16; take dtype float16"
+NO_SIXTEEN_BITS = "ExecuTorch's XNNPACK stores convolutions in float32 and has no bfloat16; float16 Linear layers, float32 or int8 it takes"
 NO_STORED_WEIGHTS = "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs"
 ROUNDED_OUTPUTS = (
     "XNNPACK's int8 operations write int8: residual sums and the logits are rounded to 256 levels as well, over the range that the "
@@ -47,7 +47,7 @@ def executorch(
     """Write model.pte into `folder`: a program for any batch size up to the largest of `batch_sizes`.
 
     Batch norms are folded. static: the plan's weights and input ranges, and int8 outputs between (see xnnpack_int8.py).
-    dynamic: Linear layers whose inputs XNNPACK ranges row by row while running. half: float16 layers between float32 ones.
+    dynamic: Linear layers whose inputs XNNPACK ranges row by row while running. half: float16 Linear layers.
     A .pte file is a flatbuffer: data and instructions for kernels that the runtime has, no code and no pickle.
     https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html
 
@@ -55,7 +55,7 @@ def executorch(
         StageError: the plan holds what XNNPACK has no kernels for, or the model cannot be exported.
     """
     _require_kernels(plan)
-    bound = max(*batch_sizes, LEAST_BOUND)
+    bound = largest_batch(batch_sizes)
     example = example_input[:1].expand(bound, *example_input.shape[1:]).clone()
     plain = _Program(fold_batchnorm(model, example_input), example)
     program = plain
@@ -79,10 +79,20 @@ def executorch(
     )
 
 
+def largest_batch(batch_sizes: tuple[int, ...]) -> int:
+    """The batch size up to which a program is made.
+
+    Torch asks of a convolution's batch whether it is below 16, for NNPACK, and takes the answer for a limit of the model: the
+    example is as large as the bound, which must not be 16 itself, or the batch size would be fixed.
+    """
+    bound = max(*batch_sizes, LEAST_BOUND)
+    return bound + 1 if bound == NNPACK_BATCH else bound
+
+
 def _require_kernels(plan: Plan | None) -> None:
     for name, entry in {} if plan is None else plan["layers"].items():
-        if entry["precision"] == "bfloat16":
-            raise StageError(f"compile: {name!r} is to be bfloat16: {NO_BFLOAT16}")
+        if kind(entry) == "half" and (entry["precision"], entry["type"]) != ("float16", "Linear"):
+            raise StageError(f"compile: {name!r}, {entry['type']}, is to be {entry['precision']}: {NO_SIXTEEN_BITS}")
         if kind(entry) == "weights":
             raise StageError(f"compile: {name!r} is to have {entry['precision']} weights alone: {NO_STORED_WEIGHTS}; {WAYS_OUT}")
         if kind(entry) in ("static", "dynamic") and (entry["type"] in ("LSTM", "GRU") or not entry["symmetric"] or entry["group_size"]):
@@ -113,7 +123,6 @@ class _Program:
 
 
 def _exported(model: nn.Module, example: Tensor) -> ExportedProgram:
-    """The example has the largest batch: with a smaller one, torch takes a limit of NNPACK's (15) for the model's."""
     batch = torch.export.Dim("batch", min=1, max=len(example))
     frozen = model if isinstance(model, fx.GraphModule) else copy.deepcopy(model).eval().requires_grad_(False)
     return torch.export.export(frozen, (example,), dynamic_shapes=({0: batch},))
