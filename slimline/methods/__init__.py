@@ -30,6 +30,8 @@ METHODS: dict[str, dict[str, str]] = {
     },
     "compile": {
         "eager": "slimline.methods.compile.eager:eager",
+        "torchscript": "slimline.methods.compile.torchscript:torchscript",
+        "inductor": "slimline.methods.compile.inductor:inductor",
         "onnxruntime": "slimline.methods.compile.onnxruntime:onnxruntime",
         "openvino": "slimline.methods.compile.openvino:openvino",
         "xla": "slimline.methods.compile.xla:xla",

@@ -29,6 +29,7 @@ LEAST_CHANNELS = 2
 INT4 = "Inductor stores no weight in fewer than 8 bits; deploy it on onnxruntime or openvino"
 UNFUSED = "Inductor found no int8 kernel for {}: their int8 weights are unpacked in every run and they compute in float32."
 UNPACKED = "Layers with weights alone in int8 unpack them in every run and compute in float32."
+ESTIMATED = "The package's bytes in float32 are these plus what the weights would take more; it was not compiled to see."
 THREADS = "The loops that Inductor generated run in one thread; convolutions and matrix products in as many as the runtime is given."
 CODE = "The package is machine code for this kind of CPU, and it runs when it is loaded: load it only where you trust who compiled it."
 
@@ -144,5 +145,7 @@ def _notes(plan: Plan | None, int8_layers: Set[str]) -> Iterator[str]:
         yield UNFUSED.format(", ".join(unfused))
     if plan is not None and layers_of_kind(plan, "weights"):
         yield UNPACKED
+    if plan is not None:
+        yield ESTIMATED
     yield THREADS
     yield CODE

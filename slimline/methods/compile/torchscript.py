@@ -1,0 +1,128 @@
+"""Compile to TorchScript: the model traced and frozen into one file that torch.jit.load, or libtorch in C++, runs without its source."""
+
+import copy
+import io
+import re
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from slimline.artifact.variant import NO_GRIDS
+from slimline.errors import StageError
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.qdq import SixteenBit, explicit
+from slimline.methods.quantize.fold import fold_batchnorm
+from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
+
+MODEL = "model.pt"
+NO_INTEGERS = (
+    "TorchScript packs integer weights anew in every call and runs slower than float32; deploy it on inductor, onnxruntime or openvino"
+)
+DEPRECATED = "TorchScript is deprecated upstream (torch 2.13 says so whenever it is used): take it only where a program already expects it."
+MANGLED = re.compile(rb"\.___torch_mangle_\d+")
+LEFT_OUT = (".debug_pkl", "serialization_id")
+"""Stack traces of this machine, and an identity made at random."""
+
+
+def torchscript(
+    model: nn.Module,
+    plan: Plan | None,
+    folder: Path,
+    *,
+    grids: Mapping[str, Tensor] = NO_GRIDS,
+    example_input: Tensor,
+    calibration: Tensor,
+    batch_sizes: tuple[int, ...] = (),  # noqa: ARG001 (the graph takes any)
+) -> Lowered:
+    """Write model.pt into `folder`: batch norms folded, weights frozen, in float32 or with the plan's 16-bit layers in that type.
+
+    https://docs.pytorch.org/docs/stable/jit.html; freezing: torch.jit.freeze.
+
+    Raises:
+        StageError: the plan has integer layers, or the model cannot be traced.
+    """
+    if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
+        raise StageError(f"compile: int8: {NO_INTEGERS}")
+    sample = torch.cat([calibration, calibration])[:2].clone()
+    traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example_input), sample)
+    frozen = _frozen(traced)
+    weight_bytes = write_script(frozen, folder / MODEL)
+    float32_bytes, float32_weight_bytes = _in_float32(model, sample) if plan else ((folder / MODEL).stat().st_size, weight_bytes)
+    precision = "float32" if plan is None else smallest_precision(plan)
+    return Lowered(
+        precision=precision,
+        computes=precision if plan is None or not layers_of_kind(plan, "float") else f"{precision}+float32",
+        layers=() if plan is None else tuple(name for kind in ("float16", "bfloat16") for name in planned(plan, kind)),
+        weight_bytes=weight_bytes,
+        float32_weight_bytes=float32_weight_bytes,
+        float32_bytes=float32_bytes,
+        operations_before=_operations(traced),
+        operations_after=_operations(frozen),
+        notes=(DEPRECATED,),
+    )
+
+
+def _in_float32(model: nn.Module, sample: Tensor) -> tuple[int, int]:
+    """The same model's file without a plan, and its constants, in bytes."""
+    with tempfile.TemporaryDirectory(prefix="slimline-") as place:
+        path = Path(place) / MODEL
+        constant_bytes = write_script(_frozen(_traced(copy.deepcopy(model).eval(), sample)), path)
+        return path.stat().st_size, constant_bytes
+
+
+def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example_input: Tensor) -> nn.Module:
+    """The whole model in the one 16-bit type that the plan has, else with each 16-bit layer in its own."""
+    types = {entry["precision"] for entry in plan["layers"].values()}
+    if len(types) == 1 and "float32" not in types:
+        return SixteenBit(fold_batchnorm(model, example_input), getattr(torch, types.pop())).eval()
+    return explicit(model, plan, grids=grids, example_input=example_input)
+
+
+def _traced(model: nn.Module, sample: Tensor) -> Any:
+    """Raises: StageError: the model does something else for other inputs, or cannot be traced at all."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("error", TracerWarning)
+            trace: Callable[..., Any] = torch.jit.trace  # has no annotations
+            return trace(model.requires_grad_(False), sample, check_trace=False)
+    except (RuntimeError, ValueError, TypeError, TracerWarning) as error:
+        raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
+
+
+def _frozen(traced: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.freeze(traced)
+
+
+def write_script(frozen: Any, path: Path) -> int:
+    """Write a frozen module, compressed, without what differs from one time to the next; returns the bytes of its constants."""
+    buffer, constant_bytes = io.BytesIO(), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(frozen, buffer)
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as small:
+        for entry in [entry for entry in source.namelist() if not entry.endswith(LEFT_OUT)]:
+            content, parts = source.read(entry), entry.split("/")
+            if parts[1] == "constants":
+                constant_bytes += len(content)
+            elif parts[1] in ("code", "data.pkl"):
+                content = MANGLED.sub(b"", content)
+            name = re.sub(r"/___torch_mangle_\d+\.py$", ".py", "/".join([path.stem, *parts[1:]]))
+            small.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 9)
+    return constant_bytes
+
+
+def _operations(module: Any) -> dict[str, int]:
+    """Kinds of the graph's nodes, submodules inlined, counted; constants and attributes are no operations."""
+    kinds = Counter(node.kind() for node in module.inlined_graph.nodes())
+    return {name: count for name, count in sorted(kinds.items()) if not name.startswith("prim::")}
