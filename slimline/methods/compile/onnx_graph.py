@@ -15,11 +15,12 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from slimline.errors import StageError
-from slimline.methods.quantize.plan import weighted_layers
+from slimline.methods.quantize.plan import every_layer
 
 INPUT, OUTPUT = "x", "y"
 MAX_BATCH = 65536
-WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+RECURRENT_OPS = ("LSTM", "GRU")
+WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
 CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 SCOPES = "pkg.torch.onnx.name_scopes"
 REPEATED = re.compile(r"#\d+$")
@@ -28,7 +29,8 @@ REPEATED = re.compile(r"#\d+$")
 def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     """Export in evaluation mode with a free batch size; batch norms are folded into the convolutions before them.
 
-    Nodes with a layer's weight are named after that layer (`head`, and `head#2` where it is used again).
+    Nodes with a layer's weight are named after that layer (`head`, and `head#2` where it is used again, or a recurrent layer has
+    more than one layer inside).
 
     Raises:
         StageError: the model cannot be exported, or a layer cannot be found in the graph.
@@ -51,7 +53,7 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     if program is None:
         raise StageError("compile: torch.onnx.export gave no program")
     graph_model = program.model_proto
-    _name_nodes(graph_model.graph, set(weighted_layers(model)))
+    _name_nodes(graph_model.graph, set(every_layer(model)))
     return graph_model
 
 
@@ -141,6 +143,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
             yield
     finally:
         for name, logger in notes.items():

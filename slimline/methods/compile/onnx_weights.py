@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
 from slimline.methods.compile.onnx_graph import initializers, layer_nodes, layer_of, producers, replace_initializer
 from slimline.methods.compile.onnx_integers import AS_MATMUL, NBITS, is_packed, oriented, store_integers
-from slimline.methods.quantize.plan import Plan, layers_of_kind, weighted_layers
+from slimline.methods.compile.onnx_recurrent import store_recurrent, stored_recurrent
+from slimline.methods.quantize.plan import Plan, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.weights import stored_grid
 
 UNPACKING = ("Reshape", "Transpose", "Mul", "Sub", "Cast", "DequantizeLinear")
@@ -31,25 +32,26 @@ def store_weights(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gr
         StageError: the graph's weight is not that of the model's layer.
     """
     small = store_integers(graph_model, _integers(graph_model.graph, model, plan, grids))
-    for layer in layers_of_kind(plan, "half"):
+    for layer in weighted_of_kind(plan, "half"):
         for name in _constants(small.graph, layer):
             _as_sixteen_bit(small.graph, name, plan["layers"][layer]["precision"])
+    store_recurrent(small.graph, plan)
     return small
 
 
 def stored_layers(graph: onnx.GraphProto, plan: Plan) -> tuple[str, ...]:
     """The plan's layers whose weights really are of the planned type in the graph, in the plan's order."""
-    stored = set()
+    stored, weighted = stored_recurrent(graph, plan), set(weighted_of_kind(plan, "static", "dynamic", "weights", "half"))
     for node in graph.node:
         layer = layer_of(node.name).removesuffix("_quant").removesuffix(AS_MATMUL)
-        if len(node.input) > 1 and layer in plan["layers"] and _is_stored(graph, node, plan["layers"][layer]):
+        if len(node.input) > 1 and layer in weighted and _is_stored(graph, node, plan["layers"][layer]):
             stored.add(layer)
     return tuple(name for name in plan["layers"] if name in stored)
 
 
 def _integers(graph: onnx.GraphProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> dict[str, IntegerWeight]:
     layers, constants, found = weighted_layers(model), initializers(graph), {}
-    wanted = set(layers_of_kind(plan, "weights"))
+    wanted = set(weighted_of_kind(plan, "weights"))
     for node in graph.node:
         layer = layer_of(node.name).removesuffix(AS_MATMUL)
         if layer in wanted and len(node.input) > 1 and node.input[1] in constants:

@@ -13,12 +13,13 @@ from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, ope
 from slimline.methods.compile.onnx_int8 import quantize_int8
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, smallest_precision
 
 switch_off_telemetry()
 import onnxruntime as ort  # noqa: E402
 
 MODEL = "model.onnx"
+RANGED = "LSTM layers take the ranges of their inputs while running: ONNX Runtime has no kernel with fixed ones."
 UNPACKED = {
     "half": "ONNX Runtime has no 16-bit CPU kernels for these layers: 16-bit weights are unpacked at load, the arithmetic is float32.",
     "weights": "Layers with weights alone in integers compute in float32. 4-bit matrix products unpack them block by block in every run, "
@@ -59,7 +60,7 @@ def onnxruntime(
         float32_bytes=plain.ByteSize(),
         operations_before=before,
         operations_after=_optimised(final),
-        notes=() if plan is None else tuple(text for way, text in UNPACKED.items() if layers_of_kind(plan, way)),  # type: ignore[arg-type]
+        notes=() if plan is None else _notes(plan),
     )
 
 
@@ -70,6 +71,11 @@ def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Map
     if layers_of_kind(plan, "static", "dynamic"):
         lowered = quantize_int8(lowered, plan, calibration)
     return store_weights(lowered, model, plan, grids)
+
+
+def _notes(plan: Plan) -> tuple[str, ...]:
+    unpacked = (text for way, text in UNPACKED.items() if layers_of_kind(plan, way))  # type: ignore[arg-type]
+    return *unpacked, *((RANGED,) if recurrent_of_kind(plan, "static") else ())
 
 
 def _computes(plan: Plan | None) -> str:

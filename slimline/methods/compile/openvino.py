@@ -16,14 +16,20 @@ from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx, operations
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
+from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
 from slimline.methods.compile.openvino_weights import store_weights
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, smallest_precision, weighted_of_kind
 
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
 
 MODEL = "model.xml"
+COMPUTING = ("Convolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell")
+UNPACKED_RECURRENT = (
+    "LSTM and GRU layers without a planned range unpack their int8 weights at load and compute in float32: fewer bytes, no speed; "
+    "method static computes an LSTM in int8."
+)
 HINTS = {"bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 PACKED = ("i8", "u8", "i4", "u4")
 RUN_AS = {"i8": "int8", "u8": "int8", "i4": "float32", "u4": "float32", "bf16": "bfloat16", "f16": "float16", "f32": "float32"}
@@ -73,7 +79,9 @@ def openvino(
 
 
 def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> ov.Model:
-    lowered = quantize_int8(graph, plan, calibration) if layers_of_kind(plan, "static") else graph
+    name_recurrent(graph, model)
+    lowered = quantize_int8(graph, plan, calibration) if weighted_of_kind(plan, "static") else graph
+    store_recurrent(lowered, plan)
     return store_weights(lowered, model, plan, grids)
 
 
@@ -101,11 +109,11 @@ def _hint(plan: Plan | None) -> str:
 
 
 def _computes(executed: dict[str, int], plan: Plan | None) -> str:
-    """The types in which the plugin runs convolutions and matrix products.
+    """The types in which the plugin runs convolutions, matrix products and recurrent layers.
 
     Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
     """
-    used = sorted({name.split()[1] for name in executed if name.split()[0] in ("Convolution", "FullyConnected", "MatMul")})
+    used = sorted({name.split()[1] for name in executed if name.split()[0] in COMPUTING})
     is_float = plan is None or not layers_of_kind(plan, "static", "dynamic")
     return "+".join(dict.fromkeys("float32" if is_float and kind in PACKED else RUN_AS[kind] for kind in used)) or "float32"
 
@@ -122,6 +130,8 @@ def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
         )
     if plan is not None and layers_of_kind(plan, "dynamic"):
         notes.append("The inputs of dynamic layers are ranged by OpenVINO while it runs, where it has kernels for it.")
+    if plan is not None and recurrent_of_kind(plan, "dynamic", "weights"):
+        notes.append(UNPACKED_RECURRENT)
     return tuple(notes)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from slimline.methods.compile.onnx_graph import layer_of
+from slimline.methods.compile.openvino_recurrent import stored_recurrent
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan
 
@@ -11,6 +12,7 @@ switch_off_telemetry()
 import openvino as ov  # noqa: E402
 
 WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
+RECURRENT_OPS = ("LSTMSequence", "GRUSequence")
 MOVES = ("Reshape", "Transpose")
 UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
 TYPES = {
@@ -33,15 +35,19 @@ def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[s
 
 
 def other_operations(model: ov.Model, layers: Iterable[str]) -> list[str]:
-    """The names of the convolutions and matrix products that are none of these layers."""
+    """The names of the convolutions, matrix products and recurrent operations that are none of these layers."""
     wanted = {operation.get_friendly_name() for _, operation in layer_operations(model, layers)}
-    found = [operation.get_friendly_name() for operation in model.get_ordered_ops() if operation.get_type_name() in WEIGHTED_OPS]
+    found = [
+        operation.get_friendly_name()
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() in (*WEIGHTED_OPS, *RECURRENT_OPS)
+    ]
     return [name for name in found if name not in wanted]
 
 
 def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
     """The plan's layers whose weights really are constants of the planned type, in the plan's order."""
-    stored = set()
+    stored = stored_recurrent(model, plan)
     for layer, operation in layer_operations(model, plan["layers"]):
         source = operation.input_value(1).get_node()
         while source.get_type_name() in UNPACKING:

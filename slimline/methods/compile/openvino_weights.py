@@ -9,7 +9,7 @@ from slimline.methods.compile.integer_weights import IntegerWeight, integer_weig
 from slimline.methods.compile.openvino_graph import layer_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind, weighted_layers
+from slimline.methods.quantize.plan import Plan, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.weights import stored_grid
 
 switch_off_telemetry()
@@ -25,7 +25,7 @@ def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[
         StageError: the graph's weight is not that of the model's layer.
     """
     store_integers(list(_integers(graph, model, plan, grids)))
-    for layer, operation in layer_operations(graph, layers_of_kind(plan, "half")):
+    for layer, operation in layer_operations(graph, weighted_of_kind(plan, "half")):
         constant = operation.input_value(1).get_node()
         if constant.get_type_name() == "Constant":
             small = ov.opset13.constant(constant.data, dtype=SIXTEEN_BIT[plan["layers"][layer]["precision"]])
@@ -35,7 +35,7 @@ def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[
 
 def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
     layers = weighted_layers(model)
-    for layer, operation in layer_operations(graph, layers_of_kind(plan, "weights", "dynamic")):
+    for layer, operation in layer_operations(graph, weighted_of_kind(plan, "weights", "dynamic")):
         constant = operation.input_value(1).get_node()
         if constant.get_type_name() == "Constant":
             entry = plan["layers"][layer]

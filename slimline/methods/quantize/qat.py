@@ -18,9 +18,10 @@ from slimline.methods.fit import Loss, fit
 from slimline.methods.masks import zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import Plan, layers_of_kind
+from slimline.methods.quantize.plan import Plan, weighted_of_kind
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 
@@ -34,6 +35,7 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Quant
 
     The epoch with the lowest validation loss of the quantized model is kept; where none is better, that is where it started.
     Zero epochs are static quantization of the folded model. Pruned weights stay zero. `statistics` are those of `model`.
+    Folding comes first, not after: with batch norms that go on learning, a net whose channels lie far apart came back less far.
 
     Raises:
         InputError: keep_float names a layer that does not exist.
@@ -67,7 +69,7 @@ def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bo
     Layers that read the same tensor share one range, for in a runtime's graph that tensor is quantized once.
     """
     twin = copy.deepcopy(model)
-    names = layers_of_kind(plan, "static")
+    names = weighted_of_kind(plan, "static")
     symmetric = plan["scheme"]["activations"]["symmetric"]
     inputs = {name: FakeInput(plan["layers"][name]["input_range"], learned=learned, symmetric=symmetric) for name in names}
     for name, first in shared_inputs(model, names, example_input).items():
@@ -83,9 +85,10 @@ def converted(trained: nn.Module, model: nn.Module) -> nn.Module:
     """A plain copy of `model` with the trained weights, clipped: rounded by the plan they are what training computed with."""
     plain = copy.deepcopy(model).eval()
     state, expected = trained.state_dict(), plain.state_dict()
-    kept = {name: value for name, value in state.items() if name in expected}
+    frozen = tuple(f"{name}." for name in recurrent_layers(model))
+    kept = {name: value for name, value in state.items() if name in expected and not name.startswith(frozen)}
     clipped = {f"{name}.weight": fake.clipped(state[f"{name}.{TRAINED}"]) for name, fake in _fake_weights(trained).items()}
-    plain.load_state_dict(kept | clipped, strict=True)
+    plain.load_state_dict(expected | kept | clipped, strict=True)
     return plain
 
 
@@ -99,13 +102,23 @@ def shared_inputs(model: nn.Module, layers: tuple[str, ...], example_input: Tens
     def note(name: str, arguments: tuple[Tensor, ...]) -> None:
         x = arguments[0]
         alive.append(x)
-        first.setdefault(name, seen.setdefault((x.untyped_storage().data_ptr(), x.storage_offset(), x.numel(), x._version), name))
+        place = (x.untyped_storage().data_ptr(), int(x.storage_offset()), x.numel(), x._version)
+        first.setdefault(name, seen.setdefault(place, name))
 
     for name in layers:
         twin.get_submodule(name).register_forward_pre_hook(lambda _layer, arguments, name=name: note(name, arguments))
     with torch.no_grad():
         twin(example_input.clone())
     return {name: first.get(name, name) for name in layers}
+
+
+def _with_frozen_recurrent(model: nn.Module, plan: Plan) -> nn.Module:
+    entries = {name: plan["layers"][name] for name in recurrent_layers(model)}
+    twin = simulate(model, plan | {"layers": entries})
+    frozen = tuple(f"{name}." for name in entries)
+    for name, parameter in twin.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
+    return twin
 
 
 def _started(model: nn.Module, config: QatParams, statistics: Records, data: QuantizeData) -> Quantized:
@@ -117,7 +130,7 @@ def _started(model: nn.Module, config: QatParams, statistics: Records, data: Qua
 
 def _refuse_shared_weights(start: Quantized) -> None:
     owners: dict[int, str] = {}
-    planned = {f"{name}.weight" for name in layers_of_kind(start.plan, "static")}
+    planned = {f"{name}.weight" for name in weighted_of_kind(start.plan, "static")}
     for name, parameter in start.model.named_parameters(remove_duplicate=False):
         other = owners.setdefault(id(parameter), name)
         if other != name and {name, other} & planned:
@@ -125,7 +138,7 @@ def _refuse_shared_weights(start: Quantized) -> None:
 
 
 def _masks(start: Quantized) -> dict[str, Tensor]:
-    planned = set(layers_of_kind(start.plan, "static"))
+    planned = set(weighted_of_kind(start.plan, "static"))
     masks = {name.removesuffix(".weight"): mask for name, mask in zero_masks(start.model).items()}
     return {f"{name}.{TRAINED if name in planned else 'weight'}": mask for name, mask in masks.items()}
 
@@ -152,7 +165,7 @@ def _fake_weights(trained: nn.Module) -> Mapping[str, FakeWeight]:
 
 def _learned_plan(trained: nn.Module, plan: Plan) -> Plan:
     layers = dict(plan["layers"])
-    for name in layers_of_kind(plan, "static"):
+    for name in weighted_of_kind(plan, "static"):
         fake_input = cast("FakeInput", trained.get_submodule(name).fake_input)
         layers[name] = layers[name] | {"input_range": list(fake_input.input_range())}
     return plan | {"layers": layers}
