@@ -50,6 +50,7 @@ def warned(
         ({"method": "static"}, LINEAR, ["avx2"], "neither VNNI nor AMX"),
         ({"method": "half"}, LINEAR, ["avx2"], "no bfloat16 arithmetic"),
         ({"method": "half", "dtype": "float16"}, LINEAR, ["amx_bf16"], "no float16 arithmetic"),
+        ({"method": "half", "dtype": "float16"}, LINEAR, AMX, "openvino computes float16 more slowly"),
         ({"method": "half"}, LINEAR, AMX, "onnxruntime unpacks 16-bit weights"),
     ],
 )
