@@ -37,7 +37,7 @@ BATCH_SIZE = 32
 LIBRARIES = {
     "eager": ("torch",),
     "torchscript": ("torch",),
-    "inductor": ("torch", "torchao"),
+    "inductor": ("torch",),
     "onnxruntime": ("torch", "onnx", "onnxruntime"),
     "openvino": ("torch", "onnx", "openvino", "nncf"),
     "xla": ("torch", "torchax", "jax"),

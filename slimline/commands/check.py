@@ -18,7 +18,7 @@ from slimline.params.section import Section
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 
-EXTRAS = {"executorch": ("executorch",), "inductor": ("torchao",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
+EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
 PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
 """Target -> the programs that compiling for it calls, and how they are installed."""

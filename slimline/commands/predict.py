@@ -23,6 +23,7 @@ def predict(
     location: Annotated[str, typer.Argument(help="A folder, or the s3:// URL of a release or an alias.")],
     inputs: Annotated[Path, typer.Option("--input", help="samples.npy (float32, the model's inputs), or a table: .parquet, .csv.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
 ) -> None:
     """Print the predicted label and its probability for each sample.
 
@@ -30,7 +31,7 @@ def predict(
     """
     from slimline.runtime import load
 
-    model = load(location)
+    model = load(location, trust_code=trust_code)
     batch = _samples(inputs, model)
     rows = [_row(index, logits, model.labels) for index, logits in enumerate(_logits(model, batch))]
     if as_json:

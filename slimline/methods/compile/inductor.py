@@ -55,7 +55,7 @@ def inductor(
             computes something else than what was exported.
     """
     if plan is not None and planned(plan, "int4"):
-        raise StageError(f"compile: int4: {INT4}")
+        raise StageError(f"compile: {INT4}")
     lowering = _prepared(model, plan, grids, example_input)
     samples = torch.cat([calibration, calibration, calibration])[:3].clone()
     before, generated = _compiled(lowering, samples, folder / MODEL)

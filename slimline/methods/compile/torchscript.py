@@ -23,7 +23,7 @@ from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 
 MODEL = "model.pt"
-NO_INTEGERS = (
+NO_INTEGERS = "TorchScript packs int8 weights anew in every call and runs slower than float32; deploy it on inductor or onnxruntime"
     "TorchScript packs integer weights anew in every call and runs slower than float32; deploy it on inductor, onnxruntime or openvino"
 )
 DEPRECATED = "TorchScript is deprecated upstream (torch 2.13 says so whenever it is used): take it only where a program already expects it."
@@ -50,7 +50,7 @@ def torchscript(
         StageError: the plan has integer layers, or the model cannot be traced.
     """
     if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
-        raise StageError(f"compile: int8: {NO_INTEGERS}")
+        raise StageError(f"compile: {NO_INTEGERS}")
     sample = torch.cat([calibration, calibration])[:2].clone()
     traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example_input), sample)
     frozen = _frozen(traced)
