@@ -24,8 +24,6 @@ from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smalle
 
 MODEL = "model.pt"
 NO_INTEGERS = "TorchScript packs int8 weights anew in every call and runs slower than float32; deploy it on inductor or onnxruntime"
-    "TorchScript packs integer weights anew in every call and runs slower than float32; deploy it on inductor, onnxruntime or openvino"
-)
 DEPRECATED = "TorchScript is deprecated upstream (torch 2.13 says so whenever it is used): take it only where a program already expects it."
 MANGLED = re.compile(rb"\.___torch_mangle_\d+")
 LEFT_OUT = (".debug_pkl", "serialization_id")
