@@ -9,6 +9,7 @@ from slimline.params.section import Count, Number, Positive, Section, Training, 
 
 NO_INT8_KERNELS = {
     "eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino",
+    "torchscript": "TorchScript packs int8 weights anew in every call and runs slower than float32; deploy it on inductor or onnxruntime",
     "xla": "XLA has no int8 kernels on the CPU; deploy it on onnxruntime or openvino",
 }
 NO_STORED_INT8 = NO_INT8_KERNELS | {
