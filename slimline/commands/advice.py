@@ -136,7 +136,7 @@ def _four_bits(case: Case) -> str | None:
     bits = getattr(case.config, "bits", None)
     if case.config.method not in WEIGHTS_ALONE or bits != 4 or "onnxruntime" not in case.targets:
         return None
-    return "int4 weights on onnxruntime: Linear layers are faster at batch 1, at 4 and more no faster than float32 or slower; openvino is at any"
+    return "int4 weights on onnxruntime: Linear layers are faster at batch 1, from 4 on float32 is as fast or faster; see openvino"
 
 
 def _depthwise_per_tensor(case: Case) -> str | None:

@@ -57,10 +57,9 @@ def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
             if count > 1:
                 yield f"params.yaml: deploy.{key}: {name!r} is listed {count} times; list it once"
     for name in params.deploy.variants:
-        impossible = params.variants[name][1].impossible_on if name in params.variants else {}
-        for target in params.deploy.targets:
-            if target in impossible:
-                yield f"params.yaml: deploy: {name!r} cannot run on {target!r}: {impossible[target]}"
+        for target in params.deploy.targets if name in params.variants else ():
+            if (why := params.variants[name][1].refused_by(target)) is not None:
+                yield f"params.yaml: deploy: {name!r} cannot run on {target!r}: {why}"
 
 
 def _order_problems(where: str, section: str, variant: VariantParams, source_stage: str) -> Iterator[str]:

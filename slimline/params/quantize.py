@@ -15,6 +15,7 @@ NO_INT8_KERNELS = {
 NO_STORED_INT8 = NO_INT8_KERNELS | {
     "executorch": "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs; deploy it on onnxruntime or openvino"
 }
+NO_INT4 = "Inductor stores no weight in fewer than 8 bits; deploy it on onnxruntime or openvino"
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 RatioAboveOne = Annotated[float, Number, Field(gt=1)]
 LayerKind = Literal["convolution", "depthwise", "linear"]
@@ -165,11 +166,15 @@ class IntegerWeightParams(VariantParams):
     keep_float: tuple[str, ...] = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
 
+    def refused_by(self, target: str) -> str | None:
+        """Why a target cannot take this variant: Inductor, for one, has no 4-bit weights."""
+        return NO_INT4 if target == "inductor" and self.bits == 4 else super().refused_by(target)
+
 
 class WeightOnlyParams(IntegerWeightParams):
     """Int8 or int4 weights, rounded to nearest; inputs stay in float."""
 
-    judgement: ClassVar[str] = "For bytes without data: int8 loses nothing, int4 a little; faster for Linear alone, at batch 1 above all."
+    judgement: ClassVar[str] = "Bytes without data: int8 a quarter, int4 a seventh; only wide Linear layers get faster, most at batch 1."
 
     method: Literal["weight_only"]
     granularity: Literal["per-tensor", "per-channel", "per-group"] = "per-group"
@@ -181,7 +186,9 @@ class WeightOnlyParams(IntegerWeightParams):
 class HqqParams(IntegerWeightParams):
     """Int4 or int8 weights in groups, whose zero points are fitted to them (half-quadratic quantization)."""
 
-    judgement: ClassVar[str] = "Int4 without data at less error than rounding to nearest; a second in all, its zero points take half a bit."
+    judgement: ClassVar[str] = (
+        "Int4 without data: nearer than symmetric rounding by 2 to 5 dB, than asymmetric by 1; half a bit more a weight."
+    )
 
     method: Literal["hqq"]
     p: Annotated[float, Field(gt=0, lt=1)] = 0.7

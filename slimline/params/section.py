@@ -66,3 +66,7 @@ class VariantParams(Section):
     """The variant that it starts from: teacher, or any other name."""
     method: str
     """Which method makes it."""
+
+    def refused_by(self, target: str) -> str | None:
+        """Why a target cannot take this variant; None where it can. A config overrides it where one of its options decides."""
+        return self.impossible_on.get(target)

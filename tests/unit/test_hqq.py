@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.methods.compile.qdq import explicit
 from slimline.methods.quantize.hqq import fit_zero_points, hqq, shrink
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.weight_only import asymmetric_grid, weight_only
@@ -85,4 +86,14 @@ def test_grids_are_stored_for_every_planned_layer_and_8_bits_are_nearer(layer: n
     assert {name: tuple(grid.shape) for name, grid in made.grids.items()} == {"0.scale": (64, 2), "0.zero_point": (64, 2)}
     assert made.plan["layers"]["0"]["stored_grid"]
     assert all(grid.dtype is torch.float32 for grid in made.grids.values())
-    assert sqnr_db(layer[0].weight, after(layer, bits=8)) > sqnr_db(layer[0].weight, after(layer)) + 20
+    assert sqnr_db(layer[0].weight.detach(), after(layer, bits=8)) > sqnr_db(layer[0].weight.detach(), after(layer)) + 20
+
+
+@pytest.mark.parametrize("group_size", [64, 128])
+def test_targets_that_dequantize_with_whole_zero_points_get_the_fraction_beside(group_size: int, layer: nn.Sequential) -> None:
+    made, inputs = hqq(layer, config(bits=8, group_size=group_size)), torch.randn(8, 256, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = simulate(made.model, made.plan, made.grids)(inputs)
+        found = explicit(made.model, made.plan, grids=made.grids, example_input=inputs[:2])(inputs)
+    assert sqnr_db(expected, found) > 90
+    assert sqnr_db(layer(inputs).detach(), found) < 70

@@ -237,3 +237,11 @@ def test_a_graph_with_other_weights_is_refused(model: nn.Module) -> None:
     assert np.allclose(doubled.unpacked(), 2 * plain.unpacked())
     with pytest.raises(StageError, match="is not its layer's own, scaled by channel"):
         integer_weight(weight, entry, None, weight.detach().numpy()[:, ::-1])
+
+
+def test_4_bits_are_refused_where_8_are_taken() -> None:
+    four, eight = (WeightOnlyParams(source="teacher", method="weight_only", bits=bits) for bits in (4, 8))
+    assert "fewer than 8 bits" in str(four.refused_by("inductor"))
+    assert eight.refused_by("inductor") is None
+    assert "no int8 kernels" in str(eight.refused_by("eager"))
+    assert four.refused_by("onnxruntime") is None

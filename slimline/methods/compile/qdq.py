@@ -56,6 +56,7 @@ class IntegerWeight(nn.Module):
     """A Linear or convolution with an integer weight that is dequantized, one scale an output channel or group."""
 
     bias: Tensor | None
+    weight_shift: Tensor | None
 
     def __init__(self, layer: Layer, entry: Mapping[str, Any], grid: Grid | None) -> None:
         super().__init__()
@@ -70,13 +71,17 @@ class IntegerWeight(nn.Module):
         self.register_buffer(WEIGHT, (whole.to(torch.int16) - shift).to(torch.int8).reshape(rows).contiguous())
         self.register_buffer(SCALE, scale.flatten().clone())
         self.register_buffer("weight_zero_point", points.flatten().round().to(torch.int64))
+        fraction = ((points.round() - points) * scale).flatten()
+        self.register_buffer("weight_shift", fraction if bool(fraction.any()) else None)
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
         self.computes = _computation(layer)
 
     def weight(self) -> Tensor:
-        """The dequantized weight, of the layer's shape."""
+        """The dequantized weight, of the layer's shape; the operation takes whole zero points, a fraction is added after it."""
         scale, points = self.get_buffer(SCALE), self.get_buffer("weight_zero_point")
         found: Tensor = OPS.dequantize_per_channel.default(self.get_buffer(WEIGHT), scale, points, 0, *SIGNED, torch.int8)
+        if self.weight_shift is not None:
+            found = found + self.weight_shift.reshape(-1, *[1] * (found.dim() - 1))
         return found.reshape(self.shape) if self.grouped else found
 
     def forward(self, x: Tensor) -> Tensor:
