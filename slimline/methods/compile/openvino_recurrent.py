@@ -86,16 +86,22 @@ def stored_recurrent(graph: ov.Model, plan: Plan) -> set[str]:
 
 
 def _integers(operation: Any, entry: Mapping[str, Any]) -> list[Any]:
-    """Constant -> Convert -> Multiply of both matrices: int8, a scale a row, shared by both where their inputs are int8."""
+    """Constant -> Convert -> Multiply of both matrices: int8, a scale a row, shared by both where their inputs are int8.
+
+    Where they are not, a second Convert keeps OpenVINO from holding the integers back for an int8 kernel, as it does as soon as
+    any other layer is static: its float kernels take unpacked constants alone.
+    """
+    is_int8 = kind(entry) == "static"
     values = [torch.from_numpy(_matrix(operation, index)) for index in (0, 1)]
     rows = [value.reshape(-1, value.shape[-1]) for value in values]
     both = derived_grid(torch.cat(rows, dim=1), entry)
-    grids = [both if kind(entry) == "static" else derived_grid(row, entry) for row in rows]
+    grids = [both if is_int8 else derived_grid(row, entry) for row in rows]
     made = []
     for value, row, grid in zip(values, rows, grids, strict=True):
         packed = levels(row, entry, grid).reshape(value.shape).numpy()
         scale = grid[0].reshape(*value.shape[:-1], 1).numpy()
-        made.append(ops.multiply(ops.convert(ops.constant(packed), "f32"), ops.constant(scale)))
+        levels_alone = ops.constant(packed) if is_int8 else ops.convert(ops.constant(packed), "i32")
+        made.append(ops.multiply(ops.convert(levels_alone, "f32"), ops.constant(scale)))
     return made
 
 
