@@ -1,0 +1,171 @@
+"""ExecuTorch: XNNPACK takes the whole graph, computes what the plan says at any batch size, and refuses what it has no kernels for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.folder import checksums, write_json
+from slimline.artifact.manifest import write_manifest
+from slimline.calibration.statistics import collect_statistics
+from slimline.errors import ArtifactError, StageError
+from slimline.methods.compile.executorch import executorch, largest_batch
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.parity import compare_outputs
+from slimline.methods.fit import predict
+from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
+from slimline.methods.quantize.ranges import input_range
+from slimline.methods.quantize.simulate import simulate
+from slimline.params import HalfParams, WeightOnlyParams
+from slimline.runtime import load
+from tests.thread_use import main_thread_share
+
+EXAMPLE = torch.zeros(2, 1, 8, 8)
+LARGEST = 24
+
+
+class Net(nn.Module):
+    """A residual block behind a batch norm, a depthwise convolution, pooling, a reshape and two Linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block, self.deep = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, groups=16)
+        self.hidden, self.head = nn.Linear(16 * 9, 32), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, 8, 8] -> [N, 10]."""
+        x = self.stem(x)
+        x = torch.relu(self.deep(torch.relu(x + self.block(x))))
+        x = nn.functional.max_pool2d(x, 2).flatten(1)
+        return self.head(torch.relu(self.hidden(x))) * 8
+
+
+@pytest.fixture(scope="module")
+def digits() -> Tensor:
+    return torch.from_numpy(load_digits().images[:150].astype(np.float32) / 8 - 1).unsqueeze(1)
+
+
+@pytest.fixture(scope="module")
+def model(digits: Tensor) -> nn.Module:
+    torch.manual_seed(3)
+    net = Net()
+    net(digits)
+    return net.eval()
+
+
+def static_plan(model: nn.Module, inputs: Tensor) -> Plan:
+    seen = collect_statistics(model, inputs, 32).layers
+    layers = weighted_layers(model).items()
+    return make_plan(
+        "static",
+        {n: layer_plan(x, "int8", activations=True, input_range=input_range(seen[n], "minmax", 99.99)) for n, x in layers},
+        observer="minmax",
+    )
+
+
+def written(model: nn.Module, plan: Plan | None, folder: Path, inputs: Tensor) -> Lowered:
+    folder.mkdir()
+    lowered = executorch(model, plan, folder, example_input=EXAMPLE, calibration=inputs[:64], batch_sizes=(1, LARGEST))
+    facts = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution, "files": checksums(folder)}
+    identity = {"workload": "digits", "variant": "v", "target": "executorch", "stage": "quantize", "method": "m", "source": None}
+    shape = {"lineage": (), "labels": tuple("0123456789"), "input_shape": (1, 8, 8), "source_sha256": "0" * 64}
+    write_manifest(folder, CompiledManifest(**identity, **facts, **shape))
+    return lowered
+
+
+@pytest.fixture(scope="module")
+def int8(model: nn.Module, digits: Tensor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path, Lowered]:
+    plan = static_plan(model, digits)
+    low, high = plan["layers"]["hidden"]["input_range"]
+    plan["layers"]["hidden"]["input_range"] = [low, high / 4]  # another than calibration shows: the plan's has to be the one that runs
+    folder = tmp_path_factory.mktemp("executorch") / "int8"
+    return plan, folder, written(model, plan, folder, digits)
+
+
+def test_a_float_model_computes_the_same_at_every_batch_size(model: nn.Module, digits: Tensor, tmp_path: Path) -> None:
+    lowered = written(model, None, tmp_path / "c", digits)
+    runtime, expected = load(tmp_path / "c"), predict(model, digits).numpy()
+    for size in (1, 3, 40):
+        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), exact=True)
+        assert parity.tolerance is not None
+        assert parity.max_abs_difference <= parity.tolerance
+    assert (lowered.precision, lowered.computes, lowered.layers) == ("float32", "float32", ())
+    assert lowered.operations_after["FullyConnected float32"] == 2
+    assert not any("not in XNNPACK" in name for name in lowered.operations_after)
+
+
+def test_a_static_plan_runs_in_int8_with_its_own_ranges(model: nn.Module, digits: Tensor, int8: tuple[Plan, Path, Lowered]) -> None:
+    plan, folder, lowered = int8
+    expected, runtime = predict(simulate(model, plan), digits).numpy(), load(folder)
+    unclipped = predict(simulate(model, static_plan(model, digits)), digits).numpy()
+    assert compare_outputs(unclipped, expected, exact=False).sqnr_db < 15
+    for size in (1, 3, 40, 150):
+        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), exact=False)
+        assert parity.sqnr_db is not None
+        assert parity.sqnr_db > 30
+    assert lowered.layers == tuple(plan["layers"])
+    assert (lowered.precision, lowered.computes) == ("int8", "int8")
+    assert lowered.weight_bytes < 0.3 * lowered.float32_weight_bytes
+    assert (folder / "model.pte").stat().st_size < 0.6 * lowered.float32_bytes
+    assert lowered.operations_after["DepthwiseConv2d int8"] == 2  # the stem, with its one input channel, is one as well
+    assert lowered.operations_after["Add int8"] == 1
+    assert not any("not in XNNPACK" in name for name in lowered.operations_after)
+
+
+def test_one_thread_means_one_thread(int8: tuple[Plan, Path, Lowered]) -> None:
+    assert load(int8[1]).execution == {"threads": "1", "largest_batch": str(LARGEST)}
+    assert main_thread_share(int8[1]) > 0.97
+
+
+def test_linear_layers_are_ranged_while_running(digits: Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10)).eval()
+    plan = make_plan("dynamic", {name: layer_plan(layer, "int8", activations=True) for name, layer in weighted_layers(net).items()})
+    lowered = written(net, plan, tmp_path / "c", digits)
+    parity = compare_outputs(predict(simulate(net, plan), digits).numpy(), load(tmp_path / "c").predict(digits.numpy()), exact=False)
+    assert parity.sqnr_db is not None
+    assert parity.sqnr_db > 30
+    assert lowered.layers == ("1", "3")
+    assert lowered.operations_after["FullyConnected int8 ranged while running"] == 2
+
+
+def test_a_damaged_program_is_one_clear_line(int8: tuple[Plan, Path, Lowered], tmp_path: Path) -> None:
+    _, source, _ = int8
+    content = (source / "model.pte").read_bytes()
+    (tmp_path / "model.pte").write_bytes(content[: len(content) // 2])
+    manifest = CompiledManifest.model_validate_json((source / "manifest.json").read_text())
+    write_json(tmp_path / "manifest.json", manifest.model_copy(update={"files": checksums(tmp_path)}).model_dump(mode="json"))
+    with pytest.raises(ArtifactError, match=r"executorch cannot load model\.pte") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("precision", "settings", "said"),
+    [
+        ("bfloat16", {"activations": True}, "'stem.0', Conv2d, is to be bfloat16: ExecuTorch's XNNPACK stores convolutions in float32"),
+        ("float16", {"activations": True}, "'stem.0', Conv2d, is to be float16"),
+        ("int8", {"activations": False}, "'stem.0' is to have int8 weights alone"),
+        ("int4", {"activations": False, "group_size": 8}, "'stem.0' is to have int4 weights alone"),
+        ("int8", {"activations": True, "input_range": (-1, 1), "symmetric": False}, "a symmetric scale a channel only"),
+    ],
+)
+def test_what_xnnpack_cannot_take_is_refused(precision: str, settings: dict, said: str, model: nn.Module, tmp_path: Path) -> None:
+    plan = make_plan("mixed", {"stem.0": layer_plan(model.stem[0], precision, **settings)})
+    with pytest.raises(StageError, match=said):
+        executorch(model, plan, tmp_path, example_input=EXAMPLE, calibration=EXAMPLE)
+
+
+def test_check_refuses_it_before_anything_runs() -> None:
+    assert "has no bfloat16" in HalfParams(source="teacher", method="half").impossible_on["executorch"]
+    assert "only together with int8 inputs" in WeightOnlyParams(source="teacher", method="weight_only").impossible_on["executorch"]
+
+
+@pytest.mark.parametrize(("sizes", "bound"), [((1, 32), 32), ((1,), 2), ((1, 16), 17)])
+def test_the_largest_batch_is_never_the_one_that_torch_fixes(sizes: tuple[int, ...], bound: int) -> None:
+    assert largest_batch(sizes) == bound
