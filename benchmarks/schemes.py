@@ -4,9 +4,9 @@
     python benchmarks/schemes.py --workload cnn11m --out /tmp/cnn11m --schemes static,bf16 --targets onnxruntime --jobs 2
 
 Works on the last commit. Writes schemes.md (the table), schemes.json (the rows, as in reports/summary.json), size.svg and
-latency.svg (accuracy against what it costs) into --out, and with --docs into docs/methods too. The clone stays in --out/clone, so
-that a second call runs only what is not there yet; with --update it is brought to the last commit first. What fails is named below
-the table; the rest goes on. The teacher, bf16 and fp16 rows are always measured, since every other row is held against them.
+latency.svg into --out, and with --docs into docs/methods too. The clone stays in --out/clone: a second call runs only what is not
+there yet and keeps the rows of earlier calls; with --update it is brought to the last commit first. What fails is named below the
+table, and the rest goes on. The teacher, bf16 and fp16 are always measured, since every other row is held against them.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from scheme_list import SCHEMES, WORKLOADS, Setting
 from scheme_table import markdown, write_figures
 
 from slimline.commands.check import lacking
@@ -41,54 +41,7 @@ QUIET = {
     "NNCF_CI": "1",
     "ORT_DISABLE_TELEMETRY": "1",
 }
-SCHEMES: dict[str, dict[str, Any]] = {
-    "static": {"method": "static"},
-    "static-average": {"method": "static", "observer": "moving_average"},
-    "static-percentile": {"method": "static", "observer": "percentile"},
-    "static-mse": {"method": "static", "observer": "mse"},
-    "static-entropy": {"method": "static", "observer": "entropy"},
-    "static-symmetric": {"method": "static", "activations": "symmetric"},
-    "static-per-tensor": {"method": "static", "granularity": "per-tensor"},
-    "static-clipped": {"method": "static", "weight_observer": "mse"},
-    "equalize": {"method": "static", "equalize": True},
-    "bias-correction": {"method": "static", "bias_correction": True},
-    "equalize-bias": {"method": "static", "equalize": True, "bias_correction": True},
-    "adaround": {"method": "adaround"},
-    "qat": {"method": "qat"},
-    "mixed": {"method": "mixed", "budget": {"size_ratio": 3.0}, "max_flips": 0.005},
-    "dynamic": {"method": "dynamic"},
-    "int8-weights": {"method": "weight_only", "bits": 8, "granularity": "per-channel"},
-    "int4-weights": {"method": "weight_only", "bits": 4},
-    "int8-hqq": {"method": "hqq", "bits": 8},
-    "int4-hqq": {"method": "hqq", "bits": 4},
-    "fp16": {"method": "half", "dtype": "float16"},
-    "bf16": {"method": "half", "dtype": "bfloat16"},
-}
-"""Every scheme by the name of its variant; one whose method this commit lacks is left out."""
 BESIDE = ("bf16", "fp16")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A workload: where its class is, and what its run needs that the defaults do not give."""
-
-    workload: str
-    file: str | None = None
-    data: dict[str, Any] = field(default_factory=lambda: {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128})
-    teacher: dict[str, Any] = field(default_factory=dict)
-
-
-WORKLOADS = {
-    "digits": Setting("digits", teacher={"epochs": 30, "learning_rate": 0.002}),
-    "tabular": Setting(
-        "tabular",
-        data={"test_fraction": 0.5, "validation_fraction": 0.1, "calibration_samples": 60},
-        teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
-    ),
-    "cnn11m": Setting("workloads/cnn11m.py:Cnn11m", "cnn11m.py", teacher={"epochs": 12, "learning_rate": 0.001}),
-    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
-    "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
-}
 
 
 def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -135,6 +88,7 @@ def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
         _run("git", "fetch", "-q", "origin", folder=folder)
         _run("git", "reset", "-q", "--hard", "origin/HEAD", folder=folder)
         (folder / "dvc.lock").write_bytes(lock)
+        shutil.rmtree(folder / "reports/metrics/evaluate", ignore_errors=True)  # DVC brings back what is still up to date
     if setting.file:
         shutil.copyfile(folder / "benchmarks/workloads" / setting.file, folder / "workloads" / setting.file)
     return folder
@@ -168,7 +122,7 @@ def measured(clone: Path, content: dict[str, Any]) -> Iterator[Evaluation | str]
 
 
 def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) -> tuple[list[Evaluation], list[str]]:
-    """Run target after target; a finished one is written before the next begins."""
+    """Run target after target; a finished one is written before the next begins, beside what earlier calls have measured."""
     found: list[Evaluation] = []
     failed: list[str] = []
     wanted = [*arguments.schemes, *(name for name in BESIDE if name not in arguments.schemes)]
@@ -179,11 +133,17 @@ def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) ->
         fine, refused = possible(setting, [name for name in wanted if SCHEMES[name]["method"] in CONFIGS["quantize"]], target, arguments)
         content = params_of(setting, fine, target, arguments)
         run_line(clone, content, arguments.jobs)
-        outcomes = list(measured(clone, content))
-        found += [one for one in outcomes if isinstance(one, Evaluation)]
-        failed += refused + [one for one in outcomes if isinstance(one, str)]
+        failed += refused + [one for one in measured(clone, content) if isinstance(one, str)]
+        found = measured_so_far(clone, setting, arguments)
         write(arguments, found, failed)
     return found, failed
+
+
+def measured_so_far(clone: Path, setting: Setting, arguments: argparse.Namespace) -> list[Evaluation]:
+    """Every row that the clone holds, of this call and of earlier ones, in the order of the two tables."""
+    known = [name for name in SCHEMES if SCHEMES[name]["method"] in CONFIGS["quantize"]]
+    contents = [params_of(setting, possible(setting, known, target, arguments)[0], target, arguments) for target in TARGETS]
+    return [one for content in contents for one in measured(clone, content) if isinstance(one, Evaluation)]
 
 
 def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Sequence[str]) -> None:
@@ -192,7 +152,7 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
         return
     machine = found[0].timing["machine"]
     summary = summarise(arguments.workload, {"machine": machine, "seed": arguments.seed}, found)
-    command = command_of(arguments)
+    command = command_of(summary["variants"], arguments)
     (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")
     (arguments.out / "schemes.md").write_text(markdown(summary, failed, command), encoding="utf-8")
     write_figures(summary, arguments.out)
@@ -201,12 +161,12 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
         write_figures(summary, DOCS / "images", f"{arguments.workload}-")
 
 
-def command_of(arguments: argparse.Namespace) -> str:
-    """The command that makes these results again."""
-    chosen = {"--schemes": (arguments.schemes, list(SCHEMES)), "--targets": (arguments.targets, list(TARGETS))}
-    lists = "".join(f" {flag} {','.join(given)}" for flag, (given, every) in chosen.items() if given != every)
-    numbers = f" --pairs {arguments.pairs} --seed {arguments.seed}"
-    return f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER --docs{lists}{numbers}"
+def command_of(rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> str:
+    """The command that makes these rows again."""
+    chosen = {"--schemes": ("variant", list(SCHEMES)), "--targets": ("target", list(TARGETS))}
+    found = {flag: [name for name in every if any(row[key] == name for row in rows)] for flag, (key, every) in chosen.items()}
+    lists = "".join(f" {flag} {','.join(names)}" for flag, names in found.items() if names != chosen[flag][1])
+    return f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER --docs{lists} --pairs {arguments.pairs}"
 
 
 def _run(*command: str, folder: Path) -> None:
