@@ -19,7 +19,7 @@ from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import MIN_SQNR_DB
 from slimline.methods.compile.qdq import SixteenBit, explicit
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision, weighted_layers
+from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 from slimline.methods.quantize.simulate import sqnr_db
 
 MODEL = "model.pt2"
@@ -129,9 +129,11 @@ def _computes(plan: Plan | None, int8_layers: Set[str]) -> str:
 
 
 def _stored(model: nn.Module, plan: Plan, generated: Generated) -> tuple[str, ...]:
-    modules = weighted_layers(model)
     wanted = {name: entry["precision"] for name, entry in plan["layers"].items() if entry["precision"] != "float32"}
-    return stored_layers(generated.constants, {name: (precision, modules[name].weight.numel()) for name, precision in wanted.items()})
+    sizes = {
+        name: tuple(value.numel() for key, value in model.get_submodule(name).named_parameters() if "weight" in key) for name in wanted
+    }
+    return stored_layers(generated.constants, {name: (precision, sizes[name]) for name, precision in wanted.items()})
 
 
 def _float32_bytes(model: nn.Module, example_input: Tensor) -> int:

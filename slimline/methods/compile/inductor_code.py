@@ -52,19 +52,20 @@ def read_generated(source: str) -> Generated:
     return Generated(dict(sorted(operations.items())), constants, frozenset(_int8_layers(calls, origins)))
 
 
-def stored_layers(constants: tuple[Constant, ...], layers: Mapping[str, tuple[str, int]]) -> tuple[str, ...]:
-    """The layers, of name -> (type, number of weights), that have a constant of their type and at least their size, in order.
+def stored_layers(constants: tuple[Constant, ...], layers: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[str, ...]:
+    """The layers, of name -> (type, number of values of each weight), that have a constant of their type for each of their weights.
 
-    Frozen weights are packed for the kernel and have lost their names, so each layer, largest first, takes the smallest that fits.
+    Frozen weights are packed for the kernel and have lost their names, so each, largest first, takes the smallest constant that fits.
     """
     left = sorted((constant.size_bytes, constant.dtype) for constant in constants)
-    found = set()
-    for name, (dtype, count) in sorted(layers.items(), key=lambda item: (-item[1][1], item[0])):
-        least = count * _BYTES[dtype]
-        if (fitting := next((one for one in left if one[1] == dtype and one[0] >= least), None)) is not None:
+    weights = sorted(((count * _BYTES[dtype], dtype, name) for name, (dtype, counts) in layers.items() for count in counts), reverse=True)
+    missed = set()
+    for least, dtype, name in weights:
+        if (fitting := next((one for one in left if one[1] == dtype and one[0] >= least), None)) is None:
+            missed.add(name)
+        else:
             left.remove(fitting)
-            found.add(name)
-    return tuple(name for name in layers if name in found)
+    return tuple(name for name in layers if name not in missed)
 
 
 _BYTES = {"int8": 1, "float16": 2, "bfloat16": 2}

@@ -13,8 +13,9 @@ import torch.ao.quantization.fx._decomposed  # it registers torch.ops.quantized_
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.errors import StageError
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import INTEGERS, Layer, Plan, kind
+from slimline.methods.quantize.plan import INTEGERS, LAYER_TYPES, Layer, Plan, kind
 from slimline.methods.quantize.weights import Grid, derived_grid, levels, stored_grid
 
 OPS = torch.ops.quantized_decomposed
@@ -35,12 +36,16 @@ def explicit(
     convolution with fewer input channels than `least_channels` is given zeros for the missing ones, which changes no result.
 
     Raises:
-        StageError: torch.export cannot follow the model.
+        StageError: torch.export cannot follow the model, or a planned layer is neither Linear nor a convolution.
     """
     twin = fold_batchnorm(model, example_input) if _may_fold(plan) else copy.deepcopy(model).eval()
     twin.requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
+        if kind(entry) != "float" and not isinstance(layer, LAYER_TYPES):
+            raise StageError(
+                f"compile: {name!r} is {type(layer).__name__}, which this target has no small kernels for; put it in keep_float"
+            )
         if kind(entry) != "float":
             _replace(twin, layer, _rewritten(layer, entry, stored_grid(grids, name, entry), least_channels).eval())
     return twin

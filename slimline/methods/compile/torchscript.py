@@ -87,13 +87,15 @@ def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example
 def _traced(model: nn.Module, sample: Tensor) -> Any:
     """Raises: StageError: the model does something else for other inputs, or cannot be traced at all."""
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("error", TracerWarning)
+        with torch.no_grad(), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", TracerWarning)
             trace: Callable[..., Any] = torch.jit.trace  # has no annotations
-            return trace(model.requires_grad_(False), sample, check_trace=False)
-    except (RuntimeError, ValueError, TypeError, TracerWarning) as error:
+            traced = trace(model.requires_grad_(False), sample, check_trace=False)
+    except (RuntimeError, ValueError, TypeError) as error:
         raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
+    if warned := [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]:
+        raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(warned[0].split())[:300]}")
+    return traced
 
 
 def _frozen(traced: Any) -> Any:
