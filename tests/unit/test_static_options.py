@@ -51,9 +51,10 @@ def test_symmetric_and_per_tensor_are_in_the_plan(net: nn.Module) -> None:
 
 @pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
 def test_clipped_weights_round_with_less_error_and_tell_their_grid(granularity: str) -> None:
-    layer = nn.Linear(400, 8)
+    layer = nn.Linear(20_000, 4)
     with torch.no_grad():
-        layer.weight.copy_(torch.randn(8, 400, generator=torch.Generator().manual_seed(0)) ** 5)
+        normal = torch.randn(2, 4, 20_000, generator=torch.Generator().manual_seed(0))
+        layer.weight.copy_(normal[0].square() * normal[1].sign())
     entry = layer_plan(layer, "int8", activations=True, input_range=(0.0, 1.0), granularity=granularity)
     weight, clipped = layer.weight.detach(), clipped_weight(layer.weight, entry)
     before, after = ((rounded_weight(each, entry) - weight).square().sum() for each in (weight, clipped))

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ MAX_BATCH_SIZE = 32
 CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
 WEIGHTED = ("Conv", "Gemm", "MatMul", "LSTM")
 QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
+CLIPPING = ("Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
+Ranges = dict[str, list[dict[str, Any]]]
+"""Tensor -> how it is to be rounded, in ONNX Runtime's words."""
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -70,6 +74,7 @@ def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
     graph, target = onnx.load(source).graph, source.with_name("static.onnx")
     percentile = {"CalibPercentile": plan["percentile"]} if plan["percentile"] else {}
     ranges = _planned_ranges(graph, plan)
+    clipped = _clipped_below(graph, ranges)
     quantize_static(
         source,
         target,
@@ -82,8 +87,8 @@ def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
         nodes_to_exclude=_others(graph, weighted_of_kind(plan, "static")),
         calibrate_method=CALIBRATORS.get(plan["observer"], CalibrationMethod.MinMax),
         extra_options={
-            "TensorQuantOverrides": ranges | _whole_weights(graph, plan),
-            "QDQKeepRemovableActivations": _needs_activations(graph, ranges),
+            "TensorQuantOverrides": ranges | _read_once(graph, clipped) | _whole_weights(graph, plan),
+            "QDQKeepRemovableActivations": bool(clipped),
             **percentile,
         },
     )
@@ -133,7 +138,7 @@ def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
     return [node.name for node in graph.node if node.op_type in WEIGHTED and layer_of(node.name) not in wanted]
 
 
-def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> Ranges:
     """The plan's input ranges for the tensors that its int8 layers read, in ONNX Runtime's words."""
     made_by, ranges = producers(graph), {}
     for name, node in layer_nodes(graph, weighted_of_kind(plan, "static")).items():
@@ -145,14 +150,22 @@ def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[s
     return ranges
 
 
-def _whole_weights(graph: onnx.GraphProto, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def _whole_weights(graph: onnx.GraphProto, plan: Plan) -> Ranges:
     """The weights with one scale for all outputs, in ONNX Runtime's words; the others have one for each."""
     whole = [name for name in weighted_of_kind(plan, "static") if plan["layers"][name]["granularity"] == "per-tensor"]
     return {node.input[1]: [{"quant_type": QuantType.QInt8, "symmetric": True}] for node in layer_nodes(graph, whole).values()}
 
 
-def _needs_activations(graph: onnx.GraphProto, ranges: dict[str, list[dict[str, Any]]]) -> bool:
-    """Whether a planned range reaches below a Relu or Clip, which then cannot be left to the range (symmetric activations)."""
+def _clipped_below(graph: onnx.GraphProto, ranges: Ranges) -> Ranges:
+    """The inputs of each Relu or Clip whose output's range reaches below it (symmetric activations), and that range.
+
+    Such an activation cannot be left to the range; rounded to one grid before and after it, a value is rounded once.
+    """
     made_by = producers(graph)
-    clipped = (name for name in ranges if name in made_by and made_by[name].op_type in ("Relu", "Clip"))
-    return any(ranges[name][0]["rmin"] < 0 for name in clipped)
+    clipping = {name: made_by[name].input[0] for name in ranges if name in made_by and made_by[name].op_type in CLIPPING}
+    return {source: ranges[name] for name, source in clipping.items() if ranges[name][0]["rmin"] < 0}
+
+
+def _read_once(graph: onnx.GraphProto, ranges: Ranges) -> Ranges:
+    readers = Counter(name for node in graph.node for name in node.input)
+    return {name: chosen for name, chosen in ranges.items() if readers[name] == 1}
