@@ -92,7 +92,8 @@ def check(label: str, variant: Variant, folder: Path, validation: Tensor) -> Par
     """
     reference_model = variant.model if variant.plan is None else simulate(variant.model, variant.plan, variant.grids)
     reference, outputs = predict(reference_model, validation).numpy(), outputs_of(folder, validation.numpy())
-    parity = compare_outputs(reference, outputs, exact=variant.plan is None)
+    source = None if variant.plan is None else predict(variant.model, validation).numpy()
+    parity = compare_outputs(reference, outputs, exact=variant.plan is None, source=source)
     require_parity(label, parity, reference, outputs)
     return parity
 

@@ -37,6 +37,21 @@ def test_an_int8_model_must_agree_and_be_near() -> None:
         judge(-REFERENCE, exact=False)
 
 
+def test_a_plan_that_is_far_from_its_source_may_be_compiled_no_further_from_its_simulation() -> None:
+    noise = np.random.default_rng(1).normal(0, 2, (2, *REFERENCE.shape)).astype(np.float32)
+    source = REFERENCE + noise[0]
+    near, far = REFERENCE + 0.6 * noise[1], REFERENCE + 4 * noise[1]
+    parity = compare_outputs(REFERENCE, near, exact=False, source=source)
+    assert parity.min_sqnr_db is not None
+    assert 5 < parity.min_sqnr_db < 10
+    assert parity.min_agreement < 0.97
+    require_parity("v-onnxruntime", parity, REFERENCE, near)
+    with pytest.raises(StageError, match=r"signal to noise .* dB is below"):
+        require_parity("v-onnxruntime", compare_outputs(REFERENCE, far, exact=False, source=source), REFERENCE, far)
+    close = compare_outputs(REFERENCE, near, exact=False, source=REFERENCE)
+    assert (close.min_sqnr_db, close.min_agreement) == (20, 0.97)
+
+
 def test_a_tie_counts_as_agreement() -> None:
     tied = np.array([[1.0, 1.0, -5.0]], np.float32)
     parity = compare_outputs(tied, np.array([[0.99999, 1.0, -5.0]], np.float32), exact=True)
