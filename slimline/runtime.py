@@ -3,7 +3,7 @@
     model = slimline.runtime.load("s3://slimline/releases/digits/aliases/latest.json")
     logits = model.predict(batch)
 
-Each target's loader imports its own runtime: ONNX Runtime, OpenVINO, ExecuTorch and XLA models run without torch. No runtime phones home.
+Each target's loader imports its own runtime: ONNX Runtime, OpenVINO and XLA models run without torch. No runtime phones home.
 """
 
 import importlib

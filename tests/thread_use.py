@@ -1,5 +1,6 @@
-"""Which share of a model's CPU time its own thread takes, in a process of its own: `python thread_use.py FOLDER` prints it."""
+"""Which share of a model's CPU time the calling thread takes, and whether torch was imported: `python thread_use.py FOLDER`."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 
-def main_thread_share(folder: Path) -> float:
-    """1.0 where a model loaded with threads=1 computes on the calling thread alone."""
+def thread_use(folder: Path) -> tuple[float, bool]:
+    """In a process of its own: 1.0 where a model loaded with threads=1 computes on the calling thread alone; whether torch is there."""
     environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    share, with_torch = json.loads(done.stdout.splitlines()[-1])
+    return share, with_torch
 
 
 def _measured(folder: str) -> float:
@@ -28,4 +30,4 @@ def _measured(folder: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{_measured(sys.argv[1])}\n")
+    sys.stdout.write(json.dumps([_measured(sys.argv[1]), "torch" in sys.modules]) + "\n")

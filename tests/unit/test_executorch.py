@@ -22,7 +22,7 @@ from slimline.methods.quantize.ranges import input_range
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import HalfParams, WeightOnlyParams
 from slimline.runtime import load
-from tests.thread_use import main_thread_share
+from tests.thread_use import thread_use
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)
 LARGEST = 24
@@ -119,7 +119,7 @@ def test_a_static_plan_runs_in_int8_with_its_own_ranges(model: nn.Module, digits
 
 def test_one_thread_means_one_thread(int8: tuple[Plan, Path, Lowered]) -> None:
     assert load(int8[1]).execution == {"threads": "1", "largest_batch": str(LARGEST)}
-    assert main_thread_share(int8[1]) > 0.97
+    assert thread_use(int8[1])[0] > 0.97
 
 
 def test_linear_layers_are_ranged_while_running(digits: Tensor, tmp_path: Path) -> None:
