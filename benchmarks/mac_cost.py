@@ -4,7 +4,7 @@
 
 Three layers of one kind a graph, in each precision, compiled as slimline compiles it; process CPU time, one thread, all graphs
 of one kind in turns (A B C | C B A), the median of the rounds' ratios to float32. The last column is a float32
-multiply-accumulate's time over that of the first row. docs/decisions/0006 has the figures of one machine.
+multiply-accumulate's time over that of the first row. docs/decisions/0007 has the figures of one machine.
 """
 
 import argparse

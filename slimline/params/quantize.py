@@ -20,11 +20,11 @@ Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 RatioAboveOne = Annotated[float, Number, Field(gt=1)]
 LayerKind = Literal["convolution", "depthwise", "linear"]
 MAC_COST: dict[LayerKind, dict[Precision, float]] = {
-    "convolution": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.38, "int4": 1.0},
-    "depthwise": {"float32": 8.0, "bfloat16": 8.0, "float16": 8.0, "int8": 10.8, "int4": 8.0},
-    "linear": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.22, "int4": 0.5},
+    "convolution": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.42, "int4": 1.0},
+    "depthwise": {"float32": 7.6, "bfloat16": 7.6, "float16": 7.6, "int8": 8.2, "int4": 7.6},
+    "linear": {"float32": 1.5, "bfloat16": 1.5, "float16": 1.5, "int8": 0.2, "int4": 1.5},
 }
-"""The time of a multiply-accumulate on ONNX Runtime, float32 convolution = 1: from benchmarks/mac_cost.py (docs/decisions/0006)."""
+"""The time of a multiply-accumulate on ONNX Runtime, float32 convolution = 1: from benchmarks/mac_cost.py (docs/decisions/0007)."""
 
 
 class CalibratedParams(VariantParams):
@@ -133,7 +133,7 @@ class MixedParams(CalibratedParams):
     tries: Count = 3
     """How many layers are tried before one is reverted: the most harmful ones."""
     mac_cost: dict[LayerKind, dict[Precision, Positive]] = MAC_COST
-    """For latency_ratio: the time of a multiply-accumulate by kind of layer and precision, in any unit (see docs/decisions/0006)."""
+    """For latency_ratio: the time of a multiply-accumulate by kind of layer and precision, in any unit (see docs/decisions/0007)."""
 
     @field_validator("precisions")
     @classmethod
@@ -202,9 +202,11 @@ class HqqParams(IntegerWeightParams):
 
 
 class DynamicParams(VariantParams):
-    """Int8 weights; Linear activations are ranged while running, convolutions stay float in computation."""
+    """Int8 weights; the inputs of Linear and LSTM layers are ranged while running, convolutions and GRU layers compute in float."""
 
-    judgement: ClassVar[str] = "For Linear layers without calibration data; gives convolutions bytes but no speed."
+    judgement: ClassVar[str] = (
+        "For Linear layers, and LSTM on onnxruntime, without calibration data; gives convolutions and GRU bytes but no speed."
+    )
     impossible_on: ClassVar[Mapping[str, str]] = NO_INT8_KERNELS
 
     method: Literal["dynamic"]

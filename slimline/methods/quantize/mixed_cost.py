@@ -49,7 +49,7 @@ def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates) -> Co
 
 
 def mac_cost(model: nn.Module, macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, Mapping[Any, float]]) -> Cost:
-    """MACs of all layers, weighed by kind of layer and precision; the table takes the place of a clock (docs/decisions/0006)."""
+    """MACs of all layers, weighed by kind of layer and precision; the table takes the place of a clock (docs/decisions/0007)."""
     tables = {name: cost_per_mac[layer_kind(layer)] for name, layer in every_layer(model).items()}
     start = sum(count * tables[name]["float32"] for name, count in macs.items())
     change = {
