@@ -38,7 +38,7 @@ class FakeWeight(nn.Module):
     def forward(self, trained: Tensor) -> Tensor:
         """What the kernels compute with, [outputs, …]."""
         weight = trained * self.unit
-        rounded: Tensor = _RoundWeight.apply(weight, self.threshold(weight), self.entry)
+        rounded: Tensor = _RoundWeight.apply(weight, self.threshold(weight), self.entry)  # type: ignore[no-untyped-call]
         return rounded
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class FakeWeight(nn.Module):
 
     def threshold(self, weight: Tensor) -> Tensor:
         """The magnitude that becomes 127, one a channel: [outputs, 1, …] (per tensor: [1, 1, …])."""
-        shrink: Tensor = _Bounded.apply(self.shrink)
+        shrink: Tensor = _Bounded.apply(self.shrink)  # type: ignore[no-untyped-call]
         return _largest(weight.detach(), self.entry) * shrink.exp()
 
 
@@ -75,7 +75,7 @@ class FakeInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` [N, …] rounded to the levels."""
         scale, zero_point = self._grid()
-        rounded: Tensor = _RoundInput.apply(x, scale, zero_point)
+        rounded: Tensor = _RoundInput.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
         return rounded
 
     def input_range(self) -> tuple[float, float]:
@@ -86,7 +86,7 @@ class FakeInput(nn.Module):
     def _grid(self) -> tuple[Tensor, Tensor]:
         low, high = self.start * self.stretch.exp()
         scale = (high - low) / LEVELS
-        zero_point: Tensor = _Round.apply(-low / scale)
+        zero_point: Tensor = _Round.apply(-low / scale)  # type: ignore[no-untyped-call]
         return scale, zero_point
 
 
@@ -149,7 +149,8 @@ class _Bounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return gradient * ((x < 0) | (gradient > 0))
+        inward: Tensor = gradient * ((x < 0) | (gradient > 0))
+        return inward
 
 
 class _Round(torch.autograd.Function):

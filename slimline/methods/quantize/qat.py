@@ -18,7 +18,7 @@ from slimline.methods.fit import Loss, fit
 from slimline.methods.masks import zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import Plan, weighted_of_kind
+from slimline.methods.quantize.plan import Plan, recurrent_layers, weighted_of_kind
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
 from slimline.methods.quantize.ranges import Records
 from slimline.methods.quantize.simulate import simulate
@@ -66,9 +66,10 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Quant
 def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bool) -> nn.Module:
     """A copy of `model` whose static int8 layers round their weights and inputs, with what they train as parameters.
 
-    Layers that read the same tensor share one range, for in a runtime's graph that tensor is quantized once.
+    Layers that read the same tensor share one range, for in a runtime's graph that tensor is quantized once. Recurrent layers
+    are rounded as simulation rounds them, and frozen; all else that the plan leaves in float is trained as it is.
     """
-    twin = copy.deepcopy(model)
+    twin = _with_frozen_recurrent(model, plan)
     names = weighted_of_kind(plan, "static")
     symmetric = plan["scheme"]["activations"]["symmetric"]
     inputs = {name: FakeInput(plan["layers"][name]["input_range"], learned=learned, symmetric=symmetric) for name in names}
