@@ -24,6 +24,7 @@ INT8_COMPUTE = ("static", "qat", "adaround")
 """Methods whose layers compute in int8, over ranges fixed before."""
 ROUNDED_AS_TRAINED = ("static", "adaround")
 """Methods that neither train again nor leave layers in float where int8 hurts."""
+LSTM_GATES, GRU_GATES = 4, 3
 WEIGHTS_ALONE = ("weight_only", "hqq")
 """Methods that store small weights and compute in float."""
 BFLOAT16_SETS, FLOAT16_SETS, INT8_SETS = {"amx_bf16", "avx512_bf16"}, {"avx512_fp16", "amx_fp16"}, {"avx_vnni", "avx512_vnni", "amx_int8"}
@@ -56,6 +57,7 @@ class Case:
     targets: tuple[str, ...]
     layers: tuple[Layer, ...]
     isa: frozenset[str]
+    recurrent: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,21 @@ def warnings(params: Params, root: Path) -> tuple[str, ...]:
     )
 
 
-def stored_layers(path: Path) -> tuple[Layer, ...]:
+def recurrent_layers(path: Path) -> tuple[Layer, ...]:
+    """The LSTM and GRU layers of a safetensors file, each by its first hidden matrix [gates x hidden, hidden]."""
+    return stored_layers(path, ".weight_hh_l0")
+
+
+def stored_layers(path: Path, ending: str = ".weight") -> tuple[Layer, ...]:
     """The Linear layers and convolutions of a safetensors file, by its header alone; none where the file is missing or torn."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
             header = json.loads(stream.read(length)) if length < LONGEST_HEADER_BYTES else {}
         return tuple(
-            Layer(name.removesuffix(".weight"), tuple(entry["shape"]))
+            Layer(name.removesuffix(ending), tuple(entry["shape"]))
             for name, entry in header.items()
-            if name.endswith(".weight") and len(entry["shape"]) > 1
+            if name.endswith(ending) and len(entry["shape"]) > 1
         )
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return ()
@@ -98,7 +105,21 @@ def _cases(params: Params, root: Path, isa: frozenset[str]) -> Iterator[Case]:
         if name in params.deploy.variants:
             paths = [root / WEIGHTS / source / "weights.safetensors" for source in params.lineage(name)[1:]]
             nearest = next((path for path in paths if path.is_file()), paths[-1])
-            yield Case(name, config, params.deploy.targets, stored_layers(nearest), isa)
+            yield Case(name, config, params.deploy.targets, stored_layers(nearest), isa, recurrent_layers(nearest))
+
+
+def _unpacked_gru(case: Case) -> str | None:
+    found = [layer for layer in case.recurrent if layer.shape[0] == GRU_GATES * layer.shape[1]]
+    if not found or case.config.method in ("half", "mixed"):
+        return None
+    return f"{_named(found)}, a GRU, gets int8 weights and computes in float: fewer bytes, no speed; method half is faster on openvino"
+
+
+def _unpacked_lstm(case: Case) -> str | None:
+    found = [layer for layer in case.recurrent if layer.shape[0] == LSTM_GATES * layer.shape[1]]
+    if not found or case.config.method not in ("dynamic", *WEIGHTS_ALONE) or "openvino" not in case.targets:
+        return None
+    return f"{_named(found)}, an LSTM, computes in float on openvino without ranges: no speed there; method static computes it in int8"
 
 
 def _narrow_layers(case: Case) -> str | None:
