@@ -27,6 +27,7 @@ from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 
 TRAINED = "parametrizations.weight.original"
 FOLDED = "Batch norms are folded into the layers before them."
+LEARNED = "From the calibrated ranges on, those of inputs and weights were trained with the weights."
 NOT_BETTER = "No epoch was better on validation than static int8, from which training started: that is what is kept."
 
 
@@ -60,7 +61,8 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Quant
     )
     if history.best_epoch == 0:
         return dataclasses.replace(start, history=history, notes=(*start.notes, NOT_BETTER))
-    return Quantized(converted(trained, start.model), _learned_plan(trained, start.plan), history=history, notes=start.notes)
+    notes = (*start.notes, LEARNED) if config.ranges == "learned" else start.notes
+    return Quantized(converted(trained, start.model), _learned_plan(trained, start.plan), history=history, notes=notes)
 
 
 def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bool) -> nn.Module:
