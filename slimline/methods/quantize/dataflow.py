@@ -48,8 +48,9 @@ def dataflow(model: nn.Module, example_input: Tensor) -> Dataflow:
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of what an operation makes on the example input."""
-    return tuple(node.meta["val"].shape)
+    """The shape of what an operation makes on the example input; empty where that is more than one tensor, as of an LSTM."""
+    made = node.meta["val"]
+    return tuple(made.shape) if isinstance(made, Tensor) else ()
 
 
 def operand(node: fx.Node, position: int) -> fx.Node | None:

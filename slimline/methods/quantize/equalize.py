@@ -121,7 +121,10 @@ def clipped_shares(model: nn.Module, inputs: Tensor) -> dict[str, float]:
 
 def _passed(node: fx.Node, axis: int) -> tuple[int, int] | None:
     """Where the channels are after an operation, and how many neighbours each became; None where a factor does not pass."""
-    before, after = shape(cast("fx.Node", operand(node, 0))), shape(node)
+    source = operand(node, 0)
+    if source is None or not shape(node):
+        return None
+    before, after = shape(source), shape(node)
     if node.target in POINTWISE or (node.target in CLIPPING and _module_name(node)):
         return axis, 1
     if node.target in POOLING and axis == 1:
