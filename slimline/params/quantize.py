@@ -153,6 +153,14 @@ class MixedParams(CalibratedParams):
             raise ValueError(f"mac_cost lacks {', '.join([*kinds, *costs])}")
         return self
 
+    def refused_by(self, target: str) -> str | None:
+        """Why a target cannot take whatever the search may choose."""
+        if target == "inductor" and "int4" in self.precisions:
+            return NO_INT4
+        if target == "executorch" and (beyond := set(self.precisions) - {"float32", "int8"}):
+            return f"ExecuTorch's XNNPACK has float32 and int8 alone; leave {' and '.join(sorted(beyond))} out of precisions"
+        return super().refused_by(target)
+
 
 class IntegerWeightParams(VariantParams):
     """Integer weights, computed in float: what `weight_only` and `hqq` share."""

@@ -216,6 +216,16 @@ def test_divergence_is_that_of_the_class_probabilities() -> None:
     assert divergence(logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_target_that_lacks_a_precision_refuses_before_anything_runs() -> None:
+    every = MixedParams(source="teacher", method="mixed")
+    plain = MixedParams(source="teacher", method="mixed", precisions=("float32", "int8"))
+    assert "fewer than 8 bits" in str(every.refused_by("inductor"))
+    assert "leave bfloat16 and int4 out of precisions" in str(every.refused_by("executorch"))
+    assert every.refused_by("onnxruntime") is every.refused_by("openvino") is None
+    assert plain.refused_by("inductor") is plain.refused_by("executorch") is None
+    assert "no int8 kernels" in str(plain.refused_by("eager"))
+
+
 def test_mistakes_in_the_config_are_all_told() -> None:
     variant = {
         "source": "teacher",

@@ -97,15 +97,15 @@ def _ratios(chosen: Chosen, assignment: Mapping[str, str]) -> dict[str, float]:
 def _reverted(revert: Revert, config: MixedParams) -> dict[str, Any]:
     before, after = revert.judged_before, revert.judged_after
     change = (
-        f"drop {before.drop:.4f} -> {after.drop:.4f}, flips {before.flips:.2%} -> {after.flips:.2%}, "
-        f"divergence {before.divergence:.2g} -> {after.divergence:.2g} nats"
+        f"drop {before.drop:.4f} to {after.drop:.4f}, flips {before.flips:.2%} to {after.flips:.2%}, "
+        f"divergence {before.divergence:.2g} to {after.divergence:.2g} nats"
     )
     others = "" if len(revert.tried) == 1 else f"; gained most for its cost of {', '.join(revert.tried)}"
     return {
         "layer": revert.layer,
         "from": revert.before,
         "to": revert.after,
-        "reason": f"beyond the bound; {change}; costs {_amount(revert.cost, config)}{others}",
+        "reason": f"the plan was beyond the bound; {change}; costs {_amount(revert.cost, config)}{others}",
         "before": _figures(before),
         "after": _figures(after),
     }
