@@ -243,3 +243,21 @@ def test_the_float_graph_is_exact(model: nn.Module, target: str, tmp_path: Path)
     result = lowered(model, None, target, tmp_path)
     with torch.no_grad():
         torch.testing.assert_close(outputs(tmp_path, target, result, SAMPLES), model(SAMPLES), atol=1e-4, rtol=1e-4)
+
+
+def test_large_matrices_are_constants_too() -> None:
+    """The exporter folds small constants alone; a matrix that the graph puts together itself could not be stored in fewer bits."""
+
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTM(4, 272, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            """[N, T, 4] -> [N, 272]."""
+            return self.cell(x)[0][:, -1]
+
+    graph = export_onnx(Wide(), torch.zeros(2, 3, 4)).graph
+    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    (cell,) = (node for node in graph.node if node.op_type == "LSTM")
+    assert [stored.get(name) for name in cell.input[1:3]] == [(1, 4 * 272, 4), (1, 4 * 272, 272)]

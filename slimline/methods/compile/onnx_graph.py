@@ -12,13 +12,15 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
 from slimline.errors import StageError
-from slimline.methods.quantize.plan import every_layer
+from slimline.methods.quantize.plan import every_layer, recurrent_layers
 
 INPUT, OUTPUT = "x", "y"
 MAX_BATCH = 65536
+LARGEST_CONSTANT = 2**31 - 1
 RECURRENT_OPS = ("LSTM", "GRU")
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
 CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
@@ -30,7 +32,8 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     """Export in evaluation mode with a free batch size; batch norms are folded into the convolutions before them.
 
     Nodes with a layer's weight are named after that layer (`head`, and `head#2` where it is used again, or a recurrent layer has
-    more than one layer inside).
+    more than one layer inside). An LSTM's or GRU's weights become constants of any size: by itself the exporter leaves large ones,
+    above 1 MB, to be put into ONNX's order of gates in the graph.
 
     Raises:
         StageError: the model cannot be exported, or a layer cannot be found in the graph.
@@ -52,6 +55,8 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
         raise StageError(f"compile: the model cannot be exported to ONNX: {reason[:300]}") from error
     if program is None:
         raise StageError("compile: torch.onnx.export gave no program")
+    if recurrent_layers(model):
+        optimize_ir(program.model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
     graph_model = program.model_proto
     _name_nodes(graph_model.graph, set(every_layer(model)))
     return graph_model

@@ -32,7 +32,7 @@ def store_recurrent(graph: onnx.GraphProto, plan: Plan) -> None:
     for node in list(graph.node):
         layer = layer_of(node.name)
         if node.op_type in RECURRENT_OPS and layer in wanted:
-            for name in {node.input[index] for index in MATRICES} & initializers(graph).keys():
+            for name in sorted({node.input[index] for index in MATRICES} & initializers(graph).keys()):
                 _store(graph, name, plan["layers"][layer])
 
 
