@@ -186,7 +186,9 @@ def test_generated_code_is_read() -> None:
     """
     generated = read_generated(source)
     assert generated.operations == {"cpp_fused_add_relu": 1, "qconv_pointwise_tensor": 1}
-    assert generated.int8_layers == {"a"}
+    assert generated.int8_layers(["a", "b"]) == {"a"}
+    tiny = "AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__qlinear_pointwise_tensor(buf1, x, w, buf4, buf5, &out));"
+    assert read_generated(source + tiny).int8_layers(["a", "b"]) == {"a", "b"}, "scales of few outputs have no name"
     assert generated.constants[1] == Constant("_frozen_param0", "int8", 640)
     assert generated.weight_bytes == 704
     assert stored_layers(generated.constants, {"a": ("int8", (600,))}) == ("a",)

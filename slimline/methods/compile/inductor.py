@@ -61,9 +61,10 @@ def inductor(
     before, generated = _compiled(lowering, samples, folder / MODEL)
     _require_same(lowering, folder / MODEL, samples)
     float32_weight_bytes = _float32_bytes(model, example_input)
+    int8_layers = frozenset[str]() if plan is None else generated.int8_layers(layers_of_kind(plan, "static", "dynamic"))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=_computes(plan, generated.int8_layers),
+        computes=_computes(plan, int8_layers),
         execution={"instruction_sets": " ".join(instruction_sets())},
         layers=() if plan is None else _stored(model, plan, generated),
         weight_bytes=generated.weight_bytes,
@@ -71,7 +72,7 @@ def inductor(
         float32_bytes=(folder / MODEL).stat().st_size + max(float32_weight_bytes - generated.weight_bytes, 0),
         operations_before=before,
         operations_after=generated.operations,
-        notes=tuple(_notes(plan, generated.int8_layers)),
+        notes=tuple(_notes(plan, int8_layers)),
     )
 
 

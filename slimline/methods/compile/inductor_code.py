@@ -2,15 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from slimline.methods.compile.qdq import SCALE
 
 FIELD = re.compile(r'constants_info_\[(\d+)\]\.(name|dtype|data_size|original_fqn) = "?([^";]+)"?;')
 EXTERN = re.compile(r"AOTI_TORCH_ERROR_CODE_CHECK\(aoti_torch_cpu_(\w+)\(([^;]*)")
-FUSED = re.compile(r"^\s+(cpp_fused_\w+?)_?\d*\(\(", re.MULTILINE)
+FUSED = re.compile(r"^\s+(cpp_fused\w*?)_\d+\(\(", re.MULTILINE)
 INT8_KERNELS = ("qconv", "qlinear")
 
 
@@ -25,11 +24,21 @@ class Constant:
 
 @dataclass(frozen=True)
 class Generated:
-    """`operations` counts the calls of one forward pass, `int8_layers` are those that oneDNN's int8 kernels compute."""
+    """`operations` counts the calls of one forward pass, `named_int8` are layers whose scales an int8 kernel of oneDNN reads.
+
+    `unnamed_int8` counts the kernels that read scales without a name: Inductor writes those of a few outputs into the code.
+    """
 
     operations: dict[str, int]
     constants: tuple[Constant, ...]
-    int8_layers: frozenset[str]
+    named_int8: frozenset[str]
+    unnamed_int8: int = 0
+
+    def int8_layers(self, planned: Iterable[str]) -> frozenset[str]:
+        """Which of the planned layers int8 kernels compute."""
+        named = {constant.origin for constant in self.constants}
+        nameless = {name for name in planned if name not in self.named_int8 and f"{name}.{SCALE}" not in named}
+        return frozenset(self.named_int8 | (nameless if len(nameless) <= self.unnamed_int8 else set()))
 
     @property
     def weight_bytes(self) -> int:
@@ -49,7 +58,8 @@ def read_generated(source: str) -> Generated:
         for found in fields.values()
     )
     operations = Counter(name.lstrip("_") for name, _ in calls) + Counter(FUSED.findall(source))
-    return Generated(dict(sorted(operations.items())), constants, frozenset(_int8_layers(calls, origins)))
+    owners = [_scale_owner(arguments, origins) for name, arguments in calls if name.lstrip("_").startswith(INT8_KERNELS)]
+    return Generated(dict(sorted(operations.items())), constants, frozenset(filter(None, owners)), owners.count(None))
 
 
 def stored_layers(constants: tuple[Constant, ...], layers: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[str, ...]:
@@ -71,8 +81,7 @@ def stored_layers(constants: tuple[Constant, ...], layers: Mapping[str, tuple[st
 _BYTES = {"int8": 1, "float16": 2, "bfloat16": 2}
 
 
-def _int8_layers(calls: list[Any], origins: Mapping[str, str]) -> set[str]:
-    """An int8 kernel reads the scales of its weight, and these kept their name."""
-    read = {word for name, arguments in calls if name.lstrip("_").startswith(INT8_KERNELS) for word in re.findall(r"\w+", arguments)}
-    owners = {origins[word] for word in read if word in origins}
-    return {owner.removesuffix(f".{SCALE}") for owner in owners if owner.endswith(f".{SCALE}")}
+def _scale_owner(arguments: str, origins: Mapping[str, str]) -> str | None:
+    """The layer whose scales a kernel is given."""
+    read = [origins[word] for word in re.findall(r"\w+", arguments) if word in origins]
+    return next((origin.removesuffix(f".{SCALE}") for origin in read if origin.endswith(f".{SCALE}")), None)
