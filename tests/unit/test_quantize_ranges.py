@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import LayerStatistics, collect_statistics
-from slimline.methods.quantize.ranges import aligned_range, entropy_threshold, input_range, moving_average, weight_scales
+from slimline.methods.quantize.ranges import aligned_range, entropy_threshold, input_range, moving_average
 from slimline.methods.quantize.simulate import fake_quantize, sqnr_db
+from slimline.methods.quantize.weights import derived_grid
 
 
 def record(values: Tensor) -> LayerStatistics:
@@ -65,12 +66,13 @@ def test_zero_is_a_level_and_nothing_but_a_sliver_is_lost(low: float, high: floa
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (6, 3, 3, 3), (4, 2, 5)])
-def test_weight_scales_put_each_channels_largest_weight_at_127(shape: tuple[int, ...]) -> None:
+def test_a_derived_grid_puts_each_channels_largest_weight_at_127(shape: tuple[int, ...]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     weight[0] = 0
-    scales = weight_scales(weight)
-    assert scales.shape == (shape[0], *[1] * (len(shape) - 1))
-    levels = (weight / scales).abs().flatten(1).amax(dim=1)
+    scale, zero_point = derived_grid(weight, {"precision": "int8", "granularity": "per-channel", "group_size": None})
+    assert zero_point is None
+    assert scale.shape == (shape[0], 1)
+    levels = (weight.flatten(1) / scale).abs().amax(dim=1)
     assert torch.allclose(levels[1:], torch.full_like(levels[1:], 127.0))
     assert levels[0] == 0
 

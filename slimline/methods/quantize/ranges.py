@@ -130,12 +130,6 @@ def entropy_threshold(record: LayerRecord) -> float:
     return _best(counts, levels, list(fine)) * width
 
 
-def weight_scales(weight: Tensor) -> Tensor:
-    """Symmetric int8 scales, one an output channel: the largest magnitude becomes 127. [outputs, …] -> [outputs, 1, …]."""
-    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True)
-    return torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
-
-
 def _without_zeros(record: LayerRecord) -> tuple[np.ndarray, np.ndarray]:
     """The histogram: float64 counts, that of the bin at zero capped, and the centres of the bins."""
     counts = record.histogram.numpy().astype(np.float64)
