@@ -1,24 +1,31 @@
 """Mixed precision: the layer that minds is the one that goes back, the budget is kept to, and what fails is said."""
 
 import copy
+import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.compiled import CompiledManifest
 from slimline.calibration.statistics import collect_statistics
 from slimline.errors import InputError, ParamsError
+from slimline.loaders import onnxruntime as onnxruntime_loader
+from slimline.loaders import openvino as openvino_loader
+from slimline.methods import get_method
 from slimline.methods.fit import Samples, predict
 from slimline.methods.quantize.mixed import mixed
-from slimline.methods.quantize.mixed_candidates import divergence
+from slimline.methods.quantize.mixed_candidates import Realised, candidates, divergence
 from slimline.methods.quantize.mixed_cost import Cost, layer_macs
 from slimline.methods.quantize.mixed_plan import missed
 from slimline.methods.quantize.mixed_search import Bound, Judged, Problem, assigned, reverted
 from slimline.methods.quantize.plan import estimated_bytes, planned
 from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.simulate import simulate, sqnr_db
+from slimline.methods.quantize.static import calibrated
 from slimline.params import MixedParams, Params
 from slimline.report.mixed import mixed_figures, mixed_tables
 
@@ -214,6 +221,28 @@ def test_divergence_is_that_of_the_class_probabilities() -> None:
     assert divergence(logits, logits + 3.0) == pytest.approx(0.0, abs=1e-9)
     expected = 0.5 * float(torch.log(torch.tensor(0.5 / 0.25)) * 0.5 + torch.log(torch.tensor(0.5 / 0.75)) * 0.5)
     assert divergence(logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
+
+
+LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
+
+
+@pytest.mark.parametrize("target", LOADERS)
+def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    convolutions = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
+    net = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
+    images = inputs(3).view(SAMPLES, 1, 8, 8)
+    data = dataclasses.replace(data_of(Spiked()), calibration=images, example_input=images[:2])
+    config = MixedParams(source="teacher", method="mixed")
+    ready = calibrated(net, config, statistics=collect_statistics(net, images, 32), data=data)
+    choice = {"0": "bfloat16", "2": "int8", "5": "int4", "7": "float32"}
+    made = Realised(ready, candidates(ready, config), config, data).of(choice)
+    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
+    assert lowered.layers == ("0", "2", "5")
+    assert lowered.precision == "int4+int8+bfloat16"
+    assert lowered.weight_bytes == pytest.approx(estimated_bytes(made.model, made.plan), rel=0.02)
+    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution), 1)
+    assert sqnr_db(predict(simulate(made.model, made.plan), images), torch.from_numpy(infer(images.numpy()))) > 30
 
 
 def test_a_target_that_lacks_a_precision_refuses_before_anything_runs() -> None:
