@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ def _integers(graph: onnx.GraphProto, model: nn.Module, plan: Plan, grids: Mappi
     for node in graph.node:
         layer = layer_of(node.name).removesuffix(AS_MATMUL)
         if layer in wanted and len(node.input) > 1 and node.input[1] in constants:
-            exported, entry = oriented(node, numpy_helper.to_array(constants[node.input[1]])), plan["layers"][layer]
+            exported = oriented(node, numpy_helper.to_array(constants[node.input[1]])).astype(np.float32, copy=False)
+            entry = plan["layers"][layer]
             found[layer] = integer_weight(layers[layer].weight, entry, stored_grid(grids, layer, entry), exported)
     return found
 
