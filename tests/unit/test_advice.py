@@ -20,7 +20,8 @@ from slimline.params import Params
 NARROW = {"stem.0.weight": (8, 1, 3, 3), "wide.0.weight": (64, 8, 3, 3), "norm.weight": (64,), "head.weight": (10, 64)}
 TINY = {"a.weight": (16, 1, 3, 3), "b.weight": (32, 16, 3, 3), "head.weight": (10, 32)}
 LINEAR = {"first.weight": (512, 512), "head.weight": (10, 512)}
-RECURRENT = {"encoder.weight_hh_l0": (512, 128), "decoder.weight_hh_l0": (384, 128), "head.weight": (10, 128)}
+GRU = {"decoder.weight_hh_l0": (384, 128), "head.weight": (10, 128)}
+LSTM = {"encoder.weight_hh_l0": (512, 128), "head.weight": (10, 128)}
 DEPTHWISE = {"widen.weight": (96, 16, 1, 1), "one.weight": (96, 1, 3, 3), "two.weight": (96, 1, 3, 3), "head.weight": (10, 96)}
 AMX = ["avx2", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"]
 
@@ -44,8 +45,8 @@ def warned(
         ({"method": "static"}, TINY, AMX, "no layer is wider than 32 channels"),
         ({"method": "dynamic"}, NARROW, AMX, "2 layers (stem.0, wide.0) get int8 weights and compute in float"),
         ({"method": "weight_only", "bits": 8}, NARROW, AMX, "88% of its weights are convolutions"),
-        ({"method": "dynamic"}, RECURRENT, AMX, "1 layer (decoder), a GRU, gets int8 weights and computes in float"),
-        ({"method": "dynamic"}, RECURRENT, AMX, "1 layer (encoder), an LSTM, computes in float on openvino"),
+        ({"method": "dynamic"}, GRU, AMX, "1 layer (decoder), a GRU, gets int8 weights and computes in float"),
+        ({"method": "dynamic"}, LSTM, AMX, "1 layer (encoder), an LSTM, computes in float on openvino"),
         ({"method": "weight_only", "bits": 4}, LINEAR, AMX, "int4 weights on onnxruntime"),
         ({"method": "static", "activations": "symmetric"}, LINEAR, AMX, "activations: symmetric gives no speed"),
         ({"method": "static", "granularity": "per-tensor"}, DEPTHWISE, AMX, "with one scale for a whole layer"),
