@@ -223,8 +223,6 @@ RULES = (
     Rule(_unpacked_lstm, "0.97x of float32, where static was 1.5x and, at batch 32, 2.5x", f"{TWO_LAYERS}, OpenVINO, {XEON}"),
     Rule(_unpacked_gru, "1.0x of float32 on both runtimes; half on openvino 1.4x and, at batch 32, 2.3x", f"{TWO_LAYERS}, {XEON}"),
     Rule(_convolutions_with_weights_alone, "1.0x of float32, where static was 3.1x", f"digits, batch 1, ONNX Runtime, {XEON}"),
-    Rule(_unpacked_gru, "0.94x of float32 on ONNX Runtime, 1.0x on OpenVINO", f"two GRU layers of 256, batch 1, {XEON}"),
-    Rule(_unpacked_lstm, "0.96x of float32 on OpenVINO, where ONNX Runtime was 1.8x", f"two LSTM layers of 256, batch 1, {XEON}"),
     Rule(_four_bits, "0.79x of float32", f"a transformer of 22 M parameters, batch 1, ONNX Runtime, {XEON}"),
     Rule(_symmetric_activations, "U8 with zero point 128 halves the levels", "by arithmetic: values behind a ReLU use 128 of 256"),
     Rule(_depthwise_per_tensor, "90 % of the labels flipped, with a scale a channel 11 %", f"simulated, {MOBILE_NET}"),
