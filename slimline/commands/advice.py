@@ -133,7 +133,8 @@ def _narrow_layers(case: Case) -> str | None:
 
 
 def _tiny_model(case: Case) -> str | None:
-    widest = max((layer.shape[0] for layer in case.layers), default=TINY_CHANNELS + 1)
+    widths = [*(layer.shape[0] for layer in case.layers), *(layer.shape[1] for layer in case.recurrent)]
+    widest = max(widths, default=TINY_CHANNELS + 1)
     if case.config.method not in INT8_COMPUTE or widest > TINY_CHANNELS:
         return None
     return f"no layer is wider than {widest} channels: int8 makes such a model smaller, hardly faster, and slower on onnxruntime"
