@@ -44,4 +44,5 @@ def test_the_step_that_saves_most_for_its_harm_is_taken_first() -> None:
     assert assigned(known, 1.0) == {"cheap": "float32", "dear": "float32"}
     assert assigned(known, 1.5) == {"cheap": "int8", "dear": "float32"}
     assert assigned(known, 1.7) == {"cheap": "int4", "dear": "float32"}
-    assert assigned(known, 4.0) == {"cheap": "int4", "dear": "int4"}
+    assert assigned(known, 5.0) == {"cheap": "int8", "dear": "int4"}, "what was saved too much is given back"
+    assert assigned(known, 9.0) == {"cheap": "int4", "dear": "int4"}, "the smallest, short of the budget"

@@ -82,7 +82,8 @@ def assigned(problem: Problem, ratio: float) -> dict[str, str]:
     """From the most exact plan down, one layer at a time, until the budget is met: the most saving for each unit of added harm.
 
     Harms are those of each layer alone, taken to add up, as in Dong et al. 2019, "HAWQ-V2", arXiv:1911.03852. Where nothing
-    that is left saves anything, the smallest plan is given, short of the budget.
+    that is left saves anything, the smallest plan is given, short of the budget. What the last steps saved too much is given
+    back: the most harmful layer that can go a step up within the budget does, again and again.
     """
     assignment = {layer: ladder[0] for layer, ladder in problem.ladders.items()}
     while problem.cost.ratio(assignment) < ratio:
@@ -91,7 +92,7 @@ def assigned(problem: Problem, ratio: float) -> dict[str, str]:
             break
         layer, precision = max(moves, key=lambda move: _worth(problem, assignment, *move))
         assignment[layer] = precision
-    return assignment
+    return _relaxed(problem, assignment, ratio)
 
 
 def reverted(problem: Problem, start: Assignment, bound: Bound, tries: int) -> Found:
@@ -110,6 +111,17 @@ def reverted(problem: Problem, start: Assignment, bound: Bound, tries: int) -> F
         seen.append((dict(current), judged, len(reverts)))
     assignment, judged, count = min(seen, key=lambda one: (bound.excess(one[1]), one[1].harm, one[2]))
     return Found(assignment, judged, start, first, tuple(reverts[:count]), bound.excess(judged) == 0)
+
+
+def _relaxed(problem: Problem, assignment: dict[str, str], ratio: float) -> dict[str, str]:
+    relaxed = dict(assignment)
+    while affordable := [
+        layer
+        for layer in _most_harmful(problem, relaxed, len(relaxed))
+        if _gain(problem, relaxed, layer) > 0 and problem.cost.ratio({**relaxed, layer: _up(problem, relaxed, layer)}) >= ratio
+    ]:
+        relaxed[affordable[0]] = _up(problem, relaxed, affordable[0])
+    return relaxed
 
 
 def _moves(problem: Problem, assignment: Assignment) -> Iterator[tuple[str, str]]:
@@ -133,12 +145,12 @@ def _up(problem: Problem, assignment: Assignment, layer: str) -> str:
 
 def _most_harmful(problem: Problem, assignment: Assignment, tries: int) -> tuple[str, ...]:
     """The layers that can go up, by the harm that their step takes back, alone."""
-    gains = {
-        layer: problem.harms[layer][now] - problem.harms[layer][_up(problem, assignment, layer)]
-        for layer, now in assignment.items()
-        if now != problem.ladders[layer][0]
-    }
+    gains = {layer: _gain(problem, assignment, layer) for layer, now in assignment.items() if now != problem.ladders[layer][0]}
     return tuple(sorted(gains, key=lambda layer: -gains[layer])[:tries])
+
+
+def _gain(problem: Problem, assignment: Assignment, layer: str) -> float:
+    return problem.harms[layer][assignment[layer]] - problem.harms[layer][_up(problem, assignment, layer)]
 
 
 def _best_step(problem: Problem, assignment: Assignment, layers: Sequence[str]) -> tuple[str, float]:
