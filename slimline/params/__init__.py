@@ -186,13 +186,18 @@ def _explained(error: ValidationError, origin: str) -> Iterator[str]:
             known = ", ".join(CONFIGS[str(problem["loc"][0])])
             yield f"{origin}: {key}.method: {f'unknown method {method!r}' if method else 'missing'}; known: {known}"
         elif problem["input"] is None and problem["type"] in ("dict_type", "model_type"):
-            yield f"{origin}: {key}: empty; write `{path[-1]}: {{}}` for a section without entries"
+            way_out = f"write `{path[-1]}: {{}}` for a section without entries" if len(path) == 1 else "give it entries, or remove it"
+            yield f"{origin}: {key}: empty; {way_out}"
         elif problem["type"] == "missing":
             yield f"{origin}: {key}: missing; add it"
         else:
             given = problem.get("input")
             shown = "" if isinstance(given, Mapping) else f" (given: {given!r})"
-            yield f"{origin}: {key}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+            yield f"{origin}: {key}: {_in_yaml_words(problem['msg'])}{shown}"
+
+
+def _in_yaml_words(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Tuple", "List").replace("tuple", "list").replace(" after validation", "")
 
 
 def _without_discriminator(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -213,5 +218,5 @@ def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
 
 def _suggestion(key: str, allowed: list[str]) -> str:
     close = difflib.get_close_matches(key, allowed, n=1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{meant} allowed: {', '.join(allowed)}" if not meant else f"{meant} (allowed: {', '.join(allowed)})"
+    known = ", ".join(allowed)
+    return f"; did you mean {close[0]!r}? (allowed: {known})" if close else f"; allowed: {known}"

@@ -10,6 +10,8 @@ import yaml
 from slimline.errors import ParamsError
 from slimline.params import CONFIGS, Params
 
+MIXED = {"source": "teacher", "method": "mixed"}
+
 
 @pytest.fixture
 def raw(project: Path) -> dict[str, Any]:
@@ -54,6 +56,10 @@ def test_all_mistakes_are_raised_together(raw: dict[str, Any]) -> None:
         (("prune", "channels50", "ratio"), 1.5, "less than 1"),
         (("teacher", "epochs"), True, "teacher.epochs: give a number, not true or false"),
         (("factorize",), None, "factorize: empty; write `factorize: {}`"),
+        (("quantize", "mixed"), {**MIXED, "budget": None}, "quantize.mixed.budget: empty; give it entries, or remove it"),
+        (("quantize", "mixed"), {**MIXED, "precisions": ["int8"]}, "quantize.mixed.precisions: List should have at least 2 items, not 1"),
+        (("quantize", "mixed"), {**MIXED, "zzz": 1}, "quantize.mixed.zzz: unknown key; allowed: activations, "),
+        (("quantize", "int8", "keep_float"), "fc*", "quantize.int8.keep_float: Input should be a valid list (given: 'fc*')"),
         (("seed",), 2**32, "seed: Input should be less than 4294967296"),
         (("prune", "magnitude80", "threshold"), 0.1, "give either fraction or threshold"),
         (("factorize", "svd", "rank"), 4, "give exactly one of rank, energy, parameter_ratio"),
