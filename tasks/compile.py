@@ -59,10 +59,16 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
     """Write the graph into `folder` and hold it to the plan. `samples` are the compiler's example_input, calibration and batch_sizes.
 
     Raises:
-        StageError: a planned layer has other weights in the graph, or its constants take no fewer bytes than in float32.
+        StageError: a planned layer has other weights in the graph, its constants take no fewer bytes than in float32, or a package
+            that the target needs is not installed.
     """
-    compiler = get_method("compile", target)
-    lowered: Lowered = compiler(variant.model, variant.plan, folder, grids=variant.grids, **samples)
+    try:
+        lowered: Lowered = get_method("compile", target)(variant.model, variant.plan, folder, grids=variant.grids, **samples)
+    except ModuleNotFoundError as error:
+        if (package := str(error.name).partition(".")[0]) not in LIBRARIES[target]:
+            raise
+        way_out = f"pip install 'slimline[{target}]', or remove {target!r} from params.yaml: deploy.targets"
+        raise StageError(f"compile: the target {target} needs {package}, which is not installed; {way_out}") from error
     if variant.plan is None:
         return lowered
     wanted = [name for name, layer in variant.plan["layers"].items() if layer["precision"] != "float32"]

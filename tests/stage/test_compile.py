@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,17 @@ def test_int8_on_eager_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     assert ended.value.code == 1
     assert "eager PyTorch has no int8 kernels" in caplog.text
     assert not Path("data/compiled/int8-eager").exists()
+
+
+@pytest.mark.parametrize(("target", "package"), [("xla", "jax"), ("executorch", "executorch")])
+def test_a_missing_package_of_a_target_is_named(
+    target: str, package: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as ended:
+        run("compile", "--variant", "teacher", "--target", target)
+    assert ended.value.code == 1
+    assert f"the target {target} needs {package}, which is not installed; pip install 'slimline[{target}]'" in caplog.text
+    assert not Path(f"data/compiled/teacher-{target}").exists()
