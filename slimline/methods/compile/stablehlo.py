@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import importlib
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -37,9 +38,10 @@ def to_stablehlo(model: nn.Module, example_input: Tensor) -> Any:
     example = torch.cat([example_input, example_input])[:2].clone()
     sizes = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch copies tree specs of its own by a way that it deprecates
             program = torch.export.export(copy.deepcopy(model).eval().requires_grad_(False), (example,), dynamic_shapes=sizes)
-        _, states, function = bridge.exported_program_to_jax(program, export_raw=True)
+            _, states, function = bridge.exported_program_to_jax(program, export_raw=True)
         constants = [_as_jax(state) for state in states]
         shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *example.shape[1:]), np.float32)
         with _without_locations():
