@@ -13,6 +13,13 @@ from slimline.params.sections import Target
 RELEASE = "release.json"
 RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html"})
 """What publishing lays beside a compiled variant."""
+NEEDED_SETTINGS = {
+    "inductor": "instruction_sets",
+    "openvino": "INFERENCE_PRECISION_HINT",
+    "xla": "batch_sizes",
+    "executorch": "largest_batch",
+}
+"""Target -> what its loader cannot do without, in the manifest's `execution`."""
 
 
 class Parity(BaseModel):
@@ -81,9 +88,11 @@ def read_compiled(folder: Path) -> CompiledManifest:
     """Read a compiled variant's manifest and check every file against it; a release's papers may lie beside them.
 
     Raises:
-        ArtifactError: no manifest, an unreadable one, or a file that is missing, altered or not listed.
+        ArtifactError: no manifest, an unreadable one, one that lacks a setting, or a file that is missing, altered or not listed.
     """
     manifest = parse_manifest(folder, CompiledManifest, "the manifest of a compiled variant")
+    if (needed := NEEDED_SETTINGS.get(manifest.target)) and needed not in manifest.execution:
+        raise ArtifactError(f"{folder}: manifest.json lacks execution.{needed}, which {manifest.target} needs; build the artifact again")
     papers = {name: sha256_of(folder / name) for name in RELEASE_PAPERS if (folder / RELEASE).is_file() and (folder / name).is_file()}
     verify_files(folder, manifest.files | papers)
     return manifest

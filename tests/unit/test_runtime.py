@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.compiled import NEEDED_SETTINGS, CompiledManifest
 from slimline.artifact.folder import checksums, write_json
 from slimline.artifact.manifest import Architecture, Manifest, write_manifest
 from slimline.artifact.variant import save_variant
@@ -133,6 +133,15 @@ def test_no_artifact_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"kind": "compiled", "target": "abacus"}')
     with pytest.raises(ArtifactError, match="not the manifest of a compiled variant"):
         load(tmp_path)
+
+
+def test_a_manifest_without_the_runtimes_settings_is_refused(compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / "openvino", tmp_path / "c")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for target, setting in NEEDED_SETTINGS.items():
+        write_json(folder / "manifest.json", manifest | {"target": target, "execution": {}})
+        with pytest.raises(ArtifactError, match=rf"manifest\.json lacks execution\.{setting}, which {target} needs"):
+            load(folder, trust_code=True)
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
