@@ -6,6 +6,7 @@ out     data/models/<variant>: weights (the source's own, unless the method roun
 params  workload, seed, calibrate, gate.metric, quantize.<variant>
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -60,7 +61,7 @@ def described(plan: Plan, statistics: CalibrationStatistics | None) -> tuple[str
     return planned, *ways, *missed(plan)
 
 
-def plan_table(plan: Plan, sqnr: dict[str, float]) -> Table:
+def plan_table(plan: Plan, sqnr: Mapping[str, float | None]) -> Table:
     """The plan, layer by layer."""
     rows = tuple(
         (name, layer["type"], layer["precision"], _grid_text(layer), _range_text(layer), sqnr.get(name), layer["reason"] or "")
@@ -107,7 +108,8 @@ def main(stage: Stage) -> None:
     twin = simulate(made.model, made.plan, made.grids)
     found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
     sqnr = {name: round(value, 2) for name, value in found.items()}
-    figure = Figure("SQNR by layer", bar_figure(tuple(sqnr), tuple(sqnr.values()), x_label="layer", y_label="SQNR, dB"))
+    shown = {name: None if made.plan["layers"][name]["precision"] == "float32" else value for name, value in sqnr.items()}
+    figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         made.model,
         described(made.plan, statistics),
@@ -117,7 +119,7 @@ def main(stage: Stage) -> None:
         judged=twin,
         size_bytes=estimated_bytes(made.model, made.plan, made.grids),
         details={"plan": made.plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
-        tables=(*mixed_tables(made.plan), plan_table(made.plan, sqnr)),
+        tables=(*mixed_tables(made.plan), plan_table(made.plan, shown)),
         figures=(*mixed_figures(made.plan), figure),
         notes=(
             *made.notes,

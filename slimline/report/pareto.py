@@ -169,9 +169,10 @@ def _outline(across: float, up: float, shape: str, style: dict[str, Any]) -> str
 
 
 def _named(points: Sequence[Point], levels: Levels, x: Axis, y: Axis) -> tuple[list[str], list[str]]:
-    """One label a name, at its cheapest point."""
+    """One label a name, at its cheapest point; a deployed baseline has the baseline's."""
     shown = [min((p for p in points if p.name == name), key=lambda p: (p.x, p.group)) for name in sorted({point.name for point in points})]
-    shown = [levels.baseline, *shown] if levels.baseline is not None else shown
+    if (baseline := levels.baseline) is not None:
+        shown = [baseline, *(point for point in shown if point.name != baseline.name)]
     anchors = [(point.name, x.scale(point.x), y.scale(point.y)) for point in shown]
     squares = [around(x.scale(point.x), y.scale(point.y), 8) for point in (*points, *shown)]
     return place_labels(anchors, squares, _lines_as_boxes(points, x, y), (LEFT, TOP - 20, RIGHT, BOTTOM))

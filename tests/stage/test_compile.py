@@ -81,6 +81,7 @@ def test_the_plan_is_kept_with_the_sources_weights() -> None:
     page = Path("reports/stages/quantize/int8.md").read_text()
     assert all(f"| {name} |" in page for name in made_variant.plan["layers"])
     assert kept == ["10"]
+    assert "200.0" not in page, "a float layer has no noise to tell"
     assert "kept in float by keep_float" in Path("reports/stages/quantize/int8.html").read_text()
 
 

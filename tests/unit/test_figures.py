@@ -94,6 +94,12 @@ def test_pareto_says_each_name_once_and_is_deterministic() -> None:
         assert texts(svg).count(name) == 1
 
 
+def test_a_deployed_baseline_is_named_once() -> None:
+    deployed, other = Point("teacher", "eager", "accept", 41, 0.985), Point("int8", "eager", "accept", 10, 0.98)
+    svg = pareto_figure([deployed, other], Levels(Point("teacher", "eager", "", 40, 0.985), 0.975), x_label="size", y_label="accuracy")
+    assert texts(svg).count("teacher") == 1
+
+
 def test_each_target_has_a_shape_of_its_own() -> None:
     points = [Point("int8", target, "accept", 10 + index, 0.98) for index, target in enumerate(TARGETS)]
     svg = pareto_figure(points, Levels(), x_label="size", y_label="accuracy")
