@@ -73,7 +73,7 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
     manifest = read_compiled(folder)
     if manifest.target in CODE_CARRYING and not trust_code:
         raise InputError(
-            f"{folder}: a {manifest.target} model runs code when it is loaded; pass trust_code=True (slimline predict --trust-code) "
+            f"{folder}: a model for {manifest.target} runs code when it is loaded; pass trust_code=True (slimline predict --trust-code) "
             "only if you know who compiled it"
         )
     try:
