@@ -347,10 +347,9 @@ COMPILED = (
     ("torchscript", "half"),
     ("onnxruntime", "static"),
     ("openvino", "static"),
-    ("executorch", "static"),
 )
-"""Not here: Inductor, which takes 20 seconds a compilation (tests/unit/test_inductor.py does the same), and XLA, whose compiler takes over
-torch.compile in its process (tests/unit/test_xla.py runs it in another)."""
+"""Not here: Inductor and ExecuTorch, which take 10 seconds to start (tests/unit/test_inductor.py and test_executorch.py do the same), and
+XLA, whose compiler takes over torch.compile in its process (tests/unit/test_xla.py runs it in another)."""
 
 
 @pytest.mark.parametrize(("target", "planned_by"), COMPILED)

@@ -1,5 +1,6 @@
 """What the compilers write: planned weights really small, float where kept, equal bytes twice, equal outputs at any batch size."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from slimline.methods.quantize.plan import Plan, planned
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import DynamicParams, HalfParams, StaticParams
 from slimline.runtime import load
+from tests.shared_export import shared_exports
 
 TARGETS = ("onnxruntime", "openvino")
 CONFIGS = {
@@ -50,6 +52,12 @@ class Net(nn.Module):
         x = nn.functional.adaptive_avg_pool2d(x, 2).flatten(2).transpose(1, 2)
         x = torch.relu(self.token(torch.relu(self.token(x))))
         return self.head(x.mean(dim=1)) * 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once() -> Iterator[None]:
+    with shared_exports():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """ExecuTorch: XNNPACK takes the whole graph, computes what the plan says at any batch size, and refuses what it has no kernels for."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,17 @@ def test_a_static_plan_runs_in_int8_with_its_own_ranges(model: nn.Module, digits
     assert lowered.operations_after["DepthwiseConv2d int8"] == 2  # the stem, with its one input channel, is one as well
     assert lowered.operations_after["Add int8"] == 1
     assert not any("not in XNNPACK" in name for name in lowered.operations_after)
+
+
+def test_equal_bytes_twice_and_the_argument_stays(
+    model: nn.Module, digits: Tensor, int8: tuple[Plan, Path, Lowered], tmp_path: Path
+) -> None:
+    plan, folder, _ = int8
+    before, before_plan = {name: value.clone() for name, value in model.state_dict().items()}, copy.deepcopy(plan)
+    written(model, plan, tmp_path / "again", digits)
+    assert checksums(tmp_path / "again") == checksums(folder)
+    assert plan == before_plan
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_one_thread_means_one_thread(int8: tuple[Plan, Path, Lowered]) -> None:

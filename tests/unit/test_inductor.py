@@ -1,6 +1,7 @@
 """AOTInductor: int8 kernels with the plan's ranges at every batch size from one package, equal bytes twice; what must be is refused."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def compiled(folder: Path, model: nn.Module, plan: Plan, inputs: Tensor) -> Lowe
     facts = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution}
     write_manifest(folder, CompiledManifest(**identity, **shape, **facts))
     return lowered
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_trial_builds() -> Iterator[None]:
+    """A process's first compilation builds and runs a test program for each instruction set; that g++ knows them is assumed here."""
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """LSTM and GRU layers: planned, simulated step by step, stored in the artifact, and lowered so that both runtimes hold int8 and agree."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from slimline.methods.quantize.simulate import layer_sqnr, simulate, sqnr_db
 from slimline.methods.quantize.static import static
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.params import DynamicParams, HalfParams, StaticParams, WeightOnlyParams
+from tests.shared_export import shared_exports
 
 STEPS, FEATURES, HIDDEN, CLASSES = 6, 8, 32, 3
 MIN_PARITY_DB = 25.0
@@ -93,13 +93,9 @@ def statistics(model: nn.Module) -> CalibrationStatistics:
     return collect_statistics(model, SAMPLES, 32)
 
 
-@pytest.fixture(scope="module")
-def exported_once(model: nn.Module) -> Iterator[None]:
-    """No method here changes a weight, so one export, which takes seconds, serves every lowering."""
-    graph = export_onnx(model, SAMPLES[:2])
-    with pytest.MonkeyPatch.context() as patch:
-        for target in ("onnxruntime", "openvino"):
-            patch.setattr(importlib.import_module(f"slimline.methods.compile.{target}"), "export_onnx", lambda *_: graph)
+@pytest.fixture(scope="module", autouse=True)
+def exported_once() -> Iterator[None]:
+    with shared_exports():
         yield
 
 
@@ -203,7 +199,6 @@ def test_round_trip_through_the_artifact(model: nn.Module, statistics: Calibrati
         assert torch.equal(simulate(again.model, again.plan)(SAMPLES), simulate(made.model, made.plan)(SAMPLES))
 
 
-@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_runs_is_what_was_simulated(
@@ -223,7 +218,6 @@ def test_what_runs_is_what_was_simulated(
     assert operation is None or result.operations_after[operation] == times
 
 
-@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_one_recurrent_layer_stays_float(model: nn.Module, target: str, tmp_path: Path) -> None:
     made = dynamic(model, DynamicParams(source="teacher", method="dynamic", keep_float=("encoder",)))
@@ -237,7 +231,6 @@ def test_one_recurrent_layer_stays_float(model: nn.Module, target: str, tmp_path
         assert {value.dtype for value in stored if value.shape == (2, 4 * HIDDEN, HIDDEN)} == {np.dtype("float32")}
 
 
-@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_the_float_graph_is_exact(model: nn.Module, target: str, tmp_path: Path) -> None:
     result = lowered(model, None, target, tmp_path)

@@ -1,5 +1,6 @@
 """The options of static int8: what each changes in the plan and in the weights, and that both runtimes follow them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.quantize.weights import rounded_weight
 from slimline.params import StaticParams
+from tests.shared_export import shared_exports
 from tests.unbalanced import CALIBRATION, EXAMPLE, HELD_OUT, data_for, unbalanced_net
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once() -> Iterator[None]:
+    with shared_exports():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +79,8 @@ def test_what_needs_the_sample_says_so(net: nn.Module) -> None:
 
 
 OPTIONS = (
-    {"granularity": "per-tensor", "activations": "symmetric"},
-    {"equalize": True, "bias_correction": True, "weight_observer": "mse", "observer": "mse"},
-    {"granularity": "per-tensor", "equalize": True, "bias_correction": True, "observer": "moving_average"},
+    {"weight_observer": "mse", "observer": "mse", "equalize": True, "bias_correction": True},
+    {"granularity": "per-tensor", "activations": "symmetric", "observer": "moving_average", "equalize": True},
 )
 
 

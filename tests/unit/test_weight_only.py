@@ -1,5 +1,6 @@
 """Weight-only integers: how weights are grouped and rounded, and that both runtimes store them in so few bits and compute the same."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from slimline.methods.quantize.static import static
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.methods.quantize.weights import levels, stored_grid
 from slimline.params import HqqParams, StaticParams, WeightOnlyParams
+from tests.shared_export import shared_exports
 
 TARGETS = ("onnxruntime", "openvino")
 FILES = {"onnxruntime": "model.onnx", "openvino": "model.bin"}
@@ -50,6 +52,12 @@ class Net(nn.Module):
         x = nn.functional.adaptive_avg_pool2d(x, 2).flatten(2).transpose(1, 2)
         x = torch.relu(self.token(torch.relu(self.token(x))))
         return self.head(torch.relu(self.wide(x.flatten(1))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once() -> Iterator[None]:
+    with shared_exports():
+        yield
 
 
 @pytest.fixture(scope="module")
