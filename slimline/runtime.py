@@ -18,9 +18,9 @@ from slimline.artifact.manifest import Manifest, read_manifest
 from slimline.errors import InputError
 from slimline.loaders import Floats, Infer
 from slimline.params import Params
+from slimline.params.sections import CODE_CARRYING
 from slimline.workloads import Workload, get_workload, known_workloads
 
-CODE_CARRYING = frozenset({"torchscript", "inductor"})
 _LOADERS = {
     "eager": "slimline.loaders.eager",
     "torchscript": "slimline.loaders.torchscript",

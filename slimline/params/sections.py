@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from slimline.params.section import Count, Fraction, Section, Training
 
 Target = Literal["eager", "torchscript", "inductor", "onnxruntime", "openvino", "xla", "executorch"]
+CODE_CARRYING: frozenset[Target] = frozenset({"torchscript", "inductor"})
+"""The targets whose files run code when they are loaded."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -14,6 +14,7 @@ from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import read_json
 from slimline.errors import ArtifactError, InputError, NothingPassed
 from slimline.params import PublishParams
+from slimline.params.sections import CODE_CARRYING
 from slimline.storage.aliases import Alias, Standing, advance, alias_key
 from slimline.storage.card import model_card
 from slimline.storage.client import Store
@@ -143,10 +144,14 @@ def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base
 
 
 def preferred_standing(drafts: Sequence[Draft]) -> Standing:
-    """What the alias will point at: of all accepted releases the one with the fewest bytes, by name where equal."""
-    best = min((draft.release for draft in drafts), key=lambda release: (release.size_bytes, release.variant, release.target))
+    """What the alias will point at: of all accepted releases the smallest that carries no code, by name where equal."""
+    best = min((draft.release for draft in drafts), key=_preference)
     every = {draft.release.label: draft.release.release for draft in drafts}
     return Standing(release=best.release, variant=best.variant, target=best.target, releases=every)
+
+
+def _preference(release: Release) -> tuple[bool, int, str, str]:
+    return release.target in CODE_CARRYING, release.size_bytes, release.variant, release.target
 
 
 def _release(manifest: CompiledManifest, identity: str, row: Mapping[str, Any]) -> Release:

@@ -32,8 +32,8 @@ from slimline.storage.aliases import Standing, advance, promote, read_alias, rol
 from slimline.storage.client import connect
 from slimline.storage.objects import listed, put_bytes, read
 from slimline.storage.promotion import promote_reference, resolve
-from slimline.storage.publish import publish_project
-from slimline.storage.releases import fetch_release, list_releases, release_base, release_id, verify_release
+from slimline.storage.publish import Draft, preferred_standing, publish_project
+from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
 from slimline.storage.server import SETTINGS, store_environment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -427,3 +427,14 @@ def test_dvc_pushes_and_pulls_with_the_environment_alone(project, environment):
     (project / "out.txt").unlink()
     assert dvc("pull", "-q") == 0
     assert (project / "out.txt").read_text() == body
+
+
+def test_the_alias_prefers_the_smallest_that_carries_no_code() -> None:
+    def draft(target: str, size_bytes: int) -> Draft:
+        release = Release(release=f"{size_bytes:020x}", workload="w", variant="v", target=target, precision="int8", size_bytes=size_bytes)
+        return Draft(release, {}, {})
+
+    drafts = [draft("inductor", 1), draft("torchscript", 2), draft("openvino", 4), draft("onnxruntime", 3)]
+    assert preferred_standing(drafts).target == "onnxruntime"
+    assert preferred_standing(drafts[:2]).target == "inductor"
+    assert len(preferred_standing(drafts).releases) == 4

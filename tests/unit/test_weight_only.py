@@ -16,10 +16,10 @@ from slimline.errors import InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile import onnx_weights, openvino_weights
 from slimline.methods.compile.integer_weights import integer_weight
-from slimline.methods.compile.ir import slim_ir
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx, slim
 from slimline.methods.compile.openvino_graph import stored_layers
+from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.quantize.hqq import hqq
 from slimline.methods.quantize.plan import estimated_bytes, planned
 from slimline.methods.quantize.quantized import Quantized

@@ -60,7 +60,7 @@ def inductor(
     samples = torch.cat([calibration, calibration, calibration])[:3].clone()
     before, generated = _compiled(lowering, samples, folder / MODEL)
     _require_same(lowering, folder / MODEL, samples)
-    float32_weight_bytes = _float32_bytes(model, example_input)
+    float32_weight_bytes = generated.weight_bytes if plan is None else _float32_bytes(model, example_input)
     int8_layers = frozenset[str]() if plan is None else generated.int8_layers(layers_of_kind(plan, "static", "dynamic"))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
-from slimline.methods.compile.ir import slim_ir
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx, operations
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
+from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
 from slimline.methods.compile.openvino_weights import store_weights
 from slimline.methods.compile.telemetry import switch_off_telemetry

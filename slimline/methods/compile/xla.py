@@ -14,7 +14,7 @@ from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.qdq import explicit
-from slimline.methods.compile.stablehlo import to_stablehlo
+from slimline.methods.compile.xla_stablehlo import to_stablehlo
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
 
