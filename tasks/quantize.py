@@ -108,7 +108,7 @@ def main(stage: Stage) -> None:
     twin = simulate(made.model, made.plan, made.grids)
     found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
     sqnr = {name: round(value, 2) for name, value in found.items()}
-    shown = {name: None if made.plan["layers"][name]["precision"] == "float32" else value for name, value in sqnr.items()}
+    shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
     figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         made.model,

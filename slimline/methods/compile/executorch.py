@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.qdq import explicit
+from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.xnnpack_graph import computed_types, exported_operations, left_out, running_operations
 from slimline.methods.compile.xnnpack_int8 import close_int8_islands
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -160,13 +160,6 @@ def _taken(plan: Plan, lowered: Any) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back torchao's notes on CUDA libraries, and deprecations inside of torch and ExecuTorch."""
-    levels = {name: logging.getLogger(name).level for name in CHATTY}
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    with quiet(*CHATTY), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

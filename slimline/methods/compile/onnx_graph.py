@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 import re
 import warnings
 from collections import Counter
@@ -16,6 +15,7 @@ from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 
 from slimline.errors import StageError
+from slimline.methods.compile.quiet import quiet
 from slimline.methods.quantize.plan import every_layer, recurrent_layers
 
 INPUT, OUTPUT = "x", "y"
@@ -140,19 +140,11 @@ def slim(graph_model: onnx.ModelProto) -> onnx.ModelProto:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back what the exporter says of its passes and of torchvision, and torch of its own deprecations."""
-    notes = {name: logging.getLogger(name) for name in CHATTY}
-    levels = {name: logger.level for name, logger in notes.items()}
-    for logger in notes.values():
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
-            yield
-    finally:
-        for name, logger in notes.items():
-            logger.setLevel(levels[name])
+    with quiet(*CHATTY), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
+        yield
 
 
 def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:

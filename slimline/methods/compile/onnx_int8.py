@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import INPUT, layer_nodes, layer_of, producers, without_output_rounding
+from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
 
@@ -117,19 +117,13 @@ def _dynamic(source: Path, plan: Plan) -> Path:
 @contextlib.contextmanager
 def _prepared(exported: onnx.ModelProto, plan: Plan) -> Iterator[Path]:
     """A folder with the pre-processed model as float.onnx; ONNX Runtime's chatter is held back meanwhile."""
-    root = logging.getLogger()
-    level = root.level
-    with tempfile.TemporaryDirectory(prefix="slimline-") as place, contextlib.redirect_stdout(io.StringIO()):
-        root.setLevel(logging.ERROR)
-        try:
-            source = Path(place) / "float.onnx"
-            quant_pre_process(exported, source)
-            found = layer_nodes(onnx.load(source).graph, plan["layers"])
-            if lost := sorted(plan["layers"].keys() - {layer_of(name) for name in found}):
-                raise StageError(f"compile: onnxruntime's pre-processing lost layer {lost[0]!r}; put it in keep_float and report this")
-            yield Path(place)
-        finally:
-            root.setLevel(level)
+    with tempfile.TemporaryDirectory(prefix="slimline-") as place, contextlib.redirect_stdout(io.StringIO()), quiet(""):
+        source = Path(place) / "float.onnx"
+        quant_pre_process(exported, source)
+        found = layer_nodes(onnx.load(source).graph, plan["layers"])
+        if lost := sorted(plan["layers"].keys() - {layer_of(name) for name in found}):
+            raise StageError(f"compile: onnxruntime's pre-processing lost layer {lost[0]!r}; put it in keep_float and report this")
+        yield Path(place)
 
 
 def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.openvino_graph import MOVES, layer_operations, other_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
+from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, weighted_of_kind
 
@@ -32,7 +32,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
     """
     batches = [batch.numpy() for batch in torch.split(calibration, BATCH_SIZE)]
     statics = weighted_of_kind(plan, "static")
-    with _quiet():
+    with quiet("nncf", least=logging.WARNING), contextlib.redirect_stdout(io.StringIO()):  # progress bars and statistics
         quantized = nncf.quantize(
             model,
             nncf.Dataset(batches),
@@ -49,19 +49,6 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
         _set_range(operation, *plan["layers"][layer]["input_range"])
     _share_scales(model, quantized, plan)
     return quantized
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back NNCF's progress bars and statistics; its warnings pass."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _set_range(operation: Any, low: float, high: float) -> None:
