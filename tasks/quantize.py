@@ -7,24 +7,25 @@ params  workload, seed, calibrate, gate.metric, quantize.<variant>
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
-from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
+from slimline.calibration.statistics import CalibrationStatistics
 from slimline.errors import StageError
 from slimline.methods import get_method
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.mixed_plan import missed
 from slimline.methods.quantize.plan import Kind, Plan, estimated_bytes, kind, layers_of_kind, smallest_precision
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.params import QuantizeParams
 from slimline.report.figures import bar_figure
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
-from slimline.workloads.prepared import load_split
-from tasks.variant import Origin, Outcome, load_origin, save_outcome, source_statistics, training
+from tasks.method_data import method_data
+from tasks.variant import Outcome, load_origin, save_outcome
 
 FLOAT = "float32"
 WAYS: dict[Kind, str] = {
@@ -36,7 +37,7 @@ WAYS: dict[Kind, str] = {
 }
 
 
-def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatistics | None, data: QuantizeData) -> Quantized:
+def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatistics | None, data: MethodData) -> Quantized:
     """What the method makes of a model; `statistics` is what the model's own calibration showed, for the methods that read it.
 
     Raises:
@@ -85,25 +86,12 @@ def _range_text(layer: dict[str, Any]) -> str:
     return "while running" if kind(layer) == "dynamic" else "float"
 
 
-def quantize_data(stage: Stage, origin: Origin) -> QuantizeData:
-    """The splits, the workload's loss and metric, and calibration, as the methods take them."""
-    config = stage.params.calibrate
-    calibration = load_split(stage.workload, "calibration").inputs[: config.samples]
-    settings = training(stage, origin, load_split(stage.workload, "train"))
-    return QuantizeData(
-        calibration=calibration,
-        collect=lambda model: collect_statistics(model, calibration, config.batch_size),
-        example_input=stage.workload.example_input(),
-        **settings,
-    )
-
-
 def main(stage: Stage) -> None:
     """Read the source, plan, judge by simulation on validation, save the weights with the plan."""
     origin = load_origin(stage)
     model = origin.source.model
-    data = quantize_data(stage, origin)
-    statistics = source_statistics(stage, origin) if stage.config.needs_data else None
+    data = method_data(stage, origin)
+    statistics = cast("CalibrationStatistics", data.collect(model)) if stage.config.needs_data else None
     made = run(model, stage.config, statistics, data)
     twin = simulate(made.model, made.plan, made.grids)
     found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
-from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.measure.layers import compare_layers, weight_bytes
@@ -69,15 +68,6 @@ def load_origin(stage: Stage) -> Origin:
     teacher = load_variant(MODELS / TEACHER, stage.workload)
     source = teacher if stage.config.source == TEACHER else load_variant(MODELS / stage.config.source, stage.workload)
     return Origin(source, teacher, load_split(stage.workload, "validation"))
-
-
-def source_statistics(stage: Stage, origin: Origin) -> CalibrationStatistics:
-    """What the calibration sample does inside the source: the stage calibrate measured the teacher; others are measured here."""
-    if stage.config.source == TEACHER:
-        return load_statistics(CALIBRATION)
-    config = stage.params.calibrate
-    inputs = load_split(stage.workload, "calibration").inputs[: config.samples]
-    return collect_statistics(origin.source.model, inputs, config.batch_size)
 
 
 def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.recalibrate import recalibrate_batchnorm
 
@@ -71,10 +72,10 @@ def unbalanced_net(spread: float = 30.0) -> nn.Module:
     return net
 
 
-def data_for() -> QuantizeData:
+def data_for() -> MethodData:
     """The samples; there are no labels."""
     none = Samples(HELD_OUT[:0], torch.empty(0, dtype=torch.long))
-    return QuantizeData(
+    return MethodData(
         calibration=CALIBRATION,
         train=none,
         validation=none,

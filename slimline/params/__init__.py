@@ -25,7 +25,7 @@ from slimline.params.quantize import (
     StaticParams,
     WeightOnlyParams,
 )
-from slimline.params.section import Section, Training, VariantParams
+from slimline.params.section import EditParams, Section, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,
     DataParams,
@@ -47,6 +47,7 @@ __all__ = [
     "ChannelsParams",
     "DataParams",
     "DynamicParams",
+    "EditParams",
     "EvaluateParams",
     "GateParams",
     "HalfParams",

@@ -67,6 +67,25 @@ class VariantParams(Section):
     method: str
     """Which method makes it."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether the config asks for nothing to be changed (strength 0)."""
+        return False
+
     def refused_by(self, target: str) -> str | None:
         """Why a target cannot take this variant; None where it can. A config overrides it where one of its options decides."""
         return self.impossible_on.get(target)
+
+
+class EditParams(VariantParams):
+    """A variant that a method prunes or factorizes, with training afterwards."""
+
+    needs_data: ClassVar[bool] = True
+
+    recover: Training = Training()
+    """Training afterwards; zeros stay zero, shapes stay as they are."""
+
+    @property
+    def asked(self) -> str:
+        """What the config asks for, in a sentence for the page."""
+        raise NotImplementedError

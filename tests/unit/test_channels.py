@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from slimline.methods.prune.channels import channels
 from slimline.params import ChannelsParams
+from tests.method_data import method_data
 
 
 def config(ratio: float, **more: object) -> ChannelsParams:
@@ -29,6 +30,7 @@ class Residual(nn.Module):
 
 
 EXAMPLE = torch.zeros(2, 1, 4, 4)
+DATA = method_data(EXAMPLE)
 
 
 @pytest.fixture
@@ -41,9 +43,9 @@ def widths(model: nn.Module) -> list[int]:
     return [layer.weight.shape[0] for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
 
 
-@pytest.mark.parametrize("norm", ["l1", "l2", "random"])
-def test_half_the_channels_go_and_the_head_and_the_residual_still_fit(net: nn.Module, norm: str) -> None:
-    pruned = channels(net, config(0.5, norm=norm), example_input=EXAMPLE)
+@pytest.mark.parametrize("criterion", ["l1", "l2", "random"])
+def test_half_the_channels_go_and_the_head_and_the_residual_still_fit(net: nn.Module, criterion: str) -> None:
+    pruned = channels(net, config(0.5, criterion=criterion), data=DATA).model
     assert widths(pruned) == [8, 12, 8, 20, 3]
     assert (pruned.hidden.in_features, pruned.stem[1].num_features) == (8 * 16, 8)
     assert pruned(torch.randn(5, 1, 4, 4)).shape == (5, 3)
@@ -53,11 +55,11 @@ def test_half_the_channels_go_and_the_head_and_the_residual_still_fit(net: nn.Mo
     ("ratio", "multiple", "expected"), [(0.5, 16, [16, 16, 16, 16, 3]), (0.3, 4, [12, 16, 12, 28, 3]), (0.99, 1, [1, 1, 1, 1, 3])]
 )
 def test_widths_are_multiples_and_never_nothing(net: nn.Module, ratio: float, multiple: int, expected: list[int]) -> None:
-    assert widths(channels(net, config(ratio, round_to=multiple), example_input=EXAMPLE)) == expected
+    assert widths(channels(net, config(ratio, round_to=multiple), data=DATA).model) == expected
 
 
 def test_groups_narrower_than_the_multiple_stay(net: nn.Module) -> None:
-    assert widths(channels(net, config(0.9, round_to=32), example_input=EXAMPLE)) == [16, 24, 16, 32, 3]
+    assert widths(channels(net, config(0.9, round_to=32), data=DATA).model) == [16, 24, 16, 32, 3]
 
 
 def test_channels_of_no_weight_go_first_and_the_outputs_stay(net: nn.Module) -> None:
@@ -74,7 +76,7 @@ def test_channels_of_no_weight_go_first_and_the_outputs_stay(net: nn.Module) -> 
         net.inner.weight[:, 8:] = 0
         net.hidden.weight.view(40, 16, 16)[:, 8:] = 0
     x = torch.randn(6, 1, 4, 4)
-    pruned = channels(net, config(0.5), example_input=EXAMPLE)
+    pruned = channels(net, config(0.5), data=DATA).model
     assert widths(pruned) == [8, 12, 8, 20, 3]
     torch.testing.assert_close(pruned(x), net(x))
 
@@ -83,7 +85,7 @@ def test_global_scope_takes_more_where_channels_are_weak(net: nn.Module) -> None
     with torch.no_grad():
         net.inner.weight[:18] *= 0.01
         net.back.weight[:, :18] *= 0.01
-    pruned = channels(net, config(0.3, scope="global"), example_input=EXAMPLE)
+    pruned = channels(net, config(0.3, scope="global"), data=DATA).model
     assert pruned.inner.out_channels == 8
     assert pruned.hidden.out_features > 20
 
@@ -93,7 +95,7 @@ def test_depthwise_and_grouped_convolutions_keep_their_groups() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 16, 1, groups=4), nn.Flatten(), nn.Linear(256, 2)
     )
-    pruned = channels(net, config(0.5, round_to=2), example_input=EXAMPLE)
+    pruned = channels(net, config(0.5, round_to=2), data=DATA).model
     depthwise, grouped = pruned[1], pruned[2]
     assert depthwise.groups == depthwise.out_channels == depthwise.in_channels < 16
     assert grouped.groups == 4
@@ -110,11 +112,11 @@ def test_two_layers_that_add_up_to_the_output_are_both_protected() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.log_softmax(self.one(torch.relu(self.body(x))) + self.two(x), dim=1)
 
-    pruned = channels(TwoHeads(), config(0.5, round_to=1), example_input=torch.zeros(2, 4))
+    pruned = channels(TwoHeads(), config(0.5, round_to=1), data=method_data(torch.zeros(2, 4))).model
     assert widths(pruned) == [8, 8, 8]
 
 
 def test_the_callers_random_state_is_left_alone(net: nn.Module) -> None:
     before = torch.random.get_rng_state()
-    channels(net, config(0.5, norm="random"), example_input=EXAMPLE, seed=5)
+    channels(net, config(0.5, criterion="random"), data=method_data(EXAMPLE, seed=5))
     assert torch.equal(torch.random.get_rng_state(), before)

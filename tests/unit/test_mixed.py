@@ -16,13 +16,14 @@ from slimline.errors import InputError, ParamsError
 from slimline.loaders import onnxruntime as onnxruntime_loader
 from slimline.loaders import openvino as openvino_loader
 from slimline.methods import get_method
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, predict
 from slimline.methods.quantize.mixed import mixed
 from slimline.methods.quantize.mixed_candidates import Realised, candidates, divergence
 from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.methods.quantize.mixed_plan import missed
 from slimline.methods.quantize.plan import estimated_bytes, planned
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.static import calibrated
 from slimline.params import MixedParams, Params
@@ -67,10 +68,10 @@ def accuracy(outputs: Any, targets: Any) -> float:
     return float((outputs.argmax(axis=1) == targets).mean())
 
 
-def data_of(net: nn.Module) -> QuantizeData:
+def data_of(net: nn.Module) -> MethodData:
     """Labels are what the net itself says, so that it is right everywhere."""
     train, held_out = (Samples(inputs(seed), predict(net, inputs(seed)).argmax(dim=1)) for seed in (1, 2))
-    return QuantizeData(
+    return MethodData(
         calibration=inputs(0),
         train=train,
         validation=held_out,

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, fit, predict
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.qat import prepared, qat, shared_inputs
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.params import QatParams, StaticParams, Training
@@ -58,7 +59,7 @@ def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float((outputs.argmax(axis=1) == targets).mean())
 
 
-DATA = QuantizeData(
+DATA = MethodData(
     calibration=TRAIN.inputs[:128],
     train=TRAIN,
     validation=HELD_OUT,
@@ -94,7 +95,7 @@ def config(**settings: object) -> QatParams:
     )
 
 
-def trained(net: nn.Module, data: QuantizeData = DATA, **settings: object) -> Quantized:
+def trained(net: nn.Module, data: MethodData = DATA, **settings: object) -> Quantized:
     return qat(net, config(**settings), statistics=data.collect(net), data=data)
 
 

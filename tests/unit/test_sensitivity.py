@@ -10,6 +10,7 @@ from slimline.calibration.statistics import collect_statistics
 from slimline.methods.fit import Samples, predict
 from slimline.methods.prune.magnitude import magnitude
 from slimline.params import MagnitudeParams
+from tests.method_data import method_data
 
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -56,7 +57,7 @@ def test_int8_moves_the_outputs_least_and_never_by_nothing(net: nn.Module, sampl
 def test_pruning_one_layer_is_magnitude_pruning_of_it(net: nn.Module, samples: Samples) -> None:
     config = MagnitudeParams(source="teacher", method="magnitude", fraction=0.5, scope="local")
     reference = nn.Sequential(net[0], *net[2:]).eval()  # without batch norm, nothing is recalibrated
-    by_hand = nn.Sequential(*reference[:5], magnitude(reference[5], config)).eval()
+    by_hand = nn.Sequential(*reference[:5], magnitude(reference[5], config, data=method_data(torch.zeros(2, 128))).model).eval()
     effects = measured(reference, samples)
     expected, outputs = predict(by_hand, samples.inputs), predict(reference, samples.inputs)
     change = float((expected - outputs).norm() / outputs.norm())

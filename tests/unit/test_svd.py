@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from slimline.calibration.statistics import collect_statistics
 from slimline.errors import StageError
 from slimline.methods.factorize.svd import chosen_rank, svd
 from slimline.params import SvdParams
+from tests.method_data import method_data
 
 
 def config(**amount: object) -> SvdParams:
@@ -37,10 +37,9 @@ def inputs() -> torch.Tensor:
     return torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("with_statistics", [True, False])
-def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inputs: torch.Tensor, with_statistics: bool) -> None:
-    statistics = collect_statistics(net, inputs, 20) if with_statistics else None
-    factorized = svd(net, config(rank=5), statistics=statistics)
+@pytest.mark.parametrize("activation_aware", [True, False])
+def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inputs: torch.Tensor, activation_aware: bool) -> None:
+    factorized = svd(net, config(rank=5, activation_aware=activation_aware), data=method_data(inputs)).model
     pair, wide = factorized[2], factorized[5]
     assert [type(layer) for layer in pair] == [nn.Conv2d, nn.Conv2d]
     assert (pair[0].bias, pair[0].stride, pair[0].padding, pair[1].stride, pair[1].padding) == (None, (2, 2), (1, 1), (1, 1), (0, 0))
@@ -51,15 +50,15 @@ def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inpu
     assert parameters(factorized) < parameters(net)
 
 
-def test_energy_keeps_what_it_says_of_the_weight(net: nn.Module) -> None:
+def test_energy_keeps_what_it_says_of_the_weight(net: nn.Module, inputs: torch.Tensor) -> None:
     weight = net[5].weight.detach().numpy().astype(np.float64)
-    kept = svd(net, config(energy=0.6))[5]
+    kept = svd(net, config(energy=0.6, activation_aware=False), data=method_data(inputs)).model[5]
     product = (kept[1].weight @ kept[0].weight).detach().numpy()
     assert 1 - ((weight - product) ** 2).sum() / (weight**2).sum() >= 0.6
 
 
-def test_parameter_ratio_leaves_no_more_than_that_share(net: nn.Module) -> None:
-    pair = svd(net, config(parameter_ratio=0.25))[5]
+def test_parameter_ratio_leaves_no_more_than_that_share(net: nn.Module, inputs: torch.Tensor) -> None:
+    pair = svd(net, config(parameter_ratio=0.25), data=method_data(inputs)).model[5]
     assert 0.2 <= sum(layer.weight.numel() for layer in pair) / net[5].weight.numel() <= 0.25
 
 
@@ -68,10 +67,10 @@ def test_statistics_make_the_outputs_error_smaller_at_equal_rank(inputs: torch.T
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64))
     few = inputs[:, :, :, :1].repeat(1, 1, 1, 4)
     errors = {}
-    for name, statistics in {"plain": None, "aware": collect_statistics(net, few, 8)}.items():
-        outputs = svd(net, config(rank=6), statistics=statistics)(few)
-        errors[name] = float((outputs - net(few)).detach().norm())
-    assert errors["aware"] < 0.7 * errors["plain"]
+    for aware in (False, True):
+        outputs = svd(net, config(rank=6, activation_aware=aware), data=method_data(few)).model(few)
+        errors[aware] = float((outputs - net(few)).detach().norm())
+    assert errors[True] < 0.7 * errors[False]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +78,12 @@ def test_statistics_make_the_outputs_error_smaller_at_equal_rank(inputs: torch.T
 )
 def test_an_amount_that_shrinks_nothing_is_said_in_words(amount: dict[str, float], words: str | None) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    net, data = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), method_data(torch.randn(16, 8))
     if words is None:
-        assert parameters(svd(net, config(**amount))) < parameters(net)
+        assert parameters(svd(net, config(**amount), data=data).model) < parameters(net)
         return
     with pytest.raises(StageError, match=f"none of 2 Linear and 1x1 layers gets smaller at {words}"):
-        svd(net, config(**amount))
+        svd(net, config(**amount), data=data)
 
 
 def test_by_energy_ranks_are_multiples_of_16_where_that_saves() -> None:
@@ -103,6 +102,6 @@ def test_a_layer_used_twice_stays_one_pair() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.second(torch.relu(self.first(x)))
 
-    factorized = svd(Twice(), config(rank=4))
+    factorized = svd(Twice(), config(rank=4), data=method_data(torch.randn(64, 32))).model
     assert factorized.first is factorized.second
     assert parameters(factorized) == 32 * 4 * 2 + 32

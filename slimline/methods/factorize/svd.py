@@ -7,13 +7,14 @@ of the error of the plain decomposition at equal rank.
 """
 
 import copy
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
 from slimline.params import SvdParams
 
 RANK_MULTIPLE = 16
@@ -21,37 +22,22 @@ DAMPING = 0.1
 Matrix = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
-class LayerMoment(Protocol):
-    """What is read of one layer's statistics; slimline.calibration.statistics.LayerStatistics is one."""
-
-    @property
-    def second_moment(self) -> Tensor | None:
-        """E[x x^T] of the layer's inputs, [inputs, inputs]."""
-
-
-class Moments(Protocol):
-    """Statistics of a model; slimline.calibration.statistics.CalibrationStatistics is one."""
-
-    @property
-    def layers(self) -> Mapping[str, LayerMoment]:
-        """Module name -> its inputs' moments, for every layer that ran."""
-
-
-def svd(model: nn.Module, config: SvdParams, *, statistics: Moments | None = None) -> nn.Module:
+def svd(model: nn.Module, config: SvdParams, *, data: MethodData) -> Edited:
     """Return a copy whose Linear layers and 1x1 convolutions are pairs of layers, wherever a pair has fewer parameters.
 
     The rank is `rank`, or the least that keeps `energy`, or the one that leaves `parameter_ratio` of a layer's weights.
-    Energy is the share of the squared singular values: of the layer's mean squared output where statistics are given, of
-    its weight where not. By energy, a rank is raised to a multiple of 16 where that still saves, since kernels gain
-    nothing from odd ones. Energy 1 changes nothing. A layer that the model uses under two names stays one.
+    Energy is the share of the squared singular values: of the layer's mean squared output on the calibration sample, or of
+    its weight (`activation_aware: false`, and where the inputs have no second moment). By energy, a rank is raised to a multiple
+    of 16 where that still saves, since kernels gain nothing from odd ones. Energy 1 changes nothing. A layer that the model uses
+    under two names stays one.
 
     Raises:
         StageError: no layer gets smaller.
     """
     factorized = copy.deepcopy(model)
-    if config.energy == 1:
-        return factorized
-    moments = {} if statistics is None else {name: layer.second_moment for name, layer in statistics.layers.items()}
+    if config.idle:
+        return Edited(factorized)
+    moments = {name: layer.second_moment for name, layer in data.collect(model).layers.items()} if config.activation_aware else {}
     layers = {name: cast("Matrix", layer) for name, layer in factorized.named_modules() if name and is_matrix(layer)}
     pairs = {id(layer): low_rank_pair(layer, config, moments.get(name)) for name, layer in layers.items()}
     if not any(pairs.values()):
@@ -61,7 +47,7 @@ def svd(model: nn.Module, config: SvdParams, *, statistics: Moments | None = Non
     for name, layer in list(factorized.named_modules(remove_duplicate=False)):
         if (pair := pairs.get(id(layer))) is not None:
             factorized.set_submodule(name, pair, strict=True)
-    return factorized
+    return Edited(factorized, details={"factorized_layers": sum(pair is not None for pair in pairs.values())})
 
 
 def is_matrix(layer: nn.Module) -> bool:

@@ -14,6 +14,8 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
 from slimline.params import ChannelsParams
 
 ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -29,29 +31,30 @@ class _Group:
     blocks: int
 
 
-def channels(model: nn.Module, config: ChannelsParams, *, example_input: Tensor, seed: int = 0) -> nn.Module:
+def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> Edited:
     """Return a smaller copy in evaluation mode: each group of coupled layers keeps about `1 - ratio` of its channels.
 
     The number kept is rounded to the nearest multiple of `round_to`, at least one; a group of fewer channels stays.
     `scope: global` ranks the channels of all groups together, each group's scores divided by their mean. The layers that
-    give the model's output are protected. `seed` decides for `norm: random` alone.
+    give the model's output are protected. `data.seed` decides for `criterion: random` alone.
 
     Raises:
         StageError: the pruned model no longer gives an output of the same shape.
     """
     pruned = copy.deepcopy(model).eval().requires_grad_(True)
-    if config.ratio == 0:
-        return pruned
+    if config.idle:
+        return Edited(pruned)
+    example_input = data.example_input
     shape = _output_shape(pruned, example_input)
     graph = tp.DependencyGraph().build_dependency(pruned, example_input)
-    groups = _scored_groups(graph, config.norm, seed)
+    groups = _scored_groups(graph, config.criterion, data.seed)
     for group, kept in zip(groups, _kept_counts([group.scores for group in groups], config), strict=True):
         indices = _indices(group, kept)
         if indices:
             graph.get_pruning_group(group.layer, group.prune, indices).prune()
     if (found := _output_shape(pruned, example_input)) != shape:
         raise StageError(f"prune: channels gave a model with outputs of shape {found}, was {shape}; this architecture cannot be pruned so")
-    return pruned
+    return Edited(pruned)
 
 
 def output_layers(graph: tp.DependencyGraph) -> list[nn.Module]:
@@ -71,9 +74,11 @@ def output_layers(graph: tp.DependencyGraph) -> list[nn.Module]:
     return found
 
 
-def _scored_groups(graph: tp.DependencyGraph, norm: str, seed: int) -> list[_Group]:
+def _scored_groups(graph: tp.DependencyGraph, criterion: str, seed: int) -> list[_Group]:
     importance = (
-        tp.importance.RandomImportance() if norm == "random" else tp.importance.GroupMagnitudeImportance(p=1 if norm == "l1" else 2)
+        tp.importance.RandomImportance()
+        if criterion == "random"
+        else tp.importance.GroupMagnitudeImportance(p=1 if criterion == "l1" else 2)
     )
     groups = []
     with torch.random.fork_rng(devices=[]):

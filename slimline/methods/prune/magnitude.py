@@ -11,29 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
 from slimline.methods.masks import WEIGHTED
 from slimline.params import MagnitudeParams
 
 
-def magnitude(
-    model: nn.Module,
-    config: MagnitudeParams,
-    *,
-    example_input: Tensor | None = None,  # noqa: ARG001 - the signature is the same for all pruning methods
-    seed: int = 0,
-) -> nn.Module:
+def magnitude(model: nn.Module, config: MagnitudeParams, *, data: MethodData) -> Edited:
     """Return a copy in which a fraction of all Linear and convolution weights, or those scoring below a threshold, is zero.
 
     `scope: global` ranks all layers together, `local` takes the fraction in each layer. Biases stay. Weights that are
-    zero already count as pruned. `seed` decides for `norm: random` alone.
+    zero already count as pruned. `data.seed` decides for `criterion: random` alone.
 
     Raises:
         StageError: a layer would lose every weight; the message names it.
     """
     pruned = copy.deepcopy(model)
     layers = {name: layer for name, layer in pruned.named_modules() if isinstance(layer, WEIGHTED)}
-    generator = torch.Generator().manual_seed(seed)
-    scores = {name: weight_scores(layer.weight, config.norm, generator) for name, layer in layers.items()}
+    generator = torch.Generator().manual_seed(data.seed)
+    scores = {name: weight_scores(layer.weight, config.criterion, generator) for name, layer in layers.items()}
     for name, dropped in _dropped(scores, config).items():
         if bool(dropped.all()):
             amount = f"threshold {config.threshold:g}" if config.fraction is None else f"fraction {config.fraction:g}"
@@ -42,15 +38,15 @@ def magnitude(
             )
         with torch.no_grad():
             layers[name].weight.masked_fill_(dropped, 0.0)
-    return pruned
+    return Edited(pruned)
 
 
-def weight_scores(weight: Tensor, norm: str, generator: torch.Generator) -> Tensor:
+def weight_scores(weight: Tensor, criterion: str, generator: torch.Generator) -> Tensor:
     """What a weight is worth, of the weight's shape: |w| (l1), w² (l2), or chance (random); zeros are worth least."""
     size = weight.detach().abs().double()
-    if norm == "random":
+    if criterion == "random":
         return torch.where(size == 0, -1.0, torch.rand(size.shape, generator=generator, dtype=torch.float64))
-    return size if norm == "l1" else size.square()
+    return size if criterion == "l1" else size.square()
 
 
 def lowest(scores: Tensor, fraction: float) -> Tensor:

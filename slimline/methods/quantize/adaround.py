@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.layerwise import mend_layers
 from slimline.methods.quantize.plan import Layer, weighted_layers, weighted_of_kind
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import calibrated, required, with_corrected_biases
 from slimline.methods.quantize.weights import LARGEST_LEVEL, derived_grid
+from slimline.methods.records import Records
 from slimline.params import AdaroundParams
 
 STRETCHED = (-0.1, 1.1)
@@ -24,7 +25,7 @@ SHARPEST, SOFTEST = 2.0, 20.0
 HALF, FULL = 0.5, 1e-3
 
 
-def adaround(model: nn.Module, config: AdaroundParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:
+def adaround(model: nn.Module, config: AdaroundParams, *, statistics: Records, data: MethodData | None = None) -> Quantized:
     """Static int8 whose weights lie on their grid, each at the level above or below it that a short training chose.
 
     Layer by layer, in the order in which they run: the layer reads what the rounded layers before it give, with its inputs
@@ -41,7 +42,7 @@ def adaround(model: nn.Module, config: AdaroundParams, *, statistics: Records, d
     return with_corrected_biases(start, config, data=sample)
 
 
-def _round_(start: Quantized, config: AdaroundParams, data: QuantizeData) -> None:
+def _round_(start: Quantized, config: AdaroundParams, data: MethodData) -> None:
     """Put the weights of the fresh `start` on their grid, in place."""
     generator = torch.Generator().manual_seed(data.seed)
     twin, names = simulate(start.model, start.plan), weighted_of_kind(start.plan, "static")

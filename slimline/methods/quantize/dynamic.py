@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import (
     INT8_WEIGHTS,
     KEPT,
@@ -18,8 +19,8 @@ from slimline.methods.quantize.plan import (
     layer_plan,
     make_plan,
 )
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.records import Records
 from slimline.params import DynamicParams
 
 
@@ -28,7 +29,7 @@ def dynamic(
     config: DynamicParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: QuantizeData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,  # noqa: ARG001
 ) -> Quantized:
     """Plan int8 weights for every Linear, convolution, LSTM and GRU, and run-time ranges of their inputs for Linear and LSTM.
 

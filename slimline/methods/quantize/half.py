@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import PROJECTED, RECURRENT_TYPES, AnyLayer, every_layer, float_layer, layer_plan, make_plan, matrices
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.records import Records
 from slimline.params import HalfParams
 
 
@@ -17,7 +18,7 @@ def half(
     config: HalfParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: QuantizeData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,  # noqa: ARG001
 ) -> Quantized:
     """Plan 16-bit weights for every Linear, convolution, LSTM and GRU; a float16 layer whose weights would overflow stays in float32.
 

@@ -5,11 +5,12 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import weighted_layers
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import asymmetric_grid, grouped, integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
+from slimline.methods.records import Records
 from slimline.params import HqqParams
 
 
@@ -18,7 +19,7 @@ def hqq(
     config: HqqParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: QuantizeData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,  # noqa: ARG001
 ) -> Quantized:
     """Plan group-wise asymmetric weights for every Linear and convolution, but those in keep_float, with fitted zero points.
 

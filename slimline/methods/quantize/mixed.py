@@ -4,17 +4,18 @@ import copy
 
 from torch import nn
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.mixed_candidates import Judge, Realised, candidates
 from slimline.methods.quantize.mixed_cost import byte_cost, goal, layer_macs, mac_cost
 from slimline.methods.quantize.mixed_plan import Chosen, mixed_plan
 from slimline.methods.quantize.mixed_search import Bound, Judged, Problem, assigned, reverted
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.static import calibrated
+from slimline.methods.records import Records
 from slimline.params.quantize import MixedParams
 
 
-def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: QuantizeData) -> Quantized:
+def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: MethodData) -> Quantized:
     """Choose float, 16 bits, int8 or int4 for every Linear and convolution by measured harm, until budget and bound are met.
 
     1. Each layer is tried alone in each precision (simulated): the drop of the metric on validation and the Kullback-Leibler

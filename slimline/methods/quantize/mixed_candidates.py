@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Metric, Samples, predict
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
 from slimline.methods.quantize.plan import KEPT, AnyLayer, Plan, every_layer, float_layer, weighted_layers
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import with_corrected_biases
 from slimline.methods.quantize.weight_only import weight_entries
@@ -63,7 +64,7 @@ class Realised:
     ready: Quantized
     entries: Candidates
     config: MixedParams
-    data: QuantizeData
+    data: MethodData
 
     def of(self, assignment: Assignment) -> Quantized:
         """The model and plan in which every assigned layer has its precision; others are left out of the plan, in float."""
@@ -92,7 +93,7 @@ class Judge:
     expected: tuple[Tensor, Tensor]
 
     @classmethod
-    def on(cls, source: nn.Module, data: QuantizeData, samples: int | None = None) -> "Judge":
+    def on(cls, source: nn.Module, data: MethodData, samples: int | None = None) -> "Judge":
         """On all samples, or on the first so many of each of the two."""
         calibration = data.calibration[:samples]
         validation = Samples(data.validation.inputs[:samples], data.validation.targets[:samples])

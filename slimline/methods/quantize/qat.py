@@ -14,15 +14,16 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Loss, fit
 from slimline.methods.masks import zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, recurrent_layers, weighted_of_kind
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
+from slimline.methods.records import Records
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 
 TRAINED = "parametrizations.weight.original"
@@ -31,7 +32,7 @@ LEARNED = "From the calibrated ranges on, those of inputs and weights were train
 NOT_BETTER = "No epoch was better on validation than static int8, from which training started: that is what is kept."
 
 
-def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: QuantizeData) -> Quantized:
+def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: MethodData) -> Quantized:
     """Start from static int8 with batch norms folded, train it as it will run, and plan the same int8 kernels.
 
     The epoch with the lowest validation loss of the quantized model is kept; where none is better, that is where it started.
@@ -124,7 +125,7 @@ def _with_frozen_recurrent(model: nn.Module, plan: Plan) -> nn.Module:
     return twin
 
 
-def _started(model: nn.Module, config: QatParams, statistics: Records, data: QuantizeData) -> Quantized:
+def _started(model: nn.Module, config: QatParams, statistics: Records, data: MethodData) -> Quantized:
     folded = fold_batchnorm(model, data.example_input)
     settings = config.model_dump(include=CalibratedParams.model_fields.keys() - {"method"})
     start = static(folded, StaticParams(method="static", **settings), statistics=statistics, data=data)

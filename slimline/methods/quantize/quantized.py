@@ -1,33 +1,12 @@
-"""What every quantization method is given beside the model, and what it makes."""
+"""What a quantization method makes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from slimline.methods.fit import Augment, Epoch, FitHistory, Loss, Metric, Samples
+from slimline.methods.fit import FitHistory
 from slimline.methods.quantize.plan import Plan
-from slimline.methods.quantize.ranges import Records
-
-
-@dataclass(frozen=True)
-class QuantizeData:
-    """What a method may read: samples, how they are judged, and how calibration is done.
-
-    `calibration` is [N, …]; `loss`, `metric`, `augment` and `on_epoch` are those of `fit`. `collect` gives the statistics of
-    any model over the calibration sample, for methods that change what flows between the layers.
-    """
-
-    calibration: Tensor
-    train: Samples
-    validation: Samples
-    loss: Loss
-    metric: Metric
-    collect: Callable[[nn.Module], Records]
-    example_input: Tensor
-    seed: int = 0
-    augment: Augment | None = None
-    on_epoch: Callable[[Epoch], None] | None = None
 
 
 @dataclass(frozen=True)

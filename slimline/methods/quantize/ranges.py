@@ -1,53 +1,17 @@
 """Observers: which range of a layer's inputs the 256 levels of an 8-bit activation are spread over."""
 
-from collections.abc import Mapping
-from typing import Protocol
-
 import numpy as np
 import torch
 from scipy.special import rel_entr
 from torch import Tensor
+
+from slimline.methods.records import LayerRecord
 
 LEVELS_UNSIGNED, LEVELS_SIGNED = 256, 128
 LEVELS = 255
 COARSE_STEP = 16
 SMOOTHING = 0.9
 SHARES = 128
-
-
-class LayerRecord(Protocol):
-    """What an observer needs of one layer's inputs; slimline.calibration.statistics.LayerStatistics is one."""
-
-    @property
-    def minimum(self) -> float:
-        """The smallest value seen."""
-
-    @property
-    def maximum(self) -> float:
-        """The largest value seen."""
-
-    @property
-    def histogram(self) -> Tensor:
-        """Counts of values in equal bins from minimum to maximum, int64 [bins]."""
-
-    @property
-    def batch_minimums(self) -> Tensor:
-        """The smallest value of each batch, float32 [batches]."""
-
-    @property
-    def batch_maximums(self) -> Tensor:
-        """The largest value of each batch, float32 [batches]."""
-
-    def percentile(self, percent: float) -> float:
-        """The value below which `percent` (0 to 100) of all values lie."""
-
-
-class Records(Protocol):
-    """Statistics of a model; slimline.calibration.statistics.CalibrationStatistics is one."""
-
-    @property
-    def layers(self) -> Mapping[str, LayerRecord]:
-        """Module name -> its inputs, for every layer that ran."""
 
 
 def input_range(record: LayerRecord, observer: str, percentile: float, *, symmetric: bool = False) -> tuple[float, float]:

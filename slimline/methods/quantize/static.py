@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from slimline.errors import StageError
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.bias_correction import correct_biases
 from slimline.methods.quantize.clipping import clipped_weight
 from slimline.methods.quantize.equalize import Equalized, equalize
@@ -27,13 +28,14 @@ from slimline.methods.quantize.plan import (
     weighted_layers,
     weighted_of_kind,
 )
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import LayerRecord, Records, aligned_range, input_range, symmetric_range
+from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.ranges import aligned_range, input_range, symmetric_range
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
+from slimline.methods.records import LayerRecord, Records
 from slimline.params.quantize import CalibratedParams, StaticParams
 
 
-def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: QuantizeData | None = None) -> Quantized:
+def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: MethodData | None = None) -> Quantized:
     """Int8 for every Linear, convolution and LSTM, first, last and depthwise ones included, but those in keep_float.
 
     Weights are symmetric, by default with a scale an output channel, which also serves depthwise convolutions; inputs are
@@ -50,7 +52,7 @@ def static(model: nn.Module, config: StaticParams, *, statistics: Records, data:
     return with_corrected_biases(calibrated(model, config, statistics=statistics, data=data), config, data=data)
 
 
-def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Records, data: QuantizeData | None) -> Quantized:
+def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Records, data: MethodData | None) -> Quantized:
     """The plan, and a copy of the model made ready for it: batch norms folded, equalised and weights clipped where asked.
 
     `reference` is the float model before its weights were clipped. Folding goes with whatever depends on the weights as the
@@ -76,7 +78,7 @@ def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Record
     return Quantized(ready, plan, reference=reference, notes=notes)
 
 
-def with_corrected_biases(made: Quantized, config: CalibratedParams, *, data: QuantizeData | None) -> Quantized:
+def with_corrected_biases(made: Quantized, config: CalibratedParams, *, data: MethodData | None) -> Quantized:
     """The same with its biases corrected, where the config says so."""
     if not config.bias_correction:
         return made
@@ -85,7 +87,7 @@ def with_corrected_biases(made: Quantized, config: CalibratedParams, *, data: Qu
     return dataclasses.replace(made, model=model, notes=(*made.notes, "Biases are corrected on the calibration sample."))
 
 
-def required(data: QuantizeData | None) -> QuantizeData:
+def required(data: MethodData | None) -> MethodData:
     """The samples, for what cannot do without.
 
     Raises:

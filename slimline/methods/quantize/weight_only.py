@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import (
     KEPT,
     PROJECTED,
@@ -20,9 +21,9 @@ from slimline.methods.quantize.plan import (
     make_plan,
     weighted_layers,
 )
-from slimline.methods.quantize.quantized import Quantized, QuantizeData
-from slimline.methods.quantize.ranges import Records
+from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
+from slimline.methods.records import Records
 from slimline.params import HqqParams, WeightOnlyParams
 
 GROUP_SIZES = (128, 64, 32, 16)
@@ -33,7 +34,7 @@ def weight_only(
     config: WeightOnlyParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: QuantizeData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,  # noqa: ARG001
 ) -> Quantized:
     """Plan int8 or int4 weights for every Linear and convolution, but those in keep_float, each rounded to the nearest level.
 

@@ -1,0 +1,103 @@
+"""What the stages `prune` and `factorize` share: hand the source to the method, hold the result to what it declares, train it, save it."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from slimline.artifact.manifest import read_json
+from slimline.artifact.structure import replay
+from slimline.artifact.variant import build_architecture
+from slimline.calibration.sensitivity import plain, sensitivity
+from slimline.methods import get_method
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import TEACHER, EditParams
+from slimline.report.figures import line_figure
+from slimline.report.page import Figure, Table
+from slimline.stage import Stage
+from tasks.method_data import method_data
+from tasks.rounds import RoundFiles
+from tasks.variant import CALIBRATION, Origin, Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, training
+
+log = logging.getLogger(__name__)
+
+
+def run(stage: str, model: nn.Module, config: EditParams, data: MethodData) -> Edited:
+    """What the method makes of a model, batch norm measured anew unless the method trained it; at strength 0 a copy."""
+    made: Edited = get_method(stage, config.method)(model, config, data=data)
+    if config.idle or made.history.epochs:
+        return made
+    return dataclasses.replace(made, model=recalibrate_batchnorm(made.model, data.train.inputs))
+
+
+def main(stage: Stage) -> None:
+    """Read the source, edit it, check that it shrank, train it with mask and shape kept, save."""
+    origin, config, rounds = load_origin(stage), stage.config, RoundFiles(stage)
+    data = edit_data(stage, origin, rounds)
+    made = run(stage.name, origin.source.model, config, data)
+    if not config.idle:
+        require_shrunk(stage, origin.source.model, made.model)
+    model, history = recover(made.model, config.recover, training(stage, origin, data.train))
+    outcome = Outcome(
+        model,
+        (config.asked, *_trained(config, made, len(history.epochs))),
+        history if history.epochs else made.history,
+        details=dict(made.details),
+        tables=(*(Table(**vars(listing)) for listing in made.listings), layer_table(origin.source.model, model)),
+        figures=_figures(made),
+        notes=made.notes,
+    )
+    save_outcome(stage, origin, outcome)
+    rounds.clear()
+
+
+def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:
+    """What the methods of these stages may read and measure."""
+    data = method_data(stage, origin)
+    return dataclasses.replace(
+        data,
+        sensitivity=_sensitivity(stage, origin, data),
+        initial=lambda: untrained(stage, origin),
+        rounds=rounds,
+    )
+
+
+def untrained(stage: Stage, origin: Origin) -> nn.Module:
+    """The source's architecture with the weights that the seed gives it: for the teacher, those that its training began with."""
+    manifest = origin.source.manifest
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stage.params.seed)
+        return replay(build_architecture(stage.workload, manifest.architecture), manifest.structure)
+
+
+def _sensitivity(stage: Stage, origin: Origin, data: MethodData) -> Callable[[str], Mapping[str, float]]:
+    """The stage calibrate measured the teacher; another source is measured here, when a method asks."""
+
+    def measured(kind: str) -> Mapping[str, float]:
+        if stage.config.source == TEACHER:
+            layers = read_json(CALIBRATION / "sensitivity.json")["layers"]
+        else:
+            model = origin.source.model
+            statistics = data.collect(model)
+            layers = plain(sensitivity(model, statistics, calibration=data.calibration, validation=data.validation, metric=data.metric))
+        return {name: effects[kind]["output_change"] for name, effects in layers.items() if effects[kind] is not None}
+
+    return measured
+
+
+def _trained(config: EditParams, made: Edited, epochs: int) -> tuple[str, ...]:
+    if config.idle:
+        return ("Strength 0: nothing was changed.",)
+    within = f"{len(made.history.epochs)} epochs of training within the method." if made.history.epochs else "Batch norm recalibrated."
+    after = f"Then {epochs} epochs of recovery training that kept every zero and shape." if epochs else "No recovery training."
+    return within, after
+
+
+def _figures(made: Edited) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(curve.title, line_figure(curve.series, x_label=curve.x_label, y_label=curve.y_label), curve.note) for curve in made.curves
+    )
