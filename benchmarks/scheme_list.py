@@ -1,9 +1,43 @@
-"""What benchmarks/schemes.py tries, and the workloads that it tries it on."""
+"""What benchmarks/schemes.py tries, family by family, and the workloads that it tries it on."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMES: dict[str, dict[str, Any]] = {
+Scheme = dict[str, Any]
+"""An entry of params.yaml; `stage` stands where it is not the family's own, `source` where it does not start from the teacher."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A workload: where its class is, what its run needs that the defaults do not give, and how long its models are trained."""
+
+    workload: str
+    file: str | None = None
+    data: dict[str, Any] = field(default_factory=lambda: {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128})
+    teacher: dict[str, Any] = field(default_factory=dict)
+    recover: dict[str, Any] = field(default_factory=lambda: {"epochs": 8})
+
+
+WORKLOADS = {
+    "digits": Setting("digits", teacher={"epochs": 30, "learning_rate": 0.002}),
+    "tabular": Setting(
+        "tabular",
+        data={"test_fraction": 0.5, "validation_fraction": 0.1, "calibration_samples": 60},
+        teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
+        recover={"epochs": 15, "batch_size": 32},
+    ),
+    "cnn11m": Setting(
+        "workloads/cnn11m.py:Cnn11m",
+        "cnn11m.py",
+        teacher={"epochs": 12, "learning_rate": 0.001},
+        recover={"epochs": 8, "learning_rate": 0.001, "threads": 2},
+    ),
+    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
+    "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
+}
+
+QUANTIZATION: dict[str, Scheme] = {
     "static": {"method": "static"},
     "static-average": {"method": "static", "observer": "moving_average"},
     "static-percentile": {"method": "static", "observer": "percentile"},
@@ -34,27 +68,35 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "fp16": {"method": "half", "dtype": "float16"},
     "bf16": {"method": "half", "dtype": "bfloat16"},
 }
-"""Every scheme by the name of its variant; one whose method this commit lacks is left out."""
+
+
+def pruning(setting: Setting) -> dict[str, Scheme]:
+    """Every way to prune, each with the workload's own recovery training."""
+    recover = {"recover": setting.recover}
+    return {
+        "magnitude80": {"method": "magnitude", "criterion": "l1", "fraction": 0.8, **recover},
+        "channels50": {"method": "channels", "ratio": 0.5, "round_to": 16, **recover},
+    }
+
+
+def low_rank(setting: Setting) -> dict[str, Scheme]:
+    """Every way to factorize, each with the workload's own recovery training."""
+    recover = {"recover": setting.recover}
+    return {"svd": {"method": "svd", "energy": 0.9, **recover}}
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A workload: where its class is, and what its run needs that the defaults do not give."""
+class Family:
+    """A family of schemes: its title, the section of params.yaml that they stand in, and the ones that stand beside every other."""
 
-    workload: str
-    file: str | None = None
-    data: dict[str, Any] = field(default_factory=lambda: {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128})
-    teacher: dict[str, Any] = field(default_factory=dict)
+    title: str
+    stage: str
+    schemes: Callable[[Setting], Mapping[str, Scheme]]
+    beside: tuple[str, ...] = ()
 
 
-WORKLOADS = {
-    "digits": Setting("digits", teacher={"epochs": 30, "learning_rate": 0.002}),
-    "tabular": Setting(
-        "tabular",
-        data={"test_fraction": 0.5, "validation_fraction": 0.1, "calibration_samples": 60},
-        teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
-    ),
-    "cnn11m": Setting("workloads/cnn11m.py:Cnn11m", "cnn11m.py", teacher={"epochs": 12, "learning_rate": 0.001}),
-    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
-    "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
+FAMILIES = {
+    "quantization": Family("Quantization schemes", "quantize", lambda _setting: QUANTIZATION, beside=("bf16", "fp16")),
+    "pruning": Family("Pruning", "prune", pruning),
+    "low-rank": Family("Low rank", "factorize", low_rank),
 }

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scheme_list import FAMILIES
+
 from slimline.params import TEACHER
 from slimline.report.numbers import ABSENT, loss, milliseconds, ratio, size
 from slimline.report.pareto import Levels, Point, pareto_figure
@@ -15,40 +17,58 @@ FLOAT16 = "bf16"
 INK, PAPER = "#24292f", "#ffffff"
 
 
-def markdown(summary: Mapping[str, Any], failed: Sequence[str], command: str) -> str:
+def markdown(summary: Mapping[str, Any], failed: Sequence[str], command: str, family: str) -> str:
     """One table, a row a scheme and runtime, with what it means and what failed below it."""
     rows = summary["variants"]
     batches = tuple(rows[0]["latency_ms"])
-    heads = [head for batch in batches for head in _heads(batch)]
-    columns = ("scheme", "runtime", "drop, pp", "lost, gained", "bytes", "smaller", *heads, "verdict")
-    lines = [_line(columns), _line(["---"] * len(columns)), *(_line(list(_cells(row, rows, batches))) for row in rows)]
-    machine, base = summary["run"]["machine"], summary["baseline"]
+    base, beside = summary["baseline"], FAMILIES[family].beside
+    heads = [head for batch in batches for head in _heads(batch, beside)]
+    counted = () if beside else ("parameters", "zero", "MACs")
+    columns = ("scheme", "runtime", "drop, pp", "lost, gained", "bytes", "smaller", *counted, *heads, "verdict")
+    cells = [
+        [*_quality(row), *(_counted(row, base) if counted else ()), *_speeds(row, rows, batches, beside), row["verdict"]] for row in rows
+    ]
+    lines = [_line(columns), _line(["---"] * len(columns)), *map(_line, cells)]
+    machine = summary["run"]["machine"]
+    of_bf16 = "The ratio to bf16 is one of two measured ratios. " if beside else "Parameters and MACs: how many times fewer. "
     facts = (
         f"Workload {summary['workload']}: teacher {base['quality'][METRIC]['value']:.2%} on {rows[0]['samples']} test samples, "
         f"{size(base['size_bytes'])}; {machine['cpu']}, {machine['threads']} thread; in brackets 95 % intervals. "
-        "Smaller and faster than the teacher in eager PyTorch; than float32 and bf16: on the same runtime. The ratio to bf16 is one of "
-        "two measured ratios. Noise: how far the same model against itself lies from 1."
+        f"Smaller and faster than the teacher in eager PyTorch; than float32{' and bf16' if beside else ''}: on the same runtime. "
+        f"{of_bf16}Noise: how far the same model against itself lies from 1."
     )
     missing = ["Not there:", "", *(f"- {line}" for line in failed), ""] if failed else []
-    return "\n".join([f"# Quantization schemes on {summary['workload']}", "", f"Made by `{command}`.", "", facts, "", *lines, "", *missing])
+    return "\n".join(
+        [f"# {FAMILIES[family].title} on {summary['workload']}", "", f"Made by `{command}`.", "", facts, "", *lines, "", *missing]
+    )
 
 
-def _heads(batch: str) -> tuple[str, ...]:
+def _heads(batch: str, beside: Sequence[str]) -> tuple[str, ...]:
     name = batch.replace("_", " ")
-    return tuple(f"{name}: {what}" for what in ("than eager", "than float32", "than bf16", "noise"))
+    return tuple(f"{name}: {what}" for what in ("than eager", "than float32", *(("than bf16",) if beside else ()), "noise"))
 
 
-def _cells(row: Row, rows: Sequence[Row], batches: Sequence[str]) -> Iterator[str]:
+def _quality(row: Row) -> Iterator[str]:
     drop, flips = row["drop"], row["flips"]
     yield from (row["variant"], row["target"], f"{loss(drop['value'])} {span(drop['ci'], loss)}", f"{flips['lost']}, {flips['gained']}")
     yield from (f"{row['size_bytes']:,}", ratio(row["size_ratio"]))
+
+
+def _counted(row: Row, base: Row) -> Iterator[str]:
+    """Parameters and MACs beside the teacher's, and the share of zeros among what is left."""
+    yield ratio(base["parameters"] / row["parameters"])
+    yield f"{1 - row['nonzero'] / row['parameters']:.1%}"
+    yield ratio(base["macs"] / row["macs"])
+
+
+def _speeds(row: Row, rows: Sequence[Row], batches: Sequence[str], beside: Sequence[str]) -> Iterator[str]:
     for batch in batches:
         eager, same = row["speed_ratio"][batch], row["speed_ratio_same_runtime"][batch]
         yield f"{ratio(eager['value'])} {span(eager['ci'], ratio)}"
         yield f"{ratio(same['value'])} {span(same['ci'], ratio)}"
-        yield _against_sixteen_bits(row, rows, batch)
+        if beside:
+            yield _against_sixteen_bits(row, rows, batch)
         yield f"{row['noise_floor'][batch]['value']:.1%}"
-    yield row["verdict"]
 
 
 def _against_sixteen_bits(row: Row, rows: Sequence[Row], batch: str) -> str:

@@ -1,12 +1,14 @@
-"""Every quantization scheme on every runtime that can take it, on one workload: by the real line, in a clone of its own.
+"""Every scheme of a family on every runtime that can take it, on one workload: by the real line, in a clone of its own.
 
-    python benchmarks/schemes.py --workload digits --out /tmp/digits                    # all of it
+    python benchmarks/schemes.py --workload digits --out /tmp/digits                    # quantization, all of it
     python benchmarks/schemes.py --workload cnn11m --out /tmp/cnn11m --schemes static,bf16 --targets onnxruntime --jobs 2
+    python benchmarks/schemes.py --family pruning --workload digits --out /tmp/pruned --targets onnxruntime,openvino
 
 Works on the last commit. Writes schemes.md (the table), schemes.json (the rows, as in reports/summary.json), size.svg and
 latency.svg into --out, and with --docs into docs/methods too. The clone stays in --out/clone: a second call runs only what is not
 there yet and keeps the rows of earlier calls; with --update it is brought to the last commit first. What fails is named below the
-table, and the rest goes on. The teacher, bf16 and fp16 are always measured, since every other row is held against them.
+table, and the rest goes on. The teacher is always measured, and beside quantization bf16 and fp16: every other row is held
+against them.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scheme_list import SCHEMES, WORKLOADS, Setting
+from scheme_list import FAMILIES, WORKLOADS, Family, Scheme, Setting
 from scheme_table import markdown, write_figures
 
 from slimline.commands.check import lacking
@@ -41,12 +43,12 @@ QUIET = {
     "NNCF_CI": "1",
     "ORT_DISABLE_TELEMETRY": "1",
 }
-BESIDE = ("bf16", "fp16")
 
 
 def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole params.yaml of the run on one target."""
     data, samples = setting.data, setting.data["calibration_samples"]
+    entries = with_sources(FAMILIES[arguments.family], setting, schemes)
     teacher = {"source": "train", "batch_size": 64, "patience": 15, "threads": 2, **setting.teacher}
     return {
         "workload": setting.workload,
@@ -54,15 +56,29 @@ def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: 
         "data": data,
         "teacher": teacher,
         "calibrate": {"samples": samples, "batch_size": 32},
-        "prune": {},
-        "quantize": {name: {"source": TEACHER, **copy.deepcopy(SCHEMES[name])} for name in schemes},
-        "factorize": {},
-        "distill": {},
+        **{stage: {name: entry for name, (where, entry) in entries.items() if where == stage} for stage in CONFIGS},
         "deploy": {"variants": [TEACHER, *schemes], "targets": [target]},
         "evaluate": {"batch_size": 32, "pairs": arguments.pairs, "threads": 1, "resamples": 2000},
         "gate": {"metric": "accuracy", "max_drop": 0.02, "min_size_ratio": 1.5, "min_speed_ratio": 1.0, "confidence": 0.95},
         "publish": {"bucket": "slimline", "alias": "latest"},
     }
+
+
+def with_sources(family: Family, setting: Setting, names: Sequence[str]) -> dict[str, tuple[str, Scheme]]:
+    """The named schemes and those that they start from: name -> (section of params.yaml, entry)."""
+    known, found = family.schemes(setting), {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        entry = {"source": TEACHER, **copy.deepcopy(known[name])}
+        found[name] = (entry.pop("stage", family.stage), entry)
+        waiting += [] if entry["source"] in (TEACHER, *found) else [entry["source"]]
+    return found
+
+
+def known_schemes(setting: Setting, family: Family) -> list[str]:
+    """The names of a family's schemes whose methods this commit has."""
+    return [name for name, entry in family.schemes(setting).items() if entry["method"] in CONFIGS[entry.get("stage", family.stage)]]
 
 
 def possible(setting: Setting, schemes: Sequence[str], target: str, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -125,12 +141,14 @@ def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) ->
     """Run target after target; a finished one is written before the next begins, beside what earlier calls have measured."""
     found: list[Evaluation] = []
     failed: list[str] = []
-    wanted = [*arguments.schemes, *(name for name in BESIDE if name not in arguments.schemes)]
+    family = FAMILIES[arguments.family]
+    known = known_schemes(setting, family)
+    wanted = [name for name in known if name in (arguments.schemes or known) or name in family.beside]
     for target in arguments.targets:
         if needed := lacking(target):
             failed.append(f"{target}: needs {' and '.join(needed)}; {'; '.join(needed.values())}")
             continue
-        fine, refused = possible(setting, [name for name in wanted if SCHEMES[name]["method"] in CONFIGS["quantize"]], target, arguments)
+        fine, refused = possible(setting, wanted, target, arguments)
         content = params_of(setting, fine, target, arguments)
         run_line(clone, content, arguments.jobs)
         failed += refused + [one for one in measured(clone, content) if isinstance(one, str)]
@@ -141,7 +159,7 @@ def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) ->
 
 def measured_so_far(clone: Path, setting: Setting, arguments: argparse.Namespace) -> list[Evaluation]:
     """Every row that the clone holds, of this call and of earlier ones, in the order of the two tables."""
-    known = [name for name in SCHEMES if SCHEMES[name]["method"] in CONFIGS["quantize"]]
+    known = known_schemes(setting, FAMILIES[arguments.family])
     contents = [params_of(setting, possible(setting, known, target, arguments)[0], target, arguments) for target in TARGETS]
     return [one for content in contents for one in measured(clone, content) if isinstance(one, Evaluation)]
 
@@ -154,19 +172,23 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
     summary = summarise(arguments.workload, {"machine": machine, "seed": arguments.seed}, found)
     command = command_of(summary["variants"], arguments)
     (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")
-    (arguments.out / "schemes.md").write_text(markdown(summary, failed, command), encoding="utf-8")
+    text = markdown(summary, failed, command, arguments.family)
+    (arguments.out / "schemes.md").write_text(text, encoding="utf-8")
     write_figures(summary, arguments.out)
     if arguments.docs:
-        (DOCS / f"{arguments.workload}.md").write_text(markdown(summary, failed, command), encoding="utf-8")
-        write_figures(summary, DOCS / "images", f"{arguments.workload}-")
+        name = f"{arguments.family}-{arguments.workload}"
+        (DOCS / f"{name}.md").write_text(text, encoding="utf-8")
+        write_figures(summary, DOCS / "images", f"{name}-")
 
 
 def command_of(rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> str:
     """The command that makes these rows again."""
-    chosen = {"--schemes": ("variant", list(SCHEMES)), "--targets": ("target", list(TARGETS))}
+    known = known_schemes(WORKLOADS[arguments.workload], FAMILIES[arguments.family])
+    chosen = {"--schemes": ("variant", known), "--targets": ("target", list(TARGETS))}
     found = {flag: [name for name in every if any(row[key] == name for row in rows)] for flag, (key, every) in chosen.items()}
     lists = "".join(f" {flag} {','.join(names)}" for flag, names in found.items() if names != chosen[flag][1])
-    return f"python benchmarks/schemes.py --workload {arguments.workload} --out FOLDER --docs{lists} --pairs {arguments.pairs}"
+    family = "" if arguments.family == "quantization" else f" --family {arguments.family}"
+    return f"python benchmarks/schemes.py{family} --workload {arguments.workload} --out FOLDER --docs{lists} --pairs {arguments.pairs}"
 
 
 def _run(*command: str, folder: Path) -> None:
@@ -185,7 +207,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=tuple(WORKLOADS), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results and of the clone")
-    parser.add_argument("--schemes", type=lambda given: _names(tuple(SCHEMES), given), default=list(SCHEMES))
+    parser.add_argument("--family", choices=tuple(FAMILIES), default="quantization")
+    parser.add_argument("--schemes", type=lambda given: [name for name in given.split(",") if name], default=[], help="default: all")
     parser.add_argument("--targets", type=lambda given: _names(TARGETS, given), default=list(TARGETS))
     parser.add_argument("--pairs", type=int, default=40, help="interleaved timings a ratio")
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side, by the flow; timings get noisier")
@@ -193,9 +216,12 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="write docs/methods/WORKLOAD.md and its images as well")
     parser.add_argument("--update", action="store_true", help="bring an existing clone to the project's last commit")
     arguments = parser.parse_args()
+    setting = WORKLOADS[arguments.workload]
+    known = known_schemes(setting, FAMILIES[arguments.family])
+    if unknown := [name for name in arguments.schemes if name not in known]:
+        parser.error(f"--schemes: unknown {unknown[0]!r}; known: {', '.join(known)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     arguments.out = arguments.out.resolve()
-    setting = WORKLOADS[arguments.workload]
     clone = prepared_clone(arguments.out / "clone", setting, update=arguments.update)
     found, failed = measure_all(clone, setting, arguments)
     write(arguments, found, failed)

@@ -1,6 +1,7 @@
 """benchmarks/schemes.py: what it would run, and the table and figures that it makes of what was measured."""
 
 import argparse
+import json
 import xml.etree.ElementTree as ElementTree
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,9 @@ import yaml
 from slimline.params import CONFIGS, TARGETS, Params
 from tests.measured_line import write_line
 
-ARGUMENTS = argparse.Namespace(seed=3, pairs=10, workload="digits", targets=["onnxruntime", "openvino"], schemes=["static"])
+ARGUMENTS = argparse.Namespace(
+    family="quantization", seed=3, pairs=10, workload="digits", targets=["onnxruntime", "openvino"], schemes=["static"]
+)
 
 
 @pytest.fixture
@@ -23,11 +26,25 @@ def schemes(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return import_module("schemes")
 
 
-def test_every_scheme_is_a_method_with_options_that_it_has(schemes: ModuleType) -> None:
-    assert {scheme["method"] for scheme in schemes.SCHEMES.values()} == set(CONFIGS["quantize"])
+@pytest.mark.parametrize("family", ["quantization", "pruning", "low-rank"])
+def test_every_scheme_is_a_method_with_options_that_it_has(schemes: ModuleType, family: str) -> None:
+    arguments = argparse.Namespace(**{**vars(ARGUMENTS), "family": family})
+    stage = schemes.FAMILIES[family].stage
     for setting in schemes.WORKLOADS.values():
-        content = schemes.params_of(setting, list(schemes.SCHEMES), "onnxruntime", ARGUMENTS)
-        assert list(Params.parse(content).quantize) == list(schemes.SCHEMES)
+        known = schemes.known_schemes(setting, schemes.FAMILIES[family])
+        params = Params.parse(schemes.params_of(setting, known, "onnxruntime", arguments))
+        assert set(params.variants) == set(known)
+        assert {config.method for section, config in params.variants.values() if section == stage} == set(CONFIGS[stage])
+
+
+def test_a_scheme_brings_the_one_that_it_starts_from(schemes: ModuleType) -> None:
+    known = {"wide": {"method": "channels", "ratio": 0.5}, "wide-int8": {"stage": "quantize", "source": "wide", "method": "static"}}
+    family = schemes.Family("Chains", "prune", lambda _: known)
+    found = schemes.with_sources(family, schemes.WORKLOADS["digits"], ["wide-int8"])
+    assert {name: (stage, entry["source"]) for name, (stage, entry) in found.items()} == {
+        "wide-int8": ("quantize", "wide"),
+        "wide": ("prune", "teacher"),
+    }
 
 
 def test_what_a_target_cannot_take_is_told_once_a_reason(schemes: ModuleType) -> None:
@@ -45,7 +62,8 @@ def test_every_workload_file_of_the_benchmarks_is_there(schemes: ModuleType, pro
 def test_what_was_measured_becomes_a_table_and_figures(
     schemes: ModuleType, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schemes, "SCHEMES", {name: {} for name in ("int8", "int8-dynamic", "bf16")})
+    known = {name: {"method": "static"} for name in ("int8", "int8-dynamic", "bf16")}
+    monkeypatch.setitem(schemes.FAMILIES, "quantization", schemes.Family("Some", "quantize", lambda _: known, beside=("bf16",)))
     content: dict[str, Any] = yaml.safe_load((project / "params.yaml").read_text())
     content["deploy"]["targets"] = ["onnxruntime"]
     content["quantize"]["bf16"] = content["quantize"].pop("half")
@@ -67,6 +85,11 @@ def test_what_was_measured_becomes_a_table_and_figures(
     assert f"{found[1].quality['size_bytes']:,}" in rows[0]
     assert "- bf16 on onnxruntime: " in table
     assert "--schemes int8 --targets onnxruntime --pairs 10`" in table
+    rows_of_summary = json.loads((tmp_path / "schemes.json").read_text())
+    pruned = import_module("scheme_table").markdown(rows_of_summary, [], "a command", "pruning")
+    assert "| smaller | parameters | zero | MACs | batch 1: than eager | batch 1: than float32 | batch 1: noise |" in pruned
+    fewer = rows_of_summary["baseline"]["macs"] / rows_of_summary["variants"][1]["macs"]
+    assert f"% | {fewer:.2f}× | " in next(line for line in pruned.splitlines() if line.startswith("| int8 |"))
     for name in ("size", "latency"):
         assert ElementTree.fromstring((tmp_path / f"{name}.svg").read_text()).tag == "{http://www.w3.org/2000/svg}svg"
 
