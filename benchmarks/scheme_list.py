@@ -53,6 +53,7 @@ QUANTIZATION: dict[str, Scheme] = {
     "qat": {"method": "qat"},
     "equalize-qat": {"method": "qat", "equalize": True},
     "mixed": {"method": "mixed", "budget": {"size_ratio": 3.2}, "max_flips": 0.005},
+    "mixed-int4": {"method": "mixed", "precisions": ["int8", "int4"], "budget": {"size_ratio": 6.0}, "max_flips": 0.005},
     "mixed-equalize": {
         "method": "mixed",
         "equalize": True,
