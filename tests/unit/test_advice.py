@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from slimline.cli import app
 from slimline.commands import advice
-from slimline.commands.advice import Layer, stored_layers, warnings
+from slimline.commands.advice import warnings
+from slimline.commands.advice_case import Layer, stored_layers
 from slimline.params import Params
 
 NARROW = {"stem.0.weight": (8, 1, 3, 3), "wide.0.weight": (64, 8, 3, 3), "norm.weight": (64,), "head.weight": (10, 64)}
