@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,10 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """(outputs, targets) -> one figure, the higher the better."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+Penalty = Callable[[nn.Module], Tensor]
+"""(the model in training) -> scalar."""
+AfterStep = Callable[[nn.Module, float], None]
+"""Changes the model in training, in place, without gradients, after a step of the given learning rate."""
 WARM_UP = 0.2
 
 
@@ -53,6 +58,23 @@ class FitHistory:
     best_epoch: int = 0
 
 
+@dataclass(frozen=True)
+class _Shaping:
+    """What training is held to beside the loss."""
+
+    augment: Augment
+    masks: Mapping[str, Tensor]
+    penalty: Penalty | None
+    after_step: AfterStep | None
+
+    def change_(self, model: nn.Module, learning_rate: float) -> None:
+        with torch.no_grad():
+            if self.after_step:
+                self.after_step(model, learning_rate)
+            for name, mask in self.masks.items():
+                model.get_parameter(name).mul_(mask)
+
+
 def fit(
     model: nn.Module,
     train: Samples,
@@ -65,20 +87,28 @@ def fit(
     seed: int = 0,
     masks: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    penalty: Penalty | None = None,
+    after_step: AfterStep | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> tuple[nn.Module, FitHistory]:
     """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
 
     The epoch with the lowest validation loss is kept; where none is as good as the model that came in, that one is. Stops
     when `config.patience` epochs brought nothing better.
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
+    `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
+    each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
         return model, FitHistory()
+    judge = partial(_judged, validation=validation, loss=loss, metric=metric)
+    shaping = _Shaping(augment or _unchanged, masks or {}, penalty, after_step)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        return _fit(model, train, config, loss, metric, validation, augment or _unchanged, seed, masks or {}, on_epoch)
+        with torch.random.fork_rng(devices=[]):
+            return _fit(model, train, config, loss=loss, judge=judge, shaping=shaping, seed=seed, on_epoch=on_epoch, keep=keep)
     finally:
         torch.set_num_threads(threads)
 
@@ -97,13 +127,13 @@ def _fit(
     model: nn.Module,
     train: Samples,
     config: Training,
+    *,
     loss: Loss,
-    metric: Metric,
-    validation: Samples,
-    augment: Augment,
+    judge: Callable[[nn.Module, int, float], Epoch],
+    shaping: _Shaping,
     seed: int,
-    masks: Mapping[str, Tensor],
     on_epoch: Callable[[Epoch], None] | None,
+    keep: Literal["best", "last"],
 ) -> tuple[nn.Module, FitHistory]:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -111,24 +141,23 @@ def _fit(
     steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps))
     history: list[Epoch] = []
-    judge = partial(_judged, validation=validation, loss=loss, metric=metric)
     best_weights, best = _weights(model), judge(model, 0, math.nan)
     for number in range(1, config.epochs + 1):
         losses = []
         model.train()
         for batch in _batches(len(train), config.batch_size, generator):
-            inputs = augment(train.inputs[batch], generator)
+            inputs = shaping.augment(train.inputs[batch], generator)
             value = loss(model(inputs), train.targets[batch], inputs)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(value)
+            torch.autograd.backward(value if shaping.penalty is None else value + shaping.penalty(model))
             optimizer.step()
+            shaping.change_(model, optimizer.param_groups[0]["lr"])
             schedule.step()
-            _keep_masked_(model, masks)
             losses.append(value.item())
         history.append(judge(model.eval(), number, float(np.mean(losses))))
         if on_epoch:
             on_epoch(history[-1])
-        if history[-1].validation_loss <= best.validation_loss:
+        if keep == "last" or history[-1].validation_loss <= best.validation_loss:
             best_weights, best = _weights(model), history[-1]
         elif config.patience is not None and number - best.number >= config.patience:
             break
@@ -156,12 +185,6 @@ def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tens
     order = torch.randperm(count, generator=generator)
     size = min(size, count)
     return iter(torch.split(order[: count // size * size], size))
-
-
-def _keep_masked_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, mask in masks.items():
-            model.get_parameter(name).mul_(mask)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -100,6 +100,37 @@ def test_a_training_set_smaller_than_a_batch_still_trains(model: nn.Module, blob
     assert len(history.epochs) == 2
 
 
+def test_a_penalty_is_trained_against_but_not_recorded(model: nn.Module, blobs: Samples) -> None:
+    def size(net: nn.Module) -> torch.Tensor:
+        return net[0].weight.abs().mean() + net[3].weight.abs().mean()
+
+    free, plain = trained(model, blobs)
+    held, history = trained(model, blobs, penalty=lambda net: 10 * size(net))
+    assert size(held) < 0.8 * size(free)
+    assert history.epochs[0].loss < 2 * plain.epochs[0].loss
+
+
+def test_weights_are_changed_after_each_step_and_the_last_epoch_can_be_kept(model: nn.Module, blobs: Samples) -> None:
+    rates: list[float] = []
+
+    def flatten(net: nn.Module, learning_rate: float) -> None:
+        rates.append(learning_rate)
+        net[3].weight.zero_()
+
+    last, history = trained(model, blobs, config=Training(epochs=3, batch_size=20, learning_rate=0.05), after_step=flatten, keep="last")
+    assert history.best_epoch == len(history.epochs) == 3
+    assert torch.all(last[3].weight == 0)
+    assert len(rates) == 18
+    assert max(rates) == pytest.approx(0.05, rel=0.05)
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_the_callers_random_state_is_left_alone(model: nn.Module, blobs: Samples) -> None:
+    before = torch.random.get_rng_state()
+    trained(model, blobs)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -> None:
     inputs = torch.randn(256, 2) * 5 + 3
     fresh = recalibrate_batchnorm(model, inputs, batch_size=256)
