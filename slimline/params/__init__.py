@@ -25,7 +25,7 @@ from slimline.params.quantize import (
     StaticParams,
     WeightOnlyParams,
 )
-from slimline.params.section import EditParams, Section, Training, VariantParams
+from slimline.params.section import EditParams, Recovery, Section, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,
     DataParams,
@@ -58,6 +58,7 @@ __all__ = [
     "PublishParams",
     "QatParams",
     "QuantizeParams",
+    "Recovery",
     "ScratchParams",
     "SoftTargetsParams",
     "StaticParams",

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from slimline.params.section import Count, EditParams, Fraction, Training
+from slimline.params.section import Count, EditParams, Fraction, Recovery
 
 
 class SvdParams(EditParams):
@@ -20,7 +20,7 @@ class SvdParams(EditParams):
     """The share of each layer's squared singular values that is kept."""
     parameter_ratio: Fraction | None = None
     """The share of each layer's parameters that is left."""
-    recover: Training = Training(epochs=0)
+    recover: Recovery = Recovery(epochs=0)
     """Training afterwards."""
 
     activation_aware: bool = True

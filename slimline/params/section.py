@@ -1,9 +1,9 @@
 """The strict, frozen ground that every section of params.yaml stands on."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _no_truth(value: object) -> object:
@@ -48,6 +48,23 @@ class Training(Section):
     """CPU threads of the training; another number gives other last bits."""
 
 
+class Recovery(Training):
+    """Training after a lossy step: of every weight, or of low-rank updates alone that are merged afterwards (LoRA, arXiv:2106.09685)."""
+
+    lora_rank: Count | None = None
+    """The rank of the updates; without it every weight is trained itself, as is one that an update of this rank makes no smaller."""
+    lora_alpha: Positive | None = None
+    """An update counts lora_alpha / lora_rank times; as much as lora_rank where it is not given."""
+    lora_with: tuple[Literal["biases", "norms"], ...] = ("biases", "norms")
+    """What is trained itself beside the updates: biases, and the scales and shifts of batch and layer norms."""
+
+    @model_validator(mode="after")
+    def _alpha_of_something(self) -> "Recovery":
+        if self.lora_rank is None and self.model_fields_set & {"lora_alpha", "lora_with"}:
+            raise ValueError("lora_alpha and lora_with tell how updates of lora_rank are trained: give lora_rank too")
+        return self
+
+
 class VariantParams(Section):
     """One variant: which variant it starts from, and which method makes it.
 
@@ -82,7 +99,7 @@ class EditParams(VariantParams):
 
     needs_data: ClassVar[bool] = True
 
-    recover: Training = Training()
+    recover: Recovery = Recovery()
     """Training afterwards; zeros stay zero, shapes stay as they are."""
 
     @property
