@@ -1,0 +1,46 @@
+"""Gradients of the loss by the weights, for criteria that ask how much the loss would change without a weight."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.data import MethodData
+from slimline.methods.fit import Samples
+
+BATCH_SIZE = 32
+
+
+def loss_gradients(model: nn.Module, data: MethodData, samples: Samples, batch_size: int = BATCH_SIZE) -> dict[str, Tensor]:
+    """Parameter name -> ∂L/∂w of the parameter's shape, L being the mean of `data.loss` over all samples.
+
+    At a trained model's optimum this is near zero: a criterion should look at batches one by one (`batch_gradients`).
+    """
+    total: dict[str, Tensor] = {}
+    for gradients, share in batch_gradients(model, data, samples, batch_size):
+        total = {name: total.get(name, 0.0) + share * gradient for name, gradient in gradients.items()}
+    return total
+
+
+def batch_gradients(
+    model: nn.Module, data: MethodData, samples: Samples, batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """For each batch, in order: parameter name -> ∂L/∂w with L the loss of that batch, and the batch's share of all samples.
+
+    The model runs in evaluation mode (batch norms and dropout stand still) in a copy, so that the argument is untouched. A weight
+    that the model has under several names is given under each; one that the loss does not reach has zeros.
+    """
+    twin = copy.deepcopy(model).eval().requires_grad_(True)
+    parameters = dict(twin.named_parameters(remove_duplicate=False))
+    for inputs, targets in zip(torch.split(samples.inputs, batch_size), torch.split(samples.targets, batch_size), strict=True):
+        with torch.enable_grad():
+            loss = data.loss(twin(inputs), targets, inputs)
+            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+        yield dict(zip(parameters, found, strict=True)), len(targets) / len(samples)
+
+
+def drawn(samples: Samples, count: int, seed: int) -> Samples:
+    """At most `count` of the samples, drawn without replacement by the seed."""
+    chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:count]
+    return Samples(samples.inputs[chosen], samples.targets[chosen])

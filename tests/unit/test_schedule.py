@@ -1,0 +1,113 @@
+"""Pruning in rounds: the amounts of each schedule, that zeros stay and grow, and that a stopped run goes on with equal bytes."""
+
+import copy
+from collections.abc import Mapping
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from slimline.methods.edited import Edited
+from slimline.methods.prune.schedule import amounts, stepwise
+from slimline.params.prune import Schedule, ScheduledParams
+from tests.method_data import method_data
+
+GENERATOR = torch.Generator().manual_seed(0)
+INPUTS = torch.randn(64, 4, generator=GENERATOR)
+TARGETS = (INPUTS[:, 0] > INPUTS[:, 1]).long()
+IN_ROUNDS = ScheduledParams(
+    source="teacher",
+    method="any",
+    schedule=Schedule(kind="iterative", rounds=3, epochs=2),
+    recover={"batch_size": 16, "learning_rate": 0.02},
+)
+
+
+class Kept:
+    """Rounds in memory; `until` is the round after which the run is stopped."""
+
+    def __init__(self, until: int = 99) -> None:
+        self.tensors: dict[int, Mapping[str, Tensor]] = {}
+        self.until = until
+
+    def load(self, number: int) -> Mapping[str, Tensor] | None:
+        """What was saved."""
+        return self.tensors.get(number)
+
+    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep a copy, as a file would."""
+        self.tensors[number] = {name: value.clone() for name, value in tensors.items()}
+        if number == self.until:
+            raise KeyboardInterrupt
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+
+def smallest_zeroed(model: nn.Module, amount: float) -> nn.Module:
+    pruned = copy.deepcopy(model)
+    with torch.no_grad():
+        flat = pruned[0].weight.view(-1)
+        flat[flat.abs().argsort()[: round(amount * len(flat))]] = 0
+    return pruned
+
+
+def run(config: ScheduledParams = IN_ROUNDS, rounds: Kept | None = None) -> Edited:
+    return stepwise(net(), config, method_data(INPUTS, TARGETS, rounds=rounds), smallest_zeroed, final=0.875)
+
+
+def test_iterative_takes_the_same_share_of_what_remains() -> None:
+    left = [1 - amount for amount in amounts(Schedule(kind="iterative", rounds=3), 0.875)]
+    assert left == pytest.approx([0.5, 0.25, 0.125])
+
+
+def test_agp_is_the_cubic_of_zhu_and_gupta() -> None:
+    assert amounts(Schedule(kind="agp", rounds=4), 0.8) == pytest.approx([0.8 * (1 - part**3) for part in (0.75, 0.5, 0.25, 0)])
+    assert amounts(Schedule(kind="agp", rounds=7), 0.9)[-1] == 0.9
+    assert amounts(Schedule(), 0.9) == (0.9,)
+
+
+def test_each_round_trains_and_keeps_its_zeros() -> None:
+    seen: list[int] = []
+
+    def noted(model: nn.Module, amount: float) -> nn.Module:
+        seen.append(int((model[0].weight == 0).sum()))
+        return smallest_zeroed(model, amount)
+
+    made = stepwise(net(), IN_ROUNDS, method_data(INPUTS, TARGETS), noted, final=0.875)
+    assert seen == [0, 32, 48]
+    assert int((made.model[0].weight == 0).sum()) == 56
+    assert [epoch.number for epoch in made.history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert made.history.best_epoch in (4, 5, 6)
+    (line,) = made.curves[0].series.values()
+    assert [x for x, _ in line] == pytest.approx([0.5, 0.75, 0.875])
+    assert line[-1][1] > 0.7
+
+
+def test_one_shot_only_prunes() -> None:
+    made = run(ScheduledParams(source="teacher", method="any"))
+    assert made.history.epochs == ()
+    assert torch.equal(made.model[0].weight, smallest_zeroed(net(), 0.875)[0].weight)
+
+
+def test_a_run_that_was_stopped_goes_on_with_equal_bytes() -> None:
+    whole, rounds = run(), Kept(until=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(rounds=rounds)
+    assert sorted(rounds.tensors) == [1, 2]
+    rounds.until, first = 99, {name: value.clone() for name, value in rounds.tensors[1].items()}
+    resumed = run(rounds=rounds)
+    assert sorted(rounds.tensors) == [1, 2, 3]
+    assert all(torch.equal(value, rounds.tensors[1][name]) for name, value in first.items())
+    assert resumed.history == whole.history
+    assert resumed.curves == whole.curves
+    assert all(torch.equal(value, resumed.model.state_dict()[name]) for name, value in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 3}, {"epochs": 2}, {"kind": "agp"}, {"kind": "iterative", "rounds": 1}])
+def test_rounds_that_do_not_fit_the_kind_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"one_shot has no rounds|needs at least 2 rounds"):
+        Schedule(**settings)
