@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimline.methods.edited import Edited
 from slimline.methods.prune.schedule import amounts, stepwise
-from slimline.params.prune import Schedule, ScheduledParams
+from slimline.params.schedule import Schedule, ScheduledParams
 from tests.method_data import method_data
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -13,7 +13,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
 from slimline.methods.fit import Epoch, FitHistory, fit, predict
 from slimline.methods.masks import zero_masks
-from slimline.params.prune import Schedule, ScheduledParams
+from slimline.params.schedule import Schedule, ScheduledParams
 
 WEIGHTS = "weights."
 EPOCHS, BEST = "epochs", "best_epoch"
