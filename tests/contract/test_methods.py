@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from slimline.calibration.statistics import collect_statistics
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
+from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, predict
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import estimated_bytes, planned
@@ -46,40 +48,26 @@ from slimline.params import (
     WeightOnlyParams,
 )
 from tests.method_data import accuracy, method_data
+from tests.small_nets import NETS, seeded
 
 EXAMPLE = torch.zeros(2, 1, 4, 4)
 SEED = 7
 
 
-class Residual(nn.Module):
-    """A stem, a residual block, a 1x1 convolution, a wide Linear layer and a head."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.block = nn.Conv2d(width, width, 3, padding=1)
-        self.mix = nn.Conv2d(width, width, 1)
-        self.hidden, self.head = nn.Linear(width * 16, 2 * width), nn.Linear(2 * width, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 1, 4, 4] -> [N, 3]."""
-        x = self.stem(x)
-        x = torch.relu(self.mix(torch.relu(x + self.block(x))))
-        return self.head(torch.relu(self.hidden(x.flatten(1))))
-
-
+@dataclass(frozen=True)
 class Tiny:
-    """A workload for the artifact: a residual net of 32 channels, and students of any width."""
+    """A workload for the artifact: a small net of 32 channels, and students of any width."""
 
-    name = "tiny"
+    net: str
+    name: str = "tiny"
 
     def build_teacher(self) -> nn.Module:
         """32 channels."""
-        return seeded(32)
+        return seeded(self.net, 32)
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """As many channels as `width` says."""
-        return seeded(config["width"])
+        return seeded(self.net, config["width"])
 
 
 @dataclass(frozen=True)
@@ -91,6 +79,8 @@ class Case:
     idle: VariantParams | None = None
     zero_share: float = 0.6
     """The share of all weights that is to be zero where shapes stay and nothing is quantized."""
+    net: str = "residual"
+    """On which of tests/small_nets.py the method is tried."""
 
     @property
     def method(self) -> str:
@@ -123,6 +113,8 @@ CASES = (
         of(ScratchParams, "scratch", control_of="x", **TRAINING | {"epochs": 0}),
     ),
 )
+ON_ANY_NET = ("magnitude", "svd", "soft_targets")
+"""What the methods that are tried on a net of their own follow."""
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stage}-{case.method}")
 
 
@@ -139,11 +131,6 @@ class Made:
         return self.model if self.plan is None else simulate(self.model, self.plan, self.grids)
 
 
-def seeded(width: int) -> nn.Module:
-    torch.manual_seed(width)
-    return Residual(width)
-
-
 def samples(count: int, seed: int) -> Samples:
     """Noise with a bright row; the label is which."""
     generator = torch.Generator().manual_seed(seed)
@@ -156,10 +143,10 @@ def samples(count: int, seed: int) -> Samples:
 TRAIN, HELD_OUT = samples(96, 0), samples(48, 1)
 
 
-def teacher() -> nn.Module:
+def teacher(net: str) -> nn.Module:
     """Trained a little, so that magnitudes, batch norms and outputs mean something."""
     control = of(ScratchParams, "scratch", control_of="x", **TRAINING | {"epochs": 3})
-    return distilled(control, seeded(32), seeded(32)).model
+    return distilled(control, seeded(net, 32), seeded(net, 32)).model
 
 
 def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
@@ -176,34 +163,36 @@ def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
     return Made(model)
 
 
-def apply(case: Case, config: Any, model: nn.Module) -> Made:
+def apply(case: Case, config: Any, model: nn.Module, net: str | None = None) -> Made:
     method = get_method(case.stage, case.method)
     if case.stage == "distill":
-        return distilled(config, seeded(8), model)
+        return distilled(config, seeded(net or case.net, 8), model)
     if case.stage == "quantize":
-        made = method(model, config, statistics=collect_statistics(model, TRAIN.inputs, 32), data=DATA)
+        made = method(model, config, statistics=collect_statistics(model, TRAIN.inputs, 32), data=data_of(net or case.net))
         return Made(made.model, made.plan, made.grids)
-    return Made(method(model, config, data=DATA).model)
+    return Made(method(model, config, data=data_of(net or case.net)).model)
 
 
-def sensitivities(kind: str) -> dict[str, float]:
+def sensitivities(net: str, kind: str) -> dict[str, float]:
     """As the stages measure them, of one teacher for all."""
-    model = teacher()
+    model = teacher(net)
     effects = sensitivity(
         model, collect_statistics(model, TRAIN.inputs, 32), calibration=TRAIN.inputs, validation=HELD_OUT, metric=accuracy
     )
     return {name: found.output_change for name, kinds in effects.items() if (found := kinds[kind]) is not None}
 
 
-DATA = method_data(
-    TRAIN.inputs,
-    TRAIN.targets,
-    validation=HELD_OUT,
-    example_input=EXAMPLE,
-    seed=SEED,
-    sensitivity=sensitivities,
-    initial=lambda: seeded(32),
-)
+def data_of(net: str) -> MethodData:
+    """What a stage would hand to a method beside the model."""
+    return method_data(
+        TRAIN.inputs,
+        TRAIN.targets,
+        validation=HELD_OUT,
+        example_input=EXAMPLE,
+        seed=SEED,
+        sensitivity=partial(sensitivities, net),
+        initial=lambda: seeded(net, 32),
+    )
 
 
 def manifest(case: Case) -> Manifest:
@@ -228,13 +217,20 @@ def digests() -> dict[str, str]:
     """What every method makes of the same teacher."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    model = teacher()
-    return {f"{case.stage}-{case.method}": digest(apply(case, case.config, model)) for case in CASES}
+    teachers = {net: teacher(net) for net in NETS}
+    return {f"{case.stage}-{case.method}": digest(apply(case, case.config, teachers[case.net])) for case in CASES}
 
 
 @pytest.fixture(scope="module")
-def source() -> nn.Module:
-    return teacher()
+def sources() -> dict[str, nn.Module]:
+    return {net: teacher(net) for net in NETS}
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, sources: dict[str, nn.Module]) -> nn.Module:
+    """The trained net of the test's case, or the residual one."""
+    case = request.node.callspec.params.get("case")
+    return sources[case.net if case else "residual"]
 
 
 def test_table_configs_and_cases_name_the_same_methods() -> None:
@@ -283,7 +279,7 @@ def test_strength_zero_changes_nothing(case: Case, source: nn.Module) -> None:
         assert case.method == "half", "only the 16-bit types have no strength"
         return
     made = apply(case, case.idle, source)
-    expected = seeded(8).eval() if case.stage == "distill" else source
+    expected = seeded(case.net, 8).eval() if case.stage == "distill" else source
     if case.method == "qat":
         expected = fold_batchnorm(source, EXAMPLE)
     assert torch.equal(predict(made.behaviour, HELD_OUT.inputs), predict(expected, HELD_OUT.inputs))
@@ -293,8 +289,8 @@ def test_strength_zero_changes_nothing(case: Case, source: nn.Module) -> None:
 @every_case
 def test_the_artifact_comes_back_with_equal_outputs(case: Case, source: nn.Module, tmp_path: Path) -> None:
     made = apply(case, case.config, source)
-    save_variant(tmp_path / "made", made.model, manifest(case), Tiny(), made.plan, made.grids)
-    loaded = load_variant(tmp_path / "made", Tiny())
+    save_variant(tmp_path / "made", made.model, manifest(case), Tiny(case.net), made.plan, made.grids)
+    loaded = load_variant(tmp_path / "made", Tiny(case.net))
     assert loaded.plan == made.plan
     back = Made(loaded.model, loaded.plan, loaded.grids)
     assert torch.equal(predict(back.behaviour, HELD_OUT.inputs), predict(made.behaviour, HELD_OUT.inputs))
@@ -307,8 +303,8 @@ def test_the_declared_effect_is_really_there(case: Case, source: nn.Module, tmp_
     same_shapes = [layer.weight.shape for layer in weighted(source)] == [layer.weight.shape for layer in weighted(made.model)]
     assert same_shapes != case.config.changes_shape
     if case.config.changes_shape:
-        save_variant(tmp_path / "before", source, manifest(CASES[0]), Tiny())
-        save_variant(tmp_path / "after", made.model, manifest(case), Tiny())
+        save_variant(tmp_path / "before", source, manifest(CASES[0]), Tiny(case.net))
+        save_variant(tmp_path / "after", made.model, manifest(case), Tiny(case.net))
         bytes_before, bytes_after = ((tmp_path / name / "weights.safetensors").stat().st_size for name in ("before", "after"))
         assert after.parameters < before.parameters
         assert after.macs < before.macs
@@ -337,8 +333,8 @@ def test_needs_data_is_true_to_the_code(case: Case, source: nn.Module) -> None:
 def test_may_follow_every_stage_that_it_declares(case: Case, source: nn.Module) -> None:
     assert "teacher" in case.config.may_follow
     for earlier in CASES:
-        if earlier.stage in case.config.may_follow:
-            model = apply(earlier, earlier.config, source).model
+        if earlier.stage in case.config.may_follow and (earlier.net == case.net or earlier.method in ON_ANY_NET):
+            model = apply(earlier, earlier.config, source, case.net).model
             outputs = predict(apply(case, case.config, model).behaviour, HELD_OUT.inputs)
             assert outputs.shape == (len(HELD_OUT), 3), f"after {earlier.method}"
             assert bool(torch.isfinite(outputs).all()), f"after {earlier.method}"
