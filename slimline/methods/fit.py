@@ -52,7 +52,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitHistory:
-    """Every epoch that ran, and which one was kept (0: the model as it came)."""
+    """Every epoch that ran, and which one was kept (0, or the one before the first: the model as it came)."""
 
     epochs: tuple[Epoch, ...] = ()
     best_epoch: int = 0
@@ -90,6 +90,7 @@ def fit(
     penalty: Penalty | None = None,
     after_step: AfterStep | None = None,
     keep: Literal["best", "last"] = "best",
+    first_epoch: int = 1,
 ) -> tuple[nn.Module, FitHistory]:
     """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
 
@@ -98,6 +99,7 @@ def fit(
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
+    `first_epoch` enters the schedule later, for weights that have had the epochs before it.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
@@ -108,9 +110,25 @@ def fit(
     torch.set_num_threads(config.threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            return _fit(model, train, config, loss=loss, judge=judge, shaping=shaping, seed=seed, on_epoch=on_epoch, keep=keep)
+            return _fit(
+                model,
+                train,
+                config,
+                loss=loss,
+                judge=judge,
+                shaping=shaping,
+                seed=seed,
+                on_epoch=on_epoch,
+                keep=keep,
+                first_epoch=first_epoch,
+            )
     finally:
         torch.set_num_threads(threads)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Whole batches in `count` samples, at least one: a short last one is dropped, since batch norm cannot take a single sample."""
+    return max(1, count // min(batch_size, count))
 
 
 def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
@@ -134,15 +152,17 @@ def _fit(
     seed: int,
     on_epoch: Callable[[Epoch], None] | None,
     keep: Literal["best", "last"],
+    first_epoch: int,
 ) -> tuple[nn.Module, FitHistory]:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * max(1, len(train) // min(config.batch_size, len(train)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps))
+    steps = steps_per_epoch(len(train), config.batch_size)
+    begin, end = (first_epoch - 1) * steps, config.epochs * steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle((begin + step) / end))
     history: list[Epoch] = []
-    best_weights, best = _weights(model), judge(model, 0, math.nan)
-    for number in range(1, config.epochs + 1):
+    best_weights, best = _weights(model), judge(model, first_epoch - 1, math.nan)
+    for number in range(first_epoch, config.epochs + 1):
         losses = []
         model.train()
         for batch in _batches(len(train), config.batch_size, generator):
@@ -181,7 +201,7 @@ def _one_cycle(progress: float) -> float:
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Whole batches in a random order; a short last one is dropped, since batch norm cannot take a single sample."""
+    """Whole batches in a random order."""
     order = torch.randperm(count, generator=generator)
     size = min(size, count)
     return iter(torch.split(order[: count // size * size], size))
