@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 FOLDER = Path("data/calibration")
 MODELS = Path("data/models")
 SHOWN_BINS = 64
-KINDS = {"quantize": "int8", "prune": f"{PRUNED_FRACTION:.0%} pruned", "factorize": f"factorized at energy {KEPT_ENERGY:g}"}
+KINDS = {
+    "quantize": "int8",
+    "prune": f"{PRUNED_FRACTION:.0%} pruned",
+    "channels": f"{PRUNED_FRACTION:.0%} of channels zeroed",
+    "factorize": f"factorized at energy {KEPT_ENERGY:g}",
+}
 Effects = dict[str, dict[str, dict[str, float] | None]]
 
 
@@ -54,7 +59,10 @@ def sensitivity_table(effects: Effects, metric: str) -> Table:
     """Drop and output change, layer by layer."""
     columns = ("layer", *(f"{label}: {what}" for label in KINDS.values() for what in (f"{metric} drop", "output change")))
     rows = tuple((name, *(value for kind in KINDS for value in _cells(kinds[kind]))) for name, kinds in effects.items())
-    note = "Each layer is changed alone. A dash: it cannot be changed so, or would not get smaller by it."
+    note = (
+        "Each layer is changed alone. A dash: it cannot be changed so, or would not get smaller by it. "
+        "The channels of the last layer are the model's outputs; methods that remove channels leave them."
+    )
     return Table("Sensitivity on the validation split", columns, rows, note)
 
 

@@ -182,6 +182,7 @@ def test_calibration_tries_recurrent_layers_too(model: nn.Module, statistics: Ca
     assert found["encoder"]["quantize"] is not None
     assert 0 < found["encoder"]["quantize"].output_change < 0.2
     assert found["decoder"]["prune"] is None
+    assert found["decoder"]["channels"] is None
 
 
 def test_round_trip_through_the_artifact(model: nn.Module, statistics: CalibrationStatistics, tmp_path: Path) -> None:

@@ -66,6 +66,32 @@ def test_pruning_one_layer_is_magnitude_pruning_of_it(net: nn.Module, samples: S
     assert effects["5"]["prune"]["drop"] == pytest.approx(accuracy(outputs.numpy(), targets) - accuracy(expected.numpy(), targets))
 
 
+def test_half_of_the_channels_are_gone_with_their_biases_and_no_others(net: nn.Module, samples: Samples) -> None:
+    reference = nn.Sequential(net[0], *net[2:]).eval()
+    with torch.no_grad():
+        reference[3].weight[::2] *= 0.01
+        reference[3].bias.fill_(1.0)
+    narrow, rest = nn.Linear(128, 32), nn.Linear(32, 3)
+    with torch.no_grad():
+        narrow.weight.copy_(reference[3].weight[1::2])
+        narrow.bias.copy_(reference[3].bias[1::2])
+        rest.weight.copy_(reference[5].weight[:, 1::2])
+        rest.bias.copy_(reference[5].bias)
+    removed = nn.Sequential(*reference[:3], narrow, reference[4], rest).eval()
+    expected, outputs = predict(removed, samples.inputs), predict(reference, samples.inputs)
+    found = measured(reference, samples)["3"]["channels"]
+    assert found is not None
+    assert found["output_change"] == pytest.approx(float((expected - outputs).norm() / outputs.norm()), rel=1e-4)
+
+
+def test_a_layer_of_one_channel_cannot_lose_half_of_them(samples: Samples) -> None:
+    torch.manual_seed(3)
+    single = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(4, 3)).eval()
+    effects = measured(single, samples)
+    assert effects["0"]["channels"] is None
+    assert effects["2"]["channels"] is not None
+
+
 def test_a_layer_that_decides_everything_shows_a_drop(net: nn.Module, samples: Samples) -> None:
     with torch.no_grad():
         net[4].weight[:, :] = torch.randn(64, 128, generator=torch.Generator().manual_seed(9)) / 12
