@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.variant import read_weights, write_weights
+from slimline.artifact.weights import read_weights, write_weights
 from slimline.errors import ArtifactError
 from slimline.stage import Stage
 from tasks.variant import MODELS

@@ -14,7 +14,8 @@ from torch import nn
 from slimline.artifact.fetch import fetch_weights
 from slimline.artifact.folder import folder_bytes
 from slimline.artifact.manifest import Architecture, Manifest
-from slimline.artifact.variant import load_weights, read_weights, save_variant
+from slimline.artifact.variant import save_variant
+from slimline.artifact.weights import load_weights, read_weights
 from slimline.errors import ArtifactError
 from slimline.measure.compute import Compute, count
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.variant import PICKLE_ENDINGS, refuse_pickle
+from slimline.artifact.weights import PICKLE_ENDINGS, refuse_pickle
 from slimline.errors import ArtifactError
 from slimline.storage.releases import fetch_object
 

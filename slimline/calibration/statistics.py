@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import read_json
-from slimline.artifact.variant import read_weights, write_weights
+from slimline.artifact.weights import read_weights, write_weights
 from slimline.errors import StageError
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)

@@ -9,7 +9,8 @@ from torch import nn
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.manifest import Architecture
 from slimline.artifact.structure import replay
-from slimline.artifact.variant import WEIGHTS, build_architecture, load_weights, read_weights
+from slimline.artifact.variant import build_architecture
+from slimline.artifact.weights import WEIGHTS, load_weights, read_weights
 from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
 from slimline.workloads import Workload

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from slimline.artifact.variant import write_weights
+from slimline.artifact.weights import write_weights
 from slimline.errors import StageError
 from slimline.methods.compile.openvino import openvino
 

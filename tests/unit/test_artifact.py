@@ -13,7 +13,8 @@ from torch import nn
 from slimline.artifact.folder import whole_folder, write_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.structure import replay, structure_edits
-from slimline.artifact.variant import load_variant, load_weights, read_weights, save_variant
+from slimline.artifact.variant import load_variant, save_variant
+from slimline.artifact.weights import load_weights, read_weights
 from slimline.errors import ArtifactError
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.variant import NO_GRIDS, WEIGHTS, write_weights
+from slimline.artifact.variant import NO_GRIDS
+from slimline.artifact.weights import WEIGHTS, write_weights
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
