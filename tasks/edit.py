@@ -14,6 +14,7 @@ from slimline.calibration.sensitivity import plain, sensitivity
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
+from slimline.methods.lora import trained_parameters
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
@@ -42,11 +43,12 @@ def main(stage: Stage) -> None:
     if not config.idle:
         require_shrunk(stage, origin.source.model, made.model)
     model, history = recover(made.model, config.recover, training(stage, origin, data.train))
+    trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
     outcome = Outcome(
         model,
-        (config.asked, *_trained(config, made, len(history.epochs))),
+        (config.asked, *_trained(config, made, len(history.epochs)), *_updated(config, trained)),
         history if history.epochs else made.history,
-        details=dict(made.details),
+        details={**made.details, **trained},
         tables=(*(Table(**vars(listing)) for listing in made.listings), layer_table(origin.source.model, model)),
         figures=_figures(made),
         notes=made.notes,
@@ -95,6 +97,12 @@ def _trained(config: EditParams, made: Edited, epochs: int) -> tuple[str, ...]:
     within = f"{len(made.history.epochs)} epochs of training within the method." if made.history.epochs else "Batch norm recalibrated."
     after = f"Then {epochs} epochs of recovery training that kept every zero and shape." if epochs else "No recovery training."
     return within, after
+
+
+def _updated(config: EditParams, trained: Mapping[str, int]) -> tuple[str, ...]:
+    if config.recover.lora_rank is None or not trained:
+        return ()
+    return (f"It trained updates of rank {config.recover.lora_rank}, {trained['recovered_parameters']:,} parameters, now merged.",)
 
 
 def _figures(made: Edited) -> tuple[Figure, ...]:

@@ -18,8 +18,9 @@ from slimline.measure.compute import count
 from slimline.measure.layers import compare_layers, weight_bytes
 from slimline.measure.size import size_bytes
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
+from slimline.methods.lora import fit_updates
 from slimline.methods.masks import zero_masks
-from slimline.params import TEACHER, Training
+from slimline.params import TEACHER, Recovery
 from slimline.report.figures import line_figure
 from slimline.report.numbers import percent
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
@@ -87,9 +88,10 @@ def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:
     }
 
 
-def recover(model: nn.Module, config: Training, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
-    """Train an edited model on; pruned weights stay zero, shapes stay as they are."""
-    return fit(model, config=config, masks=zero_masks(model), **settings)
+def recover(model: nn.Module, config: Recovery, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
+    """Train an edited model on, or low-rank updates of it; pruned weights stay zero, shapes stay as they are."""
+    train = fit if config.lora_rank is None else fit_updates
+    return train(model, config=config, masks=zero_masks(model), **settings)
 
 
 def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from slimline.params.section import Count, Number, Positive, Section, Training, VariantParams
+from slimline.params.section import Count, Number, Positive, Recovery, Section, VariantParams
 
 NO_INT8_KERNELS = {
     "eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino",
@@ -77,7 +77,7 @@ class AdaroundParams(CalibratedParams):
     """The weight of the term that drives every decision to up or down."""
 
 
-class QatParams(CalibratedParams, Training):
+class QatParams(CalibratedParams, Recovery):
     """Quantization-aware training: starts from static int8 and trains on with its rounding in place; the same kernels run it."""
 
     judgement: ClassVar[str] = "For what static int8 loses too much on, depthwise nets above all; needs labels and minutes of training."

@@ -6,6 +6,7 @@ Jacob et al. 2018, arXiv:1712.05877; learned ranges: LSQ, arXiv:1902.08153, and 
 import copy
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrize
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Loss, fit
+from slimline.methods.lora import fit_updates
 from slimline.methods.masks import zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -36,7 +38,8 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
     """Start from static int8 with batch norms folded, train it as it will run, and plan the same int8 kernels.
 
     The epoch with the lowest validation loss of the quantized model is kept; where none is better, that is where it started.
-    Zero epochs are static quantization of the folded model. Pruned weights stay zero. `statistics` are those of `model`.
+    Zero epochs are static quantization of the folded model. Pruned weights stay zero. `statistics` are those of `model`. With `lora_rank`
+    the weights get low-rank updates, which are rounded with them and then merged; biases and ranges are trained as ever.
     Folding comes first, not after: with batch norms that go on learning, a net whose channels lie far apart came back less far.
 
     Raises:
@@ -48,7 +51,8 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
         return start
     _refuse_shared_weights(start)
     student = prepared(start.model, start.plan, data.example_input, learned=config.ranges == "learned")
-    trained, history = fit(
+    train = fit if config.lora_rank is None else partial(fit_updates, trained=_ranges(student))
+    trained, history = train(
         student,
         data.train,
         config,
@@ -145,6 +149,12 @@ def _masks(start: Quantized) -> dict[str, Tensor]:
     planned = set(weighted_of_kind(start.plan, "static"))
     masks = {name.removesuffix(".weight"): mask for name, mask in zero_masks(start.model).items()}
     return {f"{name}.{TRAINED if name in planned else 'weight'}": mask for name, mask in masks.items()}
+
+
+def _ranges(student: nn.Module) -> frozenset[str]:
+    """The names of the parameters of every fake quantization."""
+    fakes = [(name, module) for name, module in student.named_modules() if isinstance(module, FakeInput | FakeWeight)]
+    return frozenset(f"{name}.{inner}" for name, module in fakes for inner, _ in module.named_parameters())
 
 
 def _guided(loss: Loss, teacher: nn.Module, weight: float) -> Loss:
