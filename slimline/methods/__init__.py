@@ -10,6 +10,7 @@ METHODS: dict[str, dict[str, str]] = {
     "prune": {
         "magnitude": "slimline.methods.prune.magnitude:magnitude",
         "channels": "slimline.methods.prune.channels:channels",
+        "lottery_ticket": "slimline.methods.prune.lottery_ticket:lottery_ticket",
     },
     "quantize": {
         "static": "slimline.methods.quantize.static:static",

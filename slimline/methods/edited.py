@@ -18,6 +18,7 @@ class Curve:
     y_label: str
     series: Mapping[str, tuple[tuple[float, float], ...]]
     note: str = ""
+    log_x: bool = False
 
 
 @dataclass(frozen=True)

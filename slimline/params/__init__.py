@@ -14,6 +14,7 @@ from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsPar
 from slimline.params.factorize import FactorizeParams, SvdParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
 from slimline.params.prune import ChannelsParams, MagnitudeParams, PruneParams
+from slimline.params.prune_lottery import LotteryTicketParams
 from slimline.params.quantize import (
     AdaroundParams,
     DynamicParams,
@@ -52,6 +53,7 @@ __all__ = [
     "GateParams",
     "HalfParams",
     "HqqParams",
+    "LotteryTicketParams",
     "MagnitudeParams",
     "MixedParams",
     "Params",
@@ -70,7 +72,7 @@ __all__ = [
 ]
 
 CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
-    "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams},
+    "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams, "lottery_ticket": LotteryTicketParams},
     "quantize": {
         "static": StaticParams,
         "adaround": AdaroundParams,

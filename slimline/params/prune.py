@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from slimline.params.prune_lottery import LotteryTicketParams
 from slimline.params.section import Count, EditParams, Positive, Strength
 
 
@@ -70,4 +71,4 @@ class ChannelsParams(EditParams):
         return f"Channels of least {self.criterion} importance removed at ratio {self.ratio:g} ({self.scope}), {widths}."
 
 
-PruneParams = Annotated[MagnitudeParams | ChannelsParams, Field(discriminator="method")]
+PruneParams = Annotated[MagnitudeParams | ChannelsParams | LotteryTicketParams, Field(discriminator="method")]

@@ -37,6 +37,7 @@ from slimline.params import (
     DynamicParams,
     HalfParams,
     HqqParams,
+    LotteryTicketParams,
     MagnitudeParams,
     MixedParams,
     QatParams,
@@ -97,6 +98,11 @@ SMALLEST = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 3.8}, "max_
 CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
+    Case(
+        "prune",
+        of(LotteryTicketParams, "lottery_ticket", rounds=2, fraction=0.4, rewind_epoch=1, training=FEW_EPOCHS),
+        of(LotteryTicketParams, "lottery_ticket", fraction=0.0),
+    ),
     Case("quantize", of(StaticParams, "static"), of(StaticParams, "static", keep_float=("*",))),
     Case("quantize", of(AdaroundParams, "adaround", iterations=20), of(AdaroundParams, "adaround", keep_float=("*",))),
     Case("quantize", of(QatParams, "qat", **FEW_EPOCHS), of(QatParams, "qat", epochs=0, keep_float=("*",))),
