@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
 from slimline.methods.factorize.svd import Matrix, is_matrix, low_rank_pair
 from slimline.methods.fit import Metric, Samples, predict
-from slimline.methods.prune.magnitude import lowest
+from slimline.methods.prune.weights import lowest
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.recalibrate import recalibrate_batchnorm

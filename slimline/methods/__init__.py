@@ -9,6 +9,9 @@ from slimline.errors import StageError
 METHODS: dict[str, dict[str, str]] = {
     "prune": {
         "magnitude": "slimline.methods.prune.magnitude:magnitude",
+        "taylor": "slimline.methods.prune.taylor:taylor",
+        "movement": "slimline.methods.prune.movement:movement",
+        "semi_structured": "slimline.methods.prune.semi_structured:semi_structured",
         "channels": "slimline.methods.prune.channels:channels",
         "lottery_ticket": "slimline.methods.prune.lottery_ticket:lottery_ticket",
     },

@@ -13,8 +13,9 @@ from slimline.errors import ParamsError
 from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
 from slimline.params.factorize import FactorizeParams, SvdParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
-from slimline.params.prune import ChannelsParams, MagnitudeParams, PruneParams
+from slimline.params.prune import ChannelsParams, PruneParams
 from slimline.params.prune_lottery import LotteryTicketParams
+from slimline.params.prune_unstructured import MagnitudeParams, MovementParams, SemiStructuredParams, TaylorParams
 from slimline.params.quantize import (
     AdaroundParams,
     DynamicParams,
@@ -56,15 +57,18 @@ __all__ = [
     "LotteryTicketParams",
     "MagnitudeParams",
     "MixedParams",
+    "MovementParams",
     "Params",
     "PublishParams",
     "QatParams",
     "QuantizeParams",
     "Recovery",
     "ScratchParams",
+    "SemiStructuredParams",
     "SoftTargetsParams",
     "StaticParams",
     "SvdParams",
+    "TaylorParams",
     "TeacherParams",
     "Training",
     "VariantParams",
@@ -72,7 +76,14 @@ __all__ = [
 ]
 
 CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
-    "prune": {"magnitude": MagnitudeParams, "channels": ChannelsParams, "lottery_ticket": LotteryTicketParams},
+    "prune": {
+        "magnitude": MagnitudeParams,
+        "taylor": TaylorParams,
+        "movement": MovementParams,
+        "semi_structured": SemiStructuredParams,
+        "channels": ChannelsParams,
+        "lottery_ticket": LotteryTicketParams,
+    },
     "quantize": {
         "static": StaticParams,
         "adaround": AdaroundParams,

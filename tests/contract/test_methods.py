@@ -40,11 +40,14 @@ from slimline.params import (
     LotteryTicketParams,
     MagnitudeParams,
     MixedParams,
+    MovementParams,
     QatParams,
     ScratchParams,
+    SemiStructuredParams,
     SoftTargetsParams,
     StaticParams,
     SvdParams,
+    TaylorParams,
     VariantParams,
     WeightOnlyParams,
 )
@@ -97,6 +100,13 @@ TRAINING = FEW_EPOCHS | {"student": {"width": 8}}
 SMALLEST = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 3.8}, "max_drop": 0.5, "samples": 16, "tries": 1}
 CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
+    Case("prune", of(TaylorParams, "taylor", fraction=0.6), of(TaylorParams, "taylor", fraction=0.0)),
+    Case(
+        "prune",
+        of(MovementParams, "movement", fraction=0.6, training=FEW_EPOCHS, warm_up=0.0),
+        of(MovementParams, "movement", fraction=0.0),
+    ),
+    Case("prune", of(SemiStructuredParams, "semi_structured"), of(SemiStructuredParams, "semi_structured", n=4), zero_share=0.49),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
     Case(
         "prune",
@@ -248,7 +258,7 @@ def test_table_configs_and_cases_name_the_same_methods() -> None:
 
 
 def test_an_unknown_method_is_named_with_those_there_are() -> None:
-    with pytest.raises(StageError, match="prune: no method 'wanda'; there are: magnitude, channels"):
+    with pytest.raises(StageError, match="prune: no method 'wanda'; there are: magnitude, "):
         get_method("prune", "wanda")
 
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
-from slimline.methods.prune.magnitude import lowest, magnitude
+from slimline.methods.prune.magnitude import magnitude
+from slimline.methods.prune.weights import lowest
 from slimline.params import MagnitudeParams
 from tests.method_data import method_data
 
