@@ -1,127 +1,134 @@
 """Remove whole channels and neurons along the dependency graph, so that shapes shrink and residuals still fit.
 
-Fang et al. 2023, "DepGraph: Towards any structural pruning" (arXiv 2301.12900), by Torch-Pruning: its graph says which
-layers must lose the same channels, its group importance says which channels; how many is decided here.
+Fang et al. 2023, "DepGraph: Towards any structural pruning" (arXiv 2301.12900). Which channels go together: channel_groups.py; what
+each is worth: channel_scores.py; how many stay: channel_counts.py, and for a budget channel_target.py.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import dataclasses
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
-from slimline.errors import StageError
+from slimline.errors import InputError, StageError
 from slimline.methods.data import MethodData
-from slimline.methods.edited import Edited
+from slimline.methods.edited import Edited, Listing
+from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
+from slimline.methods.prune.channel_graph import ROOTS
+from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
+from slimline.methods.prune.channel_scores import channel_scores
+from slimline.methods.prune.channel_target import least_ratio, measure_of
+from slimline.methods.prune.channel_trial import removable_groups
+from slimline.methods.prune.schedule import stepwise
 from slimline.params import ChannelsParams
-
-ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Layers that share channels: where pruning starts, and a score for each channel of one of `blocks` equal blocks."""
-
-    layer: nn.Module
-    prune: Callable[..., Any]
-    scores: Tensor
-    blocks: int
 
 
 def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> Edited:
-    """Return a smaller copy in evaluation mode: each group of coupled layers keeps about `1 - ratio` of its channels.
+    """Return a smaller copy in evaluation mode: groups of coupled layers lose the channels that are worth least.
 
-    The number kept is rounded to the nearest multiple of `round_to`, at least one; a group of fewer channels stays.
-    `scope: global` ranks the channels of all groups together, each group's scores divided by their mean. The layers that
-    give the model's output are protected. `data.seed` decides for `criterion: random` alone.
+    How many, by `config`: a share (`ratio`), those below a `threshold`, or as many as leave a share of the parameters, MACs or measured
+    latency. The layers that give the model's output, what `keep` names and what cannot be removed without harm stay whole; the listing
+    says why. `data.seed` decides for `criterion: random`, and which samples `taylor` sees.
 
     Raises:
-        StageError: the pruned model no longer gives an output of the same shape.
+        InputError: `only` or `keep` names no layer.
+        StageError: no channel can go, the budget is out of reach, or the pruned model gives an output of another shape.
     """
-    pruned = copy.deepcopy(model).eval().requires_grad_(True)
     if config.idle:
-        return Edited(pruned)
-    example_input = data.example_input
-    shape = _output_shape(pruned, example_input)
-    graph = tp.DependencyGraph().build_dependency(pruned, example_input)
-    groups = _scored_groups(graph, config.criterion, data.seed)
-    for group, kept in zip(groups, _kept_counts([group.scores for group in groups], config), strict=True):
-        indices = _indices(group, kept)
-        if indices:
-            graph.get_pruning_group(group.layer, group.prune, indices).prune()
-    if (found := _output_shape(pruned, example_input)) != shape:
-        raise StageError(f"prune: channels gave a model with outputs of shape {found}, was {shape}; this architecture cannot be pruned so")
-    return Edited(pruned)
+        return Edited(copy.deepcopy(model).eval().requires_grad_(True))
+    groups = _chosen(removable_groups(model, data.example_input), model, config)
+    cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data)
+    if not cut.groups:
+        reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups)
+        raise StageError(f"prune: channels found none to remove in this model{f' ({reasons})' if reasons else ''}")
+    made = stepwise(model, config, data, cut, final=config.strength)
+    _require_same_outputs(model, made.model, data.example_input)
+    left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in ("parameters", "macs")}
+    rows = tuple(_row(group, made.model) for group in groups)
+    details = {**made.details, "left": left, "channels": {row[0]: list(row[1:3]) for row in rows}}
+    return dataclasses.replace(made, listings=(Listing("Channels by group", COLUMNS, rows, NOTE), *made.listings), details=details)
 
 
-def output_layers(graph: tp.DependencyGraph) -> list[nn.Module]:
-    """The last layers with weights on every way to the model's output: their channels are the output's own."""
-    found: list[nn.Module] = []
-    waiting = [node for node in graph.module2node.values() if not node.outputs]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node.module, ROOTS):
-            found.append(node.module)
-        else:
-            waiting.extend(node.inputs)
-    return found
+COLUMNS = ("layers", "channels", "left", "why whole")
+NOTE = "Layers of one row lose the same channels; what reads them shrinks with them."
 
 
-def _scored_groups(graph: tp.DependencyGraph, criterion: str, seed: int) -> list[_Group]:
-    importance = (
-        tp.importance.RandomImportance()
-        if criterion == "random"
-        else tp.importance.GroupMagnitudeImportance(p=1 if criterion == "l1" else 2)
-    )
-    groups = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for group in graph.get_all_groups(ignored_layers=output_layers(graph), root_module_types=list(ROOTS)):
-            scores = importance(group)
-            if scores is not None:
-                blocks = _blocks(group)
-                root = group[0].dep
-                groups.append(_Group(root.target.module, root.handler, scores.view(blocks, -1).mean(0), blocks))
-    return groups
+@dataclass(frozen=True)
+class _Cut:
+    """Takes a model, which may have lost channels already, to an amount of what `source` had."""
+
+    source: nn.Module
+    groups: tuple[ChannelGroup, ...]
+    config: ChannelsParams
+    data: MethodData
+
+    def __call__(self, model: nn.Module, amount: float) -> nn.Module:
+        """A copy of `model` with as few channels as a ratio, a threshold or a budget of `amount` asks for."""
+        names = {group.layer for group in self.groups}
+        groups = [group for group in channel_groups(model, self.data.example_input) if group.layer in names]
+        scores = channel_scores(model, groups, self.config, self.data)
+        sensitivity = self._sensitivity()
+
+        def counts_at(ratio: float) -> Counts:
+            return kept_counts(scores, self.groups, self.config, ratio, sensitivity)
+
+        def removed(counts: Counts) -> nn.Module:
+            return remove_channels(model, groups, weakest(scores, counts), self.data.example_input)
+
+        if self.config.amount in ("ratio", "threshold"):
+            return removed(counts_at(amount))
+        measure = measure_of(self.config.amount, self.data)
+        whole = measure(self.source)
+        ratio, _ = least_ratio(counts_at, lambda counts: measure(removed(counts)) / whole, 1 - amount, self.config.amount)
+        return removed(counts_at(ratio))
+
+    def _sensitivity(self) -> Mapping[str, float]:
+        """How far the outputs move without half of a group's channels: the most of any of its layers."""
+        if self.config.scope != "sensitivity":
+            return {}
+        if self.data.sensitivity is None:
+            raise StageError("prune: channels: no sensitivity was measured here; set scope: local or global in params.yaml")
+        measured = self.data.sensitivity("channels")
+        found = {group.layer: [measured[name] for name in group.layers if name in measured] for group in self.groups}
+        return {layer: max(changes) for layer, changes in found.items() if changes}
 
 
-def _blocks(group: Any) -> int:
-    """In how many equal blocks a grouped convolution divides the channels; depthwise ones divide nothing."""
-    counts = [1]
-    for dependency, _ in group:
-        layer = dependency.target.module
-        if isinstance(layer, nn.Conv1d | nn.Conv2d) and 1 < layer.groups < layer.out_channels:
-            counts.append(layer.groups)
-        elif isinstance(layer, nn.GroupNorm):
-            counts.append(layer.num_groups)
-    return max(counts)
+def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsParams) -> tuple[ChannelGroup, ...]:
+    """The groups, with those that `only` and `keep` leave whole marked so."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, ROOTS)]
+    only, keep = (_matched(getattr(config, key), layers, key) for key in ("only", "keep"))
+
+    def why_whole(group: ChannelGroup) -> str:
+        if keep & set(group.layers):
+            return "named in keep"
+        return "not named in only" if config.only and not only & set(group.layers) else group.why_whole
+
+    return tuple(dataclasses.replace(group, why_whole=why_whole(group)) for group in groups)
 
 
-def _kept_counts(scores: Sequence[Tensor], config: ChannelsParams) -> list[int]:
-    if config.scope == "local" or not scores:
-        return [_rounded(len(score) * (1 - config.ratio), len(score), config.round_to) for score in scores]
-    ordered = torch.cat(list(scores)).sort().values
-    threshold = ordered[min(int(config.ratio * len(ordered)), len(ordered) - 1)]
-    return [_rounded(int((score >= threshold).sum()), len(score), config.round_to) for score in scores]
+def _matched(patterns: Sequence[str], layers: Sequence[str], key: str) -> set[str]:
+    for pattern in patterns:
+        if not fnmatch.filter(layers, pattern):
+            raise InputError(f"params.yaml: prune: {key}: {pattern!r} matches no layer; there are: {', '.join(layers)}")
+    return {name for pattern in patterns for name in fnmatch.filter(layers, pattern)}
 
 
-def _rounded(wanted: float, available: int, multiple: int) -> int:
-    return min(available, max(1, int(wanted / multiple + 0.5)) * multiple)
-
-
-def _indices(group: _Group, kept: int) -> list[int]:
-    count = len(group.scores)
-    worst = torch.argsort(group.scores, stable=True)[: count - kept].tolist()
-    return sorted(block * count + index for block in range(group.blocks) for index in worst)
+def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Tensor) -> None:
+    shapes = [_output_shape(model, example_input) for model in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise StageError(f"prune: channels gave outputs of shape {shapes[1]}, was {shapes[0]}; this architecture cannot be pruned so")
 
 
 def _output_shape(model: nn.Module, example_input: Tensor) -> tuple[int, ...]:
     with torch.no_grad():
         return tuple(model(example_input).shape)
+
+
+def _row(group: ChannelGroup, model: nn.Module) -> tuple[str, int, int, str]:
+    """One line of the listing: how many channels a group had, and has now."""
+    left = len(cast("nn.Linear", model.get_submodule(group.layer)).weight)
+    return " + ".join(group.layers), group.channels * group.blocks, left, group.why_whole
