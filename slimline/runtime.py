@@ -100,7 +100,7 @@ def _load_plain(folder: Path, threads: int, workload_name: str | None) -> Model:
 
     manifest = read_manifest(folder)
     workload = get_workload(workload_name) if workload_name else workload_of(manifest)
-    infer, execution = load_network(folder, workload, manifest.architecture, manifest.structure, threads)
+    infer, execution = load_network(folder, workload, manifest.architecture, manifest.structure, threads, manifest.packing)
     shape = tuple(workload.example_input().shape[1:])
     return Model(manifest, workload.labels, shape, infer, execution)
 

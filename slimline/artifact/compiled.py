@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.manifest import Architecture, parse_manifest, read_json, verify_files
+from slimline.artifact.manifest import Architecture, Packing, parse_manifest, read_json, verify_files
 from slimline.errors import ArtifactError
 from slimline.params.sections import Target
 
@@ -68,6 +68,7 @@ class CompiledManifest(BaseModel):
     parity: Parity | None = None
     architecture: Architecture | None = None
     structure: dict[str, dict[str, Any]] | None = None
+    packing: Packing | None = None
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

@@ -23,6 +23,16 @@ class Architecture(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
 
 
+class Packing(BaseModel):
+    """That the weights are stored packed: how, the bytes that they unpack to (a bound that loading keeps), and those of plain weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["sparse", "entropy"]
+    unpacked_bytes: int = Field(ge=0)
+    plain_bytes: int = Field(ge=0)
+
+
 class Manifest(BaseModel):
     """The identity of one variant. Holds no clock and no git commit, so that equal work gives equal bytes."""
 
@@ -39,6 +49,7 @@ class Manifest(BaseModel):
     architecture: Architecture
     structure: dict[str, dict[str, Any]]
     seed: int
+    packing: Packing | None = None
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

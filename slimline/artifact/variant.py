@@ -1,4 +1,4 @@
-"""Save and load one variant: manifest.json, weights.safetensors and, where it is quantized, its plan and stored grids."""
+"""Save and load one variant: manifest.json, its weights, plain or packed, and where it is quantized its plan and stored grids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
 from slimline.artifact.manifest import Architecture, Manifest, library_versions, read_json, read_manifest, write_manifest
+from slimline.artifact.packed import read_stored, write_stored
 from slimline.artifact.structure import replay, structure_edits
-from slimline.artifact.weights import WEIGHTS, load_weights, read_weights, write_weights
+from slimline.artifact.weights import load_weights, read_weights, write_weights
 from slimline.errors import ArtifactError
+from slimline.params.section import Pack
 
 PLAN, GRIDS = "quantization.json", "quantization.safetensors"
 NO_GRIDS: Mapping[str, Tensor] = MappingProxyType({})
@@ -54,17 +56,20 @@ def save_variant(
     workload: Builds,
     plan: dict[str, Any] | None = None,
     grids: Mapping[str, Tensor] = NO_GRIDS,
+    *,
+    pack: Pack = "none",
 ) -> Manifest:
-    """Write the artifact whole; returns the manifest with structure, checksums and versions filled in."""
+    """Write the artifact whole, its weights stored as `pack` says; returns the manifest with all that is filled in here."""
     edits = structure_edits(build_architecture(workload, manifest.architecture), model)
     with whole_folder(folder) as draft:
-        write_weights(draft / WEIGHTS, model.state_dict())
+        packing = write_stored(draft, model.state_dict(), pack)
         if plan is not None:
             write_json(draft / PLAN, plan)
         if grids:
             write_weights(draft / GRIDS, grids)
-        versions = library_versions("torch", "safetensors")
-        complete = manifest.model_copy(update={"structure": edits, "files": checksums(draft), "versions": versions})
+        versions = library_versions("torch", "safetensors", *(("zstandard",) if pack == "entropy" else ()))
+        found = {"structure": edits, "packing": packing, "files": checksums(draft), "versions": versions}
+        complete = manifest.model_copy(update=found)
         write_manifest(draft, complete)
     return complete
 
@@ -79,7 +84,7 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
     if manifest.workload != workload.name:
         raise ArtifactError(f"{folder}: made for workload {manifest.workload!r}, asked for {workload.name!r}")
     model = replay(build_architecture(workload, manifest.architecture), manifest.structure)
-    load_weights(model, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+    load_weights(model, read_stored(folder, manifest.packing), folder)
     plan = read_json(folder / PLAN) if (folder / PLAN).exists() else None
     grids = read_weights(folder / GRIDS) if (folder / GRIDS).exists() else {}
     return Variant(model.eval(), manifest, plan, grids)

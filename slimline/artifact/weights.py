@@ -20,7 +20,12 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: the disk is full or not writable.
     """
-    path.write_bytes(save({name: value.detach().contiguous().clone() for name, value in tensors.items()}))
+    path.write_bytes(save(plain_tensors(tensors)))
+
+
+def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that safetensors takes: without gradients, contiguous, sharing no memory."""
+    return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

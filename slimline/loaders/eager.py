@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.artifact.manifest import Architecture
+from slimline.artifact.manifest import Architecture, Packing
+from slimline.artifact.packed import read_stored
 from slimline.artifact.structure import replay
 from slimline.artifact.variant import build_architecture
-from slimline.artifact.weights import WEIGHTS, load_weights, read_weights
+from slimline.artifact.weights import load_weights
 from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
 from slimline.workloads import Workload
@@ -24,17 +25,17 @@ def load(folder: Path, manifest: CompiledManifest, threads: int, workload: Workl
     """
     if manifest.architecture is None or manifest.structure is None:
         raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
-    return load_network(folder, workload, manifest.architecture, manifest.structure, threads)
+    return load_network(folder, workload, manifest.architecture, manifest.structure, threads, manifest.packing)
 
 
 def load_network(
-    folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]], threads: int
+    folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]], threads: int, packing: Packing | None
 ) -> tuple[Infer, dict[str, str]]:
-    """The same for any folder with weights.safetensors, plain variants included."""
-    weights = read_weights(folder / WEIGHTS)
+    """The same for any folder with weights, plain variants included; packed weights are unpacked here."""
+    weights = read_stored(folder, packing)
     dtype = next((value.dtype for value in weights.values() if value.is_floating_point()), None)
     network = replay(build_architecture(workload, architecture), structure).to(dtype=dtype)
-    load_weights(network, weights, folder / WEIGHTS)
+    load_weights(network, weights, folder)
     return _infer(network.eval().requires_grad_(False), threads)
 
 

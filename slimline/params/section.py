@@ -20,6 +20,8 @@ Strength = Annotated[float, Number, Field(ge=0, lt=1)]
 """A share from 0 (leaves the model as it is) up to, not including, 1."""
 Count = Annotated[int, Number, Field(ge=1)]
 Positive = Annotated[float, Number, Field(gt=0)]
+Pack = Literal["none", "sparse", "entropy"]
+"""How weights are stored: as they are, as a bit mask and the non-zero values, or entropy-coded."""
 
 
 class Section(BaseModel):
@@ -101,6 +103,8 @@ class EditParams(VariantParams):
 
     recover: Recovery = Recovery()
     """Training afterwards; zeros stay zero, shapes stay as they are."""
+    pack: Pack = "none"
+    """sparse stores a bit mask and the non-zero values, entropy compresses them too; smaller to ship (target eager), not faster."""
 
     @property
     def asked(self) -> str:
