@@ -107,5 +107,6 @@ def _updated(config: EditParams, trained: Mapping[str, int]) -> tuple[str, ...]:
 
 def _figures(made: Edited) -> tuple[Figure, ...]:
     return tuple(
-        Figure(curve.title, line_figure(curve.series, x_label=curve.x_label, y_label=curve.y_label), curve.note) for curve in made.curves
+        Figure(curve.title, line_figure(curve.series, x_label=curve.x_label, y_label=curve.y_label, log_x=curve.log_x), curve.note)
+        for curve in made.curves
     )

@@ -25,7 +25,8 @@ class RoundFiles:
 
     def __init__(self, stage: Stage) -> None:
         source = sha256_of(MODELS / stage.config.source / "manifest.json")
-        known = [stage.config.model_dump(mode="json"), stage.params.seed, stage.params.gate.metric, source]
+        params = stage.params.model_dump(mode="json", include={"workload", "seed", "data", "calibrate"})
+        known = [stage.config.model_dump(mode="json"), params, stage.params.gate.metric, source]
         self._variant = FOLDER / stage.variant
         self._folder = self._variant / hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
