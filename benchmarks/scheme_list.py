@@ -1,41 +1,13 @@
-"""What benchmarks/schemes.py tries, family by family, and the workloads that it tries it on."""
+"""What benchmarks/schemes.py tries, family by family."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from scheme_workloads import Setting
 
 Scheme = dict[str, Any]
 """An entry of params.yaml; `stage` stands where it is not the family's own, `source` where it does not start from the teacher."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A workload: where its class is, what its run needs that the defaults do not give, and how long its models are trained."""
-
-    workload: str
-    file: str | None = None
-    data: dict[str, Any] = field(default_factory=lambda: {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128})
-    teacher: dict[str, Any] = field(default_factory=dict)
-    recover: dict[str, Any] = field(default_factory=lambda: {"epochs": 8})
-
-
-WORKLOADS = {
-    "digits": Setting("digits", teacher={"epochs": 30, "learning_rate": 0.002}),
-    "tabular": Setting(
-        "tabular",
-        data={"test_fraction": 0.5, "validation_fraction": 0.1, "calibration_samples": 60},
-        teacher={"epochs": 40, "batch_size": 32, "learning_rate": 0.002},
-        recover={"epochs": 15, "batch_size": 32},
-    ),
-    "cnn11m": Setting(
-        "workloads/cnn11m.py:Cnn11m",
-        "cnn11m.py",
-        teacher={"epochs": 12, "learning_rate": 0.001},
-        recover={"epochs": 8, "learning_rate": 0.001, "threads": 2},
-    ),
-    "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
-    "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
-}
 
 QUANTIZATION: dict[str, Scheme] = {
     "static": {"method": "static"},
@@ -71,19 +43,75 @@ QUANTIZATION: dict[str, Scheme] = {
 }
 
 
-def pruning(setting: Setting) -> dict[str, Scheme]:
-    """Every way to prune, each with the workload's own recovery training."""
-    recover = {"recover": setting.recover}
+def single_weights(setting: Setting) -> dict[str, Scheme]:
+    """Every way to zero single weights: shapes stay."""
+    recover, trained = {"recover": setting.recover}, {"training": setting.trained}
+    magnitude = {"method": "magnitude", "fraction": 0.8, **recover}
     return {
-        "magnitude80": {"method": "magnitude", "criterion": "l1", "fraction": 0.8, **recover},
-        "channels50": {"method": "channels", "ratio": 0.5, "round_to": 16, **recover},
+        "magnitude80": magnitude,
+        "magnitude80-local": {**magnitude, "scope": "local"},
+        "magnitude80-sensitivity": {**magnitude, "scope": "sensitivity"},
+        "magnitude80-lamp": {**magnitude, "criterion": "lamp"},
+        "magnitude80-random": {**magnitude, "criterion": "random", "scope": "local"},
+        "magnitude95": {**magnitude, "fraction": 0.95, "floor": 0.01},
+        "magnitude95-agp": {**magnitude, "fraction": 0.95, "floor": 0.01, "schedule": {"kind": "agp", "rounds": 4, "epochs": 2}},
+        "magnitude95-iterative": {
+            **magnitude,
+            "fraction": 0.95,
+            "floor": 0.01,
+            "schedule": {"kind": "iterative", "rounds": 4, "epochs": 2},
+        },
+        "taylor80": {"method": "taylor", "fraction": 0.8, "floor": 0.01, **recover},
+        "movement80": {"method": "movement", "fraction": 0.8, "floor": 0.01, **trained},
+        "two-of-four": {"method": "semi_structured", "n": 2, "m": 4, **recover},
+        "l1-regularised": {"method": "l1_regularised", **trained, **recover},
+        "lottery-ticket": {"method": "lottery_ticket", "rounds": 10, "fraction": 0.2, "training": setting.ticket},
+    }
+
+
+def shapes(setting: Setting) -> dict[str, Scheme]:
+    """Every way to remove channels, heads and blocks, and a chain with int8."""
+    recover, trained = {"recover": setting.recover}, {"training": setting.trained}
+    channels = {"method": "channels", "ratio": 0.5, "round_to": 16, **recover}
+    return {
+        "channels50": channels,
+        "channels50-random": {**channels, "criterion": "random"},
+        "channels50-taylor": {**channels, "criterion": "taylor"},
+        "channels50-batchnorm": {**channels, "criterion": "batchnorm_scale"},
+        "channels50-global": {**channels, "scope": "global", "floor": 0.1},
+        "channels50-lamp": {**channels, "criterion": "lamp", "scope": "global", "floor": 0.1},
+        "channels50-sensitivity": {**channels, "scope": "sensitivity", "floor": 0.1},
+        "channels-parameters": {"method": "channels", "parameters": 0.12, "round_to": 16, **recover},
+        "channels-macs": {"method": "channels", "macs": 0.2, "round_to": 16, **recover},
+        "channels-latency": {"method": "channels", "latency": 0.25, "round_to": 16, **recover},
+        "channels75-iterative": {**channels, "ratio": 0.75, "schedule": {"kind": "iterative", "rounds": 3, "epochs": 2}},
+        "network-slimming": {"method": "network_slimming", "round_to": 16, **trained, **recover},
+        "group-lasso": {"method": "group_lasso", "round_to": 16, **trained, **recover},
+        "hard-concrete": {"method": "hard_concrete", "round_to": 16, **trained, **recover},
+        "channels-int8": {"stage": "quantize", "source": "channels-parameters", "method": "static"},
     }
 
 
 def low_rank(setting: Setting) -> dict[str, Scheme]:
     """Every way to factorize, each with the workload's own recovery training."""
     recover = {"recover": setting.recover}
-    return {"svd": {"method": "svd", "energy": 0.9, **recover}}
+    updates = {"recover": {**setting.recover, "lora_rank": 8}}
+    budget = {"budget": {"parameters": 0.25}}
+    return {
+        "svd": {"method": "svd", "energy": 0.9, **recover},
+        "svd-untrained": {"method": "svd", "energy": 0.9},
+        "svd-plain": {"method": "svd", "energy": 0.9, "activation_aware": False},
+        "svd-lora": {"method": "svd", "energy": 0.9, **updates},
+        "svd-vbmf": {"method": "svd", "vbmf": True, **recover},
+        "svd-budget": {"method": "svd", "kernels": "all", **budget, **recover},
+        "svd-latency": {"method": "svd", "kernels": "all", "budget": {"latency": 0.5}, **recover},
+        "spatial-svd": {"method": "spatial_svd", "include_linear": True, **budget, **recover},
+        "tucker": {"method": "tucker", "include_linear": True, **budget, **recover},
+        "tucker-vbmf": {"method": "tucker", "include_linear": True, "vbmf": True, **recover},
+        "cp": {"method": "cp", "include_linear": True, **budget, **recover},
+        "factorized-training": {"method": "factorized_training", "parameter_ratio": 0.25, **setting.trained},
+        "tucker-int8": {"stage": "quantize", "source": "tucker", "method": "static"},
+    }
 
 
 @dataclass(frozen=True)
@@ -98,6 +126,6 @@ class Family:
 
 FAMILIES = {
     "quantization": Family("Quantization schemes", "quantize", lambda _setting: QUANTIZATION, beside=("bf16", "fp16")),
-    "pruning": Family("Pruning", "prune", pruning),
+    "pruning": Family("Pruning", "prune", lambda setting: {**single_weights(setting), **shapes(setting)}),
     "low-rank": Family("Low rank", "factorize", low_rank),
 }

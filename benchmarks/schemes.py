@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scheme_list import FAMILIES, WORKLOADS, Family, Scheme, Setting
+from scheme_list import FAMILIES, Family, Scheme
 from scheme_table import markdown, write_figures
+from scheme_workloads import WORKLOADS, Setting
 
 from slimline.commands.check import lacking
 from slimline.errors import ArtifactError, ParamsError, StageError

@@ -1,0 +1,153 @@
+"""The lottery ticket on a workload, 30 rounds of 10 %, beside the dense net and its two controls: accuracy against sparsity.
+
+    python benchmarks/lottery.py --workload digits --out /tmp/lottery --docs     # trains, or goes on where it was stopped
+    python benchmarks/lottery.py --workload cnn11m --out /tmp/lottery --docs
+
+Each seed's rounds are kept below --out and never trained twice; --seeds 0,1,2 overrides the list of the workload. Judged on the
+test split, which no training and no choice of an epoch has seen. Writes NAME.svg and NAME.md into --out after every seed, and with
+--docs into docs/methods.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.artifact.folder import write_json
+from slimline.artifact.weights import read_weights, write_weights
+from slimline.calibration.statistics import collect_statistics
+from slimline.methods.data import MethodData
+from slimline.methods.fit import Samples, predict
+from slimline.methods.prune.lottery_rounds import Trained, from_tensors
+from slimline.methods.prune.lottery_ticket import lottery_ticket, masks_of
+from slimline.params import LotteryTicketParams
+from slimline.stage import fix_randomness
+from slimline.workloads import Workload, get_workload
+from slimline.workloads.score import metric_of
+
+PROJECT = Path(__file__).resolve().parents[1]
+DOCS = PROJECT / "docs/methods"
+SIZES = {"test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128}
+FIVES = [5, 10, 15, 20, 25, 30]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A workload, how its tickets are trained, and the seeds of initial weights and batches; the splits are those of seed 0."""
+
+    workload: str
+    config: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+SETTINGS = {
+    "digits": Setting(
+        "digits",
+        {"control_rounds": FIVES, "training": {"epochs": 15, "batch_size": 64, "learning_rate": 0.002}},
+        (0, 1, 2),
+    ),
+    "digits-rewound": Setting(
+        "digits",
+        {"control_rounds": FIVES, "rewind_epoch": 1, "training": {"epochs": 15, "batch_size": 64, "learning_rate": 0.002}},
+        (0,),
+    ),
+    "cnn11m": Setting(
+        f"{PROJECT}/benchmarks/workloads/cnn11m.py:Cnn11m",
+        {"control_rounds": [6, 12, 18, 24, 30], "training": {"epochs": 4, "batch_size": 32, "learning_rate": 0.001}},
+        (0,),
+    ),
+}
+
+
+class TestedRounds:
+    """Finished rounds on disk, and beside each what it gets wrong on the test split. Implements slimline.methods.data.Rounds."""
+
+    def __init__(self, folder: Path, model: nn.Module, test: Samples) -> None:
+        self._folder, self._model, self._test = folder, model, test
+
+    def load(self, number: int) -> Mapping[str, Tensor] | None:
+        """The tensors of a finished round."""
+        path = self._folder / f"{number:03}.safetensors"
+        return read_weights(path) if path.exists() else None
+
+    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
+        """Judge the round's networks on the test split, then keep them: the weights' name appears last."""
+        finished, path = from_tensors(tensors), self._folder / f"{number:03}.safetensors"
+        masks = masks_of(self._model, finished.ticket.weights).values()
+        judged = {"ticket": finished.ticket, **finished.controls}
+        write_json(
+            path.with_suffix(".json"),
+            {
+                "round": number,
+                "left": sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks),
+                "samples": len(self._test),
+                "validation": {name: trained.metric for name, trained in judged.items()},
+                "wrong": {name: self._wrong(trained) for name, trained in judged.items()},
+            },
+        )
+        draft = path.with_suffix(".draft")
+        write_weights(draft, tensors)
+        draft.replace(path)
+        print(self._folder.name, path.with_suffix(".json").read_text().replace("\n", " ")[:300], flush=True)
+
+    def _wrong(self, trained: Trained) -> list[int]:
+        """The test samples whose class the network does not find."""
+        self._model.load_state_dict(dict(trained.weights))
+        found = predict(self._model, self._test.inputs).argmax(dim=1)
+        return (found != self._test.targets).nonzero().flatten().tolist()
+
+
+def initial(workload: Workload, seed: int) -> nn.Module:
+    """The teacher's architecture with the weights of a seed, as the stages make it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return workload.build_teacher()
+
+
+def train(setting: Setting, seed: int, folder: Path) -> None:
+    """All rounds of one seed, or those that are missing."""
+    workload = get_workload(setting.workload)
+    parts = {
+        name: Samples(workload.inputs(table), torch.tensor(table["label"].to_numpy(), dtype=torch.int64))
+        for name, table in workload.splits(SIZES, 0).items()
+    }
+    start = partial(initial, workload, seed)
+    data = MethodData(
+        calibration=parts["calibration"].inputs,
+        train=parts["train"],
+        validation=parts["validation"],
+        loss=lambda outputs, targets, _inputs: workload.loss(outputs, targets),
+        metric=metric_of(workload, "accuracy"),
+        collect=lambda model: collect_statistics(model, parts["calibration"].inputs, 32),
+        example_input=workload.example_input(),
+        seed=seed,
+        augment=workload.augment,
+        initial=start,
+        rounds=TestedRounds(folder, start(), parts["test"]),
+    )
+    fix_randomness(seed)
+    lottery_ticket(start(), config_of(setting), data=data)
+
+
+def config_of(setting: Setting) -> LotteryTicketParams:
+    """What would stand in params.yaml."""
+    return LotteryTicketParams.model_validate({"source": "teacher", "method": "lottery_ticket", **setting.config})
+
+
+def started(folder: Path, setting: Setting) -> Path:
+    """The folder of one seed's rounds, all trained by one config."""
+    asked, path = config_of(setting).model_dump(mode="json"), folder / "config.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
+        raise SystemExit(f"{path}: holds rounds of another config; remove the folder, or give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, asked)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
