@@ -47,14 +47,15 @@ def single_weights(setting: Setting) -> dict[str, Scheme]:
     """Every way to zero single weights: shapes stay."""
     recover, trained = {"recover": setting.recover}, {"training": setting.trained}
     magnitude = {"method": "magnitude", "fraction": 0.8, **recover}
+    sparser = {**magnitude, "fraction": 0.95, "floor": 0.01}
     return {
         "magnitude80": magnitude,
         "magnitude80-local": {**magnitude, "scope": "local"},
         "magnitude80-sensitivity": {**magnitude, "scope": "sensitivity"},
         "magnitude80-lamp": {**magnitude, "criterion": "lamp"},
         "magnitude80-random": {**magnitude, "criterion": "random", "scope": "local"},
-        "magnitude95": {**magnitude, "fraction": 0.95, "floor": 0.01},
-        "magnitude95-agp": {**magnitude, "fraction": 0.95, "floor": 0.01, "schedule": {"kind": "agp", "rounds": 4, "epochs": 2}},
+        "magnitude95": sparser,
+        "magnitude95-agp": {**sparser, "schedule": {"kind": "agp", "rounds": 4, "epochs": 2}},
         "magnitude95-iterative": {
             **magnitude,
             "fraction": 0.95,
