@@ -20,6 +20,7 @@ from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage
+from tasks.latency import latency_beside
 from tasks.method_data import method_data
 from tasks.rounds import RoundFiles
 from tasks.variant import CALIBRATION, Origin, Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, training
@@ -64,6 +65,7 @@ def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:
         data,
         sensitivity=_sensitivity(stage, origin, data),
         initial=lambda: untrained(stage, origin),
+        latency_ms=latency_beside(origin.source.model, data.example_input),
         rounds=rounds,
     )
 
