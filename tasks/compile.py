@@ -5,6 +5,7 @@ out     data/compiled/<variant>-<target>
 params  workload, seed, evaluate.batch_size
 """
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from slimline.artifact.compiled import CompiledManifest, Parity
 from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder
-from slimline.artifact.manifest import library_versions, write_manifest
+from slimline.artifact.manifest import Packing, library_versions, write_manifest
+from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
 from slimline.errors import StageError
 from slimline.methods import get_method
@@ -26,6 +28,7 @@ from slimline.methods.fit import predict
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import TEACHER
 from slimline.report.numbers import ratio, size
+from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
@@ -81,6 +84,14 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
         before, now = f"{lowered.float32_weight_bytes:,}", f"{lowered.weight_bytes:,}"
         raise StageError(f"compile: on {target} the weights take {now} bytes in {lowered.precision}, {before} in float32: nothing is saved")
     return lowered
+
+
+def shipped(target: str, variant: Variant, folder: Path, lowered: Lowered) -> tuple[Lowered, Packing | None]:
+    """Pack the weights of the target eager as the variant's own are; no other runtime reads packed ones."""
+    packing = variant.manifest.packing
+    if target != "eager" or packing is None or (packed := repack(folder, packing)) is None:
+        return lowered, None
+    return dataclasses.replace(lowered, weight_bytes=packed.stored_bytes), packed
 
 
 def outputs_of(folder: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,7 +152,12 @@ def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Par
         title=f"{stage.variant} on {target}",
         summary=(f"Compiled for {target}: {size_bytes:,} bytes.", computed, parity_text(parity)),
         comparison=(Row("size on disk", folder_bytes(MODELS / TEACHER), size_bytes, "bytes", "lower"),),
-        tables=(bytes_table(lowered, graph_bytes), operations_table(lowered), settings_table(manifest, lowered)),
+        tables=(
+            bytes_table(lowered, graph_bytes),
+            *packing_table(manifest.packing),
+            operations_table(lowered),
+            settings_table(manifest, lowered),
+        ),
         notes=(*lowered.notes, *outweighed, "What runs is as this machine's CPU has it; another may choose other kernels."),
     )
 
@@ -196,7 +212,8 @@ def main(stage: Stage) -> None:
         lowered = run(
             stage.target, variant, draft, example_input=stage.workload.example_input(), calibration=calibration, batch_sizes=sizes
         )
-        unchecked = manifest_of(stage, stage.target, variant, lowered, draft)
+        lowered, packing = shipped(stage.target, variant, draft, lowered)
+        unchecked = manifest_of(stage, stage.target, variant, lowered, draft).model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)
         parity = check(stage.label, variant, draft, validation)
         manifest = unchecked.model_copy(update={"parity": parity})

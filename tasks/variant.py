@@ -20,9 +20,10 @@ from slimline.measure.size import size_bytes
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.methods.lora import fit_updates
 from slimline.methods.masks import zero_masks
-from slimline.params import TEACHER, Recovery
+from slimline.params import TEACHER, EditParams, Recovery
 from slimline.report.figures import line_figure
 from slimline.report.numbers import percent
+from slimline.report.packing import packing_table
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.stage import Stage, write_metrics
 from slimline.workloads.prepared import load_split
@@ -114,11 +115,12 @@ def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:
 
 def save_outcome(stage: Stage, origin: Origin, outcome: Outcome) -> None:
     """Write data/models/<variant>/, the metrics and the page."""
-    manifest = _manifest(stage, origin, outcome)
-    save_variant(MODELS / stage.variant, outcome.model, manifest, stage.workload, outcome.plan, outcome.grids)
-    metrics = _metrics(stage, origin, outcome)
+    folder, pack = MODELS / stage.variant, stage.config.pack if isinstance(stage.config, EditParams) else "none"
+    wanted = _manifest(stage, origin, outcome)
+    packing = save_variant(folder, outcome.model, wanted, stage.workload, outcome.plan, outcome.grids, pack=pack).packing
+    metrics = _metrics(stage, origin, outcome) | ({} if packing is None else {"packing": packing.model_dump()})
     write_metrics(stage, metrics)
-    write_page(_page(stage, outcome, metrics), stage.page_path)
+    write_page(_page(stage, outcome, metrics, packing_table(packing)), stage.page_path)
     now, before = metrics["validation"][stage.params.gate.metric], metrics["teacher_validation"][stage.params.gate.metric]
     times = metrics["baseline"]["size_bytes"] / metrics["size_bytes"]
     log.info("%s: validation %s %.4f (teacher %.4f), %.2f times smaller", stage.variant, stage.params.gate.metric, now, before, times)
@@ -185,7 +187,7 @@ def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]
     return stage.workload.metrics(predict(model, origin.validation.inputs).numpy(), origin.validation.targets.numpy())
 
 
-def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any]) -> StagePage:
+def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple[Table, ...]) -> StagePage:
     source, teacher = metrics["source"], metrics["baseline"]
     quality = [
         Row(f"validation {name}", metrics["teacher_validation"][name], value, "fraction", "higher")
@@ -204,7 +206,7 @@ def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any]) -> StagePage:
         title=f"{stage.variant}: {stage.name} by {stage.config.method}",
         summary=(f"Made from {source}.", *outcome.summary, stage.config.judgement),
         comparison=(*quality, *sizes),
-        tables=(*chain, *outcome.tables),
+        tables=(*chain, *packed, *outcome.tables),
         figures=(*_training_figures(outcome.history), *outcome.figures),
         notes=("Quality is on the validation split, on which choices are made; the stage evaluate has the test split.", *outcome.notes),
     )

@@ -24,11 +24,15 @@ class Architecture(BaseModel):
 
 
 class Packing(BaseModel):
-    """That the weights are stored packed: how, the bytes that they unpack to (a bound that loading keeps), and those of plain weights."""
+    """That the weights are stored packed: how, and in how many bytes.
+
+    `unpacked_bytes` is what Zstandard may unpack to, a bound that loading keeps; `plain_bytes` what plain safetensors would take.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["sparse", "entropy"]
+    stored_bytes: int = Field(ge=0)
     unpacked_bytes: int = Field(ge=0)
     plain_bytes: int = Field(ge=0)
 

@@ -39,8 +39,9 @@ def write_stored(folder: Path, tensors: Mapping[str, Tensor], pack: Pack) -> Pac
         return None
     plain = plain_tensors(tensors)
     data = _packed(plain, planes=pack == "entropy")
-    (folder / FILES[pack]).write_bytes(zstandard.ZstdCompressor(level=LEVEL).compress(data) if pack == "entropy" else data)
-    return Packing(kind=pack, unpacked_bytes=len(data), plain_bytes=len(save(plain)))
+    stored = zstandard.ZstdCompressor(level=LEVEL).compress(data) if pack == "entropy" else data
+    (folder / FILES[pack]).write_bytes(stored)
+    return Packing(kind=pack, stored_bytes=len(stored), unpacked_bytes=len(data), plain_bytes=len(save(plain)))
 
 
 def read_stored(folder: Path, packing: Packing | None) -> dict[str, Tensor]:
@@ -57,6 +58,13 @@ def read_stored(folder: Path, packing: Packing | None) -> dict[str, Tensor]:
         return _unpacked(data)
     except (OSError, SafetensorError, zstandard.ZstdError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path}: is no whole file of {packing.kind} weights ({error}); fetch or build the artifact again") from error
+
+
+def repack(folder: Path, packing: Packing) -> Packing | None:
+    """Put packed weights in the place of a folder's plain ones."""
+    tensors = read_weights(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    return write_stored(folder, tensors, packing.kind)
 
 
 def _decompressed(data: bytes, size: int) -> bytes:

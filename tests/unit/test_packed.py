@@ -63,7 +63,7 @@ def test_a_variant_comes_back_bit_for_bit_from_fewer_bytes(in_folder: Path, pack
     plain_bytes = (in_folder / "plain" / FILES["none"]).stat().st_size
     assert saved.packing is not None
     assert saved.packing.plain_bytes == plain_bytes
-    assert (in_folder / "v" / FILES[pack]).stat().st_size < plain_bytes / 4
+    assert saved.packing.stored_bytes == (in_folder / "v" / FILES[pack]).stat().st_size < plain_bytes / 4
 
 
 @packings
@@ -121,7 +121,7 @@ def test_a_frame_that_hides_its_size_is_refused(in_folder: Path) -> None:
     data = save({"x": torch.ones(8)})
     (in_folder / ENTROPY).write_bytes(zstandard.ZstdCompressor(write_content_size=False).compress(data))
     with pytest.raises(ArtifactError, match="unpacks to -1 bytes"):
-        read_stored(in_folder, Packing(kind="entropy", unpacked_bytes=len(data), plain_bytes=len(data)))
+        read_stored(in_folder, Packing(kind="entropy", stored_bytes=0, unpacked_bytes=len(data), plain_bytes=len(data)))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_layout_that_does_not_fit_is_refused(in_folder: Path, layout: Any, wor
     mask = torch.tensor([0b00000111, 0b00010000], dtype=torch.uint8)
     save_file({"x": torch.ones(4), "x:mask": mask}, in_folder / SPARSE, metadata={"layout": json.dumps(layout)})
     with pytest.raises(ArtifactError, match=words):
-        read_stored(in_folder, Packing(kind="sparse", unpacked_bytes=0, plain_bytes=0))
+        read_stored(in_folder, Packing(kind="sparse", stored_bytes=0, unpacked_bytes=0, plain_bytes=0))
 
 
 @packings
