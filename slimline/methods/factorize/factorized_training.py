@@ -1,0 +1,173 @@
+"""Factorize a net before it is trained, and train the thin layers from scratch; the dense net on the same budget is the control.
+
+Spectral initialisation and Frobenius decay: Khodak et al. 2021, "Initialization and regularization of factorized neural layers",
+arXiv:2105.01029. A k x k convolution becomes a k x k one to `rank` channels and a 1x1, as in Pufferfish (Wang et al. 2021,
+arXiv:2103.03936).
+"""
+
+import copy
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from slimline.errors import InputError, StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Curve, Edited, Listing
+from slimline.methods.fit import FitHistory, fit, predict
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import FactorizedTrainingParams
+
+Matrix = nn.Linear | nn.Conv1d | nn.Conv2d
+BEFORE, DENSE, AFTER = "factorized before training", "dense, the same budget", "that dense net, factorized after training"
+COLUMNS = ("net", "parameters", "best epoch", "validation loss", "validation metric")
+NOTE = "All from the same untrained weights, in the same order of samples; the last one has the ranks of the first, and no training after."
+
+
+def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, data: MethodData) -> Edited:
+    """Return the untrained source as pairs of thin layers, trained, and how that compares with training it dense.
+
+    Linear layers and convolutions without groups become pairs wherever a pair has fewer weights; each pair starts as the best
+    approximation of the layer's untrained weight, its singular values shared evenly. `model` gives no weights to the result: it
+    comes from `data.initial()`. Zero epochs return a copy of `model`. A layer that the model uses under two names stays one.
+
+    Raises:
+        InputError: keep names a layer that does not exist.
+        StageError: no layer gets smaller, or the untrained source is not known.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model))
+    if data.initial is None:
+        raise StageError("factorize: factorized_training needs the source's untrained weights, which this stage does not have")
+    initial = data.initial()
+    names = chosen(initial, config)
+    thin, history = _trained(factorized(initial, names), config, data, frobenius_decay(names, config.frobenius_decay))
+    dense, control = _trained(initial, config, data)
+    cut = recalibrate_batchnorm(factorized(dense, names), data.train.inputs)
+    rows = (_row(BEFORE, thin, history, data), _row(DENSE, dense, control, data), _row(AFTER, cut, None, data))
+    return Edited(
+        thin,
+        history,
+        curves=(_curve(history, control),),
+        listings=(Listing("Beside its controls", COLUMNS, rows, NOTE),),
+        details={"factorized_layers": len(names), "controls": [dict(zip(COLUMNS, row, strict=True)) for row in rows]},
+    )
+
+
+def chosen(model: nn.Module, config: FactorizedTrainingParams) -> dict[str, int]:
+    """Layer -> its rank, for each that gets smaller.
+
+    Raises:
+        InputError: keep names a layer that does not exist.
+        StageError: there is none.
+    """
+    layers = {name: cast("Matrix", layer) for name, layer in model.named_modules() if name and _can_be_factorized(layer)}
+    for pattern in config.keep:
+        if not fnmatch.filter(layers, pattern):
+            raise InputError(f"params.yaml: factorize: keep: {pattern!r} matches no layer; there are: {', '.join(layers)}")
+    kept = {name for pattern in config.keep for name in fnmatch.filter(layers, pattern)}
+    ranks = {name: rank_of(layer.weight, config) for name, layer in layers.items() if name not in kept}
+    found = {name: rank for name, rank in ranks.items() if _is_worth_it(layers[name].weight, rank, config.min_channels)}
+    if not found:
+        raise StageError(
+            f"factorize: none of {len(layers)} layers gets smaller; lower rank, parameter_ratio or min_channels in params.yaml"
+        )
+    return found
+
+
+def rank_of(weight: Tensor, config: FactorizedTrainingParams) -> int:
+    """The rank that the config asks for, of a weight [outputs, …]."""
+    if config.rank is not None:
+        return config.rank
+    outputs, inputs = weight.flatten(1).shape
+    most = max(1, int((config.parameter_ratio or 1.0) * outputs * inputs / (outputs + inputs)))
+    return most - most % config.round_to if most >= config.round_to else most
+
+
+def factorized(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+    """A copy in which each named layer is a pair of its rank, under all its names."""
+    result = copy.deepcopy(model)
+    pairs = {id(layer): spectral_pair(layer, rank) for name, rank in ranks.items() if (layer := cast("Matrix", result.get_submodule(name)))}
+    for name, layer in list(result.named_modules(remove_duplicate=False)):
+        if (pair := pairs.get(id(layer))) is not None:
+            result.set_submodule(name, pair, strict=True)
+    return result
+
+
+def spectral_pair(layer: Matrix, rank: int) -> nn.Sequential:
+    """Two layers whose product is the best approximation of the layer's weight; the second has its bias."""
+    left, values, right = torch.linalg.svd(layer.weight.detach().double().flatten(1), full_matrices=False)
+    root = values[:rank].sqrt()
+    first, second = _thin_layers(layer, rank)
+    with torch.no_grad():
+        first.weight.copy_((root[:, None] * right[:rank]).reshape(first.weight.shape))
+        second.weight.copy_((left[:, :rank] * root).reshape(second.weight.shape))
+        if layer.bias is not None and second.bias is not None:
+            second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second).to(layer.weight.dtype).train(layer.training)
+
+
+def frobenius_decay(names: Iterable[str], strength: float) -> Callable[[nn.Module], Tensor] | None:
+    """The penalty strength / 2 * sum of |U V|^2 over the pairs of those names; none at strength 0."""
+    if strength == 0:
+        return None
+
+    def penalty(model: nn.Module) -> Tensor:
+        pairs = [cast("nn.Sequential", model.get_submodule(name)) for name in names]
+        factors = [(pair[1].get_parameter("weight").flatten(1), pair[0].get_parameter("weight").flatten(1)) for pair in pairs]
+        return strength / 2 * torch.stack([((outer.T @ outer) * (inner @ inner.T)).sum() for outer, inner in factors]).sum()
+
+    return penalty
+
+
+def _can_be_factorized(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1)
+
+
+def _is_worth_it(weight: Tensor, rank: int, min_channels: int) -> bool:
+    outputs, inputs = weight.flatten(1).shape
+    return min(weight.shape[:2]) >= min_channels and rank * (outputs + inputs) < outputs * inputs
+
+
+def _thin_layers(layer: Matrix, rank: int) -> tuple[Matrix, Matrix]:
+    """The two layers, not yet filled; the first takes over kernel, stride, padding and dilation."""
+    has_bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=has_bias)
+    kind: Any = type(layer)
+    same = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "padding_mode")}
+    first = kind(layer.in_channels, rank, layer.kernel_size, bias=False, **same)
+    return first, kind(rank, layer.out_channels, 1, bias=has_bias)
+
+
+def _trained(
+    model: nn.Module, config: FactorizedTrainingParams, data: MethodData, penalty: Callable[[nn.Module], Tensor] | None = None
+) -> tuple[nn.Module, FitHistory]:
+    return fit(
+        model,
+        data.train,
+        config,
+        loss=data.loss,
+        metric=data.metric,
+        validation=data.validation,
+        augment=data.augment,
+        seed=data.seed,
+        on_epoch=data.on_epoch,
+        penalty=penalty,
+    )
+
+
+def _row(label: str, model: nn.Module, history: FitHistory | None, data: MethodData) -> tuple[object, ...]:
+    outputs, targets = predict(model, data.validation.inputs), data.validation.targets
+    loss = round(data.loss(outputs, targets, data.validation.inputs).item(), 6)
+    metric = round(data.metric(outputs.numpy(), targets.numpy()), 6)
+    parameters = sum(value.numel() for value in model.parameters())
+    return label, parameters, None if history is None else history.best_epoch, loss, metric
+
+
+def _curve(history: FitHistory, control: FitHistory) -> Curve:
+    lines = {BEFORE: history, DENSE: control}
+    series = {label: tuple((float(epoch.number), epoch.validation_loss) for epoch in found.epochs) for label, found in lines.items()}
+    return Curve("Factorized and dense training", "epoch", "validation loss", series)
