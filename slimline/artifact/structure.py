@@ -1,20 +1,24 @@
 """How a model differs in shape from its workload's architecture, as plain data, and how to replay that.
 
-Nothing about the method that made the difference is stored: the specs name layers and their arguments only.
+Nothing about the method that made the difference is stored: the specs name layers and their arguments only. Modules of other types
+keep their code; of them a spec stores plain numbers and shapes of their own tensors that changed, and how many entries a list has left.
 """
 
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from slimline.artifact.stand_ins import Attention, Skip
 from slimline.errors import ArtifactError
 
 Spec = dict[str, Any]
 
 _CONV_FIELDS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _RECURRENT_FIELDS = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+_ATTENTION_FIELDS = ("embed_dim", "num_heads", "head_dim", "kdim", "vdim", "bias", "dropout", "batch_first", "fused")
 _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "Linear": (nn.Linear, ("in_features", "out_features")),
     "Conv1d": (nn.Conv1d, _CONV_FIELDS),
@@ -26,8 +30,11 @@ _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "GRU": (nn.GRU, _RECURRENT_FIELDS),
     "Identity": (nn.Identity, ()),
     "ReLU": (nn.ReLU, ()),
+    "Attention": (Attention, _ATTENTION_FIELDS),
+    "Skip": (Skip, ()),
 }
 _NAMES: dict[type[nn.Module], str] = {kind: name for name, (kind, _) in _FIELDS.items()}
+CHANGED, SHORTENED = "Changed", "Shortened"
 
 
 def describe(module: nn.Module) -> Spec | None:
@@ -39,7 +46,8 @@ def describe(module: nn.Module) -> Spec | None:
     if name is None:
         return None
     spec: Spec = {"type": name, **{field: _plain(getattr(module, field)) for field in _FIELDS[name][1]}}
-    return spec | ({"bias": module.bias is not None} if hasattr(module, "bias") and name in ("Linear", "Conv1d", "Conv2d") else {})
+    has_bias = name in ("Linear", "Conv1d", "Conv2d", "LayerNorm")
+    return spec | ({"bias": module.bias is not None} if has_bias else {})
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
@@ -72,32 +80,94 @@ def structure_edits(architecture: nn.Module, model: nn.Module) -> dict[str, Spec
 
 
 def replay(architecture: nn.Module, edits: Mapping[str, Spec]) -> nn.Module:
-    """A copy of `architecture` with the edits made; new layers are uninitialised in the sense of untrained."""
+    """A copy of `architecture` with the edits made, outer modules first; new layers are uninitialised in the sense of untrained.
+
+    Raises:
+        ArtifactError: an edit does not fit the architecture.
+    """
     model = copy.deepcopy(architecture)
-    for name, spec in edits.items():
+    for name, spec in sorted(edits.items()):
         try:
-            model.set_submodule(name, build(spec), strict=True)
-        except (AttributeError, TypeError, ValueError) as error:
+            if spec.get("type") == CHANGED:
+                _change_(model.get_submodule(name), spec)
+            elif spec.get("type") == SHORTENED:
+                _shorten_(model.get_submodule(name), spec)
+            else:
+                model.set_submodule(name, build(spec), strict=True)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ArtifactError(f"structure edit of {name!r} does not fit the workload's architecture: {error}") from error
     return model
 
 
 def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) -> None:
     old_spec, new_spec = describe(old), describe(new)
-    if new_spec is not None and old_spec != new_spec and type(new) is not type(old):
-        edits[name] = new_spec
-        return
-    if new_spec is not None and new_spec["type"] != "Sequential":
+    if new_spec is not None and new_spec["type"] == "Attention":
         if old_spec != new_spec:
             edits[name] = new_spec
-        return
-    old_children, new_children = dict(old.named_children()), dict(new.named_children())
-    if type(old) is not type(new) or old_children.keys() != new_children.keys():
+        _collect_inside(build(new_spec), new, name, edits)
+    elif new_spec is not None and (new_spec["type"] != "Sequential" or type(new) is not type(old)):
+        if old_spec != new_spec:
+            edits[name] = new_spec
+    elif type(old) is not type(new):
         raise ArtifactError(
             f"layer {name or 'model'!r} changed from {type(old).__name__} to {type(new).__name__}; it cannot be stored as a spec"
         )
+    else:
+        if own := _own_changes(old, new, name):
+            edits[name] = own
+        _collect_inside(old, new, name, edits)
+
+
+def _collect_inside(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) -> None:
+    old_children, new_children = dict(old.named_children()), dict(new.named_children())
+    if isinstance(new, nn.ModuleList) and 0 < len(new) < len(old_children):
+        edits[name] = {"type": SHORTENED, "length": len(new)}
+    elif old_children.keys() != new_children.keys():
+        raise ArtifactError(f"layer {name or 'model'!r} holds other modules than before; it cannot be stored as a spec")
     for child, module in new_children.items():
         _collect(old_children[child], module, f"{name}.{child}".lstrip("."), edits)
+
+
+def _own_changes(old: nn.Module, new: nn.Module, name: str) -> Spec | None:
+    """What a module of a type without a spec holds itself: numbers that a method changed, and tensors of other shapes."""
+    before, values = _numbers(old), _numbers(new)
+    changed = {key: _plain(value) for key, value in values.items() if key in before and value != before[key]}
+    shapes = {
+        key: list(value.shape) for key, value in _tensors(new).items() if key in _tensors(old) and value.shape != _tensors(old)[key].shape
+    }
+    if lost := sorted(shapes.keys() & new._non_persistent_buffers_set):
+        raise ArtifactError(f"buffer {lost[0]!r} of {name or 'the model'!r} changed its shape and is not persistent: it cannot be stored")
+    return {"type": CHANGED, "numbers": changed, "shapes": shapes} if changed or shapes else None
+
+
+def _change_(module: nn.Module, spec: Spec) -> None:
+    for key, value in spec["numbers"].items():
+        value = tuple(value) if isinstance(value, list) else value
+        if not _is_number(value) or type(_numbers(module)[key]) is not type(value):
+            raise TypeError(f"{key} is no such number")
+        setattr(module, key, value)
+    for key, shape in spec["shapes"].items():
+        old = _tensors(module)[key]
+        fresh = torch.zeros(shape, dtype=old.dtype)
+        setattr(module, key, nn.Parameter(fresh, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else fresh)
+
+
+def _shorten_(layers: nn.Module, spec: Spec) -> None:
+    if not isinstance(layers, nn.ModuleList) or not 0 < spec["length"] < len(layers):
+        raise ValueError(f"no list of more than {spec['length']} modules")
+    del layers[spec["length"] :]
+
+
+def _numbers(module: nn.Module) -> dict[str, Any]:
+    return {key: value for key, value in vars(module).items() if _is_number(value) and not key.startswith("_") and key != "training"}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) or (type(value) is tuple and all(type(entry) is int for entry in value))
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
 
 
 def _plain(value: Any) -> Any:

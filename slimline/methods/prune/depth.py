@@ -1,0 +1,122 @@
+"""Drop whole residual blocks: what is left of each is its shortcut.
+
+Men et al. 2024, "ShortGPT: layers in large language models are more redundant than you expect" (arXiv 2403.03853); that a residual network
+survives the loss of a block: Veit et al. 2016 (arXiv 1605.06431). Other than narrower layers, fewer layers save time at any width.
+"""
+
+import copy
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from slimline.errors import InputError, StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Curve, Edited, Listing
+from slimline.methods.fit import predict
+from slimline.methods.prune.linear_units import noise_like
+from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
+from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.params import DepthParams
+
+
+def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
+    """Return a copy in evaluation mode without its most dispensable residual blocks.
+
+    `criterion: output_change` is the norm of the difference of the outputs on the calibration sample over their norm, when the block
+    alone is dropped and batch norm recalibrated; `block_influence` looks at the block's own input and output; `random` is chance by
+    `data.seed`. At least one block stays. Layers of nn.TransformerEncoder and nn.TransformerDecoder move up by as many names as went
+    before them.
+
+    Raises:
+        InputError: `keep` names no block.
+        StageError: the model has too few residual blocks.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model).eval())
+    blocks = residual_blocks(model, noise_like(data.example_input))
+    kept = _kept(blocks, config.keep)
+    count = _count(len(blocks), len(blocks) - len(kept), config)
+    steps = _steps(model, tuple(name for name in blocks if name not in kept), count, config, data)
+    dropped = {step.dropped: number for number, step in enumerate(steps, start=1)}
+    first = steps[0].scores if steps else {}
+    rows = tuple((name, first.get(name, ""), dropped.get(name, "named in keep" if name in kept else "stays")) for name in blocks)
+    return Edited(
+        without_blocks(model, tuple(dropped)),
+        notes=_renamed(model, tuple(dropped)),
+        curves=(_curve(steps, config),) if config.criterion != "random" else (),
+        listings=(Listing("Residual blocks", ("block", f"{config.criterion} alone", "dropped as number"), rows),),
+        details={"blocks": len(blocks), "dropped": list(dropped)},
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One block that went: the scores by which it was chosen."""
+
+    dropped: str
+    scores: dict[str, float]
+
+
+def _steps(model: nn.Module, blocks: Sequence[str], count: int, config: DepthParams, data: MethodData) -> list[_Step]:
+    """Which blocks go, one after another; of equal scores the later one."""
+    steps: list[_Step] = []
+    for _ in range(count):
+        gone = tuple(step.dropped for step in steps)
+        left = [name for name in blocks if name not in gone]
+        again = config.rescore or not steps
+        scores = _scores(model, gone, left, config, data) if again else {name: steps[-1].scores[name] for name in left}
+        steps.append(_Step(min(reversed(left), key=lambda name: scores[name]), scores))
+    return steps
+
+
+def _scores(model: nn.Module, gone: tuple[str, ...], left: Sequence[str], config: DepthParams, data: MethodData) -> dict[str, float]:
+    """What each block that is left is worth, once those in `gone` are dropped."""
+    if config.criterion == "random":
+        chance = torch.rand(len(left), generator=torch.Generator().manual_seed(data.seed + len(gone)), dtype=torch.float64)
+        return dict(zip(left, chance.tolist(), strict=True))
+    if config.criterion == "block_influence":
+        return block_influence(model, left, data.calibration, without=gone)
+    reference = predict(recalibrate_batchnorm(model, data.calibration), data.calibration)
+    smallest = torch.finfo(torch.float32).tiny
+    changed = {
+        name: predict(recalibrate_batchnorm(without_blocks(model, (*gone, name)), data.calibration), data.calibration) for name in left
+    }
+    return {name: float((outputs - reference).norm() / reference.norm().clamp_min(smallest)) for name, outputs in changed.items()}
+
+
+def _count(found: int, free: int, config: DepthParams) -> int:
+    """How many blocks are to go."""
+    count = config.blocks if config.blocks is not None else max(1, int((config.ratio or 0.0) * free + 0.5))
+    most = min(free, found - 1)
+    if count > most:
+        raise StageError(
+            f"prune: depth: the model has {found} residual blocks, of which {max(0, most)} can go, not {count}; see blocks, ratio and keep"
+        )
+    return count
+
+
+def _kept(blocks: Sequence[str], keep: Sequence[str]) -> frozenset[str]:
+    for pattern in keep:
+        if not fnmatch.filter(blocks, pattern):
+            known = ", ".join(blocks) or "none"
+            raise InputError(f"params.yaml: prune: keep: {pattern!r} matches no residual block; there are: {known}")
+    return frozenset(name for pattern in keep for name in fnmatch.filter(blocks, pattern))
+
+
+def _renamed(model: nn.Module, dropped: Sequence[str]) -> tuple[str, ...]:
+    """What to know of torch's own stacks of layers, which are numbered without gaps."""
+    stacks = [f"{name}.layers".lstrip(".") for name, stack in model.named_modules() if isinstance(stack, STACKS)]
+    moved = [name for name in stacks if any(block.startswith(f"{name}.") for block in dropped)]
+    return tuple(
+        f"The layers of {name} behind a dropped one move up: the table of layers compares them by their new number." for name in moved
+    )
+
+
+def _curve(steps: Sequence[_Step], config: DepthParams) -> Curve:
+    """The score of each block that went, when it went."""
+    points = tuple((float(number), step.scores[step.dropped]) for number, step in enumerate(steps, start=1))
+    title = "Change of the outputs by blocks dropped" if config.criterion == "output_change" else "Influence of each block that was dropped"
+    return Curve(title, "blocks dropped", config.criterion, {config.criterion: points})

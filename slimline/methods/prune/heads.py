@@ -1,0 +1,111 @@
+"""Remove whole attention heads, and hidden neurons of the perceptrons between them, so that shapes shrink.
+
+Michel et al. 2019, "Are sixteen heads really better than one?" (arXiv 1905.10650): most heads of a trained transformer can go, and a gate
+on each head tells which. Voita et al. 2019 (arXiv 1905.09418) found the same for translation. What a head is: attention.py.
+"""
+
+import copy
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import nn
+
+from slimline.artifact.stand_ins import Attention
+from slimline.errors import InputError, StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited, Listing
+from slimline.methods.prune.attention import attention_heads, remove_heads_, with_open_heads
+from slimline.methods.prune.channel_counts import kept_counts, weakest
+from slimline.methods.prune.channel_groups import ChannelGroup
+from slimline.methods.prune.channel_scores import channel_scores
+from slimline.methods.prune.linear_units import hidden_neurons, remove_units_
+from slimline.params import ChannelsParams, HeadsParams
+
+Kind = Literal["heads", "neurons"]
+Removed = dict[str, list[int]]
+"""A group's layer -> which of its heads or neurons go."""
+COLUMNS = ("where", "units", "before", "left", "why whole")
+
+
+def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
+    """Return a copy in evaluation mode with `fraction` of its attention heads and `mlp_ratio` of its hidden neurons gone.
+
+    Of each attention at least one head stays. An nn.MultiheadAttention that loses heads becomes an `Attention`; of other attention the
+    Linear layers shrink, and the attributes that count heads change. Scores are those of method channels (`channel_scores`): with
+    criterion taylor, gates at what the output projection reads. `data.seed` decides for `criterion: random`, and which samples taylor sees.
+
+    Raises:
+        InputError: `keep` names nothing that there is.
+        StageError: there is no attention, or nothing of it can go.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model).eval())
+    smaller, opened = with_open_heads(model, data.example_input)
+    attentions = {heads.group.layer: heads for heads in attention_heads(smaller, data.example_input)}
+    taken = frozenset(layer for heads in attentions.values() for layer in heads.group.layers)
+    groups: dict[Kind, list[ChannelGroup]] = {"heads": [heads.group for heads in attentions.values()], "neurons": []}
+    if config.mlp_ratio:
+        groups["neurons"] = list(hidden_neurons(smaller, data.example_input, taken))
+    why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)
+    chosen = {
+        kind: _chosen(smaller, kind, [group for group in found if not why_whole[group.layer]], config, data)
+        for kind, found in groups.items()
+    }
+    if not any(units for removed in chosen.values() for units in removed.values()):
+        raise StageError(_nothing(why_whole))
+    for name, units in chosen["heads"].items():
+        remove_heads_(smaller, attentions[name], units)
+    for group in groups["neurons"]:
+        remove_units_(smaller, group, chosen["neurons"].get(group.layer, ()))
+    _put_back_(smaller, model, [name for name in opened if not chosen["heads"].get(name)])
+    rows = tuple(
+        (group.layer, kind, group.channels, group.channels - len(chosen[kind].get(group.layer, ())), why_whole[group.layer])
+        for kind, found in groups.items()
+        for group in found
+    )
+    details: dict[str, Any] = {str(kind): {row[0]: [row[2], row[3]] for row in rows if row[1] == kind} for kind in groups}
+    return Edited(smaller, listings=(Listing("Attention heads and hidden neurons", COLUMNS, rows),), details=details)
+
+
+def _chosen(model: nn.Module, kind: Kind, groups: Sequence[ChannelGroup], config: HeadsParams, data: MethodData) -> Removed:
+    """The weakest heads, or neurons, of each group."""
+    amount, multiple = (config.fraction, 1) if kind == "heads" else (config.mlp_ratio, config.round_to)
+    if not groups or not amount:
+        return {}
+    shared = config.model_dump(include={"source", "criterion", "scope", "samples"})
+    channels = ChannelsParams(method="channels", ratio=amount, round_to=multiple, **shared)
+    scores = channel_scores(model, groups, channels, data)
+    return weakest(scores, kept_counts(scores, groups, channels, amount, {}))
+
+
+def _why_whole(groups: Sequence[ChannelGroup], keep: Sequence[str]) -> Mapping[str, str]:
+    """Why a group stays whole, empty where it does not; its own name and those of its layers may be named in `keep`."""
+    names = {group.layer: {group.layer, *group.layers} for group in groups}
+    known = sorted(set().union(*names.values()))
+    for pattern in keep:
+        if not fnmatch.filter(known, pattern):
+            raise InputError(
+                f"params.yaml: prune: keep: {pattern!r} matches no attention and no hidden layer; there are: {', '.join(known)}"
+            )
+    kept = {name for pattern in keep for name in fnmatch.filter(known, pattern)}
+    return {group.layer: "named in keep" if kept & names[group.layer] else group.why_whole for group in groups}
+
+
+def _put_back_(smaller: nn.Module, model: nn.Module, unchanged: Sequence[str]) -> None:
+    """Give attention that lost no head its own type again; an encoder that holds other attention cannot nest its inputs."""
+    for name in unchanged:
+        smaller.set_submodule(name, copy.deepcopy(model.get_submodule(name)).eval(), strict=True)
+    for encoder in smaller.modules():
+        if isinstance(encoder, nn.TransformerEncoder) and any(isinstance(layer, Attention) for layer in encoder.modules()):
+            encoder.use_nested_tensor = False
+
+
+def _nothing(why_whole: Mapping[str, str]) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in why_whole.items() if reason)
+    if not why_whole:
+        return (
+            "prune: heads found no attention in this model: nn.MultiheadAttention, or a module with a number of heads and Linear layers "
+            "for queries, keys and values; use method channels"
+        )
+    return f"prune: heads found none that can go{f' ({reasons})' if reasons else ' at this strength'}; change it in params.yaml"
