@@ -40,4 +40,5 @@ WORKLOADS = {
     ),
     "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
     "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
+    "transformer": Setting("workloads/transformer.py:Transformer", "transformer.py", teacher={"epochs": 60, "learning_rate": 0.001}),
 }

@@ -11,7 +11,8 @@ from slimline.errors import WorkloadError
 from slimline.workloads import BUNDLED, SPLITS, Workload, get_workload
 
 PROJECT = Path(__file__).parents[2]
-BENCHMARKS = tuple(f"benchmarks/workloads/{file}" for file in ("cnn11m.py:Cnn11m", "depthwise.py:Depthwise", "sequence.py:Sequence"))
+FILES = ("cnn11m.py:Cnn11m", "depthwise.py:Depthwise", "sequence.py:Sequence", "transformer.py:Transformer")
+BENCHMARKS = tuple(f"benchmarks/workloads/{file}" for file in FILES)
 SIZES = {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 20}
 
 
@@ -80,15 +81,15 @@ def test_a_wrong_student_is_refused(name: str, student: dict[str, object]) -> No
         get_workload(name).build_student(student)
 
 
-@pytest.mark.parametrize(("name", "students"), list(zip(BENCHMARKS, ([8, 8], [8], [0]), strict=True)))
+@pytest.mark.parametrize(("name", "students"), list(zip(BENCHMARKS, ([8, 8], [8], [0], [16, 32]), strict=True)))
 def test_a_wrong_student_of_a_benchmark_is_refused(name: str, students: list[int]) -> None:
     with pytest.raises(WorkloadError, match=r"unknown key|give"):
-        get_workload(name, PROJECT).build_student({"widths" if "sequence" in name else "channels": students})
+        get_workload(name, PROJECT).build_student({"channels" if "cnn11m" in name or "depthwise" in name else "widths": students})
 
 
 def test_the_benchmark_teachers_are_as_large_as_they_say() -> None:
     sizes = [sum(value.numel() for value in get_workload(name, PROJECT).build_teacher().parameters()) for name in BENCHMARKS]
-    assert [round(size / 1e5) / 10 for size in sizes] == [11.1, 0.6, 0.8]
+    assert [round(size / 1e5) / 10 for size in sizes] == [11.1, 0.6, 0.8, 0.8]
 
 
 def test_digits_teacher_is_large_enough() -> None:
