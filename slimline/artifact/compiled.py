@@ -1,5 +1,6 @@
 """A compiled variant on disk: the graph of one runtime, and a manifest that says how it is to be run."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,23 @@ from slimline.params.sections import Target
 RELEASE = "release.json"
 RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html"})
 """What publishing lays beside a compiled variant."""
+SETTINGS: dict[Target, dict[str, str]] = {
+    "eager": {},
+    "torchscript": {},
+    "inductor": {"instruction_sets": r"[a-z0-9_ ]*"},
+    "onnxruntime": {},
+    "openvino": {
+        "INFERENCE_PRECISION_HINT": "f32|bf16|f16",
+        "NUM_STREAMS": r"[1-9]\d*",
+        "PERFORMANCE_HINT": "LATENCY",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": r"\d+",
+    },
+    "xla": {"batch_sizes": r"[1-9]\d*(,[1-9]\d*)*"},
+    "executorch": {"largest_batch": r"[1-9]\d*"},
+}
+"""Target -> every setting that a manifest's `execution` may hold, and what its value may be.
+
+A runtime has others, which write files or load code; no compiler here sets them, so a manifest that does was made by someone else."""
 NEEDED_SETTINGS = {
     "inductor": "instruction_sets",
     "openvino": "INFERENCE_PRECISION_HINT",
@@ -89,11 +107,24 @@ def read_compiled(folder: Path) -> CompiledManifest:
     """Read a compiled variant's manifest and check every file against it; a release's papers may lie beside them.
 
     Raises:
-        ArtifactError: no manifest, an unreadable one, one that lacks a setting, or a file that is missing, altered or not listed.
+        ArtifactError: no manifest, an unreadable one, one that lacks a setting or has one that is not allowed, or a file that is missing,
+            altered or not listed.
     """
     manifest = parse_manifest(folder, CompiledManifest, "the manifest of a compiled variant")
+    _refuse_foreign_settings(folder, manifest)
     if (needed := NEEDED_SETTINGS.get(manifest.target)) and needed not in manifest.execution:
         raise ArtifactError(f"{folder}: manifest.json lacks execution.{needed}, which {manifest.target} needs; build the artifact again")
     papers = {name: sha256_of(folder / name) for name in RELEASE_PAPERS if (folder / RELEASE).is_file() and (folder / name).is_file()}
     verify_files(folder, manifest.files | papers)
     return manifest
+
+
+def _refuse_foreign_settings(folder: Path, manifest: CompiledManifest) -> None:
+    allowed = SETTINGS[manifest.target]
+    for name, value in manifest.execution.items():
+        if re.fullmatch(allowed.get(name, r"(?!)"), value) is None:
+            known = ", ".join(allowed) or "none"
+            raise ArtifactError(
+                f"{folder}: manifest.json sets execution.{name}: {value!r}, which slimline never does for {manifest.target} "
+                f"(settings: {known}); take the artifact from where it was made"
+            )

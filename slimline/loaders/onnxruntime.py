@@ -1,4 +1,4 @@
-"""ONNX Runtime: model.onnx, with the session settings of the manifest. Torch is not imported."""
+"""ONNX Runtime: model.onnx, run as we set it and not as a manifest may say. Torch is not imported."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import onnxruntime  # noqa: E402
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented  # noqa: E402
 
 
-def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
+def load(folder: Path, _manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
     """The model as a function, and how it runs.
 
     Raises:
@@ -22,8 +22,6 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    for key, value in manifest.execution.items():
-        options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
@@ -34,4 +32,4 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
         outputs: Floats = session.run(None, {name: batch})[0]
         return outputs
 
-    return infer, {"threads": str(threads), **manifest.execution}
+    return infer, {"threads": str(threads)}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import NEEDED_SETTINGS, CompiledManifest
+from slimline.artifact.compiled import NEEDED_SETTINGS, SETTINGS, CompiledManifest
 from slimline.artifact.folder import checksums, write_json
 from slimline.artifact.manifest import Architecture, Manifest, write_manifest
 from slimline.artifact.variant import save_variant
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.methods import get_method
+from slimline.params import TARGETS as EVERY_TARGET
 from slimline.runtime import load
 from slimline.workloads.digits import Digits
 
@@ -144,6 +146,26 @@ def test_a_manifest_without_the_runtimes_settings_is_refused(compiled: Path, tmp
             load(folder, trust_code=True)
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "value"),
+    [
+        ("onnxruntime", "session.optimized_model_filepath", "/tmp/anywhere.onnx"),
+        ("openvino", "CACHE_DIR", "/tmp/anywhere"),
+        ("openvino", "INFERENCE_PRECISION_HINT", "undefined"),
+        ("eager", "threads", "64"),
+        ("executorch", "largest_batch", "0"),
+        ("xla", "batch_sizes", "1,"),
+    ],
+)
+def test_a_setting_that_no_compiler_here_makes_is_refused(target: str, name: str, value: str, compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / (target if target in TARGETS else "onnxruntime"), tmp_path / "foreign")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | {"target": target, "execution": manifest["execution"] | {name: value}})
+    with pytest.raises(ArtifactError, match=rf"sets execution\.{re.escape(name)}: {re.escape(repr(value))}, which slimline never does"):
+        load(folder, trust_code=True)
+    assert set(SETTINGS) == set(EVERY_TARGET)
+
+
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_a_damaged_graph_with_good_checksums_is_one_clear_line(target: str, compiled: Path, tmp_path: Path) -> None:
     folder = copied(compiled / target, tmp_path / "c")
@@ -176,6 +198,7 @@ import sys
 calls = []
 sys.addaudithook(lambda event, arguments: calls.append(arguments) if event == "socket.connect" else None)
 import numpy as np
+from slimline.params import TARGETS as EVERY_TARGET
 from slimline.runtime import load
 model = load(sys.argv[1])
 logits = model.predict(np.zeros((3, 1, 8, 8), np.float32))
