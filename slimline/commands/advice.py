@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from slimline.artifact.weight_header import weight_shapes
 from slimline.commands import advice_quantize
 from slimline.commands.advice_case import Case, Rule, recurrent_layers, stored_layers
 from slimline.measure.machine import machine
 from slimline.params import Params
 
-WEIGHTS = Path("data/models")
+MODELS = Path("data/models")
 RULES: dict[str, tuple[Rule, ...]] = {"quantize": advice_quantize.RULES}
 """Stage -> its rules; a variant is told of each that applies."""
 
@@ -27,6 +28,6 @@ def warnings(params: Params, root: Path) -> tuple[str, ...]:
 def _cases(params: Params, root: Path, isa: frozenset[str]) -> Iterator[tuple[str, Case]]:
     for name, (stage, config) in params.variants.items():
         if name in params.deploy.variants and stage in RULES:
-            paths = [root / WEIGHTS / source / "weights.safetensors" for source in params.lineage(name)[1:]]
-            nearest = next((path for path in paths if path.is_file()), paths[-1])
+            stored = (weight_shapes(root / MODELS / source) for source in params.lineage(name)[1:])
+            nearest = next((shapes for shapes in stored if shapes), {})
             yield stage, Case(name, config, params.deploy.targets, stored_layers(nearest), isa, recurrent_layers(nearest))

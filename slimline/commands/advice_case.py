@@ -1,18 +1,14 @@
 """What a rule of `slimline check` looks at, and what it says: the layers of a stored model, one deployed variant, one rule.
 
-Nothing here imports torch: layers are read from the header of a variant's safetensors file.
+Nothing here imports torch: layers are known by the shapes in the header of a variant's weights.
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 from slimline.params import VariantParams
 
-HEADER_LENGTH_BYTES = 8
-LONGEST_HEADER_BYTES = 100_000_000
 NAMED_LAYERS = 3
 XEON = "a Xeon with AMX"
 
@@ -56,24 +52,14 @@ class Rule:
     where: str
 
 
-def recurrent_layers(path: Path) -> tuple[Layer, ...]:
-    """The LSTM and GRU layers of a safetensors file, each by its first hidden matrix [gates x hidden, hidden]."""
-    return stored_layers(path, ".weight_hh_l0")
+def recurrent_layers(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Layer, ...]:
+    """The LSTM and GRU layers among stored weights, each by its first hidden matrix [gates x hidden, hidden]."""
+    return stored_layers(shapes, ".weight_hh_l0")
 
 
-def stored_layers(path: Path, ending: str = ".weight") -> tuple[Layer, ...]:
-    """The Linear layers and convolutions of a safetensors file, by its header alone; none where the file is missing or torn."""
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
-            header = json.loads(stream.read(length)) if length < LONGEST_HEADER_BYTES else {}
-        return tuple(
-            Layer(name.removesuffix(ending), tuple(entry["shape"]))
-            for name, entry in header.items()
-            if name.endswith(ending) and len(entry["shape"]) > 1
-        )
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        return ()
+def stored_layers(shapes: Mapping[str, tuple[int, ...]], ending: str = ".weight") -> tuple[Layer, ...]:
+    """The Linear layers and convolutions among stored weights (tensor name -> shape)."""
+    return tuple(Layer(name.removesuffix(ending), shape) for name, shape in shapes.items() if name.endswith(ending) and len(shape) > 1)
 
 
 def named(layers: list[Layer]) -> str:

@@ -12,6 +12,8 @@ import yaml
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from slimline.artifact.packed import write_stored
+from slimline.artifact.weight_header import weight_shapes
 from slimline.cli import app
 from slimline.commands import advice
 from slimline.commands.advice import warnings
@@ -90,13 +92,18 @@ def test_layers_are_read_from_the_header_alone(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in NARROW.items()}, path)
     path.write_bytes(path.read_bytes()[:-100])  # the values are not needed
-    assert set(stored_layers(path)) == {Layer("stem.0", (8, 1, 3, 3)), Layer("wide.0", (64, 8, 3, 3)), Layer("head", (10, 64))}
+    expected = {Layer("stem.0", (8, 1, 3, 3)), Layer("wide.0", (64, 8, 3, 3)), Layer("head", (10, 64))}
+    assert set(stored_layers(weight_shapes(tmp_path))) == expected
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x05\0\0\0\0\0\0\0not J", b"\x02\0\0\0\0\0\0\0[]"])
-def test_a_torn_file_has_no_layers(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "weights.safetensors").write_bytes(content)
-    assert stored_layers(tmp_path / "weights.safetensors") == ()
+def test_a_packed_source_is_known_by_its_own_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data/models/thin").mkdir(parents=True)
+    write_stored(tmp_path / "data/models/thin", {name: torch.zeros(shape) for name, shape in NARROW.items()}, "entropy")
+    monkeypatch.setattr(advice, "machine", lambda _threads: {"isa": AMX})
+    thin = {"source": "teacher", "method": "channels", "ratio": 0.5, "pack": "entropy"}
+    raw = {"workload": "digits", "prune": {"thin": thin}, "quantize": {"tried": {"source": "thin", "method": "static"}}}
+    params = Params.parse(raw | {"deploy": {"variants": ["teacher", "tried"], "targets": ["onnxruntime"]}})
+    assert any("tried: 1 layer (stem.0) of fewer than 16 channels" in line for line in warnings(params, tmp_path))
 
 
 def test_check_prints_warnings_apart_from_its_answer(project: Path, in_folder: Path) -> None:
