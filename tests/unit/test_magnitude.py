@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
-from slimline.methods.prune.magnitude import magnitude
-from slimline.methods.prune.weights import lowest
+from slimline.methods.prune.magnitude import lamp_scores, magnitude
+from slimline.methods.prune.weights import lowest, lowest_of_all
 from slimline.params import MagnitudeParams
 from tests.method_data import method_data
 
@@ -85,3 +86,71 @@ def test_biases_stay(net: nn.Module) -> None:
 
 def test_of_equal_weights_the_first_go_and_never_one_too_many() -> None:
     assert lowest(torch.ones(2, 5), 0.35).flatten().tolist() == [True] * 3 + [False] * 7
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.95])
+def test_lowest_is_the_beginning_of_the_stable_order(fraction: float) -> None:
+    scores = torch.randint(-1, 6, (7, 11), generator=torch.Generator().manual_seed(0)).double()
+    expected = torch.zeros(77, dtype=torch.bool)
+    expected[scores.flatten().argsort(stable=True)[: int(fraction * 77)]] = True
+    assert torch.equal(lowest(scores, fraction), expected.view(7, 11))
+
+
+def test_lamp_is_the_square_over_the_squares_that_are_no_smaller() -> None:
+    scores = lamp_scores(torch.tensor([[3.0, 1.0], [0.0, 2.0]], dtype=torch.float64))
+    assert scores.flatten().tolist() == pytest.approx([9 / 9, 1 / 14, 0, 4 / 13])
+
+
+def test_lamp_spares_a_layer_of_small_weights(net: nn.Module) -> None:
+    assert zeros(magnitude(net, config(fraction=0.4), data=DATA).model) == (6, 0)
+    assert zeros(magnitude(net, config(fraction=0.375, criterion="lamp"), data=DATA).model) == (3, 3)  # the layers are multiples
+    assert zeros(magnitude(net, config(fraction=0.85, criterion="lamp"), data=DATA).model) == (7, 6)
+
+
+def test_a_floor_keeps_the_best_of_each_layer_and_takes_more_from_the_others(net: nn.Module) -> None:
+    pruned = magnitude(net, config(fraction=0.5, floor=0.25), data=DATA).model
+    assert zeros(pruned) == (6, 2)
+    assert pruned[0].weight.flatten().tolist() == [0, 0, 0, 0, 0, 0, 7, -8]
+    assert zeros(magnitude(net, config(threshold=9.0, floor=0.25), data=DATA).model) == (6, 0)
+    everything = lowest_of_all({"a": torch.arange(3.0), "b": torch.arange(3.0)}, 0.9, 0.1)  # a tenth of three is a whole weight
+    assert [int(gone.sum()) for gone in everything.values()] == [2, 2]
+
+
+def test_the_sensitive_layer_loses_less_and_the_whole_as_much(net: nn.Module) -> None:
+    data = method_data(torch.zeros(2, 4), sensitivity=lambda kind: {"prune": {"0": 0.9, "2": 0.1}}[kind])
+    first, last = zeros(magnitude(net, config(fraction=0.5, scope="sensitivity"), data=data).model)
+    assert first + last == 8
+    assert first < 4 < last
+    with pytest.raises(StageError, match="scope: sensitivity needs the stage calibrate"):
+        magnitude(net, config(fraction=0.5, scope="sensitivity"), data=DATA)
+
+
+def test_in_rounds_weights_that_are_gone_stay_gone_and_the_rest_is_trained(net: nn.Module) -> None:
+    schedule = {"kind": "agp", "rounds": 3, "epochs": 1}
+    chosen = config(fraction=0.5, scope="local", schedule=schedule, recover={"batch_size": 2, "learning_rate": 0.1})
+    inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    made = magnitude(net, chosen, data=method_data(inputs, torch.arange(16) % 4))
+    assert zeros(made.model) == (4, 4)
+    assert [x for x, _ in made.curves[0].series["after the round's training"]] == pytest.approx(
+        [0.5 * (1 - 8 / 27), 0.5 * (1 - 1 / 27), 0.5]
+    )
+    first = made.model[0].weight.flatten()
+    assert first[:4].tolist() == [0, 0, 0, 0]  # 1 … 4 of 1 … 8
+    assert len(made.history.epochs) == 3
+    assert not torch.equal(first[4:], net[0].weight.flatten()[4:])
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        ({}, "either fraction or threshold"),
+        ({"threshold": 1.0, "criterion": "random"}, "threshold goes with no"),
+        ({"threshold": 1.0, "schedule": {"kind": "agp", "rounds": 2}}, "threshold goes with no"),
+        ({"fraction": 0.5, "criterion": "lamp", "scope": "local"}, "lamp ranks all layers together"),
+        ({"fraction": 0.5, "scope": "local", "floor": 0.1}, "floor is for the other scopes"),
+        ({"fraction": 0.95, "floor": 0.1}, "a floor of 0.1 leaves less than the fraction 0.95"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(amount: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        config(**amount)

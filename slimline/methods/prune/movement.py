@@ -109,7 +109,7 @@ def _masking(names: tuple[str, ...], config: MovementParams, steps: int) -> Call
     def update(model: nn.Module, _learning_rate: float) -> None:
         nonlocal done
         done += 1
-        amount = share_gone(done / steps, config)
+        amount = config.fraction if done == last else share_gone(done / steps, config)
         if amount > 0 and done <= last and (done % every == 0 or done == last):
             moves = _moves(model, names)
             for name, gone in _gone({name: one.scores for name, one in moves.items()}, amount, config).items():

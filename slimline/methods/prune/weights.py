@@ -17,6 +17,7 @@ from slimline.params.prune_unstructured import WeightsParams
 Scores = Mapping[str, Tensor]
 """Module name -> what each of its weights is worth, of the weight's shape; the lowest go first."""
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
+ROUNDING = 1e-6
 
 
 def by_scores(model: nn.Module, config: WeightsParams, data: MethodData, scored: Callable[[nn.Module], Scores], *, final: float) -> Edited:
@@ -46,16 +47,18 @@ def chosen(scores: Scores, amount: float, config: WeightsParams, sensitivity: Ma
     """
     if config.scope == "global":
         return lowest_of_all(scores, amount, config.floor)
-    shares = dict.fromkeys(scores, amount)
-    if config.scope == "sensitivity":
-        shares = allocated({name: score.numel() for name, score in scores.items()}, sensitivity, amount, floor=config.floor)
-    return {name: lowest(score, shares[name]) for name, score in scores.items()}
+    if config.scope == "local":
+        return {name: lowest(score, amount) for name, score in scores.items()}
+    sizes = {name: score.numel() for name, score in scores.items()}
+    shares = allocated(sizes, sensitivity, amount, floor=config.floor)
+    counts = {name: min(round(share * sizes[name]), sizes[name] - 1) for name, share in shares.items()}
+    return {name: lowest(score, counts[name] / sizes[name]) for name, score in scores.items()}
 
 
 def lowest(scores: Tensor, fraction: float) -> Tensor:
     """A bool tensor of the same shape, True for the lowest-scoring `fraction` (rounded down; of equals, the first)."""
     flat = scores.flatten()
-    count = int(fraction * flat.numel())
+    count = int(fraction * flat.numel() + ROUNDING)
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     limit = flat.kthvalue(count).values
