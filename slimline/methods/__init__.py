@@ -13,7 +13,13 @@ METHODS: dict[str, dict[str, str]] = {
         "movement": "slimline.methods.prune.movement:movement",
         "semi_structured": "slimline.methods.prune.semi_structured:semi_structured",
         "channels": "slimline.methods.prune.channels:channels",
+        "heads": "slimline.methods.prune.heads:heads",
+        "depth": "slimline.methods.prune.depth:depth",
         "lottery_ticket": "slimline.methods.prune.lottery_ticket:lottery_ticket",
+        "l1_regularised": "slimline.methods.prune.l1_regularised:l1_regularised",
+        "network_slimming": "slimline.methods.prune.network_slimming:network_slimming",
+        "group_lasso": "slimline.methods.prune.group_lasso:group_lasso",
+        "hard_concrete": "slimline.methods.prune.hard_concrete:hard_concrete",
     },
     "quantize": {
         "static": "slimline.methods.quantize.static:static",
@@ -27,6 +33,10 @@ METHODS: dict[str, dict[str, str]] = {
     },
     "factorize": {
         "svd": "slimline.methods.factorize.svd:svd",
+        "spatial_svd": "slimline.methods.factorize.spatial_svd:spatial_svd",
+        "tucker": "slimline.methods.factorize.tucker:tucker",
+        "cp": "slimline.methods.factorize.cp:cp",
+        "factorized_training": "slimline.methods.factorize.factorized_training:factorized_training",
     },
     "distill": {
         "soft_targets": "slimline.methods.distill.soft_targets:soft_targets",

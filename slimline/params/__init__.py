@@ -11,10 +11,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from slimline.errors import ParamsError
 from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
-from slimline.params.factorize import FactorizeParams, SvdParams
+from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
+from slimline.params.factorized_training import FactorizedTrainingParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
-from slimline.params.prune import ChannelsParams, PruneParams
+from slimline.params.prune import PruneParams
+from slimline.params.prune_blocks import DepthParams, HeadsParams
+from slimline.params.prune_channels import ChannelsParams
 from slimline.params.prune_lottery import LotteryTicketParams
+from slimline.params.prune_regularised import GroupLassoParams, HardConcreteParams, L1RegularisedParams, NetworkSlimmingParams
 from slimline.params.prune_unstructured import MagnitudeParams, MovementParams, SemiStructuredParams, TaylorParams
 from slimline.params.quantize import (
     AdaroundParams,
@@ -47,17 +51,26 @@ __all__ = [
     "AdaroundParams",
     "CalibrateParams",
     "ChannelsParams",
+    "CpParams",
     "DataParams",
+    "DepthParams",
     "DynamicParams",
     "EditParams",
     "EvaluateParams",
+    "FactorizedTrainingParams",
     "GateParams",
+    "GroupLassoParams",
     "HalfParams",
+    "HardConcreteParams",
+    "HeadsParams",
     "HqqParams",
+    "L1RegularisedParams",
     "LotteryTicketParams",
+    "LowRankParams",
     "MagnitudeParams",
     "MixedParams",
     "MovementParams",
+    "NetworkSlimmingParams",
     "Params",
     "PublishParams",
     "QatParams",
@@ -66,11 +79,13 @@ __all__ = [
     "ScratchParams",
     "SemiStructuredParams",
     "SoftTargetsParams",
+    "SpatialSvdParams",
     "StaticParams",
     "SvdParams",
     "TaylorParams",
     "TeacherParams",
     "Training",
+    "TuckerParams",
     "VariantParams",
     "WeightOnlyParams",
 ]
@@ -82,7 +97,13 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "movement": MovementParams,
         "semi_structured": SemiStructuredParams,
         "channels": ChannelsParams,
+        "heads": HeadsParams,
+        "depth": DepthParams,
         "lottery_ticket": LotteryTicketParams,
+        "l1_regularised": L1RegularisedParams,
+        "network_slimming": NetworkSlimmingParams,
+        "group_lasso": GroupLassoParams,
+        "hard_concrete": HardConcreteParams,
     },
     "quantize": {
         "static": StaticParams,
@@ -94,7 +115,13 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "weight_only": WeightOnlyParams,
         "hqq": HqqParams,
     },
-    "factorize": {"svd": SvdParams},
+    "factorize": {
+        "svd": SvdParams,
+        "spatial_svd": SpatialSvdParams,
+        "tucker": TuckerParams,
+        "cp": CpParams,
+        "factorized_training": FactorizedTrainingParams,
+    },
     "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
 }
 VARIANT_SECTIONS = tuple(CONFIGS)

@@ -34,8 +34,12 @@ from slimline.params import (
     TARGETS,
     AdaroundParams,
     ChannelsParams,
+    CpParams,
+    DepthParams,
     DynamicParams,
+    FactorizedTrainingParams,
     HalfParams,
+    HeadsParams,
     HqqParams,
     LotteryTicketParams,
     MagnitudeParams,
@@ -45,9 +49,11 @@ from slimline.params import (
     ScratchParams,
     SemiStructuredParams,
     SoftTargetsParams,
+    SpatialSvdParams,
     StaticParams,
     SvdParams,
     TaylorParams,
+    TuckerParams,
     VariantParams,
     WeightOnlyParams,
 )
@@ -97,6 +103,7 @@ def of(kind: type[VariantParams], method: str, **settings: Any) -> VariantParams
 
 FEW_EPOCHS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
 TRAINING = FEW_EPOCHS | {"student": {"width": 8}}
+NARROW = {"round_to": 2, "min_channels": 4, "include_linear": True}
 SMALLEST = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 3.8}, "max_drop": 0.5, "samples": 16, "tries": 1}
 CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
@@ -108,6 +115,13 @@ CASES = (
     ),
     Case("prune", of(SemiStructuredParams, "semi_structured"), of(SemiStructuredParams, "semi_structured", n=4), zero_share=0.49),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
+    Case(
+        "prune",
+        of(HeadsParams, "heads", fraction=0.5, mlp_ratio=0.5, criterion="taylor"),
+        of(HeadsParams, "heads", fraction=0.0),
+        net="encoder",
+    ),
+    Case("prune", of(DepthParams, "depth", blocks=1), of(DepthParams, "depth", ratio=0.0), net="blocks"),
     Case(
         "prune",
         of(LotteryTicketParams, "lottery_ticket", rounds=2, fraction=0.4, rewind_epoch=1, training=FEW_EPOCHS),
@@ -122,6 +136,14 @@ CASES = (
     Case("quantize", of(WeightOnlyParams, "weight_only", symmetric=False), of(WeightOnlyParams, "weight_only", keep_float=("*",))),
     Case("quantize", of(HqqParams, "hqq"), of(HqqParams, "hqq", keep_float=("*",))),
     Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
+    Case("factorize", of(SpatialSvdParams, "spatial_svd", energy=0.5, **NARROW), of(SpatialSvdParams, "spatial_svd", energy=1.0)),
+    Case("factorize", of(TuckerParams, "tucker", budget={"macs": 0.6}, **NARROW), of(TuckerParams, "tucker", energy=1.0)),
+    Case("factorize", of(CpParams, "cp", parameter_ratio=0.2, **NARROW), of(CpParams, "cp", energy=1.0)),
+    Case(
+        "factorize",
+        of(FactorizedTrainingParams, "factorized_training", parameter_ratio=0.4, **FEW_EPOCHS),
+        of(FactorizedTrainingParams, "factorized_training", parameter_ratio=0.4, epochs=0),
+    ),
     Case("distill", of(SoftTargetsParams, "soft_targets", **TRAINING), of(SoftTargetsParams, "soft_targets", **TRAINING | {"epochs": 0})),
     Case(
         "distill",

@@ -6,7 +6,10 @@ import torch
 from torch import nn
 
 from slimline.errors import StageError
-from slimline.methods.factorize.svd import chosen_rank, svd
+from slimline.methods.factorize.decomposition import decomposed
+from slimline.methods.factorize.ranks import chosen_ranks
+from slimline.methods.factorize.svd import MATRIX, svd
+from slimline.methods.factorize.whitening import NOT_WHITENED
 from slimline.params import SvdParams
 from tests.method_data import method_data
 
@@ -45,6 +48,7 @@ def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inpu
     assert (pair[0].bias, pair[0].stride, pair[0].padding, pair[1].stride, pair[1].padding) == (None, (2, 2), (1, 1), (1, 1), (0, 0))
     assert (wide[0].in_features, wide[0].out_features, wide[1].out_features) == (288, 5, 40)
     assert wide[0].bias is None
+    assert isinstance(factorized[0], nn.Conv2d), "kernels above 1x1 stay, unless kernels: all"
     assert isinstance(factorized[7], nn.Linear), "rank 5 of a 3x40 head would be no smaller"
     torch.testing.assert_close(factorized(inputs), net(inputs), rtol=1e-4, atol=1e-4)
     assert parameters(factorized) < parameters(net)
@@ -82,14 +86,18 @@ def test_an_amount_that_shrinks_nothing_is_said_in_words(amount: dict[str, float
     if words is None:
         assert parameters(svd(net, config(**amount), data=data).model) < parameters(net)
         return
-    with pytest.raises(StageError, match=f"none of 2 Linear and 1x1 layers gets smaller at {words}"):
+    with pytest.raises(StageError, match=f"none of 2 layers gets smaller at {words}"):
         svd(net, config(**amount), data=data)
 
 
 def test_by_energy_ranks_are_multiples_of_16_where_that_saves() -> None:
-    flat = torch.ones(40, dtype=torch.float64)
-    assert chosen_rank(flat, torch.Size((40, 288)), config(energy=0.45)) == 32
-    assert chosen_rank(flat, torch.Size((40, 50)), config(energy=0.45)) == 18
+    found = {}
+    for inputs in (288, 50):
+        layer = nn.Linear(inputs, 40)
+        with torch.no_grad():
+            layer.weight.copy_(torch.eye(40, inputs))
+        found[inputs] = chosen_ranks(decomposed(layer, MATRIX, NOT_WHITENED), config(energy=0.45))
+    assert found == {288: (32,), 50: (18,)}
 
 
 def test_a_layer_used_twice_stays_one_pair() -> None:

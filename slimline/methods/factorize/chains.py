@@ -1,0 +1,139 @@
+"""What all low-rank methods share: which layers are factorized, at which ranks, and what the page tells of it."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.errors import StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Curve, Edited, Listing
+from slimline.methods.factorize.budget import Spent, spent
+from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks, Scheme, chain, decomposed, replaced, unfilled_first
+from slimline.methods.factorize.ranks import chosen_ranks
+from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
+from slimline.params.factorize import LowRankParams
+
+KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+READ_WEIGHTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+"""Modules that read the weights of their layers themselves, which a chain has not."""
+Schemes = Sequence[Scheme]
+
+
+def factorized(model: nn.Module, config: LowRankParams, data: MethodData, schemes: Schemes) -> Edited:
+    """Return a copy with chains in place of layers: each layer by the first of the schemes that takes it.
+
+    Raises:
+        StageError: no layer gets smaller, or the budget is out of reach.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model))
+    shapes = input_shapes(model, data.example_input)
+    taken = {name: scheme for name, layer in layers(model).items() if (scheme := _scheme(layer, schemes))}
+    stays = {name: why for name in taken if (why := _reason(model, name, shapes, config.min_channels))}
+    decompositions = _decomposed(model, {name: scheme for name, scheme in taken.items() if name not in stays}, config, data)
+    search = spent(model, decompositions, shapes, config, data) if config.budget else None
+    chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
+    ranks = {name: found for name, found in chosen.items() if found is not None}
+    if not ranks:
+        raise StageError(f"factorize: none of {len(taken)} layers gets smaller at {_amount(config)}; lower it in params.yaml")
+    stays |= dict.fromkeys(decompositions.keys() - ranks, "no smaller at such ranks" if search is None else "worth more than it costs")
+    made = replaced(model, {name: chain(decompositions[name], found) for name, found in ranks.items()})
+    stays |= {name: "grouped convolution" for name, layer in layers(model).items() if getattr(layer, "groups", 1) > 1}
+    return _told(made, decompositions, ranks, [(name, stays[name]) for name in layers(model) if name in stays], search)
+
+
+def layers(model: nn.Module) -> dict[str, Layer]:
+    """The Linear layers and convolutions by name, each once; a subclass may compute something else, and is none of them."""
+    return {name: layer for name, layer in model.named_modules() if name and type(layer) in KINDS and isinstance(layer, KINDS)}
+
+
+def input_shapes(model: nn.Module, example_input: Tensor) -> dict[str, list[tuple[int, ...]]]:
+    """What one sample of `example_input` [N, …] is to each layer, call by call: layer -> shapes without the first axis."""
+    twin = copy.deepcopy(model).eval()
+    shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in layers(twin)}
+
+    def note(name: str, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        shapes[name].append(tuple(arguments[0].shape[1:]))
+
+    for name, layer in layers(twin).items():
+        layer.register_forward_pre_hook(partial(note, name))
+    with torch.no_grad():
+        twin(example_input[:1])
+    return shapes
+
+
+def _scheme(layer: Layer, schemes: Schemes) -> Scheme | None:
+    return next((scheme for scheme in schemes if scheme.takes(layer)), None)
+
+
+def _reason(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int, ...]]], min_channels: int) -> str | None:
+    """Why a layer is left alone before any rank is tried."""
+    layer = layers(model)[name]
+    if min(layer.weight.shape[:2]) < min_channels:
+        return f"fewer than {min_channels} channels"
+    if any(child is layer for parent in model.modules() if isinstance(parent, READ_WEIGHTS) for child in parent.modules()):
+        return "its parent reads the weight itself"
+    if sum(value is layer.weight for module in model.modules() for value in module.parameters(recurse=False)) > 1:
+        return "shares its weight with another layer"
+    return None if shapes[name] else "does not run"
+
+
+def _decomposed(model: nn.Module, schemes: Mapping[str, Scheme], config: LowRankParams, data: MethodData) -> dict[str, Decomposition]:
+    found = {name: layer for name, layer in layers(model).items() if name in schemes}
+    firsts = {name: unfilled_first(layer, schemes[name]) for name, layer in found.items()}
+    roots = whitenings(model, firsts, data.calibration) if config.activation_aware else dict.fromkeys(found, NOT_WHITENED)
+    return {name: decomposed(layer, schemes[name], roots[name], data.seed) for name, layer in found.items()}
+
+
+def _told(
+    model: nn.Module,
+    decompositions: Mapping[str, Decomposition],
+    ranks: Mapping[str, Ranks],
+    stays: Iterable[tuple[str, str]],
+    search: Spent | None,
+) -> Edited:
+    rows = tuple(
+        (
+            name,
+            " x ".join(map(str, ranks[name])),
+            one.layer.weight.numel(),
+            sum(one.sizes(ranks[name])),
+            f"{one.fit.lost(ranks[name]):.2%}",
+            *([f"{search.harms[name]:.2%}"] if search else []),
+        )
+        for name, one in decompositions.items()
+        if name in ranks
+    )
+    columns = ("layer", "ranks", "weights before", "weights after", "energy lost", *(["outputs move by"] if search else []))
+    listing = Listing(
+        "Ranks", columns, rows, "Energy lost: the share of the layer's own squared output or weight." + (_ALONE if search else "")
+    )
+    details = {"factorized_layers": len(ranks), "ranks": {name: list(found) for name, found in ranks.items()}}
+    return Edited(model, notes=_notes(stays), listings=(listing,), curves=_curves(search), details=details)
+
+
+_ALONE = " The outputs' move is predicted for that layer alone, in share of their norm on the calibration sample."
+
+
+def _notes(stays: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in stays:
+        reasons.setdefault(why, []).append(name)
+    return tuple(f"Left alone, {why}: {', '.join(names)}." for why, names in reasons.items())
+
+
+def _curves(search: Spent | None) -> tuple[Curve, ...]:
+    if search is None:
+        return ()
+    note = (
+        "Predicted from each layer alone, as a share of the outputs' norm; every step takes the ranks that harm least for what they save."
+    )
+    return (Curve("What the budget costs", search.x_label, "how far the outputs move", {"search": search.path}, note),)
+
+
+def _amount(config: LowRankParams) -> str:
+    return ", ".join(name if value is True else f"{name} {value:g}" for name, value in config.amounts.items())
