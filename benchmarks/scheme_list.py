@@ -89,6 +89,8 @@ def shapes(setting: Setting) -> dict[str, Scheme]:
         "network-slimming": {"method": "network_slimming", "round_to": 16, **trained, **recover},
         "group-lasso": {"method": "group_lasso", "round_to": 16, **trained, **recover},
         "hard-concrete": {"method": "hard_concrete", "round_to": 16, **trained, **recover},
+        "heads50": {"method": "heads", "fraction": 0.5, "mlp_ratio": 0.5, **recover},
+        "depth1": {"method": "depth", "blocks": 1, **recover},
         "channels-int8": {"stage": "quantize", "source": "channels-parameters", "method": "static"},
     }
 
