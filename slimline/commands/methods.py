@@ -15,7 +15,7 @@ from slimline.commands.options import options
 from slimline.errors import InputError
 from slimline.params import CONFIGS, VariantParams
 
-PAGES = {"quantize": "docs/methods/quantization.md"}
+PAGES = {"prune": "docs/methods/pruning.md", "quantize": "docs/methods/quantization.md", "factorize": "docs/methods/low-rank.md"}
 """Stage -> the page that explains its methods, one section each."""
 PIPE_COLUMNS = 160
 

@@ -8,12 +8,21 @@ import pytest
 from slimline.commands.methods import PAGES
 from slimline.methods import METHODS
 from slimline.params import CONFIGS
+from slimline.params.factorize import LowRankParams
 from slimline.params.quantize import CalibratedParams
 from slimline.params.section import Training, VariantParams
 
-FAMILIES = {"quantize": "docs/methods/quantization.md", "compile": "docs/methods/runtimes.md"}
+FAMILIES = {
+    "prune": "docs/methods/pruning.md",
+    "quantize": "docs/methods/quantization.md",
+    "factorize": "docs/methods/low-rank.md",
+    "compile": "docs/methods/runtimes.md",
+}
+METHOD_PARTS = ("**Formula.**", "**What it does.**", "**Use it**", "**Not**", "**Options.**", "**Source.**")
 PARTS = {
-    "quantize": ("**Formula.**", "**What it does.**", "**Use it**", "**Not**", "**Options.**", "**Source.**"),
+    "prune": METHOD_PARTS,
+    "quantize": METHOD_PARTS,
+    "factorize": METHOD_PARTS,
     "compile": ("**What it is.**", "**Use it**", "**Not**", "**Source.**"),
 }
 EVERY = [(stage, name) for stage in FAMILIES for name in METHODS[stage]]
@@ -29,8 +38,10 @@ def section(project: Path, stage: str, name: str) -> str:
 
 
 def own_options(config: type[VariantParams]) -> set[str]:
-    """What a section has to name: all but what every variant has, and what `static` or every training has said already."""
-    shared = CalibratedParams.model_fields.keys() if config.__name__ != "StaticParams" else set()
+    """What a section has to name: all but what every variant has, and what `static`, `svd` or every training has said already."""
+    shared = set()
+    if config.__name__ not in ("StaticParams", "SvdParams"):
+        shared = set(CalibratedParams.model_fields) | set(LowRankParams.model_fields)
     training = Training.model_fields.keys() if issubclass(config, Training) else set()
     return set(config.model_fields) - {"source", "method"} - set(shared) - set(training)
 
@@ -41,10 +52,10 @@ def test_every_method_has_its_section_with_every_part(project: Path, stage: str,
     assert [part for part in PARTS[stage] if part not in text] == []
 
 
-@pytest.mark.parametrize("name", METHODS["quantize"])
-def test_a_section_names_every_option_of_its_method(project: Path, name: str) -> None:
-    text = section(project, "quantize", name)
-    assert [option for option in sorted(own_options(CONFIGS["quantize"][name])) if f"`{option}`" not in text] == []
+@pytest.mark.parametrize(("stage", "name"), [entry for entry in EVERY if entry[0] in CONFIGS])
+def test_a_section_names_every_option_of_its_method(project: Path, stage: str, name: str) -> None:
+    text = section(project, stage, name)
+    assert [option for option in sorted(own_options(CONFIGS[stage][name])) if f"`{option}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", sorted((Path(__file__).parents[2] / "docs/methods").glob("*.md")), ids=lambda page: page.name)
