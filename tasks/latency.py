@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from slimline.measure.latency import interleave, pair_ratio
 from slimline.measure.timing import Sample, time_calls
+from slimline.methods import get_method
+from slimline.methods.compile.telemetry import switch_off_telemetry
 
 PAIRS = 40
 CONFIDENCE = 0.95
@@ -63,11 +65,13 @@ def _timed(sessions: dict[str, _Session], example_input: Tensor) -> dict[str, li
 
 
 def _compiled(model: nn.Module, example_input: Tensor) -> _Session:
-    """The float32 graph of a model, loaded on one thread; ONNX Runtime is imported here, for a stage that asks for no latency has no need."""
-    from slimline.methods.compile.onnxruntime import MODEL, onnxruntime, ort
+    """The float32 graph of a model, loaded on one thread. ONNX Runtime is imported here: most stages need none."""
+    switch_off_telemetry()
+    import onnxruntime
 
-    options = ort.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 3
+    compiler = get_method("compile", "onnxruntime")
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
-        onnxruntime(model, None, Path(place), example_input=example_input, calibration=example_input)
-        return _Session(ort.InferenceSession(Path(place) / MODEL, options, providers=["CPUExecutionProvider"]))
+        compiler(model, None, Path(place), example_input=example_input, calibration=example_input)
+        return _Session(onnxruntime.InferenceSession(Path(place) / "model.onnx", options, providers=["CPUExecutionProvider"]))

@@ -26,6 +26,10 @@ from slimline.methods.prune.channel_trial import removable_groups
 from slimline.methods.prune.schedule import stepwise
 from slimline.params import ChannelsParams
 
+COLUMNS = ("layers", "channels", "left", "why whole")
+MEASURED = "Measured anew on ONNX Runtime (float32, one thread, one sample): {:.1%} of the source's time is left."
+NOTE = "Layers of one row lose the same channels; what reads them shrinks with them."
+
 
 def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> Edited:
     """Return a smaller copy in evaluation mode: groups of coupled layers lose the channels that are worth least.
@@ -47,14 +51,13 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
         raise StageError(f"prune: channels found none to remove in this model{f' ({reasons})' if reasons else ''}")
     made = stepwise(model, config, data, cut, final=config.strength)
     _require_same_outputs(model, made.model, data.example_input)
-    left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in ("parameters", "macs")}
+    counted = ("parameters", "macs", *(["latency"] if config.latency else []))
+    left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in counted}
+    notes = (MEASURED.format(left["latency"]),) if config.latency else ()
     rows = tuple(_row(group, made.model) for group in groups)
     details = {**made.details, "left": left, "channels": {row[0]: list(row[1:3]) for row in rows}}
-    return dataclasses.replace(made, listings=(Listing("Channels by group", COLUMNS, rows, NOTE), *made.listings), details=details)
-
-
-COLUMNS = ("layers", "channels", "left", "why whole")
-NOTE = "Layers of one row lose the same channels; what reads them shrinks with them."
+    listings = (Listing("Channels by group", COLUMNS, rows, NOTE), *made.listings)
+    return dataclasses.replace(made, listings=listings, notes=(*made.notes, *notes), details=details)
 
 
 @dataclass(frozen=True)
