@@ -1,6 +1,6 @@
 """The time that a method with a latency budget is told: one sample on ONNX Runtime, float32, one thread, in turns with the source.
 
-Only such a variant reads a clock (docs/decisions/0008-a-latency-budget-reads-a-clock.md).
+Only such a variant reads a clock (docs/decisions/0008-latency-targets-read-a-clock.md).
 """
 
 import functools
