@@ -105,7 +105,7 @@ def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) 
         if old_spec != new_spec:
             edits[name] = new_spec
         _collect_inside(build(new_spec), new, name, edits)
-    elif new_spec is not None and (new_spec["type"] != "Sequential" or type(new) is not type(old)):
+    elif new_spec is not None and (new_spec["type"] != "Sequential" or _holds_others(old, new)):
         if old_spec != new_spec:
             edits[name] = new_spec
     elif type(old) is not type(new):
@@ -116,6 +116,11 @@ def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) 
         if own := _own_changes(old, new, name):
             edits[name] = own
         _collect_inside(old, new, name, edits)
+
+
+def _holds_others(old: nn.Module, new: nn.Module) -> bool:
+    """Whether a Sequential stands where none was, or one with other entries."""
+    return type(new) is not type(old) or dict(old.named_children()).keys() != dict(new.named_children()).keys()
 
 
 def _collect_inside(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) -> None:
@@ -131,7 +136,8 @@ def _collect_inside(old: nn.Module, new: nn.Module, name: str, edits: dict[str, 
 def _own_changes(old: nn.Module, new: nn.Module, name: str) -> Spec | None:
     """What a module of a type without a spec holds itself: numbers that a method changed, and tensors of other shapes."""
     before, values = _numbers(old), _numbers(new)
-    changed = {key: _plain(value) for key, value in values.items() if key in before and value != before[key]}
+        where = name or "the model's own code"
+        raise ArtifactError(f"buffer {lost[0]!r} of {where} changed its shape and is not persistent: it cannot be stored")
     shapes = {
         key: list(value.shape) for key, value in _tensors(new).items() if key in _tensors(old) and value.shape != _tensors(old)[key].shape
     }
