@@ -111,3 +111,12 @@ def test_a_run_that_was_stopped_goes_on_with_equal_bytes() -> None:
 def test_rounds_that_do_not_fit_the_kind_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"one_shot has no rounds|needs at least 2 rounds"):
         Schedule(**settings)
+
+
+def test_batch_norm_is_recalibrated_before_each_training() -> None:
+    model = net()
+    model[1].momentum = 0.0  # so that training leaves the statistics alone
+    made = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), smallest_zeroed, final=0.875).model
+    halved = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), smallest_zeroed, final=0.5).model
+    assert not torch.equal(made[1].running_mean, model[1].running_mean)
+    assert float(made[1].running_var.mean()) < float(halved[1].running_var.mean())

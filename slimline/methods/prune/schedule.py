@@ -13,6 +13,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
 from slimline.methods.fit import Epoch, FitHistory, fit, predict
 from slimline.methods.masks import zero_masks
+from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params.schedule import Schedule, ScheduledParams
 
 WEIGHTS = "weights."
@@ -36,7 +37,7 @@ def amounts(schedule: Schedule, final: float) -> tuple[float, ...]:
 def stepwise(
     model: nn.Module, config: ScheduledParams, data: MethodData, prune_to: Callable[[nn.Module, float], nn.Module], *, final: float
 ) -> Edited:
-    """Prune to each amount of the schedule, train `schedule.epochs` with the zeros kept, and go on to the next.
+    """Prune to each amount of the schedule, recalibrate batch norm, train `schedule.epochs` with the zeros kept, and go on to the next.
 
     `prune_to(model, amount)` gives a new model, the same one whenever it is called with equal weights; `amount` is the share of the
     model that the schedule began with. one_shot only prunes: its training is `recover`, after the method. Other settings of the
@@ -61,7 +62,7 @@ def _round(pruned: nn.Module, number: int, config: ScheduledParams, data: Method
     if stored is not None:
         return _restored(pruned, stored)
     trained, history = fit(
-        pruned,
+        recalibrate_batchnorm(pruned, data.train.inputs),
         data.train,
         config.recover.model_copy(update={"epochs": config.schedule.epochs}),
         loss=data.loss,
