@@ -1,0 +1,76 @@
+"""Train with a penalty on the norm of each channel, over all layers that share it, and remove the channels that are zero.
+
+Yuan and Lin 2006, "Model selection and estimation in regression with grouped variables"; for nets Wen et al. 2016, arXiv:1608.03665;
+over the coupled layers of a dependency graph Fang et al. 2023, arXiv:2301.12900. By proximal steps after AdamW's: with w all n
+entries that belong to one channel (rows and columns of weights, biases, scales of norms),
+
+    w <- w max(1 - learning rate x penalty x sqrt(n) / ||w||, 0)
+"""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
+from slimline.methods.prune.channel_groups import ChannelGroup, Slice
+from slimline.methods.prune.regularised import coupled_groups, train_on, without_silent
+from slimline.params import GroupLassoParams
+
+STEEPNESS = 4
+TRAINED = ("weight", "bias")
+
+
+def group_lasso(model: nn.Module, config: GroupLassoParams, *, data: MethodData) -> Edited:
+    """Return a smaller copy in evaluation mode, without the channels that the penalty shrank to exactly zero.
+
+    A weight stands in two groups, that of the channel it makes and that of the channel it reads, and is shrunk by both, one after
+    the other. Removal leaves the outputs as they are but where a layer norm or group norm counted the zeros.
+
+    Raises:
+        StageError: no channels can be removed, or the trained model gives the same outputs for every sample.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model).eval())
+    groups = coupled_groups(model, data)
+    trained, history = train_on(model, config.training, data, after_step=partial(_shrink_, groups=groups, penalty=config.penalty))
+    worth = {group.layer: channel_sizes(trained, group) for group in groups}
+    made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
+    return dataclasses.replace(made, history=history)
+
+
+def channel_sizes(model: nn.Module, group: ChannelGroup) -> Tensor:
+    """The root mean square of all entries that belong to a channel, [channels]."""
+    squares, entries = torch.zeros(group.channels), torch.zeros(group.channels)
+    for place in _trained_places(group):
+        values = model.get_parameter(place.name).detach().square()
+        rows = values.movedim(place.dim, 0).flatten(1) if values.dim() > 1 else values[:, None]
+        mine = place.channel >= 0
+        squares.index_add_(0, place.channel[mine], rows[mine].sum(1))
+        entries.index_add_(0, place.channel[mine], torch.full((int(mine.sum()),), float(rows.shape[1])))
+    return (squares / entries).sqrt()
+
+
+def weakness(size: Tensor) -> Tensor:
+    """How many times the penalty a channel bears: 1 for the group's largest to 16 for its smallest, [channels]."""
+    spread = (size.max() - size.min()).clamp_min(torch.finfo(size.dtype).tiny)
+    return 2 ** (STEEPNESS * (size.max() - size) / spread)
+
+
+def _shrink_(model: nn.Module, learning_rate: float, *, groups: Sequence[ChannelGroup], penalty: float) -> None:
+    for group in groups:
+        size = channel_sizes(model, group)
+        factor = (1 - learning_rate * penalty * weakness(size) / size).clamp_min(0).nan_to_num(0.0)
+        with_others = torch.cat([factor, torch.ones(1)])  # index -1: channels that are not the group's
+        for place in _trained_places(group):
+            values = model.get_parameter(place.name)
+            shape = [-1 if dim == place.dim else 1 for dim in range(values.dim())]
+            values.mul_(with_others[place.channel].view(shape))
+
+
+def _trained_places(group: ChannelGroup) -> list[Slice]:
+    return [place for place in group.slices if place.tensor in TRAINED]

@@ -1,0 +1,70 @@
+"""Train with an L1 penalty on the scales of batch norms, and remove the channels whose scales are zero.
+
+Liu et al. 2017, "Learning efficient convolutional networks through network slimming", arXiv:1708.06519; there by a subgradient and a
+threshold, here by proximal steps that reach zero (l1_regularised.py has the formula).
+"""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from slimline.errors import StageError
+from slimline.methods.data import MethodData
+from slimline.methods.edited import Edited
+from slimline.methods.prune.channel_groups import ChannelGroup
+from slimline.methods.prune.l1_regularised import soft_threshold
+from slimline.methods.prune.regularised import coupled_groups, train_on, without_silent
+from slimline.params import NetworkSlimmingParams
+
+
+def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: MethodData) -> Edited:
+    """Return a smaller copy in evaluation mode, without the channels that every batch norm on their way multiplies by zero.
+
+    Where a scale is zero its bias is shrunk as well, so that the channel is silent before it goes. Coupled channels (a residual
+    connection) go together, once the scales of all batch norms are zero; groups in which a layer has no batch norm stay whole.
+
+    Raises:
+        StageError: no group has a batch norm behind each of its layers, or the trained model gives the same outputs for every sample.
+    """
+    if config.idle:
+        return Edited(copy.deepcopy(model).eval())
+    groups = coupled_groups(model, data)
+    scaled = [group for group in groups if len(_norms(model, group)) >= len(group.layers)]
+    if not scaled:
+        raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
+    names = sorted({name for group in scaled for name in _norms(model, group)})
+    trained, history = train_on(model, config.training, data, after_step=partial(_shrink_, names=names, penalty=config.penalty))
+    worth = {group.layer: _scales(trained, group) for group in scaled}
+    made = without_silent(trained, scaled, worth, round_to=config.round_to, example_input=data.example_input)
+    whole = [group.layer for group in groups if group not in scaled]
+    notes = (f"Whole, for a layer among them has no batch norm of its own: the channels of {', '.join(whole)}.",) if whole else ()
+    return dataclasses.replace(made, history=history, notes=notes)
+
+
+def _norms(model: nn.Module, group: ChannelGroup) -> list[str]:
+    """The batch norms with scales that the group's channels run through."""
+    return [
+        place.module for place in group.slices if place.tensor == "weight" and isinstance(model.get_submodule(place.module), _BatchNorm)
+    ]
+
+
+def _scales(model: nn.Module, group: ChannelGroup) -> Tensor:
+    """The sum of |scale| of each channel over the group's batch norms, [channels]."""
+    total = torch.zeros(group.channels)
+    for place in group.slices:
+        if place.tensor == "weight" and place.module in _norms(model, group):
+            mine = place.channel >= 0
+            total.index_add_(0, place.channel[mine], model.get_parameter(place.name).detach()[mine].abs())
+    return total
+
+
+def _shrink_(model: nn.Module, learning_rate: float, *, names: Sequence[str], penalty: float) -> None:
+    for name in names:
+        scale, bias = (model.get_parameter(f"{name}.{tensor}") for tensor in ("weight", "bias"))
+        scale.copy_(soft_threshold(scale, learning_rate * penalty))
+        bias.copy_(torch.where(scale == 0, soft_threshold(bias, learning_rate * penalty), bias))
