@@ -136,13 +136,12 @@ def _collect_inside(old: nn.Module, new: nn.Module, name: str, edits: dict[str, 
 def _own_changes(old: nn.Module, new: nn.Module, name: str) -> Spec | None:
     """What a module of a type without a spec holds itself: numbers that a method changed, and tensors of other shapes."""
     before, values = _numbers(old), _numbers(new)
-        where = name or "the model's own code"
-        raise ArtifactError(f"buffer {lost[0]!r} of {where} changed its shape and is not persistent: it cannot be stored")
+    changed = {key: _plain(value) for key, value in values.items() if key in before and value != before[key]}
     shapes = {
         key: list(value.shape) for key, value in _tensors(new).items() if key in _tensors(old) and value.shape != _tensors(old)[key].shape
     }
     if lost := sorted(shapes.keys() & new._non_persistent_buffers_set):
-        raise ArtifactError(f"buffer {lost[0]!r} of {name or 'the model'!r} changed its shape and is not persistent: it cannot be stored")
+        raise ArtifactError(f"buffer {lost[0]!r} of {name or 'the model'} changed its shape and is not persistent: it cannot be stored")
     return {"type": CHANGED, "numbers": changed, "shapes": shapes} if changed or shapes else None
 
 
