@@ -207,7 +207,7 @@ def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
     made = Realised(ready, candidates(ready, config), config, data).of(choice)
     lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
     assert lowered.layers == ("0", "2", "5")
-    assert lowered.precision == "int4+int8+bfloat16"
+    assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")
     assert lowered.weight_bytes == pytest.approx(estimated_bytes(made.model, made.plan), rel=0.02)
     infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution), 1)
     assert sqnr_db(predict(simulate(made.model, made.plan), images), torch.from_numpy(infer(images.numpy()))) > 30

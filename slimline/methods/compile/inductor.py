@@ -15,7 +15,7 @@ from slimline.errors import StageError
 from slimline.methods.compile.inductor_build import build_settings, open_package, reproducible, write_package
 from slimline.methods.compile.inductor_code import Generated, read_generated, stored_layers
 from slimline.methods.compile.instruction_sets import instruction_sets
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.parity import MIN_SQNR_DB
 from slimline.methods.compile.qdq import SixteenBit, explicit
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -121,12 +121,12 @@ def _operations(graph: fx.Graph) -> dict[str, int]:
 
 
 def _computes(plan: Plan | None, int8_layers: Set[str]) -> str:
-    """The arithmetic of the planned layers: that of the kernels which Inductor chose."""
+    """The arithmetic of the layers: that of the kernels which Inductor chose."""
     if plan is None:
         return "float32"
     halves = {plan["layers"][name]["precision"] for name in layers_of_kind(plan, "half")}
-    unpacked = set(layers_of_kind(plan, "static", "dynamic", "weights")) - int8_layers
-    return "+".join([*(["int8"] if int8_layers else []), *sorted(halves), *(["float32"] if unpacked else [])]) or "float32"
+    others = set(layers_of_kind(plan, "static", "dynamic", "weights", "float")) - int8_layers
+    return arithmetic([*(["int8"] if int8_layers else []), *halves, *(["float32"] if others else [])])
 
 
 def _stored(model: nn.Module, plan: Plan, generated: Generated) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """What a compiler tells about the graph that it has written."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+ARITHMETIC = ("int8", "float16", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
 class Lowered:
     """One compiled graph.
 
-    `precision` is that of the stored weights, `computes` that of the arithmetic; `execution` holds the settings that the
+    `precision` is that of the stored weights, `computes` that of the arithmetic (see `arithmetic`); `execution` holds the settings that the
     runtime needs to run it so; `layers` are those stored in the planned type. `weight_bytes` is what all constants take,
     `float32_weight_bytes` what they take in float32, and `float32_bytes` the size of the whole graph in float32.
     `operations_before` and `operations_after` count node types as exported and as the runtime runs them.
@@ -23,3 +26,9 @@ class Lowered:
     operations_before: dict[str, int] = field(default_factory=dict)
     operations_after: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def arithmetic(types: Iterable[str]) -> str:
+    """The types in which layers compute, those left in float32 included, in the same words for every target: smallest first, by `+`."""
+    found = set(types)
+    return "+".join(name for name in ARITHMETIC if name in found) or "float32"

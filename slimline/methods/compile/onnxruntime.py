@@ -8,12 +8,12 @@ import onnx
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations, slim
 from slimline.methods.compile.onnx_int8 import quantize_int8
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, smallest_precision
+from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, recurrent_of_kind, smallest_precision
 
 switch_off_telemetry()
 import onnxruntime as ort  # noqa: E402
@@ -79,10 +79,9 @@ def _notes(plan: Plan) -> tuple[str, ...]:
 
 
 def _computes(plan: Plan | None) -> str:
-    """The arithmetic of the planned layers: 16-bit weights are unpacked, and so are integer ones whose inputs stay in float."""
-    if plan is None or not (int8 := layers_of_kind(plan, "static", "dynamic")):
-        return "float32"
-    return "int8" if len(int8) + len(layers_of_kind(plan, "float")) == len(plan["layers"]) else "int8+float32"
+    """The arithmetic of the layers: 16-bit weights are unpacked, and so are integer ones whose inputs stay in float."""
+    kinds = {} if plan is None else {name: kind(entry) for name, entry in plan["layers"].items()}
+    return arithmetic("int8" if found in ("static", "dynamic") else "float32" for found in kinds.values())
 
 
 def _optimised(graph_model: onnx.ModelProto) -> dict[str, int]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
@@ -113,9 +113,9 @@ def _computes(executed: dict[str, int], plan: Plan | None) -> str:
 
     Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
     """
-    used = sorted({name.split()[1] for name in executed if name.split()[0] in COMPUTING})
+    used = {name.split()[1] for name in executed if name.split()[0] in COMPUTING}
     is_float = plan is None or not layers_of_kind(plan, "static", "dynamic")
-    return "+".join(dict.fromkeys("float32" if is_float and kind in PACKED else RUN_AS[kind] for kind in used)) or "float32"
+    return arithmetic("float32" if is_float and kind in PACKED else RUN_AS[kind] for kind in used)
 
 
 def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:

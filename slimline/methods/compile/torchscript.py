@@ -17,7 +17,7 @@ from torch.jit._trace import TracerWarning
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.qdq import SixteenBit, explicit
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
@@ -57,7 +57,7 @@ def torchscript(
     precision = "float32" if plan is None else smallest_precision(plan)
     return Lowered(
         precision=precision,
-        computes=precision if plan is None or not layers_of_kind(plan, "float") else f"{precision}+float32",
+        computes=arithmetic([] if plan is None else [entry["precision"] for entry in plan["layers"].values()]),
         layers=() if plan is None else tuple(name for kind in ("float16", "bfloat16") for name in planned(plan, kind)),
         weight_bytes=weight_bytes,
         float32_weight_bytes=float32_weight_bytes,

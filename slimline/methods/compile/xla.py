@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.xla_stablehlo import to_stablehlo
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -95,7 +95,7 @@ def _constant_bytes(text: str) -> int:
 def _computes(text: str) -> str:
     """The types that convolutions and matrix products read in the compiled program."""
     types = dict(DEFINED.findall(text))
-    return "+".join(sorted({TYPES[types[name]] for names in PRODUCT.findall(text) for name in names})) or "float32"
+    return arithmetic(TYPES[types[name]] for names in PRODUCT.findall(text) for name in names)
 
 
 def _running(text: str) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import fx
 
+from slimline.methods.compile.lowered import arithmetic
+
 TYPES = {"fp32": "float32", "fp16": "float16", "qint8": "int8", "qcint8": "int8", "qdint8": "int8 ranged while running"}
 UNBOUNDED = re.compile(r"(?<=: )([+-]?(?:inf|nan))\b")
 """What flatc writes for a ReLU's upper end, and JSON does not know."""
@@ -32,8 +34,7 @@ def running_operations(program: Any) -> dict[str, int]:
 
 def computed_types(operations: Mapping[str, int]) -> str:
     """The types in which layers compute."""
-    used = {name.partition(" ")[2].partition(" ")[0] for name in operations if name.startswith(PRODUCTS)}
-    return "+".join(sorted(used)) or "float32"
+    return arithmetic(name.partition(" ")[2].partition(" ")[0] for name in operations if name.startswith(PRODUCTS))
 
 
 def _delegates(program: Any) -> Iterator[dict[str, Any]]:
