@@ -81,7 +81,7 @@ def test_each_round_trains_and_keeps_its_zeros() -> None:
     assert seen == [0, 32, 48]
     assert int((made.model[0].weight == 0).sum()) == 56
     assert [epoch.number for epoch in made.history.epochs] == list(range(1, 19))
-    assert made.history.best_epoch in range(13, 19)
+    assert made.history.best_epoch in range(12, 19)  # 12: the last round kept the model as it came to its training
     (line,) = made.curves[0].series.values()
     assert [x for x, _ in line] == pytest.approx([0.5, 0.75, 0.875])
     assert line[-1][1] > 0.7
