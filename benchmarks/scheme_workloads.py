@@ -36,7 +36,7 @@ WORKLOADS = {
         teacher={"epochs": 12, "learning_rate": 0.001},
         recover={"epochs": 8, "learning_rate": 0.001, "threads": 2},
         trained={"epochs": 10, "learning_rate": 0.001, "weight_decay": 0.0, "threads": 2},
-        ticket={"epochs": 5, "learning_rate": 0.001, "threads": 2},
+        ticket={"epochs": 3, "learning_rate": 0.001, "threads": 2},
     ),
     "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
     "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
