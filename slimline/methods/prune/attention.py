@@ -46,6 +46,9 @@ def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module,
     _run(opened, example_input, handles)
     for name, is_self in fused.items():
         opened.set_submodule(name, _opened(cast("nn.MultiheadAttention", opened.get_submodule(name)), is_self), strict=True)
+    for encoder in opened.modules():
+        if isinstance(encoder, nn.TransformerEncoder) and any(isinstance(layer, Attention) for layer in encoder.modules()):
+            encoder.use_nested_tensor = False  # it would nest padded inputs for a kernel that an Attention has not
     return opened, tuple(fused)
 
 

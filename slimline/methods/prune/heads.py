@@ -7,7 +7,7 @@ on each head tells which. Voita et al. 2019 (arXiv 1905.09418) found the same fo
 import copy
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import nn
 
@@ -93,12 +93,12 @@ def _why_whole(groups: Sequence[ChannelGroup], keep: Sequence[str]) -> Mapping[s
 
 
 def _put_back_(smaller: nn.Module, model: nn.Module, unchanged: Sequence[str]) -> None:
-    """Give attention that lost no head its own type again; an encoder that holds other attention cannot nest its inputs."""
+    """Give attention that lost no head its own type again, and encoders that hold nothing else their own way with padding."""
     for name in unchanged:
         smaller.set_submodule(name, copy.deepcopy(model.get_submodule(name)).eval(), strict=True)
-    for encoder in smaller.modules():
-        if isinstance(encoder, nn.TransformerEncoder) and any(isinstance(layer, Attention) for layer in encoder.modules()):
-            encoder.use_nested_tensor = False
+    for name, encoder in smaller.named_modules():
+        if isinstance(encoder, nn.TransformerEncoder) and not any(isinstance(layer, Attention) for layer in encoder.modules()):
+            encoder.use_nested_tensor = cast("nn.TransformerEncoder", model.get_submodule(name)).use_nested_tensor
 
 
 def _nothing(why_whole: Mapping[str, str]) -> str:
