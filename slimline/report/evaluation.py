@@ -7,6 +7,7 @@ from slimline.report.figures import bar_figure
 from slimline.report.numbers import milliseconds, percent, points, ratio
 from slimline.report.page import Figure, Row, StagePage, Table
 from slimline.verdict.words import moved
+from slimline.verdict.zeros import zeros_remark
 
 Facts = Mapping[str, Any]
 WHO = {"baseline": "the teacher, eager PyTorch", "variant": "the variant", "same_runtime": "the teacher, same runtime"}
@@ -34,6 +35,7 @@ def _summary(quality: Facts, timing: Facts) -> list[str]:
         f"{ratio(quality['size_ratio'])} smaller on disk and {ratio(speed['value'])} as fast at batch 1 "
         f"({ratio(speed['ci'][0])} to {ratio(speed['ci'][1])}) as the teacher in eager PyTorch; "
         f"weights in {quality['precision']}, arithmetic in {quality['computes']}.",
+        *filter(None, (zeros_remark(quality, timing),)),
         f"This test set would have shown a true drop of {points(quality['detectable_drop'], signed=False)} or more with a power of 80 %.",
     ]
 

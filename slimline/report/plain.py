@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimline.report.numbers import TIMES, count, listed, loss, percent, ratio
+from slimline.verdict.zeros import speed_of_zeros, zero_share
 
 Summary = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -70,6 +71,26 @@ def shortfalls(summary: Summary) -> Iterator[str]:
             lag = f"At {where} not faster than the float32 teacher on the same target, so that any gain over eager PyTorch is the runtime's"
             fine = f"At {where} every variant is also faster than the float32 teacher on the same target."
             yield _said(compressed, _same_runtime(batch), lambda value: value <= 1, lag, fine)
+    yield from zeros(summary)
+
+
+def zeros(summary: Summary) -> Iterator[str]:
+    """Of each variant that only holds zeros: where it is smaller, and the intervals by which it is not faster."""
+    shares = {row["variant"]: share for row in summary["variants"] if (share := zero_share(row, summary["baseline"])) is not None}
+    for name, share in shares.items():
+        rows = [row for row in summary["variants"] if row["variant"] == name]
+        smaller = [f"{row['target']} {ratio(_size(row))}" for row in rows if _size(row) >= NOT_SMALLER]
+        ship = f"Smaller to ship ({listed(smaller)}), not faster" if smaller else "Neither smaller nor faster"
+        told: dict[str, list[str]] = {}
+        for row in rows:
+            if said := speed_of_zeros(row["speed_ratio_same_runtime"], row["noise_floor"]):
+                told.setdefault(said, []).append(_against_float32(row))
+        if told:
+            seen = "; ".join(f"{said}: {listed(measured)}" for said, measured in told.items())
+            yield (
+                f"{ship}: {name}, {percent(share, 0)} of whose weights are zeros, multiplied all the same; {seen} "
+                "(batch 1, against the float32 teacher on the same target)."
+            )
 
 
 def elsewhere(keys: Sequence[str]) -> str:
@@ -111,6 +132,11 @@ def _size(row: Row) -> float:
 
 def _eager(batch: str) -> Callable[[Row], float]:
     return lambda row: float(row["speed_ratio"][batch]["value"])
+
+
+def _against_float32(row: Row) -> str:
+    found = row["speed_ratio_same_runtime"]["batch_1"]
+    return f"{row['target']} {ratio(found['value'])} {span(found['ci'], ratio)}"
 
 
 def _same_runtime(batch: str) -> Callable[[Row], float]:

@@ -5,17 +5,17 @@ from typing import Any
 
 from slimline.verdict.noise import place
 from slimline.verdict.words import interval, times
+from slimline.verdict.zeros import NOTICEABLE, zeros_remark
 
-NOTICEABLE = 1.2
-"""A ratio from which one speaks of a change."""
 BATCH = "batch_1"
 Facts = Mapping[str, Any]
 
 
 def remarks(quality: Facts, timing: Facts) -> tuple[str, ...]:
     """Sentences with their numbers; none where nothing stands out."""
-    found = (_flips(quality), _paper_size(quality), _runtime_gain(quality, timing), _unused_work(quality, timing), _wall(timing))
-    return tuple(sentence for sentences in found for sentence in sentences)
+    told = (_flips(quality), _paper_size(quality), _runtime_gain(quality, timing), _unused_work(quality, timing))
+    zeros = filter(None, (zeros_remark(quality, timing),))
+    return tuple(sentence for sentences in (*told, zeros, _wall(timing)) for sentence in sentences)
 
 
 def _flips(quality: Facts) -> Iterator[str]:
@@ -27,9 +27,11 @@ def _flips(quality: Facts) -> Iterator[str]:
 def _paper_size(quality: Facts) -> Iterator[str]:
     before, after = quality["baseline"]["nonzero"], quality["nonzero"]
     if before / max(after, 1) >= NOTICEABLE > quality["size_ratio"]:
+        way_out = "; pack: sparse in params.yaml stores fewer" if quality["target"] == "eager" else ""
         yield (
             f"Smaller on paper, same bytes: {before:,} non-zeros became {after:,}, "
-            f"yet {quality['baseline']['size_bytes']:,} bytes became {quality['size_bytes']:,}: zeros are stored like any other number."
+            f"yet {quality['baseline']['size_bytes']:,} bytes became {quality['size_bytes']:,}: "
+            f"zeros are stored like any other number{way_out}."
         )
 
 
@@ -54,9 +56,6 @@ def _unused_work(quality: Facts, timing: Facts) -> Iterator[str]:
     macs = quality["baseline"]["macs"] / max(quality["macs"], 1)
     if macs >= NOTICEABLE:
         yield f"MACs fell {times(macs)} but time at batch 1 did not ({times(same[BATCH]['value'])}): {_cause(same)}."
-    elif quality["baseline"]["nonzero"] / max(quality["nonzero"], 1) >= NOTICEABLE and macs >= 1:
-        zeros = 1 - quality["nonzero"] / max(quality["parameters"], 1)
-        yield f"{100 * zeros:.0f} % of the weights are zero, and time did not fall: dense kernels multiply the zeros too."
 
 
 def _cause(same: Facts) -> str:

@@ -47,7 +47,7 @@ def timing(
     return {
         "speed_ratio": {"batch_1": ratio(*eager), "batch_32": ratio(*eager)},
         "speed_ratio_same_runtime": {"batch_1": ratio(*same), "batch_32": ratio(*batch)},
-        "noise_floor": {"batch_1": {"value": floor, "ratio": 1.0, "ci": [1 - floor, 1 + floor]}},
+        "noise_floor": {batch: {"value": floor, "ratio": 1.0, "ci": [1 - floor, 1 + floor]} for batch in ("batch_1", "batch_32")},
     }
 
 
@@ -90,7 +90,9 @@ def test_no_speed_asked_is_no_speed_judged() -> None:
         (quality(macs=1000), timing(same=(0.97, 1.02)), "MACs fell 5.00\N{MULTIPLICATION SIGN} but time at batch 1 did not"),
         (quality(macs=1000), timing(same=(0.97, 1.02)), "the fixed cost of a call outweighs the work at batch 1"),
         (quality(macs=1000), timing(same=(0.97, 1.02), batch=(0.9, 1.0)), "too thin to fill the vector units"),
-        (quality(nonzero=180), timing(same=(0.97, 1.02)), "80 % of the weights are zero, and time did not fall"),
+        (quality(nonzero=180), timing(same=(0.97, 1.02), batch=(0.99, 1.01)), "Smaller to ship, not faster: 80 % of the weights are zero"),
+        (quality(nonzero=180, size_ratio=1.0), timing(same=(0.97, 1.02), batch=(0.99, 1.01)), "Neither smaller nor faster: 80 %"),
+        (quality(nonzero=180, size_ratio=1.0, target="eager"), timing(), "pack: sparse in params.yaml stores fewer"),
     ],
 )
 def test_gains_that_are_none_are_named(facts: dict[str, Any], times: dict[str, Any], words: str) -> None:
