@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from slimline.commands.advice import warnings
+from slimline.commands.refusals import refusals
 from slimline.errors import ParamsError, WorkloadError
 from slimline.params import Params
 from slimline.params.section import Section
@@ -43,6 +44,7 @@ def checked_params(root: Path) -> Params:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
     problems += _unwritten(root) if params else ()
+    problems += refusals(params, root) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
     return params

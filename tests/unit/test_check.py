@@ -1,13 +1,19 @@
 """`slimline check`: what goes beyond the text of params.yaml."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
+from slimline.artifact.folder import write_json
 from slimline.commands.check import checked_params
+from slimline.commands.refusals import refusals
 from slimline.errors import ParamsError
+from slimline.params import Params
 
 
 def test_a_target_whose_packages_are_missing_is_named_with_its_extra(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +33,57 @@ def test_a_section_that_dvc_reads_and_params_lack_is_named(project: Path, in_fol
         checked_params(in_folder)
     assert [problem.split(":")[1].strip() for problem in caught.value.problems] == ["gate.confidence", "prune", "seed"]
     assert "add `prune: {}`" in caught.value.problems[1]
+
+
+def stored(root: Path, *, workload: str = "digits") -> None:
+    """A teacher with two convolutions, an LSTM, two Linear layers and a layer norm over images, calibrated."""
+    shapes = {
+        "stem.weight": (8, 1, 3, 3),
+        "deep.weight": (8, 8, 3),
+        "rows.weight_hh_l0": (32, 8),
+        "mix.weight": (8, 8),
+        "head.weight": (10, 8),
+    }
+    folder = root / "data/models/teacher"
+    folder.mkdir(parents=True)
+    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, folder / "weights.safetensors")
+    write_json(folder / "manifest.json", {"workload": workload, "config": {}})
+    types = {"stem": "Conv2d", "deep": "Conv1d", "rows": "LSTM", "mix": "Linear", "head": "Linear"}
+    write_json(root / "data/calibration/statistics.json", {"layers": {name: {"type": kind} for name, kind in types.items()}})
+
+
+def on_executorch(**settings: object) -> Params:
+    small = {"source": "teacher", "method": "dynamic", **settings}
+    deploy = {"variants": ["teacher", "small"], "targets": ["onnxruntime", "executorch"]}
+    return Params.parse({"workload": "digits", "quantize": {"small": small}, "deploy": deploy})
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [((), r"3 layers \(deep, rows, stem\)"), (("stem",), r"2 layers \(deep, rows\)"), (("s*", "d*"), r"1 layer \(rows\)")],
+)
+def test_dynamic_on_executorch_is_refused_where_stored_layers_show_it(keep: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    stored(tmp_path)
+    (line,) = refusals(on_executorch(keep_float=keep), tmp_path)
+    assert re.search(rf"'small' cannot run on 'executorch': .* it has {said} of another kind; name .* in quantize\.small\.keep_float", line)
+
+
+def test_what_is_kept_in_float_unknown_or_of_other_params_is_not_refused(tmp_path: Path) -> None:
+    assert list(refusals(on_executorch(), tmp_path)) == []
+    stored(tmp_path)
+    assert list(refusals(on_executorch(keep_float=("stem", "deep", "rows")), tmp_path)) == []
+    static = on_executorch().model_dump(mode="json", exclude_unset=True)
+    assert list(refusals(Params.parse(static | {"quantize": {"small": {"source": "teacher", "method": "static"}}}), tmp_path)) == []
+    write_json(tmp_path / "data/models/teacher/manifest.json", {"workload": "tabular", "config": {}})
+    assert list(refusals(on_executorch(), tmp_path)) == []
+
+
+def test_check_refuses_it_in_one_line(project: Path, in_folder: Path) -> None:
+    stored(in_folder)
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    raw["deploy"] = {"variants": ["teacher", "ranged"], "targets": ["executorch"]}
+    raw["quantize"] = {"ranged": {"source": "teacher", "method": "dynamic"}}
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ParamsError, match="'ranged' cannot run on 'executorch'"):
+        checked_params(in_folder)
