@@ -18,8 +18,6 @@ from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
 from slimline.params.factorize import LowRankParams
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-READ_WEIGHTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-"""Modules that read the weights of their layers themselves, which a chain has not."""
 Schemes = Sequence[Scheme]
 
 
@@ -75,11 +73,17 @@ def _reason(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int
     layer = layers(model)[name]
     if min(layer.weight.shape[:2]) < min_channels:
         return f"fewer than {min_channels} channels"
-    if any(child is layer for parent in model.modules() if isinstance(parent, READ_WEIGHTS) for child in parent.modules()):
+    if any(child is layer for parent in model.modules() if _reads_weights(parent) for child in parent.modules()):
         return "its parent reads the weight itself"
     if sum(value is layer.weight for module in model.modules() for value in module.parameters(recurse=False)) > 1:
         return "shares its weight with another layer"
     return None if shapes[name] else "does not run"
+
+
+def _reads_weights(parent: nn.Module) -> bool:
+    """Whether a module reads the weights of its layers itself, which a chain has not: torch's kernels for attention and whole layers."""
+    whole = isinstance(parent, nn.TransformerEncoderLayer) and parent.self_attn.in_proj_bias is not None
+    return whole or isinstance(parent, nn.MultiheadAttention)
 
 
 def _decomposed(model: nn.Module, schemes: Mapping[str, Scheme], config: LowRankParams, data: MethodData) -> dict[str, Decomposition]:
