@@ -1,13 +1,14 @@
 """One contract for every method in the table: it takes nothing away from its argument, repeats, and does what it declares."""
 
 import copy
+import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,17 @@ from slimline.params import (
     DepthParams,
     DynamicParams,
     FactorizedTrainingParams,
+    GroupLassoParams,
     HalfParams,
+    HardConcreteParams,
     HeadsParams,
     HqqParams,
+    L1RegularisedParams,
     LotteryTicketParams,
     MagnitudeParams,
     MixedParams,
     MovementParams,
+    NetworkSlimmingParams,
     QatParams,
     ScratchParams,
     SemiStructuredParams,
@@ -103,7 +108,7 @@ def of(kind: type[VariantParams], method: str, **settings: Any) -> VariantParams
 
 FEW_EPOCHS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
 TRAINING = FEW_EPOCHS | {"student": {"width": 8}}
-NARROW = {"round_to": 2, "min_channels": 4, "include_linear": True}
+NARROW = {"round_to": 8, "min_channels": 1, "include_linear": True}
 SMALLEST = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 3.8}, "max_drop": 0.5, "samples": 16, "tries": 1}
 CASES = (
     Case("prune", of(MagnitudeParams, "magnitude", fraction=0.6), of(MagnitudeParams, "magnitude", fraction=0.0)),
@@ -127,6 +132,28 @@ CASES = (
         of(LotteryTicketParams, "lottery_ticket", rounds=2, fraction=0.4, rewind_epoch=1, training=FEW_EPOCHS),
         of(LotteryTicketParams, "lottery_ticket", fraction=0.0),
     ),
+    Case(
+        "prune",
+        of(L1RegularisedParams, "l1_regularised", penalty=1.0, training=FEW_EPOCHS),
+        of(L1RegularisedParams, "l1_regularised", penalty=0),
+        zero_share=0.4,
+    ),
+    Case(
+        "prune",
+        of(NetworkSlimmingParams, "network_slimming", penalty=0.8, training=FEW_EPOCHS),
+        of(NetworkSlimmingParams, "network_slimming", penalty=0),
+        net="plain",
+    ),
+    Case(
+        "prune",
+        of(GroupLassoParams, "group_lasso", penalty=3.0, training=FEW_EPOCHS),
+        of(GroupLassoParams, "group_lasso", penalty=0),
+    ),
+    Case(
+        "prune",
+        of(HardConcreteParams, "hard_concrete", penalty=3.0, gate_learning_rate=1.0, training=FEW_EPOCHS),
+        of(HardConcreteParams, "hard_concrete", training={"epochs": 0}),
+    ),
     Case("quantize", of(StaticParams, "static"), of(StaticParams, "static", keep_float=("*",))),
     Case("quantize", of(AdaroundParams, "adaround", iterations=20), of(AdaroundParams, "adaround", keep_float=("*",))),
     Case("quantize", of(QatParams, "qat", **FEW_EPOCHS), of(QatParams, "qat", epochs=0, keep_float=("*",))),
@@ -136,9 +163,9 @@ CASES = (
     Case("quantize", of(WeightOnlyParams, "weight_only", symmetric=False), of(WeightOnlyParams, "weight_only", keep_float=("*",))),
     Case("quantize", of(HqqParams, "hqq"), of(HqqParams, "hqq", keep_float=("*",))),
     Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
-    Case("factorize", of(SpatialSvdParams, "spatial_svd", energy=0.5, **NARROW), of(SpatialSvdParams, "spatial_svd", energy=1.0)),
-    Case("factorize", of(TuckerParams, "tucker", budget={"macs": 0.6}, **NARROW), of(TuckerParams, "tucker", energy=1.0)),
-    Case("factorize", of(CpParams, "cp", parameter_ratio=0.2, **NARROW), of(CpParams, "cp", energy=1.0)),
+    Case("factorize", of(SpatialSvdParams, "spatial_svd", parameter_ratio=0.5, **NARROW), of(SpatialSvdParams, "spatial_svd", energy=1.0)),
+    Case("factorize", of(TuckerParams, "tucker", budget={"macs": 0.9}, **NARROW), of(TuckerParams, "tucker", energy=1.0)),
+    Case("factorize", of(CpParams, "cp", parameter_ratio=0.3, **NARROW), of(CpParams, "cp", energy=1.0)),
     Case(
         "factorize",
         of(FactorizedTrainingParams, "factorized_training", parameter_ratio=0.4, **FEW_EPOCHS),
@@ -264,6 +291,12 @@ def sources() -> dict[str, nn.Module]:
     return {net: teacher(net) for net in NETS}
 
 
+@pytest.fixture(scope="module")
+def edited(sources: dict[str, nn.Module]) -> Callable[[int, str], nn.Module]:
+    """What the case of that number makes of a net, once for all that follow it."""
+    return functools.cache(lambda index, net: apply(CASES[index], CASES[index].config, sources[net], net).model)
+
+
 @pytest.fixture
 def source(request: pytest.FixtureRequest, sources: dict[str, nn.Module]) -> nn.Module:
     """The trained net of the test's case, or the residual one."""
@@ -368,12 +401,21 @@ def test_needs_data_is_true_to_the_code(case: Case, source: nn.Module) -> None:
 
 
 @every_case
-def test_may_follow_every_stage_that_it_declares(case: Case, source: nn.Module) -> None:
+def test_the_training_split_is_read_only_where_declared(case: Case, source: nn.Module) -> None:
+    if case.config.trains:
+        assert case.stage != "quantize" or case.method == "qat"
+        return
+    method, statistics = get_method(case.stage, case.method), collect_statistics(source, TRAIN.inputs, 32)
+    without = replace(DATA, train=Samples(TRAIN.inputs[:0], TRAIN.targets[:0]))
+    assert method(source, case.config, statistics=statistics, data=without).plan == apply(case, case.config, source).plan
+
+
+@every_case
+def test_may_follow_every_stage_that_it_declares(case: Case, edited: Callable[[int, str], nn.Module]) -> None:
     assert "teacher" in case.config.may_follow
-    for earlier in CASES:
+    for index, earlier in enumerate(CASES):
         if earlier.stage in case.config.may_follow and (earlier.net == case.net or earlier.method in ON_ANY_NET):
-            model = apply(earlier, earlier.config, source, case.net).model
-            outputs = predict(apply(case, case.config, model).behaviour, HELD_OUT.inputs)
+            outputs = predict(apply(case, case.config, edited(index, case.net)).behaviour, HELD_OUT.inputs)
             assert outputs.shape == (len(HELD_OUT), 3), f"after {earlier.method}"
             assert bool(torch.isfinite(outputs).all()), f"after {earlier.method}"
 

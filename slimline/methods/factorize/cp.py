@@ -6,8 +6,9 @@ alternating least squares. Activation-aware, the input channels are whitened by 
 
 import functools
 
+import numpy as np
 import torch
-from tensorly import cp_to_tensor
+from tensorly.cp_tensor import CPTensor, cp_to_tensor
 from tensorly.decomposition import parafac
 from torch import Tensor, nn
 
@@ -56,7 +57,8 @@ def _fit(layer: Layer, whitening: Whitening, seed: int) -> Fit:
 
     @functools.cache
     def factors(rank: int) -> tuple[Tensor, ...]:
-        found = parafac((weight / norm).numpy(), rank, n_iter_max=ITERATIONS, tol=TOLERANCE, l2_reg=DAMPING, random_state=seed)
+        start = _start(weight / norm, rank, seed)
+        found = parafac((weight / norm).numpy(), rank, init=start, n_iter_max=ITERATIONS, tol=TOLERANCE, l2_reg=DAMPING)
         return _balanced([torch.from_numpy(factor.copy()) for factor in found.factors], float(norm))
 
     def lost(ranks: Ranks) -> float:
@@ -68,6 +70,18 @@ def _fit(layer: Layer, whitening: Whitening, seed: int) -> Fit:
         return whitening.undone(inputs.T), *(axis.T for axis in axes), outputs
 
     return Fit(lost, weights, ())
+
+
+def _start(weight: Tensor, rank: int, seed: int) -> CPTensor:
+    """Each axis' singular vectors, as many as there are, and random ones, the first axis scaled by its singular values."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = []
+    for axis in range(weight.ndim):
+        left, values, _ = torch.linalg.svd(weight.movedim(axis, 0).flatten(1), full_matrices=False)
+        found = (left if axis else left * values)[:, :rank]
+        more = torch.rand(len(weight.movedim(axis, 0)), rank - found.shape[1], generator=generator, dtype=weight.dtype)
+        factors.append(torch.cat((found, more), dim=1).numpy())
+    return CPTensor((np.ones(rank), factors))
 
 
 def _balanced(factors: list[Tensor], norm: float) -> tuple[Tensor, ...]:

@@ -30,7 +30,10 @@ def chosen_ranks(decomposition: Decomposition, config: LowRankParams) -> Ranks |
 
 
 def ladder(decomposition: Decomposition, step: int) -> tuple[Ranks, ...]:
-    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`, or its doublings for a costly fit."""
+    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`, or its doublings for a costly fit.
+
+    Of two ranks, one above the other times the kernel's positions has nothing to add.
+    """
     limits = decomposition.limits
     choices: list[Iterable[int]]
     if decomposition.scheme.costly:
@@ -39,7 +42,9 @@ def ladder(decomposition: Decomposition, step: int) -> tuple[Ranks, ...]:
         choices = [range(step, limit + 1, step) for limit in limits]
     else:
         choices = [_with_limit(max(step, limit // FINEST if step == 1 else step), limit) for limit in limits]
-    sized = ((sum(decomposition.sizes(ranks)), ranks) for ranks in itertools.product(*choices))
+    kernel = decomposition.layer.weight[0, 0].numel()
+    useful = (ranks for ranks in itertools.product(*choices) if max(ranks) <= min(ranks) * kernel or len(ranks) == 1)
+    sized = ((sum(decomposition.sizes(ranks)), ranks) for ranks in useful)
     return tuple(ranks for size, ranks in sorted(sized) if size < decomposition.layer.weight.numel())
 
 
