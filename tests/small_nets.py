@@ -50,6 +50,21 @@ class Blocks(nn.Module):
         return self.head(self.blocks(self.stem(x)).flatten(1))
 
 
+class Plain(nn.Module):
+    """Two convolutions and a Linear layer, each with batch norm, and a head."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten())
+        self.hidden = nn.Sequential(nn.Linear(width * 16, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, 4, 4] -> [N, 3]."""
+        return self.head(self.hidden(self.second(self.first(x))))
+
+
 class Encoder(nn.Module):
     """A transformer encoder of two layers and four heads over the rows of the image, and a head on their mean."""
 
@@ -65,7 +80,7 @@ class Encoder(nn.Module):
         return self.head(self.norm(self.encoder(self.embed(x.squeeze(1)) + self.place)).mean(1))
 
 
-NETS: dict[str, Callable[[int], nn.Module]] = {"residual": Residual, "blocks": Blocks, "encoder": Encoder}
+NETS: dict[str, Callable[[int], nn.Module]] = {"residual": Residual, "plain": Plain, "blocks": Blocks, "encoder": Encoder}
 
 
 def seeded(net: str, width: int) -> nn.Module:

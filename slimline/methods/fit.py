@@ -58,6 +58,12 @@ class FitHistory:
     best_epoch: int = 0
 
 
+def learning_rates(config: Training, samples: int) -> tuple[float, ...]:
+    """The learning rate of every step of a training on so many samples."""
+    steps = _steps(config, samples)
+    return tuple(config.learning_rate * _one_cycle(step / steps) for step in range(steps))
+
+
 @dataclass(frozen=True)
 class _Shaping:
     """What training is held to beside the loss."""
@@ -191,6 +197,10 @@ def _judged(model: nn.Module, number: int, training_loss: float, *, validation: 
     with torch.no_grad():
         validation_loss = loss(outputs, validation.targets, validation.inputs).item()
     return Epoch(number, training_loss, validation_loss, metric(outputs.numpy(), validation.targets.numpy()))
+
+
+def _steps(config: Training, samples: int) -> int:
+    return config.epochs * max(1, samples // min(config.batch_size, samples))
 
 
 def _one_cycle(progress: float) -> float:

@@ -2,14 +2,17 @@
 
 Yuan and Lin 2006, "Model selection and estimation in regression with grouped variables"; for nets Wen et al. 2016, arXiv:1608.03665;
 over the coupled layers of a dependency graph Fang et al. 2023, arXiv:2301.12900. By proximal steps after AdamW's: with w all n
-entries that belong to one channel (rows and columns of weights, biases, scales of norms),
+entries that belong to one channel (rows and columns of weights, biases, scales of norms) and r their root mean square,
 
-    w <- w max(1 - learning rate x penalty x sqrt(n) / ||w||, 0)
+    w <- w max(1 - t / r, 0),  t = penalty x mean r of the source's group x this step's share of all learning rates x weakness
+    weakness = 2^(-4 (r - r_min) / (r_max - r_min)):  1 for the weakest channel of the group, 1/16 for the strongest
+
+Without that factor (Fang et al., 3.3) the channels of a group, being about equal, all reach zero at about the same step.
 """
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -37,7 +40,8 @@ def group_lasso(model: nn.Module, config: GroupLassoParams, *, data: MethodData)
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
     groups = coupled_groups(model, data)
-    trained, history = train_on(model, config.training, data, after_step=partial(_shrink_, groups=groups, penalty=config.penalty))
+    amounts = {group.layer: config.penalty * channel_sizes(model, group).mean().item() for group in groups}
+    trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, groups=groups, amounts=amounts))
     worth = {group.layer: channel_sizes(trained, group) for group in groups}
     made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
     return dataclasses.replace(made, history=history)
@@ -56,15 +60,15 @@ def channel_sizes(model: nn.Module, group: ChannelGroup) -> Tensor:
 
 
 def weakness(size: Tensor) -> Tensor:
-    """How many times the penalty a channel bears: 1 for the group's largest to 16 for its smallest, [channels]."""
+    """What share of the penalty a channel bears: 1 for the group's weakest to 1/16 for its strongest, [channels]."""
     spread = (size.max() - size.min()).clamp_min(torch.finfo(size.dtype).tiny)
-    return 2 ** (STEEPNESS * (size.max() - size) / spread)
+    return 2 ** (-STEEPNESS * (size - size.min()) / spread)
 
 
-def _shrink_(model: nn.Module, learning_rate: float, *, groups: Sequence[ChannelGroup], penalty: float) -> None:
+def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amounts: Mapping[str, float]) -> None:
     for group in groups:
         size = channel_sizes(model, group)
-        factor = (1 - learning_rate * penalty * weakness(size) / size).clamp_min(0).nan_to_num(0.0)
+        factor = (1 - share * amounts[group.layer] * weakness(size) / size).clamp_min(0).nan_to_num(0.0)
         with_others = torch.cat([factor, torch.ones(1)])  # index -1: channels that are not the group's
         for place in _trained_places(group):
             values = model.get_parameter(place.name)

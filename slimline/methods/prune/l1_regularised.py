@@ -3,12 +3,13 @@
 Tibshirani 1996, "Regression shrinkage and selection via the lasso"; for nets Han et al. 2015, arXiv:1506.02626. A penalty in the
 loss makes weights small but never zero, so it is a proximal step (Parikh and Boyd 2014, "Proximal algorithms", 6.5.2) after AdamW's:
 
-    w <- sign(w) max(|w| - learning rate x penalty, 0)
+    w <- sign(w) max(|w| - t, 0),  t = penalty x mean |w| of the source x this step's share of all learning rates
 """
 
 import copy
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
@@ -21,15 +22,16 @@ from slimline.params import L1RegularisedParams
 def l1_regularised(model: nn.Module, config: L1RegularisedParams, *, data: MethodData) -> Edited:
     """Return a copy trained with the penalty, in evaluation mode: zeros in the weights of Linear and convolution layers.
 
-    The penalty is decoupled from the loss as AdamW's weight decay is: it counts in learning rates, and so against steps whose size
-    does not depend on the loss. At 1 a weight stays at zero unless nearly every batch draws it the same way.
+    All weights bear the same steps, which are decoupled from the loss as AdamW's weight decay is. Counted in the mean weight of the
+    source and in shares of the training, a penalty means about the same for other nets, learning rates and epochs.
 
     Raises:
         StageError: the trained model gives the same outputs for every sample.
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    trained, history = train_on(model, config.training, data, after_step=partial(_shrink_, penalty=config.penalty))
+    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in model.modules() if isinstance(layer, WEIGHTED)])
+    trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, amount=config.penalty * sizes.mean().item()))
     return Edited(trained, history)
 
 
@@ -38,7 +40,7 @@ def soft_threshold(values: Tensor, amount: float) -> Tensor:
     return values.sign() * (values.abs() - amount).clamp_min(0)
 
 
-def _shrink_(model: nn.Module, learning_rate: float, *, penalty: float) -> None:
+def _shrink_(model: nn.Module, share: float, *, amount: float) -> None:
     for layer in model.modules():
         if isinstance(layer, WEIGHTED):
-            layer.weight.copy_(soft_threshold(layer.weight, learning_rate * penalty))
+            layer.weight.copy_(soft_threshold(layer.weight, share * amount))

@@ -1,7 +1,7 @@
 """Train with an L1 penalty on the scales of batch norms, and remove the channels whose scales are zero.
 
 Liu et al. 2017, "Learning efficient convolutional networks through network slimming", arXiv:1708.06519; there by a subgradient and a
-threshold, here by proximal steps that reach zero (l1_regularised.py has the formula).
+threshold, here by proximal steps that reach zero (l1_regularised.py has the formula; |w| are the scales here).
 """
 
 import copy
@@ -38,7 +38,9 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     if not scaled:
         raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
     names = sorted({name for group in scaled for name in _norms(model, group)})
-    trained, history = train_on(model, config.training, data, after_step=partial(_shrink_, names=names, penalty=config.penalty))
+    sizes = torch.cat([model.get_parameter(f"{name}.weight").detach().abs() for name in names])
+    shrink = partial(_shrink_, names=names, amount=config.penalty * sizes.mean().item())
+    trained, history = train_on(model, config.training, data, shrink=shrink)
     worth = {group.layer: _scales(trained, group) for group in scaled}
     made = without_silent(trained, scaled, worth, round_to=config.round_to, example_input=data.example_input)
     whole = [group.layer for group in groups if group not in scaled]
@@ -63,8 +65,8 @@ def _scales(model: nn.Module, group: ChannelGroup) -> Tensor:
     return total
 
 
-def _shrink_(model: nn.Module, learning_rate: float, *, names: Sequence[str], penalty: float) -> None:
+def _shrink_(model: nn.Module, share: float, *, names: Sequence[str], amount: float) -> None:
     for name in names:
         scale, bias = (model.get_parameter(f"{name}.{tensor}") for tensor in ("weight", "bias"))
-        scale.copy_(soft_threshold(scale, learning_rate * penalty))
-        bias.copy_(torch.where(scale == 0, soft_threshold(bias, learning_rate * penalty), bias))
+        scale.copy_(soft_threshold(scale, share * amount))
+        bias.copy_(torch.where(scale == 0, soft_threshold(bias, share * amount), bias))

@@ -1,6 +1,6 @@
 """What the methods share that train with a penalty: the training itself, and the removal of channels that it silenced."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
-from slimline.methods.fit import AfterStep, FitHistory, Penalty, fit, predict
+from slimline.methods.fit import FitHistory, Penalty, fit, learning_rates, predict
 from slimline.methods.masks import zero_masks
 from slimline.methods.prune.channel_groups import ChannelGroup, remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
@@ -25,13 +25,17 @@ def train_on(
     data: MethodData,
     *,
     penalty: Penalty | None = None,
-    after_step: AfterStep | None = None,
+    shrink: Callable[[nn.Module, float], None] | None = None,
 ) -> tuple[nn.Module, FitHistory]:
     """Train a copy to the last epoch, with what makes it smaller on the way; weights that are pruned already stay zero.
+
+    `shrink(model, share)` changes the weights after each step; the shares are in proportion to the learning rates and add up to 1, so
+    that a penalty does not depend on how many steps there are.
 
     Raises:
         StageError: the trained model gives the same outputs for every sample.
     """
+    total = sum(learning_rates(config, len(data.train)))
     trained, history = fit(
         model,
         data.train,
@@ -44,7 +48,7 @@ def train_on(
         masks=_masks(model),
         on_epoch=data.on_epoch,
         penalty=penalty,
-        after_step=after_step,
+        after_step=None if shrink is None else lambda net, rate: shrink(net, rate / total),
         keep="last",
     )
     outputs = predict(trained, data.validation.inputs)
