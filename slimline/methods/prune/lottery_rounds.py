@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slimline.methods.fit import Epoch, FitHistory
+from slimline.methods.fit import FitHistory
+from slimline.methods.prune.kept_history import history_of, history_tensors
 
 RANDOM_TICKET, RANDOM_INIT = "random_ticket", "random_init"
 CONTROLS = (RANDOM_TICKET, RANDOM_INIT)
@@ -54,14 +55,8 @@ def below(tensors: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
 
 
 def _figures(trained: Trained) -> dict[str, Tensor]:
-    epochs = [(epoch.number, epoch.loss, epoch.validation_loss, epoch.metric) for epoch in trained.history.epochs]
-    return {
-        "epochs": torch.tensor(epochs, dtype=torch.float64).view(-1, 4),
-        "best_epoch": torch.tensor(trained.history.best_epoch),
-        "metric": torch.tensor(trained.metric, dtype=torch.float64),
-    }
+    return history_tensors(trained.history) | {"metric": torch.tensor(trained.metric, dtype=torch.float64)}
 
 
 def _trained(tensors: Mapping[str, Tensor]) -> Trained:
-    epochs = tuple(Epoch(int(number), loss, held_out, metric) for number, loss, held_out, metric in tensors["epochs"].tolist())
-    return Trained(below(tensors, "weights"), FitHistory(epochs, int(tensors["best_epoch"])), tensors["metric"].item())
+    return Trained(below(tensors, "weights"), history_of(tensors), tensors["metric"].item())

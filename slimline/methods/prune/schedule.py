@@ -6,18 +6,17 @@ shares; Zhu & Gupta 2017, "To prune, or not to prune" (arXiv 1710.01878), for th
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
 from slimline.methods.fit import Epoch, FitHistory, fit, predict
 from slimline.methods.masks import zero_masks
+from slimline.methods.prune.kept_history import history_of, history_tensors
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params.schedule import Schedule, ScheduledParams
 
 WEIGHTS = "weights."
-EPOCHS, BEST = "epochs", "best_epoch"
 
 
 def amounts(schedule: Schedule, final: float) -> tuple[float, ...]:
@@ -80,14 +79,12 @@ def _round(pruned: nn.Module, number: int, config: ScheduledParams, data: Method
 
 def _stored(model: nn.Module, history: FitHistory) -> dict[str, Tensor]:
     weights = {f"{WEIGHTS}{name}": value for name, value in model.state_dict().items()}
-    epochs = [[epoch.number, epoch.loss, epoch.validation_loss, epoch.metric] for epoch in history.epochs]
-    return weights | {EPOCHS: torch.tensor(epochs, dtype=torch.float64), BEST: torch.tensor(history.best_epoch)}
+    return weights | history_tensors(history)
 
 
 def _restored(pruned: nn.Module, stored: Mapping[str, Tensor]) -> tuple[nn.Module, FitHistory]:
     pruned.load_state_dict({name.removeprefix(WEIGHTS): value for name, value in stored.items() if name.startswith(WEIGHTS)})
-    epochs = tuple(Epoch(int(number), *figures) for number, *figures in stored[EPOCHS].tolist())
-    return pruned.eval(), FitHistory(epochs, int(stored[BEST]))
+    return pruned.eval(), history_of(stored)
 
 
 def _continued(history: FitHistory, later: FitHistory) -> FitHistory:
