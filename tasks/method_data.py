@@ -4,6 +4,7 @@ from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
 from slimline.methods.data import MethodData
+from slimline.methods.fit import Samples
 from slimline.params import TEACHER
 from slimline.stage import Stage
 from slimline.workloads.prepared import load_split
@@ -11,9 +12,11 @@ from tasks.variant import CALIBRATION, Origin, training
 
 
 def method_data(stage: Stage, origin: Origin) -> MethodData:
-    """The splits, the workload's loss and metric, and calibration, as the methods take them."""
+    """The splits, the workload's loss and metric, and calibration, as the methods take them; no training rows where none are declared."""
     config, source = stage.params.calibrate, origin.source.model
-    calibration = load_split(stage.workload, "calibration").inputs[: config.samples]
+    samples = load_split(stage.workload, "calibration")
+    calibration = samples.inputs[: config.samples]
+    train = load_split(stage.workload, "train") if stage.config.trains else Samples(samples.inputs[:0], samples.targets[:0])
 
     def collect(model: nn.Module) -> CalibrationStatistics:
         """The stage calibrate measured the teacher; any other model is measured here."""
@@ -25,5 +28,5 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
         calibration=calibration,
         collect=collect,
         example_input=stage.workload.example_input(),
-        **training(stage, origin, load_split(stage.workload, "train")),
+        **training(stage, origin, train),
     )

@@ -1,6 +1,7 @@
 """Stage `quantize`: plan which layers get 4, 8 or 16 bits, over which ranges, and judge the plan by simulation.
 
-in      data/models/{<source>,teacher}, data/calibration, data/prepared/{train,calibration,validation}.parquet
+in      data/models/{<source>,teacher}, data/calibration, data/prepared/{calibration,validation}.parquet, and train.parquet by
+        methods that train
 out     data/models/<variant>: weights (the source's own, unless the method rounds or trains them) and quantization.json, the plan
         that compile lowers; quantization.safetensors where grids are stored
 params  workload, seed, calibrate, gate.metric, quantize.<variant>

@@ -24,10 +24,11 @@ class Rounds(Protocol):
 class MethodData:
     """Samples, how they are judged, and what the stage can measure.
 
-    `calibration` is [N, …]; `loss`, `metric`, `augment` and `on_epoch` are those of `fit`. `collect` gives the statistics of
-    any model over the calibration sample. `sensitivity(kind)`, kind being prune, channels or factorize, gives module name -> how far
-    the outputs move (norm of the difference over norm) when that layer of the source alone is compressed. `initial` gives the source's
-    architecture untrained, as the same seed makes it; `latency_ms` the measured time of one sample through a model.
+    `calibration` is [N, …]; `train` holds nothing for a method whose config does not declare `trains`. `loss`, `metric`, `augment` and
+    `on_epoch` are those of `fit`. `collect` gives the statistics of any model over the calibration sample. `sensitivity(kind)`, kind
+    being prune, channels or factorize, gives module name -> how far the outputs move (norm of the difference over norm) when that layer
+    of the source alone is compressed. `initial` gives the source's architecture untrained, as the same seed makes it; `latency_ms` the
+    measured time of one sample through a model.
     """
 
     calibration: Tensor

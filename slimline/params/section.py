@@ -71,11 +71,12 @@ class VariantParams(Section):
     """One variant: which variant it starts from, and which method makes it.
 
     Each method's config declares what the method is like, so that `slimline check` needs no torch:
-    `needs_data` (reads training or calibration samples), `changes_shape` (layers get other shapes),
+    `needs_data` (reads training or calibration samples), `trains` (reads the training split), `changes_shape` (layers get other shapes),
     `may_follow` (the stages whose variants it may start from) and `impossible_on` (target -> why).
     """
 
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     changes_shape: ClassVar[bool] = False
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})
     impossible_on: ClassVar[Mapping[str, str]] = {}
@@ -100,6 +101,7 @@ class EditParams(VariantParams):
     """A variant that a method prunes or factorizes, with training afterwards."""
 
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     recover: Recovery = Recovery()
     """Training afterwards; zeros stay zero, shapes stay as they are."""

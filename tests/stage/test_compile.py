@@ -17,9 +17,9 @@ from slimline.artifact.variant import load_variant
 from slimline.commands.predict import predict
 from slimline.errors import DataError
 from slimline.stage import stage_main
-from slimline.workloads.prepared import load_table
+from slimline.workloads.prepared import load_split, load_table
 from slimline.workloads.tabular import Tabular
-from tasks import calibrate, quantize, teacher
+from tasks import calibrate, method_data, quantize, teacher
 from tasks import compile as compile_stage
 
 WORKLOAD = Tabular()
@@ -30,6 +30,7 @@ PARAMS: dict[str, Any] = {
     "calibrate": {"samples": 60, "batch_size": 30},
     "quantize": {
         "int8": {"source": "teacher", "method": "static", "observer": "percentile", "keep_float": ["10"]},
+        "trained": {"source": "teacher", "method": "qat", "epochs": 1},
         "half": {"source": "teacher", "method": "half"},
         "none": {"source": "teacher", "method": "static", "keep_float": ["*"]},
     },
@@ -67,6 +68,19 @@ def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 @pytest.fixture(autouse=True)
 def _in_it(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made)
+
+
+def test_rows_that_no_method_trains_on_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = checksums(Path("data/models/int8"))
+    train, aside = Path("data/prepared/train.parquet"), Path("data/prepared/aside.parquet")
+    train.rename(aside)
+    run("quantize", "--variant", "int8")
+    aside.rename(train)
+    assert checksums(Path("data/models/int8")) == before
+    asked: list[str] = []
+    monkeypatch.setattr(method_data, "load_split", lambda workload, name: asked.append(name) or load_split(workload, name))
+    run("quantize", "--variant", "trained")
+    assert asked == ["calibration", "train"]
 
 
 def test_the_plan_is_kept_with_the_sources_weights() -> None:
