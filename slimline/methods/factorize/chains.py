@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,8 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     stays |= dict.fromkeys(decompositions.keys() - ranks, "no smaller at such ranks" if search is None else "worth more than it costs")
     made = replaced(model, {name: chain(decompositions[name], found) for name, found in ranks.items()})
     stays |= {name: "grouped convolution" for name, layer in layers(model).items() if getattr(layer, "groups", 1) > 1}
-    return _told(made, decompositions, ranks, [(name, stays[name]) for name in layers(model) if name in stays], search)
+    told = _told(made, decompositions, ranks, [(name, stays[name]) for name in layers(model) if name in stays], search)
+    return _measured(told, model, config, data)
 
 
 def layers(model: nn.Module) -> dict[str, Layer]:
@@ -118,6 +120,15 @@ def _told(
     )
     details = {"factorized_layers": len(ranks), "ranks": {name: list(found) for name, found in ranks.items()}}
     return Edited(model, notes=_notes(stays), listings=(listing,), curves=_curves(search), details=details)
+
+
+def _measured(edited: Edited, model: nn.Module, config: LowRankParams, data: MethodData) -> Edited:
+    """With the time of the result measured anew, where there is a budget for it: the search has picked a lucky one among many."""
+    if config.budget is None or config.budget.latency is None or data.latency_ms is None:
+        return edited
+    share = data.latency_ms(edited.model) / data.latency_ms(model)
+    note = f"Measured anew, it takes {share:.1%} of its source's time; {config.budget.latency:.0%} was asked for."
+    return replace(edited, notes=(note, *edited.notes), details={**edited.details, "latency_share": share})
 
 
 _ALONE = " The outputs' move is predicted for that layer alone, in share of their norm on the calibration sample."

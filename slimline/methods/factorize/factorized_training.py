@@ -8,7 +8,7 @@ arXiv:2103.03936).
 import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from slimline.errors import InputError, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
+from slimline.methods.factorize.decomposition import Layer, chain, decomposed, replaced
+from slimline.methods.factorize.svd import CHANNELS
+from slimline.methods.factorize.whitening import NOT_WHITENED
 from slimline.methods.fit import FitHistory, fit, predict
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import FactorizedTrainingParams
 
-Matrix = nn.Linear | nn.Conv1d | nn.Conv2d
 BEFORE, DENSE, AFTER = "factorized before training", "dense, the same budget", "that dense net, factorized after training"
 COLUMNS = ("net", "parameters", "best epoch", "validation loss", "validation metric")
 NOTE = "All from the same untrained weights, in the same order of samples; the last one has the ranks of the first, and no training after."
@@ -63,7 +65,7 @@ def chosen(model: nn.Module, config: FactorizedTrainingParams) -> dict[str, int]
         InputError: keep names a layer that does not exist.
         StageError: there is none.
     """
-    layers = {name: cast("Matrix", layer) for name, layer in model.named_modules() if name and _can_be_factorized(layer)}
+    layers = {name: cast("Layer", layer) for name, layer in model.named_modules() if name and _can_be_factorized(layer)}
     for pattern in config.keep:
         if not fnmatch.filter(layers, pattern):
             raise InputError(f"params.yaml: factorize: keep: {pattern!r} matches no layer; there are: {', '.join(layers)}")
@@ -88,25 +90,12 @@ def rank_of(weight: Tensor, config: FactorizedTrainingParams) -> int:
 
 def factorized(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     """A copy in which each named layer is a pair of its rank, under all its names."""
-    result = copy.deepcopy(model)
-    pairs = {id(layer): spectral_pair(layer, rank) for name, rank in ranks.items() if (layer := cast("Matrix", result.get_submodule(name)))}
-    for name, layer in list(result.named_modules(remove_duplicate=False)):
-        if (pair := pairs.get(id(layer))) is not None:
-            result.set_submodule(name, pair, strict=True)
-    return result
+    return replaced(model, {name: spectral_pair(cast("Layer", model.get_submodule(name)), rank) for name, rank in ranks.items()})
 
 
-def spectral_pair(layer: Matrix, rank: int) -> nn.Sequential:
+def spectral_pair(layer: Layer, rank: int) -> nn.Sequential:
     """Two layers whose product is the best approximation of the layer's weight; the second has its bias."""
-    left, values, right = torch.linalg.svd(layer.weight.detach().double().flatten(1), full_matrices=False)
-    root = values[:rank].sqrt()
-    first, second = _thin_layers(layer, rank)
-    with torch.no_grad():
-        first.weight.copy_((root[:, None] * right[:rank]).reshape(first.weight.shape))
-        second.weight.copy_((left[:, :rank] * root).reshape(second.weight.shape))
-        if layer.bias is not None and second.bias is not None:
-            second.bias.copy_(layer.bias)
-    return nn.Sequential(first, second).to(layer.weight.dtype).train(layer.training)
+    return chain(decomposed(layer, CHANNELS, NOT_WHITENED), (rank,))
 
 
 def frobenius_decay(names: Iterable[str], strength: float) -> Callable[[nn.Module], Tensor] | None:
@@ -129,17 +118,6 @@ def _can_be_factorized(layer: nn.Module) -> bool:
 def _is_worth_it(weight: Tensor, rank: int, min_channels: int) -> bool:
     outputs, inputs = weight.flatten(1).shape
     return min(weight.shape[:2]) >= min_channels and rank * (outputs + inputs) < outputs * inputs
-
-
-def _thin_layers(layer: Matrix, rank: int) -> tuple[Matrix, Matrix]:
-    """The two layers, not yet filled; the first takes over kernel, stride, padding and dilation."""
-    has_bias = layer.bias is not None
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=has_bias)
-    kind: Any = type(layer)
-    same = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "padding_mode")}
-    first = kind(layer.in_channels, rank, layer.kernel_size, bias=False, **same)
-    return first, kind(rank, layer.out_channels, 1, bias=has_bias)
 
 
 def _trained(
