@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from slimline.artifact.weight_header import weight_shapes
-from slimline.commands import advice_quantize
+from slimline.commands import advice_edit, advice_quantize
 from slimline.commands.advice_case import Case, Rule, recurrent_layers, stored_layers
 from slimline.measure.machine import machine
 from slimline.params import Params
 
 MODELS = Path("data/models")
-RULES: dict[str, tuple[Rule, ...]] = {"quantize": advice_quantize.RULES}
+RULES: dict[str, tuple[Rule, ...]] = {"prune": advice_edit.RULES, "quantize": advice_quantize.RULES, "factorize": advice_edit.RULES}
 """Stage -> its rules; a variant is told of each that applies."""
 
 

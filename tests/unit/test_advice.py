@@ -106,6 +106,17 @@ def test_a_packed_source_is_known_by_its_own_shapes(tmp_path: Path, monkeypatch:
     assert any("tried: 1 layer (stem.0) of fewer than 16 channels" in line for line in warnings(params, tmp_path))
 
 
+@pytest.mark.parametrize("targets", [["eager"], ["eager", "onnxruntime"]])
+def test_packing_is_no_gain_where_it_is_unpacked(tmp_path: Path, targets: list[str]) -> None:
+    sparse = {"source": "teacher", "method": "magnitude", "fraction": 0.9, "pack": "sparse"}
+    raw = {"workload": "digits", "prune": {"tried": sparse, "plain": {**sparse, "pack": "none"}}}
+    lines = warnings(Params.parse(raw | {"deploy": {"variants": ["teacher", "tried", "plain"], "targets": targets}}), tmp_path)
+    assert [line.split(";")[1] for line in lines if "pack: sparse" in line] == (
+        [" on onnxruntime the file is as large as without it"] if "onnxruntime" in targets else []
+    )
+    assert not any(line.startswith("plain: ") and "pack" in line for line in lines)
+
+
 def test_check_prints_warnings_apart_from_its_answer(project: Path, in_folder: Path) -> None:
     (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
     (in_folder / "params.yaml").write_text((project / "params.yaml").read_text())
