@@ -149,13 +149,20 @@ def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) ->
         if needed := lacking(target):
             failed.append(f"{target}: needs {' and '.join(needed)}; {'; '.join(needed.values())}")
             continue
-        fine, refused = possible(setting, wanted, target, arguments)
+        fine, _ = possible(setting, wanted, target, arguments)
         content = params_of(setting, fine, target, arguments)
         run_line(clone, content, arguments.jobs)
-        failed += refused + [one for one in measured(clone, content) if isinstance(one, str)]
+        failed += [one for one in measured(clone, content) if isinstance(one, str)]
         found = measured_so_far(clone, setting, arguments)
-        write(arguments, found, failed)
+        write(arguments, found, [*refused_of(found, setting, arguments), *failed])
     return found, failed
+
+
+def refused_of(found: Sequence[Evaluation], setting: Setting, arguments: argparse.Namespace) -> list[str]:
+    """Why schemes that one target ran are not there on another of the targets: one line a target and reason."""
+    variants, targets = ({str(one.quality[key]) for one in found} for key in ("variant", "target"))
+    names = [name for name in known_schemes(setting, FAMILIES[arguments.family]) if name in variants]
+    return [line for target in TARGETS if target in targets for line in possible(setting, names, target, arguments)[1]]
 
 
 def measured_so_far(clone: Path, setting: Setting, arguments: argparse.Namespace) -> list[Evaluation]:
@@ -225,7 +232,6 @@ def main() -> None:
     arguments.out = arguments.out.resolve()
     clone = prepared_clone(arguments.out / "clone", setting, update=arguments.update)
     found, failed = measure_all(clone, setting, arguments)
-    write(arguments, found, failed)
     sys.stdout.write((arguments.out / "schemes.md").read_text(encoding="utf-8") if found else "\n".join(failed) + "\n")
     raise SystemExit(0 if found else 1)
 
