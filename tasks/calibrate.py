@@ -30,7 +30,7 @@ SHOWN_BINS = 64
 KINDS = {
     "quantize": "int8",
     "prune": f"{PRUNED_FRACTION:.0%} pruned",
-    "channels": f"{PRUNED_FRACTION:.0%} of channels zeroed",
+    "channels": f"without {PRUNED_FRACTION:.0%} of its channels",
     "factorize": f"factorized at energy {KEPT_ENERGY:g}",
 }
 Effects = dict[str, dict[str, dict[str, float] | None]]
