@@ -78,7 +78,7 @@ class _Shaping:
             if self.after_step:
                 self.after_step(model, learning_rate)
             for name, mask in self.masks.items():
-                model.get_parameter(name).mul_(mask)
+                model.get_parameter(name).masked_fill_(mask.logical_not(), 0.0)
 
 
 def fit(

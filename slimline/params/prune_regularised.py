@@ -12,6 +12,8 @@ Penalty = Annotated[float, Number, Field(ge=0)]
 class _RegularisedParams(EditParams):
     """What they share."""
 
+    penalty: Penalty = 1.0
+    """How strong the penalty is."""
     training: Training = Training(epochs=20, learning_rate=0.001, weight_decay=0.0)
     """The training with the penalty; all its epochs run, for each one makes the model smaller."""
 
@@ -24,7 +26,7 @@ class _RegularisedParams(EditParams):
     @property
     def idle(self) -> bool:
         """Whether the config asks for nothing to be changed."""
-        return getattr(self, "penalty", None) == 0 or self.training.epochs == 0
+        return self.penalty == 0 or self.training.epochs == 0
 
 
 class L1RegularisedParams(_RegularisedParams):
@@ -33,8 +35,8 @@ class L1RegularisedParams(_RegularisedParams):
     judgement: ClassVar[str] = "As magnitude, but training picks the weights; smaller only once packed sparse, never faster."
 
     method: Literal["l1_regularised"]
-    penalty: Penalty = 1.0
-    """How far each step draws every weight to zero, in learning rates; AdamW's own steps are at most about 1."""
+    penalty: Penalty = 2.0
+    """How far the whole training draws every weight to zero, in mean weights of the source, where the loss does not hold it."""
 
     @property
     def asked(self) -> str:
@@ -57,8 +59,8 @@ class NetworkSlimmingParams(_SilencedParams):
     judgement: ClassVar[str] = "Smaller and faster where every layer has a batch norm; needs many steps, layers without one stay whole."
 
     method: Literal["network_slimming"]
-    penalty: Penalty = 1.0
-    """How far each step draws every scale to zero, in learning rates; AdamW's own steps are at most about 1."""
+    penalty: Penalty = 0.8
+    """How far the whole training draws every scale to zero, in mean scales of the source; the loss holds little against more than 1."""
 
     @property
     def asked(self) -> str:
@@ -74,8 +76,8 @@ class GroupLassoParams(_SilencedParams):
     )
 
     method: Literal["group_lasso"]
-    penalty: Penalty = 1.0
-    """How far each step draws the root mean square of a channel's weights to zero, in learning rates."""
+    penalty: Penalty = 5.0
+    """How far the whole training draws a group's weakest channel to zero, in mean sizes of its channels; the strongest a 16th of it."""
 
     @property
     def asked(self) -> str:
@@ -92,7 +94,7 @@ class HardConcreteParams(_SilencedParams):
     penalty: Penalty = 1.0
     """What is added to the loss when all gates are open; less in proportion to the weights behind open ones."""
     gate_learning_rate: Positive = 0.1
-    """The highest learning rate of the gates, whose parameters have farther to go than weights."""
+    """The highest learning rate of the gates, which have farther to go than weights."""
 
     @property
     def asked(self) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
-from slimline.methods.prune.regularised import coupled_groups, train_on, without_silent
+from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import GroupLassoParams
 
 STEEPNESS = 4
@@ -40,9 +40,9 @@ def group_lasso(model: nn.Module, config: GroupLassoParams, *, data: MethodData)
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
     groups = coupled_groups(model, data)
-    amounts = {group.layer: config.penalty * channel_sizes(model, group).mean().item() for group in groups}
-    trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, groups=groups, amounts=amounts))
-    worth = {group.layer: channel_sizes(trained, group) for group in groups}
+    amounts = {group.layer: config.penalty * channel_sizes(model, group).mean().item() for group in free(groups)}
+    trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, groups=free(groups), amounts=amounts))
+    worth = {group.layer: channel_sizes(trained, group) for group in free(groups)}
     made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
     return dataclasses.replace(made, history=history)
 

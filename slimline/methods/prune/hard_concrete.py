@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup
-from slimline.methods.prune.regularised import ORIGINAL, coupled_groups, train_on, without_silent
+from slimline.methods.prune.regularised import ORIGINAL, coupled_groups, free, train_on, without_silent
 from slimline.params import HardConcreteParams
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -86,8 +86,8 @@ def hard_concrete(model: nn.Module, config: HardConcreteParams, *, data: MethodD
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    groups = [group for group in coupled_groups(model, data) if any(place.reads for place in group.slices)]
-    student = gated(model, groups, speed=config.gate_learning_rate / config.training.learning_rate)
+    groups = coupled_groups(model, data)
+    student = gated(model, free(groups), speed=config.gate_learning_rate / config.training.learning_rate)
     trained, history = train_on(student, config.training, data, penalty=lambda net: config.penalty * expected_share(net))
     gates = final_gates(trained)
     made = without_silent(merged(trained, model), groups, gates, round_to=config.round_to, example_input=data.example_input)

@@ -10,7 +10,8 @@ import copy
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
@@ -35,12 +36,7 @@ def l1_regularised(model: nn.Module, config: L1RegularisedParams, *, data: Metho
     return Edited(trained, history)
 
 
-def soft_threshold(values: Tensor, amount: float) -> Tensor:
-    """Each value nearer to zero by `amount`, and zero where it was no farther."""
-    return values.sign() * (values.abs() - amount).clamp_min(0)
-
-
 def _shrink_(model: nn.Module, share: float, *, amount: float) -> None:
     for layer in model.modules():
         if isinstance(layer, WEIGHTED):
-            layer.weight.copy_(soft_threshold(layer.weight, share * amount))
+            layer.weight.copy_(functional.softshrink(layer.weight, share * amount))

@@ -11,14 +11,14 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup
-from slimline.methods.prune.l1_regularised import soft_threshold
-from slimline.methods.prune.regularised import coupled_groups, train_on, without_silent
+from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import NetworkSlimmingParams
 
 
@@ -33,19 +33,22 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    groups = coupled_groups(model, data)
-    scaled = [group for group in groups if len(_norms(model, group)) >= len(group.layers)]
-    if not scaled:
+    groups = [_needing_norms(model, group) for group in coupled_groups(model, data)]
+    names = sorted({name for group in free(groups) for name in _norms(model, group)})
+    if not names:
         raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
-    names = sorted({name for group in scaled for name in _norms(model, group)})
     sizes = torch.cat([model.get_parameter(f"{name}.weight").detach().abs() for name in names])
     shrink = partial(_shrink_, names=names, amount=config.penalty * sizes.mean().item())
     trained, history = train_on(model, config.training, data, shrink=shrink)
-    worth = {group.layer: _scales(trained, group) for group in scaled}
-    made = without_silent(trained, scaled, worth, round_to=config.round_to, example_input=data.example_input)
-    whole = [group.layer for group in groups if group not in scaled]
-    notes = (f"Whole, for a layer among them has no batch norm of its own: the channels of {', '.join(whole)}.",) if whole else ()
-    return dataclasses.replace(made, history=history, notes=notes)
+    worth = {group.layer: _scales(trained, group) for group in free(groups)}
+    made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
+    return dataclasses.replace(made, history=history)
+
+
+def _needing_norms(model: nn.Module, group: ChannelGroup) -> ChannelGroup:
+    """The group, which stays whole unless there are as many batch norms as layers that make its channels."""
+    lacks = "a layer among them has no batch norm of its own" if len(_norms(model, group)) < len(group.layers) else ""
+    return dataclasses.replace(group, why_whole=group.why_whole or lacks)
 
 
 def _norms(model: nn.Module, group: ChannelGroup) -> list[str]:
@@ -68,5 +71,5 @@ def _scales(model: nn.Module, group: ChannelGroup) -> Tensor:
 def _shrink_(model: nn.Module, share: float, *, names: Sequence[str], amount: float) -> None:
     for name in names:
         scale, bias = (model.get_parameter(f"{name}.{tensor}") for tensor in ("weight", "bias"))
-        scale.copy_(soft_threshold(scale, share * amount))
-        bias.copy_(torch.where(scale == 0, soft_threshold(bias, share * amount), bias))
+        scale.copy_(functional.softshrink(scale, share * amount))
+        bias.copy_(torch.where(scale == 0, functional.softshrink(bias, share * amount), bias))

@@ -1,6 +1,6 @@
 """What the methods share that train with a penalty: the training itself, and the removal of channels that it silenced."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ from slimline.params import Training
 
 ORIGINAL = "parametrizations.weight.original"
 """The trained tensor behind a parametrized weight."""
+
+
+COLUMNS = ("layers", "channels", "not zero after training", "left", "why whole")
+NOTE = "Widths are rounded up to multiples of {} channels, so a few that are zero may be left."
 
 
 def train_on(
@@ -58,36 +62,41 @@ def train_on(
 
 
 def coupled_groups(model: nn.Module, data: MethodData) -> tuple[ChannelGroup, ...]:
-    """The groups of channels that can be removed.
+    """All groups of channels of which some can be removed.
 
     Raises:
-        StageError: there are none, or the model cannot be traced.
+        StageError: none can, or the model cannot be traced.
     """
     groups = removable_groups(model, data.example_input)
-    removable = tuple(group for group in groups if not group.why_whole)
-    if not removable:
+    if not free(groups):
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
         raise StageError(f"prune: no channels of this model can be removed ({reasons})")
-    return removable
+    return groups
+
+
+def free(groups: Iterable[ChannelGroup]) -> tuple[ChannelGroup, ...]:
+    """The groups of which channels can go."""
+    return tuple(group for group in groups if not group.why_whole)
 
 
 def without_silent(
     trained: nn.Module, groups: Sequence[ChannelGroup], worth: Mapping[str, Tensor], *, round_to: int, example_input: Tensor
 ) -> Edited:
-    """Remove the channels of no worth: `worth` is a group's layer -> [channels], 0 where a channel does nothing.
+    """Remove the channels of no worth: `worth` is the layer of a free group -> [channels], 0 where a channel does nothing.
 
     Each group keeps a multiple of `round_to` channels (or all that it has), so a few of no worth may stay.
     """
-    removed = {group.layer: _least(worth[group.layer], round_to) for group in groups}
-    smaller = remove_channels(trained, groups, removed, example_input)
-    rows = tuple(
-        (", ".join(group.layers), group.channels, int((worth[group.layer] > 0).sum()), group.channels - len(removed[group.layer]))
-        for group in groups
-    )
-    total, left = sum(row[1] for row in rows), sum(row[3] for row in rows)
-    note = f"Of {total:,} channels that could go, {left:,} are left; widths are rounded up to multiples of {round_to}."
-    listing = Listing("Channels", ("layers that share them", "before", "not zero after training", "left"), rows, note)
-    return Edited(smaller, listings=(listing,), details={"channels": {"before": total, "left": left}})
+    removed = {layer: _least(values, round_to) for layer, values in worth.items()}
+    smaller = remove_channels(trained, free(groups), removed, example_input)
+    rows = tuple(_row(group, worth.get(group.layer), removed.get(group.layer, [])) for group in groups)
+    listing = Listing("Channels by group", COLUMNS, rows, NOTE.format(round_to))
+    return Edited(smaller, listings=(listing,), details={"channels": {row[0]: [row[1], row[3]] for row in rows}})
+
+
+def _row(group: ChannelGroup, worth: Tensor | None, removed: Sequence[int]) -> tuple[str, int, int, int, str]:
+    alive = group.channels if worth is None else int((worth > 0).sum())
+    before, alive, left = (group.blocks * count for count in (group.channels, alive, group.channels - len(removed)))
+    return " + ".join(group.layers), before, alive, left, group.why_whole
 
 
 def _masks(model: nn.Module) -> dict[str, Tensor]:
