@@ -117,7 +117,9 @@ class ConvolutionParams(LowRankParams):
 class SpatialSvdParams(ConvolutionParams):
     """A k x 1 and a 1 x k convolution for each k x k one that gets smaller by it."""
 
-    judgement: ClassVar[str] = "For k x k convolutions of many channels; fewer and larger kernels than tucker, the more so for k above 3."
+    judgement: ClassVar[str] = (
+        "The first to try on k x k convolutions: at equal size it lost less than tucker, and it saves more for larger k."
+    )
 
     method: Literal["spatial_svd"]
 
@@ -125,7 +127,7 @@ class SpatialSvdParams(ConvolutionParams):
 class TuckerParams(ConvolutionParams):
     """A 1x1, a k x k and a 1x1 convolution, the middle one between fewer channels, for each convolution that gets smaller by it."""
 
-    judgement: ClassVar[str] = "For k x k convolutions of many channels; smaller than faster, since two 1x1 layers are added to each."
+    judgement: ClassVar[str] = "For k x k convolutions of many channels; smaller rather than faster, since each becomes three layers."
 
     method: Literal["tucker"]
 
@@ -133,11 +135,13 @@ class TuckerParams(ConvolutionParams):
 class CpParams(ConvolutionParams):
     """Four convolutions, 1x1, k x 1, 1 x k and 1x1, the middle ones depthwise, for each k x k one that gets smaller by it."""
 
-    judgement: ClassVar[str] = "A control: on every net that we measured it lost more than tucker at equal size."
+    judgement: ClassVar[str] = (
+        "Smallest at low ranks, and seldom faster: its depthwise layers are slow for their MACs, and every rank is a fit of its own."
+    )
 
     method: Literal["cp"]
     round_to: Count = 16
-    """Ranks are multiples of this; searches try doublings of it alone, since every rank is a fit of its own."""
+    """Ranks are multiples of this; energy and budget try doublings of it alone, since every rank is a fit of its own."""
 
     @model_validator(mode="after")
     def _no_vbmf(self) -> "CpParams":

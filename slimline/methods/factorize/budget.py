@@ -83,7 +83,7 @@ def all_options(
     reference = predict(model, data.calibration)
     found = {}
     for name, one in decompositions.items():
-        ranks = ladder(one, config.round_to) or ladder(one, 1)
+        ranks = next((rungs for step in (config.round_to, 1) if (rungs := ladder(one, step, sparse=one.scheme.costly))), ())
         scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, data.calibration) if ranks else 0.0
         saved = _saving(one, shapes[name], kind, whole)
         found[name] = tuple(Option(name, tried, saved(tried), scale * one.fit.lost(tried)) for tried in ranks)

@@ -22,21 +22,22 @@ def chosen_ranks(decomposition: Decomposition, config: LowRankParams) -> Ranks |
         return ranks if decomposition.saves(ranks) else None
     if config.vbmf:
         return _by_vbmf(decomposition, config.round_to)
-    for candidates in (ladder(decomposition, config.round_to), ladder(decomposition, 1)):
+    for step in (config.round_to, 1):
+        candidates = ladder(decomposition, step, sparse=decomposition.scheme.costly and config.energy is not None)
         found = _by_energy(decomposition, candidates, config.energy) if config.energy else _by_size(decomposition, candidates, config)
         if found is not None:
             return found
     return None
 
 
-def ladder(decomposition: Decomposition, step: int) -> tuple[Ranks, ...]:
-    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`, or its doublings for a costly fit.
+def ladder(decomposition: Decomposition, step: int, *, sparse: bool = False) -> tuple[Ranks, ...]:
+    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`, or its doublings where they are sparse.
 
     Of two ranks, one above the other times the kernel's positions has nothing to add.
     """
     limits = decomposition.limits
     choices: list[Iterable[int]]
-    if decomposition.scheme.costly:
+    if sparse:
         choices = [_doublings(step, limit) for limit in limits]
     elif len(limits) == 1:
         choices = [range(step, limit + 1, step) for limit in limits]
