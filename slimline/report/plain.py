@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimline.report.numbers import TIMES, count, listed, loss, percent, ratio
-from slimline.verdict.zeros import speed_of_zeros, zero_share
+from slimline.verdict.zeros import in_short, speed_of_zeros, zero_share
 
 Summary = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -79,17 +79,17 @@ def zeros(summary: Summary) -> Iterator[str]:
     shares = {row["variant"]: share for row in summary["variants"] if (share := zero_share(row, summary["baseline"])) is not None}
     for name, share in shares.items():
         rows = [row for row in summary["variants"] if row["variant"] == name]
-        smaller = [f"{row['target']} {ratio(_size(row))}" for row in rows if _size(row) >= NOT_SMALLER]
-        ship = f"Smaller to ship ({listed(smaller)}), not faster" if smaller else "Neither smaller nor faster"
         told: dict[str, list[str]] = {}
         for row in rows:
             if said := speed_of_zeros(row["speed_ratio_same_runtime"], row["noise_floor"]):
                 told.setdefault(said, []).append(_against_float32(row))
         if told:
+            sizes = listed([f"{row['target']} {ratio(_size(row))}" for row in rows])
             seen = "; ".join(f"{said}: {listed(measured)}" for said, measured in told.items())
             yield (
-                f"{ship}: {name}, {percent(share, 0)} of whose weights are zeros, multiplied all the same; {seen} "
-                "(batch 1, against the float32 teacher on the same target)."
+                f"{in_short(max(map(_size, rows)), told)}: {name}, "
+                f"{percent(share, 0)} of whose weights are zeros, multiplied all the same; "
+                f"times smaller: {sizes}; {seen} (batch 1, against the float32 teacher on the same target)."
             )
 
 

@@ -1,6 +1,6 @@
 """Variants that hold zeros and do no less work: whether that made them faster on this machine, from the measured intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slimline.verdict.noise import place
@@ -8,6 +8,8 @@ from slimline.verdict.words import interval, times
 
 NOTICEABLE = 1.2
 """A ratio from which one speaks of a change."""
+NO_SPEED, SLOWER = "no speed on this machine", "slower on this machine"
+NOT_SHOWN = f"no speed shown on this machine (intervals and noise do not rule out {times(NOTICEABLE)})"
 Facts = Mapping[str, Any]
 
 
@@ -25,10 +27,18 @@ def speed_of_zeros(same_runtime: Facts, noise_floor: Facts) -> str | None:
     if "above" in places:
         return None
     if all(where == "below" for where in places):
-        return "slower on this machine"
+        return SLOWER
     if all(found["ci"][1] * (1 + floors[batch]) < NOTICEABLE for batch, found in same_runtime.items()):
-        return "no speed on this machine"
-    return f"no speed shown on this machine (intervals and noise do not rule out {times(NOTICEABLE)})"
+        return NO_SPEED
+    return NOT_SHOWN
+
+
+def in_short(size_ratio: float, said: Iterable[str]) -> str:
+    """Size and speed in a few words, no surer of the speed than what `speed_of_zeros` said on each target."""
+    surely = NOT_SHOWN not in said
+    if size_ratio >= NOTICEABLE:
+        return f"Smaller to ship, {'not faster' if surely else 'not shown to be faster'}"
+    return f"Not smaller, {'nor faster' if surely else 'nor shown to be faster'}"
 
 
 def zeros_remark(quality: Facts, timing: Facts) -> str | None:
@@ -37,12 +47,11 @@ def zeros_remark(quality: Facts, timing: Facts) -> str | None:
     said = None if share is None else speed_of_zeros(timing["speed_ratio_same_runtime"], timing["noise_floor"])
     if share is None or said is None:
         return None
-    head = "Smaller to ship, not faster" if quality["size_ratio"] >= NOTICEABLE else "Neither smaller nor faster"
     measured = " and ".join(
         f"{times(found['value'])} ({interval(found['ci'], times)}) at {batch.replace('_', ' ')}"
         for batch, found in timing["speed_ratio_same_runtime"].items()
     )
     return (
-        f"{head}: {100 * share:.0f} % of the weights are zero, which the dense kernels of {quality['target']} multiply like any other "
-        f"number; {said}: {measured} against the float32 teacher on the same target."
+        f"{in_short(quality['size_ratio'], (said,))}: {100 * share:.0f} % of the weights are zero, which the dense kernels of "
+        f"{quality['target']} multiply like any other number; {said}: {measured} against the float32 teacher on the same target."
     )

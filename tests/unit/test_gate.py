@@ -91,7 +91,7 @@ def test_no_speed_asked_is_no_speed_judged() -> None:
         (quality(macs=1000), timing(same=(0.97, 1.02)), "the fixed cost of a call outweighs the work at batch 1"),
         (quality(macs=1000), timing(same=(0.97, 1.02), batch=(0.9, 1.0)), "too thin to fill the vector units"),
         (quality(nonzero=180), timing(same=(0.97, 1.02), batch=(0.99, 1.01)), "Smaller to ship, not faster: 80 % of the weights are zero"),
-        (quality(nonzero=180, size_ratio=1.0), timing(same=(0.97, 1.02), batch=(0.99, 1.01)), "Neither smaller nor faster: 80 %"),
+        (quality(nonzero=180, size_ratio=1.0), timing(same=(0.97, 1.02), batch=(0.99, 1.01)), "Not smaller, nor faster: 80 %"),
         (quality(nonzero=180, size_ratio=1.0, target="eager"), timing(), "pack: sparse in params.yaml stores fewer"),
     ],
 )

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from slimline.report.plain import zeros
-from slimline.verdict.zeros import speed_of_zeros, zero_share, zeros_remark
+from slimline.verdict.zeros import NOT_SHOWN, speed_of_zeros, zero_share, zeros_remark
 
 BASELINE = {"parameters": 1000, "nonzero": 1000, "macs": 5000, "size_bytes": 4000}
 TIMES = "\N{MULTIPLICATION SIGN}"
-NOT_SHOWN = f"no speed shown on this machine (intervals and noise do not rule out 1.20{TIMES})"
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -60,7 +59,10 @@ def test_the_remark_holds_the_numbers() -> None:
         f"no speed on this machine: 1.00{TIMES} (0.98{TIMES} to 1.02{TIMES}) at batch 1 and 1.02{TIMES} (0.99{TIMES} to 1.04{TIMES}) "
         "at batch 32 against the float32 teacher on the same target."
     )
-    assert str(zeros_remark(facts(size_ratio=1.0), timing((0.98, 1.02), (0.99, 1.04)))).startswith("Neither smaller nor faster: 80 %")
+    assert str(zeros_remark(facts(size_ratio=1.0), timing((0.98, 1.02), (0.99, 1.04)))).startswith("Not smaller, nor faster: 80 %")
+    wide = zeros_remark(facts(), timing((0.9, 1.5), (0.99, 1.04)))
+    assert "not shown to be faster: 80 %" in str(wide)
+    assert "do not rule out 1.20" in str(wide)
 
 
 def test_no_remark_where_it_is_faster_or_holds_no_zeros() -> None:
@@ -78,7 +80,8 @@ def test_the_decision_page_names_each_such_variant_once_with_its_targets() -> No
     ]
     (sentence,) = zeros({"baseline": BASELINE, "variants": rows})
     assert sentence == (
-        f"Smaller to ship (eager 4.00{TIMES}), not faster: sparse, 80 % of whose weights are zeros, multiplied all the same; "
+        "Smaller to ship, not faster: sparse, 80 % of whose weights are zeros, multiplied all the same; "
+        f"times smaller: eager 4.00{TIMES} and onnxruntime 1.00{TIMES}; "
         f"no speed on this machine: eager 1.00{TIMES} [0.98, 1.02{TIMES}] and onnxruntime 1.00{TIMES} [0.98, 1.02{TIMES}] "
         "(batch 1, against the float32 teacher on the same target)."
     )
