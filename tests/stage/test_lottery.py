@@ -32,7 +32,7 @@ PARAMS: dict[str, Any] = {
             "rounds": ROUNDS,
             "fraction": 0.3,
             "rewind_epoch": 1,
-            "training": {"epochs": 3, "batch_size": 32},
+            "training": {"epochs": 6, "batch_size": 32},
             "control_rounds": [2, ROUNDS],
         }
     },
