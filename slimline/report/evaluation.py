@@ -111,7 +111,7 @@ def _machine_table(timing: Facts) -> Table:
 
 def _latency_figure(quality: Facts, timing: Facts) -> Figure:
     series = {
-        "teacher, eager": timing["baseline"]["latency_ms"],
+        "teacher, the baseline": timing["baseline"]["latency_ms"],
         f"teacher, {quality['target']}": timing["same_runtime_baseline"]["latency_ms"],
         f"{quality['variant']}, {quality['target']}": timing["latency_ms"],
     }
