@@ -141,7 +141,7 @@ class CpParams(ConvolutionParams):
 
     method: Literal["cp"]
     round_to: Count = 16
-    """Ranks are multiples of this; energy and budget try doublings of it alone, since every rank is a fit of its own."""
+    """Ranks are multiples of this; energy and budget try doublings of it, up to half of a layer: every rank is a fit of its own."""
 
     @model_validator(mode="after")
     def _no_vbmf(self) -> "CpParams":

@@ -11,7 +11,9 @@ from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.methods import get_method
 from slimline.methods.factorize.budget import positions
+from slimline.methods.factorize.cp import CP
 from slimline.methods.factorize.decomposition import chain, decomposed
+from slimline.methods.factorize.ranks import ladder
 from slimline.methods.factorize.spatial_svd import SPATIAL
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.tucker import TUCKER
@@ -226,6 +228,15 @@ def test_a_latency_budget_takes_the_first_step_that_is_measured_fast_enough() ->
     hopeless = method_data(inputs, latency_ms=lambda _: 1.0)
     with pytest.raises(StageError, match=r"budget\.latency 0\.5 is out of reach: .* 1\.000"):
         get_method("factorize", "svd")(model, config, data=hopeless)
+
+
+def test_ladders_hold_what_saves_and_no_rank_that_adds_nothing() -> None:
+    layer = nn.Conv2d(32, 64, 3)
+    assert ladder(decomposed(layer, CHANNELS, NOT_WHITENED), 16) == ((16,), (32,), (48,))
+    assert ladder(decomposed(layer, CP, NOT_WHITENED), 16, sparse=True) == ((16,), (32,), (64,))
+    pairs = ladder(decomposed(nn.Conv2d(64, 64, 2, bias=False), TUCKER, NOT_WHITENED), 8)
+    assert {(8, 32), (32, 8), (16, 56)} <= set(pairs)
+    assert not {(8, 40), (40, 8)} & set(pairs), "a 2x2 kernel of 8 channels has 32 products"
 
 
 def test_positions_count_how_often_a_weight_is_used() -> None:

@@ -31,8 +31,9 @@ def chosen_ranks(decomposition: Decomposition, config: LowRankParams) -> Ranks |
 
 
 def ladder(decomposition: Decomposition, step: int, *, sparse: bool = False) -> tuple[Ranks, ...]:
-    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`, or its doublings where they are sparse.
+    """The ranks to try that make the layer smaller, the smallest chain first: multiples of `step`.
 
+    Sparse ones are its doublings, up to half of the layer's weights: the highest ranks take the longest to fit, and save least.
     Of two ranks, one above the other times the kernel's positions has nothing to add.
     """
     limits = decomposition.limits
@@ -46,7 +47,8 @@ def ladder(decomposition: Decomposition, step: int, *, sparse: bool = False) -> 
     kernel = decomposition.layer.weight[0, 0].numel()
     useful = (ranks for ranks in itertools.product(*choices) if max(ranks) <= min(ranks) * kernel or len(ranks) == 1)
     sized = ((sum(decomposition.sizes(ranks)), ranks) for ranks in useful)
-    return tuple(ranks for size, ranks in sorted(sized) if size < decomposition.layer.weight.numel())
+    most = decomposition.layer.weight.numel() // (2 if sparse else 1)
+    return tuple(ranks for size, ranks in sorted(sized) if size < most)
 
 
 def _by_energy(decomposition: Decomposition, candidates: tuple[Ranks, ...], energy: float) -> Ranks | None:
