@@ -76,7 +76,8 @@ def with_updates(
     trained = trained | beside(model, config.lora_with)
     generator, updates = torch.Generator().manual_seed(seed), dict[int, LowRankUpdate]()
     for name, parameter in list(student.named_parameters(remove_duplicate=False)):
-        if id(parameter) not in updates and (name in trained or not parameter.requires_grad or not is_smaller(parameter, rank)):
+        is_updated = parameter.requires_grad and name not in trained and is_smaller(parameter, rank) and _is_whole(student, name)
+        if not is_updated and id(parameter) not in updates:
             parameter.requires_grad_(parameter.requires_grad and (name in trained or parameter.dim() > 1))
             continue
         known = updates.get(id(parameter)) or LowRankUpdate(parameter.detach(), rank, scale, masks.get(name), generator)
@@ -105,6 +106,12 @@ def trained_parameters(model: nn.Module, config: Recovery) -> int:
     """How many values the recovery of `model` trains."""
     student = model if config.lora_rank is None else with_updates(model, config, masks={})
     return sum(value.numel() for value in student.parameters() if value.requires_grad)
+
+
+def _is_whole(model: nn.Module, parameter: str) -> bool:
+    """Whether a parameter is all that its weight is made of; under weight norm, for one, it is made of two."""
+    owner = model.get_submodule(parameter.rpartition(".")[0])
+    return not isinstance(owner, ParametrizationList) or owner.is_tensor
 
 
 def _add(model: nn.Module, parameter: str, update: LowRankUpdate) -> None:

@@ -110,6 +110,16 @@ def test_what_was_learnt_is_of_low_rank_and_the_rest_stays() -> None:
     assert all(not value.any() for value in change.values() if value.dim() == 1)
 
 
+def test_a_weight_that_is_made_of_two_is_trained_itself() -> None:
+    torch.manual_seed(2)
+    normed = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 32)), nn.ReLU(), nn.Linear(32, 3)).eval()
+    student = with_updates(normed, LORA, masks={})
+    assert not any(isinstance(module, LowRankUpdate) for module in student.modules())
+    learnt, history = fit_updates(normed, config=LORA, **SETTINGS)
+    assert history.best_epoch > 0
+    assert loss_of(learnt) == pytest.approx(history.epochs[history.best_epoch - 1].validation_loss, rel=1e-5)
+
+
 def test_what_is_trained_beside_is_told_by_kind(source: nn.Module) -> None:
     assert beside(source, ("norms",)) == {"norm.weight", "norm.bias"}
     assert {"stem.bias", "rows.bias_hh_l0", "attention.in_proj_bias", "head.bias"} < beside(source, ("biases",))
