@@ -10,12 +10,14 @@ from slimline.params.section import Count, EditParams, Number, Strength
 class HeadsParams(EditParams):
     """Remove whole attention heads, and neurons of the perceptrons between them."""
 
-    judgement: ClassVar[str] = "For transformers: smaller and faster on every target; the first half of the heads costs least."
+    judgement: ClassVar[str] = (
+        "For transformers: fewer parameters and MACs; half of the heads are a sixth of a usual layer, so take mlp_ratio with it."
+    )
     changes_shape: ClassVar[bool] = True
 
     method: Literal["heads"]
-    criterion: Literal["l2", "taylor", "random"] = "l2"
-    """What makes a head or neuron small: its weights, the loss without it (taylor), or chance, which is a control."""
+    criterion: Literal["output_change", "l2", "taylor", "random"] = "output_change"
+    """What makes a head small: how far the outputs move without it (neurons then go by l2), its weights, the loss, or chance (a control)."""
     scope: Literal["local", "global"] = "local"
     """The same share of each layer, or the least of the whole model; one head of each attention stays."""
     fraction: Strength

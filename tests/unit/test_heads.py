@@ -42,7 +42,7 @@ def silence(model: nn.Module, removed: tuple[int, ...]) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("criterion", ["l2", "taylor"])
+@pytest.mark.parametrize("criterion", ["output_change", "l2", "taylor"])
 def test_heads_that_nothing_reads_go_first_and_the_outputs_stay(kind: str, criterion: str) -> None:
     model = net(KINDS[kind])
     silence(model, (0, 2))
@@ -92,7 +92,7 @@ def test_taylor_looks_at_the_loss_where_l2_looks_at_the_weights() -> None:
         model.attention.proj.weight[8:, 4:8] = 9
     by_loss = heads(model, config(0.25, criterion="taylor"), data=DATA).model
     torch.testing.assert_close(by_loss(SAMPLES), model(SAMPLES))
-    by_weight = heads(model, config(0.25), data=DATA).model
+    by_weight = heads(model, config(0.25, criterion="l2"), data=DATA).model
     assert bool((by_weight(SAMPLES) - model(SAMPLES)).abs().max() > 1e-3)
 
 
@@ -114,7 +114,7 @@ def test_global_scope_takes_more_where_heads_are_weak_and_leaves_each_attention_
     with torch.no_grad():
         weak.in_proj_weight.view(3, 4, 8, 32)[:, 1:] *= 0.01
         weak.out_proj.weight.view(32, 4, 8)[:, 1:] *= 0.01
-    made = heads(model, config(0.5, scope="global"), data=method_data(torch.randn(8, 1, 4, 4))).model
+    made = heads(model, config(0.5, scope="global", criterion="l2"), data=method_data(torch.randn(8, 1, 4, 4))).model
     assert [layer.self_attn.num_heads for layer in made.encoder.layers] == [1, 3]
     assert not made.encoder.use_nested_tensor
 

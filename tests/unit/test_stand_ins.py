@@ -134,7 +134,7 @@ def test_attention_comes_back_with_what_became_of_its_layers() -> None:
 def test_a_buffer_that_is_not_stored_may_not_change_its_shape() -> None:
     model = Odd()
     model.cache = torch.ones(2)
-    with pytest.raises(ArtifactError, match="buffer 'cache' of .* changed its shape and is not persistent"):
+    with pytest.raises(ArtifactError, match=r"buffer 'cache' of .* changed its shape and is not persistent"):
         structure_edits(Odd(), model)
 
 

@@ -19,7 +19,7 @@ from slimline.methods.prune.attention import attention_heads, remove_heads_, wit
 from slimline.methods.prune.channel_counts import kept_counts, weakest
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_scores import channel_scores
-from slimline.methods.prune.linear_units import hidden_neurons, remove_units_
+from slimline.methods.prune.linear_units import hidden_neurons, output_changes, remove_units_
 from slimline.params import ChannelsParams, HeadsParams
 
 Kind = Literal["heads", "neurons"]
@@ -33,7 +33,8 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
 
     Of each attention at least one head stays. An nn.MultiheadAttention that loses heads becomes an `Attention`; of other attention the
     Linear layers shrink, and the attributes that count heads change. Scores are those of method channels (`channel_scores`): with
-    criterion taylor, gates at what the output projection reads. `data.seed` decides for `criterion: random`, and which samples taylor sees.
+    criterion taylor, gates at what the output projection reads. `output_change` is how far the outputs on the calibration sample move
+    without a head; it scores heads alone, neurons go by l2. `data.seed` decides for `criterion: random`, and which samples taylor sees.
 
     Raises:
         InputError: `keep` names nothing that there is.
@@ -73,9 +74,13 @@ def _chosen(model: nn.Module, kind: Kind, groups: Sequence[ChannelGroup], config
     amount, multiple = (config.fraction, 1) if kind == "heads" else (config.mlp_ratio, config.round_to)
     if not groups or not amount:
         return {}
-    shared = config.model_dump(include={"source", "criterion", "scope", "samples"})
-    channels = ChannelsParams(method="channels", ratio=amount, round_to=multiple, **shared)
-    scores = channel_scores(model, groups, channels, data)
+    shared = config.model_dump(include={"source", "scope", "samples"})
+    criterion = "l2" if config.criterion == "output_change" else config.criterion
+    channels = ChannelsParams(method="channels", ratio=amount, round_to=multiple, criterion=criterion, **shared)
+    if kind == "heads" and config.criterion == "output_change":
+        scores = {group.layer: output_changes(model, group, data.calibration) for group in groups}
+    else:
+        scores = channel_scores(model, groups, channels, data)
     return weakest(scores, kept_counts(scores, groups, channels, amount, {}))
 
 
