@@ -25,7 +25,7 @@ from slimline.params import NetworkSlimmingParams
 def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: MethodData) -> Edited:
     """Return a smaller copy in evaluation mode, without the channels that every batch norm on their way multiplies by zero.
 
-    Where a scale is zero its bias is shrunk as well, so that the channel is silent before it goes. Coupled channels (a residual
+    Where a scale is zero its bias is shrunk as well, so that little is lost with the channel. Coupled channels (a residual
     connection) go together, once the scales of all batch norms are zero; groups in which a layer has no batch norm stay whole.
 
     Raises:
