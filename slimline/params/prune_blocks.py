@@ -17,7 +17,7 @@ class HeadsParams(EditParams):
 
     method: Literal["heads"]
     criterion: Literal["output_change", "l2", "taylor", "random"] = "output_change"
-    """What makes a head small: how far the outputs move without it (neurons then go by l2), its weights, the loss, or chance (a control)."""
+    """What makes a head small: how far the outputs move without it (neurons go by l2), its weights, the loss, or chance (a control)."""
     scope: Literal["local", "global"] = "local"
     """The same share of each layer, or the least of the whole model; one head of each attention stays."""
     fraction: Strength

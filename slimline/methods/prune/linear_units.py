@@ -5,6 +5,7 @@ A unit is some rows of the layers that make it and some columns of the layers th
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -27,7 +28,7 @@ def hidden_neurons(model: nn.Module, example_input: Tensor, others: frozenset[st
         group
         for group in linear
         if any(place.reads for place in group.slices)
-        and removal_works(model, group, lambda tried, group=group: remove_units_(tried, group, [0]), inputs)
+        and removal_works(model, group, partial(remove_units_, group=group, removed=[0]), inputs)
     )
 
 
@@ -67,7 +68,8 @@ def output_changes(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> Ten
     """How far the outputs on `inputs` [N, …] move when nothing reads a unit, as a share of their norm: float64 [units]."""
     reference = predict(model, inputs).double()
     changes = [(predict(_unread(model, group, unit), inputs).double() - reference).norm() for unit in range(group.channels)]
-    return torch.stack(changes) / reference.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    shares: Tensor = torch.stack(changes) / reference.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    return shares
 
 
 def noise_like(example_input: Tensor) -> Tensor:
