@@ -99,7 +99,7 @@ def low_rank(setting: Setting) -> dict[str, Scheme]:
     """Every way to factorize, each with the workload's own recovery training."""
     recover = {"recover": setting.recover}
     updates = {"recover": {**setting.recover, "lora_rank": 8}}
-    budget = {"budget": {"parameters": 0.25}}
+    budget = {"budget": {"parameters": setting.left}}
     return {
         "svd": {"method": "svd", "energy": 0.9, **recover},
         "svd-untrained": {"method": "svd", "energy": 0.9},
@@ -107,6 +107,7 @@ def low_rank(setting: Setting) -> dict[str, Scheme]:
         "svd-lora": {"method": "svd", "energy": 0.9, **updates},
         "svd-vbmf": {"method": "svd", "vbmf": True, **recover},
         "svd-budget": {"method": "svd", "kernels": "all", **budget, **recover},
+        "svd-macs": {"method": "svd", "kernels": "all", "budget": {"macs": 0.35}, **recover},
         "svd-latency": {"method": "svd", "kernels": "all", "budget": {"latency": 0.5}, **recover},
         "spatial-svd": {"method": "spatial_svd", "include_linear": True, **budget, **recover},
         "tucker": {"method": "tucker", "include_linear": True, **budget, **recover},

@@ -8,7 +8,8 @@ from typing import Any
 class Setting:
     """A workload: where its class is, what its run needs that the defaults do not give, and how long its models are trained.
 
-    `recover` is the training after a lossy step, `trained` that within a method, `ticket` that of each round of a lottery ticket.
+    `recover` is the training after a lossy step, `trained` that within a method, `ticket` that of each round of a lottery ticket;
+    `left` is the share of the parameters that low-rank schemes leave.
     """
 
     workload: str
@@ -18,6 +19,7 @@ class Setting:
     recover: dict[str, Any] = field(default_factory=lambda: {"epochs": 8})
     trained: dict[str, Any] = field(default_factory=lambda: {"epochs": 20, "learning_rate": 0.001, "weight_decay": 0.0})
     ticket: dict[str, Any] = field(default_factory=lambda: {"epochs": 12})
+    left: float = 0.25
 
 
 WORKLOADS = {
@@ -37,6 +39,7 @@ WORKLOADS = {
         recover={"epochs": 8, "learning_rate": 0.001, "threads": 2},
         trained={"epochs": 10, "learning_rate": 0.001, "weight_decay": 0.0, "threads": 2},
         ticket={"epochs": 3, "learning_rate": 0.001, "threads": 2},
+        left=0.1,
     ),
     "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
     "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),
