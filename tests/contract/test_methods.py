@@ -140,7 +140,7 @@ CASES = (
     ),
     Case(
         "prune",
-        of(NetworkSlimmingParams, "network_slimming", penalty=0.9, round_to=1, training=FEW_EPOCHS),
+        of(NetworkSlimmingParams, "network_slimming", penalty=1.0, training=FEW_EPOCHS),
         of(NetworkSlimmingParams, "network_slimming", penalty=0),
         net="plain",
     ),
