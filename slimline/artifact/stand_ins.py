@@ -57,8 +57,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """[N, L, embed_dim] (or [L, N, …] without `batch_first`, or [L, …]) -> the same, and weights [N, L, S] where asked for."""
         single = query.dim() == 2
-        order = (lambda x: x.unsqueeze(0)) if single else (lambda x: x if self.batch_first else x.transpose(0, 1))
-        q, k, v = self._projected(order(query), order(key), order(value))
+        q, k, v = self._projected(*(self._batch_first(x) for x in (query, key, value)))
         mask = _added(attn_mask, key_padding_mask[None] if single and key_padding_mask is not None else key_padding_mask, q)
         dropout = self.dropout if self.training else 0.0
         weights = None
@@ -74,6 +73,11 @@ class Attention(nn.Module):
         if single:
             return outputs[0], None if weights is None else weights[0]
         return outputs if self.batch_first else outputs.transpose(0, 1), weights
+
+    def _batch_first(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            return x.unsqueeze(0)
+        return x if self.batch_first else x.transpose(0, 1)
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [N, heads, L, head_dim], keys and values [N, heads, S, head_dim]."""

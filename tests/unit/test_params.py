@@ -52,7 +52,7 @@ def test_all_mistakes_are_raised_together(raw: dict[str, Any]) -> None:
         (("prune", "channels50", "source"), "nope", "prune.channels50.source: unknown variant 'nope'; known: teacher"),
         (("distill", "small", "source"), "small-channels", "cycle of sources: small -> small-channels -> small"),
         (("factorize", "svd", "source"), "int8", "factorize (svd) may not follow quantize ('int8')"),
-        (("prune", "channels50", "method"), "chanels", "prune.channels50.method: unknown method 'chanels'; known: magnitude, channels"),
+        (("prune", "channels50", "method"), "chanels", "prune.channels50.method: unknown method 'chanels'; known: magnitude, taylor"),
         (("prune", "channels50", "ratio"), 1.5, "less than 1"),
         (("teacher", "epochs"), True, "teacher.epochs: give a number, not true or false"),
         (("factorize",), None, "factorize: empty; write `factorize: {}`"),

@@ -51,7 +51,7 @@ def test_attention_computes_what_torchs_does(name: str) -> None:
     attention = nn.MultiheadAttention(WIDTH, HEADS, **made)
     _with_biases(attention)
     x = torch.randn(2, LENGTH, WIDTH) if attention.batch_first else torch.randn(LENGTH, 2, WIDTH)
-    _same(Asks(attention, **options).eval(), x, fused=True)
+    check_same(Asks(attention, **options).eval(), x, fused=True)
 
 
 @pytest.mark.parametrize("same_widths", [True, False])
@@ -61,13 +61,13 @@ def test_attention_to_something_else(same_widths: bool) -> None:
     attention = nn.MultiheadAttention(WIDTH, HEADS, kdim=kdim, vdim=vdim, batch_first=True)
     _with_biases(attention)
     others = torch.randn(2, 4, kdim), torch.randn(2, 4, vdim)
-    _same(Asks(attention, others).eval(), torch.randn(2, LENGTH, WIDTH), fused=False)
+    check_same(Asks(attention, others).eval(), torch.randn(2, LENGTH, WIDTH), fused=False)
 
 
 def test_attention_of_a_single_sample() -> None:
     torch.manual_seed(0)
     attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
-    _same(Asks(attention, key_padding_mask=PADDED[1]).eval(), torch.randn(LENGTH, WIDTH), fused=True)
+    check_same(Asks(attention, key_padding_mask=PADDED[1]).eval(), torch.randn(LENGTH, WIDTH), fused=True)
 
 
 def _with_biases(attention: nn.MultiheadAttention) -> None:
@@ -76,7 +76,7 @@ def _with_biases(attention: nn.MultiheadAttention) -> None:
         nn.init.normal_(attention.out_proj.bias)
 
 
-def _same(model: Asks, x: Tensor, *, fused: bool) -> None:
+def check_same(model: Asks, x: Tensor, *, fused: bool) -> None:
     opened, names = with_open_heads(model, x)
     assert names == ("attention",)
     assert isinstance(opened.attention, Attention)
