@@ -22,6 +22,7 @@ from slimline.params import Params
 
 NARROW = {"stem.0.weight": (8, 1, 3, 3), "wide.0.weight": (64, 8, 3, 3), "norm.weight": (64,), "head.weight": (10, 64)}
 TINY = {"a.weight": (16, 1, 3, 3), "b.weight": (32, 16, 3, 3), "head.weight": (10, 32)}
+SLIM = {"a.weight": (16, 1, 3, 3), "b.weight": (8, 16, 3, 3), "head.weight": (10, 8)}
 LINEAR = {"first.weight": (512, 512), "head.weight": (10, 512)}
 GRU = {"decoder.weight_hh_l0": (384, 128), "head.weight": (10, 128)}
 LSTM = {"encoder.weight_hh_l0": (512, 128), "head.weight": (10, 128)}
@@ -30,14 +31,19 @@ AMX = ["avx2", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf1
 
 
 def warned(
-    folder: Path, scheme: dict[str, Any], shapes: dict[str, tuple[int, ...]] | None, isa: list[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    scheme: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]] | None,
+    isa: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str = "quantize",
 ) -> tuple[str, ...]:
     """The warnings for one deployed scheme on a teacher of these shapes and a CPU of these instruction sets."""
     monkeypatch.setattr(advice, "machine", lambda _threads: {"isa": isa})
     if shapes is not None:
         (folder / "data/models/teacher").mkdir(parents=True)
         save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, folder / "data/models/teacher/weights.safetensors")
-    raw = {"workload": "digits", "quantize": {"tried": {"source": "teacher", **scheme}}}
+    raw = {"workload": "digits", stage: {"tried": {"source": "teacher", **scheme}}}
     return warnings(Params.parse(raw | {"deploy": {"variants": ["teacher", "tried"], "targets": ["onnxruntime", "openvino"]}}), folder)
 
 
@@ -61,13 +67,45 @@ def warned(
         ({"method": "half"}, LINEAR, AMX, "onnxruntime unpacks 16-bit weights"),
     ],
 )
-def test_each_rule_speaks_where_it_applies(
+def test_each_rule_of_quantize_speaks_where_it_applies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: dict[str, Any], shapes: dict[str, tuple[int, ...]], isa: list[str], said: str
 ) -> None:
     lines = warned(tmp_path, scheme, shapes, isa, monkeypatch)
     (line,) = [line for line in lines if said in line]
     assert line.startswith("tried: ")
     assert "; measured: " in line
+
+
+@pytest.mark.parametrize(
+    ("stage", "scheme", "shapes", "said"),
+    [
+        ("prune", {"method": "magnitude", "fraction": 0.8}, LINEAR, "zeros alone"),
+        ("prune", {"method": "semi_structured"}, LINEAR, "zeros alone"),
+        ("prune", {"method": "channels", "ratio": 0.5}, SLIM, "no convolution is wider than 16 channels"),
+        ("factorize", {"method": "svd", "rank": 10}, LINEAR, "no multiples of 8"),
+        ("factorize", {"method": "tucker", "energy": 0.9, "round_to": 3}, LINEAR, "no multiples of 8"),
+    ],
+)
+def test_each_rule_of_prune_and_factorize_speaks_where_it_applies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, scheme: dict[str, Any], shapes: dict[str, tuple[int, ...]], said: str
+) -> None:
+    (line,) = warned(tmp_path, scheme, shapes, AMX, monkeypatch, stage)
+    assert said in line
+    assert "; measured: " in line
+
+
+@pytest.mark.parametrize(
+    ("stage", "scheme"),
+    [
+        ("prune", {"method": "channels", "ratio": 0.5}),
+        ("factorize", {"method": "svd", "rank": 32}),
+        ("factorize", {"method": "svd", "energy": 0.9}),
+    ],
+)
+def test_what_shrinks_wide_layers_needs_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, scheme: dict[str, Any]
+) -> None:
+    assert warned(tmp_path, scheme, LINEAR | DEPTHWISE, AMX, monkeypatch, stage) == ()
 
 
 @pytest.mark.parametrize("scheme", [{"method": "static"}, {"method": "weight_only", "bits": 8}, {"method": "dynamic"}])
