@@ -61,7 +61,11 @@ def read_stored(folder: Path, packing: Packing | None) -> dict[str, Tensor]:
 
 
 def repack(folder: Path, packing: Packing) -> Packing | None:
-    """Put packed weights in the place of a folder's plain ones."""
+    """Put packed weights in the place of a folder's plain ones.
+
+    Raises:
+        ArtifactError: the plain ones are missing or damaged.
+    """
     tensors = read_weights(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     return write_stored(folder, tensors, packing.kind)

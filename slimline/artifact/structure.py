@@ -80,7 +80,7 @@ def structure_edits(architecture: nn.Module, model: nn.Module) -> dict[str, Spec
 
 
 def replay(architecture: nn.Module, edits: Mapping[str, Spec]) -> nn.Module:
-    """A copy of `architecture` with the edits made, outer modules first; new layers are uninitialised in the sense of untrained.
+    """A copy of `architecture` with the edits made, outer modules first; new layers hold no trained weights.
 
     Raises:
         ArtifactError: an edit does not fit the architecture.

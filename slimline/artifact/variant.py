@@ -59,7 +59,11 @@ def save_variant(
     *,
     pack: Pack = "none",
 ) -> Manifest:
-    """Write the artifact whole, its weights stored as `pack` says; returns the manifest with all that is filled in here."""
+    """Write the artifact whole, its weights stored as `pack` says; returns the manifest with all that is filled in here.
+
+    Raises:
+        ArtifactError: the model differs from its architecture in something that cannot be stored.
+    """
     edits = structure_edits(build_architecture(workload, manifest.architecture), model)
     with whole_folder(folder) as draft:
         packing = write_stored(draft, model.state_dict(), pack)

@@ -7,9 +7,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from slimline.artifact.weight_header import FILES
 from slimline.errors import ArtifactError
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS = FILES["none"]
 PICKLE_ENDINGS = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"}
 PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 

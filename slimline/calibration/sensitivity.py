@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
-from slimline.methods.factorize.svd import Matrix, is_matrix, low_rank_pair
+from slimline.methods.factorize.decomposition import Layer
+from slimline.methods.factorize.svd import is_matrix, low_rank_pair
 from slimline.methods.fit import Metric, Samples, predict
+from slimline.methods.output_change import output_change
 from slimline.methods.prune.weights import lowest
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
@@ -72,8 +74,7 @@ def _effect(edited: nn.Module | None, reference: Tensor, validation: Samples, me
     if edited is None:
         return None
     outputs, targets = predict(edited, validation.inputs), validation.targets.numpy()
-    change = float((outputs - reference).norm() / reference.norm().clamp_min(torch.finfo(torch.float32).tiny))
-    return Effect(metric(reference.numpy(), targets) - metric(outputs.numpy(), targets), change)
+    return Effect(metric(reference.numpy(), targets) - metric(outputs.numpy(), targets), output_change(outputs, reference))
 
 
 def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
@@ -88,7 +89,7 @@ def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
 
 def _pruned(model: nn.Module, name: str) -> nn.Module | None:
     edited = copy.deepcopy(model)
-    layer = cast("Matrix", edited.get_submodule(name))
+    layer = cast("Layer", edited.get_submodule(name))
     if isinstance(layer, RECURRENT_TYPES):
         return None
     with torch.no_grad():
@@ -98,7 +99,7 @@ def _pruned(model: nn.Module, name: str) -> nn.Module | None:
 
 def _without_channels(model: nn.Module, name: str) -> nn.Module | None:
     edited = copy.deepcopy(model)
-    layer = cast("Matrix", edited.get_submodule(name))
+    layer = cast("Layer", edited.get_submodule(name))
     if isinstance(layer, RECURRENT_TYPES) or len(layer.weight) == 1:
         return None
     with torch.no_grad():
@@ -112,7 +113,7 @@ def _without_channels(model: nn.Module, name: str) -> nn.Module | None:
 def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) -> nn.Module | None:
     edited = copy.deepcopy(model)
     layer = edited.get_submodule(name)
-    pair = low_rank_pair(cast("Matrix", layer), LOW_RANK, statistics.layers[name].second_moment) if name and is_matrix(layer) else None
+    pair = low_rank_pair(cast("Layer", layer), LOW_RANK, statistics.layers[name].second_moment) if name and is_matrix(layer) else None
     if pair is None:
         return None
     edited.set_submodule(name, pair, strict=True)

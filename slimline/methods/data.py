@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from slimline.methods.fit import Augment, Epoch, Loss, Metric, Samples
+from slimline.methods.fit import Augment, Epoch, FitHistory, Loss, Metric, Samples, fit, predict
 from slimline.methods.records import Records
+from slimline.params import Training
 
 
 class Rounds(Protocol):
@@ -26,9 +27,9 @@ class MethodData:
 
     `calibration` is [N, …]; `train` holds nothing for a method whose config does not declare `trains`. `loss`, `metric`, `augment` and
     `on_epoch` are those of `fit`. `collect` gives the statistics of any model over the calibration sample. `sensitivity(kind)`, kind
-    being prune, channels or factorize, gives module name -> how far the outputs move (norm of the difference over norm) when that layer
-    of the source alone is compressed. `initial` gives the source's architecture untrained, as the same seed makes it; `latency_ms` the
-    measured time of one sample through a model.
+    being quantize, prune, channels or factorize, gives module name -> how far the outputs move (`output_change`) when that layer of the
+    source alone is compressed. `initial` gives the source's architecture untrained, as the same seed makes it; `latency_ms` the measured
+    time of one sample through a model; `rounds` keeps what a long method has finished.
     """
 
     calibration: Tensor
@@ -45,3 +46,22 @@ class MethodData:
     initial: Callable[[], nn.Module] | None = None
     latency_ms: Callable[[nn.Module], float] | None = None
     rounds: Rounds | None = None
+
+    def fitted(self, model: nn.Module, config: Training, *, seed: int | None = None, **settings: Any) -> tuple[nn.Module, FitHistory]:
+        """As `fit` on these samples, judged by this loss and metric; `seed` stands in for the data's own, `settings` are fit's others."""
+        return fit(
+            model,
+            self.train,
+            config,
+            loss=self.loss,
+            metric=self.metric,
+            validation=self.validation,
+            augment=self.augment,
+            seed=self.seed if seed is None else seed,
+            on_epoch=self.on_epoch,
+            **settings,
+        )
+
+    def validation_metric(self, model: nn.Module) -> float:
+        """The metric of a model on validation."""
+        return self.metric(predict(model, self.validation.inputs).numpy(), self.validation.targets.numpy())

@@ -60,7 +60,7 @@ class FitHistory:
 
 def learning_rates(config: Training, samples: int) -> tuple[float, ...]:
     """The learning rate of every step of a training on so many samples."""
-    steps = _steps(config, samples)
+    steps = config.epochs * steps_per_epoch(samples, config.batch_size)
     return tuple(config.learning_rate * _one_cycle(step / steps) for step in range(steps))
 
 
@@ -197,10 +197,6 @@ def _judged(model: nn.Module, number: int, training_loss: float, *, validation: 
     with torch.no_grad():
         validation_loss = loss(outputs, validation.targets, validation.inputs).item()
     return Epoch(number, training_loss, validation_loss, metric(outputs.numpy(), validation.targets.numpy()))
-
-
-def _steps(config: Training, samples: int) -> int:
-    return config.epochs * max(1, samples // min(config.batch_size, samples))
 
 
 def _one_cycle(progress: float) -> float:

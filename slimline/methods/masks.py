@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 SPARSE_FROM = 0.01
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+ORIGINAL = "parametrizations.weight.original"
+"""Where the trained tensor of a parametrized weight stands, below its layer."""
 
 
 def zero_masks(model: nn.Module) -> dict[str, Tensor]:

@@ -1,16 +1,16 @@
 """params.yaml as frozen models: unknown keys are errors, and all mistakes are raised together."""
 
-import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from slimline.errors import ParamsError
 from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
+from slimline.params.explained import explained
 from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
 from slimline.params.factorized_training import FactorizedTrainingParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
@@ -170,7 +170,7 @@ class Params(Section):
         try:
             params = cls.model_validate(raw)
         except ValidationError as error:
-            raise ParamsError([*problems, *_explained(error, origin)]) from None
+            raise ParamsError([*problems, *explained(error, origin, cls, CONFIGS)]) from None
         problems += graph_problems(params)
         if problems:
             raise ParamsError(problems)
@@ -210,55 +210,3 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def _sections_are_maps(raw: Mapping[str, Any]) -> bool:
     return all(isinstance(raw.get(section) or {}, Mapping) for section in VARIANT_SECTIONS)
-
-
-def _explained(error: ValidationError, origin: str) -> Iterator[str]:
-    problems = error.errors(include_url=False)
-    inside = {problem["loc"][:-1] for problem in problems}
-    for problem in problems:
-        if problem["type"] == "too_short" and problem["loc"] in inside:
-            continue  # the items that are wrong have been told already
-        path = _without_discriminator(problem["loc"])
-        key = ".".join(str(part) for part in path)
-        if problem["type"] == "extra_forbidden":
-            yield f"{origin}: {key}: unknown key{_suggestion(str(path[-1]), _allowed_keys(problem['loc']))}"
-        elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            given = problem.get("input")
-            method = given.get("method") if isinstance(given, Mapping) else None
-            known = ", ".join(CONFIGS[str(problem["loc"][0])])
-            yield f"{origin}: {key}.method: {f'unknown method {method!r}' if method else 'missing'}; known: {known}"
-        elif problem["input"] is None and problem["type"] in ("dict_type", "model_type"):
-            way_out = f"write `{path[-1]}: {{}}` for a section without entries" if len(path) == 1 else "give it entries, or remove it"
-            yield f"{origin}: {key}: empty; {way_out}"
-        elif problem["type"] == "missing":
-            yield f"{origin}: {key}: missing; add it"
-        else:
-            given = problem.get("input")
-            shown = "" if isinstance(given, Mapping) else f" (given: {given!r})"
-            yield f"{origin}: {key}: {_in_yaml_words(problem['msg'])}{shown}"
-
-
-def _in_yaml_words(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Tuple", "List").replace("tuple", "list").replace(" after validation", "")
-
-
-def _without_discriminator(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    is_variant = len(loc) > 2 and loc[0] in CONFIGS and loc[2] in CONFIGS[str(loc[0])]
-    return (*loc[:2], *loc[3:]) if is_variant else loc
-
-
-def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Params
-    for part in loc[:-1]:
-        if part in CONFIGS.get(str(loc[0]), {}):
-            model = CONFIGS[str(loc[0])][str(part)]
-        elif isinstance(part, str) and part in model.model_fields:
-            inner = model.model_fields[part].annotation
-            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
-    return sorted(model.model_fields)
-
-
-def _suggestion(key: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(key, allowed, n=1)
-    known = ", ".join(allowed)
-    return f"; did you mean {close[0]!r}? (allowed: {known})" if close else f"; allowed: {known}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.errors import StageError
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 
@@ -154,3 +155,11 @@ def unread(model: nn.Module, groups: list[ChannelGroup], removed: dict[str, list
                 lines = torch.isin(place.channel, torch.tensor(removed[group.layer])).nonzero().flatten()
                 copied.get_parameter(place.name).data.index_fill_(place.dim, lines, 0.0)
     return copied
+
+
+def test_a_model_that_cannot_be_traced_is_told_so() -> None:
+    def through_numpy(net: Network, x: Tensor) -> Tensor:
+        return net.head(torch.from_numpy(net.first(x).numpy()))
+
+    with pytest.raises(StageError, match=r"cannot be traced .*numpy"):
+        channel_groups(Network(through_numpy, first=nn.Linear(4, 8), head=nn.Linear(8, 3)), torch.randn(2, 4))

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from slimline.methods.prune.channel_groups import channel_groups
-from slimline.methods.prune.channel_scores import channel_scores, lamp_scores, per_channel, taylor_scores
+from slimline.methods.prune.channel_scores import channel_scores, per_channel, taylor_scores
 from slimline.methods.prune.channels import channels
+from slimline.methods.prune.lamp import lamp_scores
 from slimline.params import ChannelsParams
 from tests.method_data import method_data
 

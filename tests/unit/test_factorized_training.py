@@ -16,6 +16,8 @@ from slimline.methods.fit import fit, predict
 from slimline.params import FactorizedTrainingParams
 from tests.method_data import accuracy, method_data
 
+EXAMPLE = torch.zeros(1, 1, 4, 4)
+
 
 class Net(nn.Module):
     """Two convolutions with batch norm, a hidden layer that runs twice under two names, and a head."""
@@ -108,11 +110,17 @@ def test_pairs_start_as_the_best_approximation_of_the_untrained_weight() -> None
 
 
 def test_ranks_leave_at_most_the_share_and_are_multiples_of_sixteen() -> None:
-    ranks = chosen(untrained(), config(parameter_ratio=0.6))
+    ranks = chosen(untrained(), config(parameter_ratio=0.6), EXAMPLE)
     assert ranks == {"body.0": 16, "hidden": 32}, "of at most 17 and 38"
-    assert chosen(untrained(), config(parameter_ratio=0.2)) == {"body.0": 5, "hidden": 12}
-    assert chosen(untrained(), config(keep=("bo*",))) == {"hidden": 8}
-    assert set(chosen(untrained(), config(min_channels=3, rank=2))) == {"body.0", "hidden", "head"}
+    assert chosen(untrained(), config(parameter_ratio=0.2), EXAMPLE) == {"body.0": 5, "hidden": 12}
+    assert chosen(untrained(), config(keep=("bo*",)), EXAMPLE) == {"hidden": 8}
+    assert set(chosen(untrained(), config(min_channels=3, rank=2), EXAMPLE)) == {"body.0", "hidden", "head"}
+
+
+def test_layers_whose_weight_their_parent_reads_stay_whole() -> None:
+    encoder = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
+    model = nn.Sequential(encoder, nn.Linear(32, 64))
+    assert chosen(model, config(min_channels=1), torch.zeros(1, 5, 32)) == {"1": 8}
 
 
 def test_frobenius_decay_makes_the_products_smaller() -> None:

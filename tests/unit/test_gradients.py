@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from slimline.methods.fit import Samples
-from slimline.methods.prune.gradients import batch_gradients, drawn, loss_gradients
+from slimline.methods.prune.gradients import batch_gradients, drawn
 from tests.method_data import method_data
 
 INPUTS, TARGETS = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]]), torch.tensor([0, 1, 1])
@@ -22,11 +22,18 @@ def linear() -> nn.Linear:
     return layer
 
 
+def mean_gradients(model: nn.Module, samples: Samples = SAMPLES, batch_size: int = 32) -> dict[str, torch.Tensor]:
+    total: dict[str, torch.Tensor] = {}
+    for gradients, share in batch_gradients(model, DATA, samples, batch_size):
+        total = {name: total.get(name, 0.0) + share * gradient for name, gradient in gradients.items()}
+    return total
+
+
 def test_the_mean_is_that_of_all_samples_whatever_the_batches() -> None:
     layer = linear()
     wrong = torch.softmax(INPUTS @ layer.weight.detach().T, 1) - nn.functional.one_hot(TARGETS, 2)  # dL/dlogits of cross entropy
     for size in (1, 2, 32):
-        found = loss_gradients(layer, DATA, SAMPLES, size)
+        found = mean_gradients(layer, batch_size=size)
         assert torch.allclose(found["weight"], wrong.T @ INPUTS / 3, atol=1e-6)
         assert torch.allclose(found["bias"], wrong.mean(0), atol=1e-6)
 
@@ -34,7 +41,7 @@ def test_the_mean_is_that_of_all_samples_whatever_the_batches() -> None:
 def test_batches_come_in_order_with_their_shares() -> None:
     first, second = batch_gradients(linear(), DATA, SAMPLES, 2)
     assert (first[1], second[1]) == (2 / 3, 1 / 3)
-    alone = loss_gradients(linear(), DATA, Samples(INPUTS[2:], TARGETS[2:]))
+    alone = mean_gradients(linear(), Samples(INPUTS[2:], TARGETS[2:]))
     assert torch.allclose(second[0]["weight"], alone["weight"])
 
 
@@ -42,7 +49,7 @@ def test_the_model_runs_in_evaluation_mode_and_stays_as_it_was() -> None:
     net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
     net[0].weight.requires_grad_(False)
     before = copy.deepcopy(net.state_dict())
-    one, again = (loss_gradients(net, DATA, SAMPLES) for _ in range(2))
+    one, again = (mean_gradients(net) for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert bool(one["0.weight"].any())
     assert net.training
@@ -60,7 +67,7 @@ def test_a_shared_weight_has_its_gradient_under_both_names_and_an_unused_one_zer
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.two(torch.relu(self.one(x)))
 
-    found = loss_gradients(Tied(), DATA, SAMPLES)
+    found = mean_gradients(Tied())
     assert torch.equal(found["one.weight"], found["two.weight"])
     assert not bool(found["idle.weight"].any())
 

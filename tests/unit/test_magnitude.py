@@ -7,7 +7,8 @@ from torch import nn
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
-from slimline.methods.prune.magnitude import lamp_scores, magnitude
+from slimline.methods.prune.lamp import lamp_scores
+from slimline.methods.prune.magnitude import magnitude
 from slimline.methods.prune.weights import lowest, lowest_of_all
 from slimline.params import MagnitudeParams
 from tests.method_data import method_data
@@ -97,7 +98,7 @@ def test_lowest_is_the_beginning_of_the_stable_order(fraction: float) -> None:
 
 
 def test_lamp_is_the_square_over_the_squares_that_are_no_smaller() -> None:
-    scores = lamp_scores(torch.tensor([[3.0, 1.0], [0.0, 2.0]], dtype=torch.float64))
+    scores = lamp_scores(torch.tensor([[3.0, 1.0], [0.0, 2.0]], dtype=torch.float64).square())
     assert scores.flatten().tolist() == pytest.approx([9 / 9, 1 / 14, 0, 4 / 13])
 
 

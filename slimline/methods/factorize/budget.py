@@ -21,11 +21,14 @@ from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
 from slimline.methods.factorize.ranks import ladder
 from slimline.methods.fit import predict
+from slimline.methods.output_change import output_change
 from slimline.methods.quantize.mixed_cost import layer_macs
-from slimline.params.factorize import LowRankParams, RankBudget
+from slimline.params.factorize import RankBudget
 
 LEAST = 1e-12
 Shapes = Mapping[str, Sequence[tuple[int, ...]]]
+Saving = Callable[[Ranks], float]
+"""Ranks of a layer -> the share of the model that they save."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Spent:
     x_label: str
 
 
-def spent(model: nn.Module, decompositions: Mapping[str, Decomposition], shapes: Shapes, config: LowRankParams, data: MethodData) -> Spent:
+def spent(
+    model: nn.Module, decompositions: Mapping[str, Decomposition], shapes: Shapes, budget: RankBudget, round_to: int, data: MethodData
+) -> Spent:
     """The ranks that meet the budget; a layer that they leave as it is has none.
 
     A latency is measured (`data.latency_ms`), by bisection over the steps, whose order is by parameters and MACs in equal parts: one
@@ -57,8 +62,9 @@ def spent(model: nn.Module, decompositions: Mapping[str, Decomposition], shapes:
     Raises:
         StageError: even the last step does not meet it.
     """
-    budget = config.budget or RankBudget(parameters=0.5)
-    options = all_options(model, decompositions, shapes, config, data)
+    whole = (sum(value.numel() for value in model.parameters()), sum(layer_macs(model, data.example_input).values()))
+    savings = {name: _saving(one, shapes[name], budget.kind, whole) for name, one in decompositions.items()}
+    options = all_options(model, decompositions, savings, round_to, data.calibration)
     steps = ordered_steps(options)
     if budget.kind == "latency":
         taken = _within_latency(model, decompositions, steps, budget, data)
@@ -75,18 +81,15 @@ def spent(model: nn.Module, decompositions: Mapping[str, Decomposition], shapes:
 
 
 def all_options(
-    model: nn.Module, decompositions: Mapping[str, Decomposition], shapes: Shapes, config: LowRankParams, data: MethodData
+    model: nn.Module, decompositions: Mapping[str, Decomposition], savings: Mapping[str, Saving], round_to: int, inputs: Tensor
 ) -> dict[str, tuple[Option, ...]]:
-    """Layer -> what its ladder saves and harms; `saved` is in shares of the budget's kind."""
-    kind = config.budget.kind if config.budget else "parameters"
-    whole = (sum(value.numel() for value in model.parameters()), sum(layer_macs(model, data.example_input).values()))
-    reference = predict(model, data.calibration)
+    """Layer -> what its ladder saves, and how far it moves the outputs on `inputs` [N, …]."""
+    reference = predict(model, inputs)
     found = {}
     for name, one in decompositions.items():
-        ranks = next((rungs for step in (config.round_to, 1) if (rungs := ladder(one, step, sparse=one.scheme.costly))), ())
-        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, data.calibration) if ranks else 0.0
-        saved = _saving(one, shapes[name], kind, whole)
-        found[name] = tuple(Option(name, tried, saved(tried), scale * one.fit.lost(tried)) for tried in ranks)
+        ranks = next((rungs for step in (round_to, 1) if (rungs := ladder(one, step, sparse=one.scheme.costly))), ())
+        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, inputs) if ranks else 0.0
+        found[name] = tuple(Option(name, tried, savings[name](tried), scale * one.fit.lost(tried)) for tried in ranks)
     return found
 
 
@@ -115,12 +118,10 @@ def hull(options: Sequence[Option]) -> tuple[Option, ...]:
 def _harm_scale(model: nn.Module, name: str, one: Decomposition, probe: Ranks, reference: Tensor, inputs: Tensor) -> float:
     """The squared relative move of the outputs for a unit of energy lost."""
     outputs = predict(replaced(model, {name: chain(one, probe)}), inputs)
-    tiny = torch.finfo(torch.float32).tiny
-    moved = float((outputs - reference).norm() / reference.norm().clamp_min(tiny)) ** 2
-    return moved / max(one.fit.lost(probe), LEAST)
+    return output_change(outputs, reference) ** 2 / max(one.fit.lost(probe), LEAST)
 
 
-def _saving(one: Decomposition, shapes: Sequence[tuple[int, ...]], kind: str, whole: tuple[int, int]) -> Callable[[Ranks], float]:
+def _saving(one: Decomposition, shapes: Sequence[tuple[int, ...]], kind: str, whole: tuple[int, int]) -> Saving:
     """What some ranks save: the share of the model's parameters, of its MACs, or (for a latency) half of each."""
     before = one.layer.weight.numel()
     places = positions(unfilled(one, one.limits), shapes)

@@ -16,9 +16,9 @@ from slimline.methods.factorize.budget import Spent, spent
 from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks, Scheme, chain, decomposed, replaced, unfilled_first
 from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
+from slimline.methods.masks import WEIGHTED
 from slimline.params.factorize import LowRankParams
 
-KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 Schemes = Sequence[Scheme]
 
 
@@ -32,9 +32,9 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
         return Edited(copy.deepcopy(model))
     shapes = input_shapes(model, data.example_input)
     taken = {name: scheme for name, layer in layers(model).items() if (scheme := _scheme(layer, schemes))}
-    stays = {name: why for name in taken if (why := _reason(model, name, shapes, config.min_channels))}
+    stays = {name: why for name in taken if (why := why_whole(model, name, shapes, config.min_channels))}
     decompositions = _decomposed(model, {name: scheme for name, scheme in taken.items() if name not in stays}, config, data)
-    search = spent(model, decompositions, shapes, config, data) if config.budget else None
+    search = spent(model, decompositions, shapes, config.budget, config.round_to, data) if config.budget else None
     chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
     ranks = {name: found for name, found in chosen.items() if found is not None}
     if not ranks:
@@ -48,7 +48,7 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
 
 def layers(model: nn.Module) -> dict[str, Layer]:
     """The Linear layers and convolutions by name, each once; a subclass may compute something else, and is none of them."""
-    return {name: layer for name, layer in model.named_modules() if name and type(layer) in KINDS and isinstance(layer, KINDS)}
+    return {name: layer for name, layer in model.named_modules() if name and type(layer) in WEIGHTED and isinstance(layer, WEIGHTED)}
 
 
 def input_shapes(model: nn.Module, example_input: Tensor) -> dict[str, list[tuple[int, ...]]]:
@@ -70,8 +70,8 @@ def _scheme(layer: Layer, schemes: Schemes) -> Scheme | None:
     return next((scheme for scheme in schemes if scheme.takes(layer)), None)
 
 
-def _reason(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int, ...]]], min_channels: int) -> str | None:
-    """Why a layer is left alone before any rank is tried."""
+def why_whole(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int, ...]]], min_channels: int) -> str | None:
+    """Why a layer is left alone before any rank is tried; None where nothing forbids one. `shapes` are those of `input_shapes`."""
     layer = layers(model)[name]
     if min(layer.weight.shape[:2]) < min_channels:
         return f"fewer than {min_channels} channels"

@@ -23,7 +23,8 @@ class Scheme:
     """How one method turns a layer into a chain.
 
     `thin` gives the chain unfilled, at any ranks; its first layer says which inputs the whitening has to cover. `limits` are
-    the ranks at which nothing is approximated. `costly`: each rank is a fit of its own, so searches try doublings alone.
+    the highest ranks to try: those at which nothing is approximated or, where these are not known, nothing is saved. `costly`: each
+    rank is a fit of its own, so searches try doublings alone.
     """
 
     takes: Callable[[Layer], bool]
@@ -56,7 +57,7 @@ class Decomposition:
 
     @property
     def limits(self) -> Ranks:
-        """The ranks at which nothing is approximated."""
+        """The highest ranks to try."""
         return self.scheme.limits(self.layer)
 
     def sizes(self, ranks: Ranks) -> tuple[int, ...]:

@@ -6,20 +6,21 @@ arXiv:2103.03936).
 """
 
 import copy
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from slimline.errors import InputError, StageError
+from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
+from slimline.methods.factorize.chains import input_shapes, layers, why_whole
 from slimline.methods.factorize.decomposition import Layer, chain, decomposed, replaced
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.whitening import NOT_WHITENED
-from slimline.methods.fit import FitHistory, fit, predict
+from slimline.methods.fit import FitHistory, predict
+from slimline.methods.name_patterns import matching
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import FactorizedTrainingParams
 
@@ -31,7 +32,8 @@ NOTE = "All from the same untrained weights, in the same order of samples; the l
 def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, data: MethodData) -> Edited:
     """Return the untrained source as pairs of thin layers, trained, and how that compares with training it dense.
 
-    Linear layers and convolutions without groups become pairs wherever a pair has fewer weights; each pair starts as the best
+    Linear layers and convolutions without groups become pairs wherever a pair has fewer weights, but for those that `svd` would leave
+    alone too (`why_whole`), nn.MultiheadAttention's for one; each pair starts as the best
     approximation of the layer's untrained weight, its singular values shared evenly. `model` gives no weights to the result: it
     comes from `data.initial()`. Zero epochs return a copy of `model`. A layer that the model uses under two names stays one.
 
@@ -44,9 +46,9 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     if data.initial is None:
         raise StageError("factorize: factorized_training needs the source's untrained weights, which this stage does not have")
     initial = data.initial()
-    names = chosen(initial, config)
-    thin, history = _trained(factorized(initial, names), config, data, frobenius_decay(names, config.frobenius_decay))
-    dense, control = _trained(initial, config, data)
+    names = chosen(initial, config, data.example_input)
+    thin, history = data.fitted(factorized(initial, names), config, penalty=frobenius_decay(names, config.frobenius_decay))
+    dense, control = data.fitted(initial, config)
     cut = recalibrate_batchnorm(factorized(dense, names), data.train.inputs)
     rows = (_row(BEFORE, thin, history, data), _row(DENSE, dense, control, data), _row(AFTER, cut, None, data))
     return Edited(
@@ -58,25 +60,21 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     )
 
 
-def chosen(model: nn.Module, config: FactorizedTrainingParams) -> dict[str, int]:
-    """Layer -> its rank, for each that gets smaller.
+def chosen(model: nn.Module, config: FactorizedTrainingParams, example_input: Tensor) -> dict[str, int]:
+    """Layer -> its rank, for each that gets smaller and that nothing else keeps whole (`why_whole`).
 
     Raises:
         InputError: keep names a layer that does not exist.
         StageError: there is none.
     """
-    layers = {name: cast("Layer", layer) for name, layer in model.named_modules() if name and _can_be_factorized(layer)}
-    for pattern in config.keep:
-        if not fnmatch.filter(layers, pattern):
-            raise InputError(f"params.yaml: factorize: keep: {pattern!r} matches no layer; there are: {', '.join(layers)}")
-    kept = {name for pattern in config.keep for name in fnmatch.filter(layers, pattern)}
-    ranks = {name: rank_of(layer.weight, config) for name, layer in layers.items() if name not in kept}
-    found = {name: rank for name, rank in ranks.items() if _is_worth_it(layers[name].weight, rank, config.min_channels)}
-    if not found:
-        raise StageError(
-            f"factorize: none of {len(layers)} layers gets smaller; lower rank, parameter_ratio or min_channels in params.yaml"
-        )
-    return found
+    found, shapes = {name: layer for name, layer in layers(model).items() if CHANNELS.takes(layer)}, input_shapes(model, example_input)
+    kept = matching(config.keep, found, "factorize: keep")
+    free = [name for name in found if name not in kept and not why_whole(model, name, shapes, config.min_channels)]
+    ranks = {name: rank_of(found[name].weight, config) for name in free}
+    smaller = {name: rank for name, rank in ranks.items() if _is_smaller(found[name].weight, rank)}
+    if not smaller:
+        raise StageError(f"factorize: none of {len(found)} layers gets smaller; lower rank, parameter_ratio or min_channels in params.yaml")
+    return smaller
 
 
 def rank_of(weight: Tensor, config: FactorizedTrainingParams) -> int:
@@ -111,30 +109,9 @@ def frobenius_decay(names: Iterable[str], strength: float) -> Callable[[nn.Modul
     return penalty
 
 
-def _can_be_factorized(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1)
-
-
-def _is_worth_it(weight: Tensor, rank: int, min_channels: int) -> bool:
+def _is_smaller(weight: Tensor, rank: int) -> bool:
     outputs, inputs = weight.flatten(1).shape
-    return min(weight.shape[:2]) >= min_channels and rank * (outputs + inputs) < outputs * inputs
-
-
-def _trained(
-    model: nn.Module, config: FactorizedTrainingParams, data: MethodData, penalty: Callable[[nn.Module], Tensor] | None = None
-) -> tuple[nn.Module, FitHistory]:
-    return fit(
-        model,
-        data.train,
-        config,
-        loss=data.loss,
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=data.seed,
-        on_epoch=data.on_epoch,
-        penalty=penalty,
-    )
+    return rank * (outputs + inputs) < outputs * inputs
 
 
 def _row(label: str, model: nn.Module, history: FitHistory | None, data: MethodData) -> tuple[object, ...]:

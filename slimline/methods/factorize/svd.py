@@ -21,8 +21,6 @@ from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, Whitening, from_moment
 from slimline.params import SvdParams
 
-Matrix = Layer
-
 
 def svd(model: nn.Module, config: SvdParams, *, data: MethodData) -> Edited:
     """Return a copy whose Linear layers and 1x1 convolutions are pairs of layers, wherever a pair has fewer parameters.
@@ -44,7 +42,7 @@ def is_matrix(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear)
 
 
-def low_rank_pair(layer: Matrix, config: SvdParams, moment: Tensor | None = None) -> nn.Sequential | None:
+def low_rank_pair(layer: Layer, config: SvdParams, moment: Tensor | None = None) -> nn.Sequential | None:
     """Two layers with (nearly) the same outputs, or None where they would have no fewer parameters than the one.
 
     `moment` is the second moment of the layer's inputs, [inputs, inputs]. The config gives no budget.

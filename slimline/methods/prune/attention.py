@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention
+from slimline.methods.prune.channel_graph import noise_like
 from slimline.methods.prune.channel_groups import ChannelGroup
-from slimline.methods.prune.linear_units import linear_slices, noise_like, removal_works, remove_units_
+from slimline.methods.prune.linear_units import linear_slices, removal_works, remove_units_
 
 HEADS = re.compile(r"_?(n|num|number_of)?_?(attention|attn)?_?heads?")
 WHY_WHOLE = "its forward takes a width from its input or elsewhere, not from its own number of heads"

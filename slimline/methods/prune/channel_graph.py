@@ -7,12 +7,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency.index_mapping import _FlattenIndexMapping
 from torch_pruning.dependency.node import Node
+
+from slimline.errors import StageError
 
 ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 FEATURES_LAST = (nn.Linear, nn.LayerNorm)
@@ -23,15 +26,32 @@ Indices = list[Any]
 
 
 def dependency_graph(model: nn.Module, example_input: Tensor) -> tp.DependencyGraph:
-    """Trace `model`, which must be in evaluation mode with parameters that require gradients, on `example_input` [N, …]."""
+    """Trace `model`, which must be in evaluation mode with parameters that require gradients, on `example_input` [N, …].
+
+    Raises:
+        StageError: its forward cannot be traced with gradients.
+    """
     graph = tp.DependencyGraph()
-    graph.build_dependency(model, example_input, forward_fn=lambda traced, sample: traced(sample), verbose=False)
+    try:
+        graph.build_dependency(model, example_input, forward_fn=lambda traced, sample: traced(sample), verbose=False)
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StageError(
+            f"prune: the model's channels cannot be traced ({reason}); use a method that keeps shapes, as magnitude"
+        ) from error
     # Torch-Pruning maps flattening only where no Linear layer sees three dimensions; the mappings below hold for any.
     graph._2d_4d = False
     for node in graph.module2node.values():
         if node.type == tp.ops.OPTYPE.RESHAPE:
             _map_flattening(node)
     return graph
+
+
+def noise_like(example_input: Tensor) -> Tensor:
+    """Noise of the same shape, always the same, which reaches every channel; the example itself where it holds indices."""
+    if not example_input.is_floating_point():
+        return example_input
+    return torch.randn(example_input.shape, generator=torch.Generator().manual_seed(0), dtype=example_input.dtype)
 
 
 def output_layers(graph: tp.DependencyGraph) -> list[nn.Module]:

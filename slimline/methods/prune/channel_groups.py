@@ -64,7 +64,11 @@ class ChannelGroup:
 
 
 def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
-    """Every group of coupled channels but those of the model's output, in the order of the graph; `model` stays as it is."""
+    """Every group of coupled channels but those of the model's output, in the order of the graph; `model` stays as it is.
+
+    Raises:
+        StageError: the model cannot be traced.
+    """
     traced = copy.deepcopy(model).eval().requires_grad_(True)
     graph = dependency_graph(traced, example_input)
     names = {module: name for name, module in traced.named_modules()}
@@ -94,6 +98,18 @@ def remove_channels(
             start = graph.get_pruner_of_module(layer).prune_out_channels
             graph.get_pruning_group(layer, start, group.indices(channels)).prune()
     return smaller
+
+
+def without_reading(model: nn.Module, groups: Sequence[ChannelGroup], channels: Mapping[str, Sequence[int]]) -> nn.Module:
+    """A copy in evaluation mode whose layers have zeros where they read these channels: a group's `layer` -> which of its channels."""
+    copied = copy.deepcopy(model).eval()
+    for group in groups:
+        for place in group.slices if group.layer in channels else ():
+            if place.reads:
+                unread = torch.isin(place.channel, torch.tensor(list(channels[group.layer])))
+                with torch.no_grad():
+                    copied.get_parameter(place.name).index_fill_(place.dim, unread.nonzero().flatten(), 0.0)
+    return copied
 
 
 def _found(graph: tp.DependencyGraph, layer: nn.Module) -> Any:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slimline.methods.data import MethodData
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.gradients import batch_gradients, drawn
+from slimline.methods.prune.lamp import lamp_scores
 from slimline.params import ChannelsParams
 
 Scores = dict[str, Tensor]
@@ -57,18 +58,6 @@ def taylor_scores(model: nn.Module, groups: Sequence[ChannelGroup], data: Method
             parts = [per_channel(weights[place.name] * gradients[place.name], place, group.channels) for place in readers]
             total[group.layer] += share * torch.stack(parts).sum(0).square()
     return total
-
-
-def lamp_scores(squares: Tensor) -> Tensor:
-    """Each squared norm over the sum of those that are not smaller, so that layers can be compared: [channels], 1 for the largest.
-
-    Lee et al. 2021, "Layer-adaptive sparsity for the magnitude-based pruning" (arXiv 2010.07611).
-    """
-    order = torch.argsort(squares, stable=True)
-    remaining = squares[order].flip(0).cumsum(0).flip(0)
-    scores = torch.empty_like(squares)
-    scores[order] = squares[order] / remaining.clamp_min(TINY)
-    return scores
 
 
 def _magnitudes(group: ChannelGroup, weights: Mapping[str, Tensor], power: int) -> Tensor:

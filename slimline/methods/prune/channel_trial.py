@@ -1,14 +1,13 @@
 """Try each group of channels before anything is removed: a graph can hide where channels go (a channel shuffle, heads of attention)."""
 
-import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.prune.channel_graph import FAILURES
-from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
+from slimline.methods.prune.channel_graph import FAILURES, noise_like
+from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels, without_reading
 
 TRIED = 4
 """One channel in so many is removed in the trial."""
@@ -22,7 +21,7 @@ def removable_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGr
     Where a layer norm or group norm stands in the group, only that the model still runs, to outputs of the same shape.
     """
     groups = channel_groups(model, example_input)
-    inputs = _inputs(example_input)
+    inputs = noise_like(example_input)
     if not _problem(model, [group for group in groups if not group.why_whole], inputs):
         return groups
     return tuple(dataclasses.replace(group, why_whole=group.why_whole or _problem(model, [group], inputs)) for group in groups)
@@ -33,7 +32,7 @@ def _problem(model: nn.Module, groups: Sequence[ChannelGroup], inputs: Tensor) -
     removed = {group.layer: range(0, group.channels, TRIED) for group in groups}
     unread = {group.layer: range(0, group.channels, TRIED) for group in groups if not _normed_together(model, group)}
     with torch.no_grad():
-        expected = _without_reading(model, groups, unread)(inputs)
+        expected = without_reading(model, groups, unread)(inputs)
     try:
         with torch.enable_grad():
             smaller = remove_channels(model, groups, removed, inputs)
@@ -51,24 +50,5 @@ def _problem(model: nn.Module, groups: Sequence[ChannelGroup], inputs: Tensor) -
     return "channels that are removed are not those that the layers behind stop reading" if far else ""
 
 
-def _without_reading(model: nn.Module, groups: Sequence[ChannelGroup], channels: Mapping[str, Sequence[int]]) -> nn.Module:
-    """A copy in evaluation mode in which the layers that read these channels have zeros for them."""
-    copied = copy.deepcopy(model).eval()
-    for group in groups:
-        for place in group.slices if group.layer in channels else ():
-            if place.reads:
-                unread = torch.isin(place.channel, torch.tensor(list(channels[group.layer])))
-                with torch.no_grad():
-                    copied.get_parameter(place.name).index_fill_(place.dim, unread.nonzero().flatten(), 0.0)
-    return copied
-
-
 def _normed_together(model: nn.Module, group: ChannelGroup) -> bool:
     return any(isinstance(model.get_submodule(place.module), ACROSS_CHANNELS) for place in group.slices)
-
-
-def _inputs(example_input: Tensor) -> Tensor:
-    """Noise where inputs are floats, which reaches every channel; the example itself where they are indices."""
-    if not example_input.is_floating_point():
-        return example_input
-    return torch.randn(example_input.shape, generator=torch.Generator().manual_seed(0), dtype=example_input.dtype)

@@ -6,7 +6,6 @@ each is worth: channel_scores.py; how many stay: channel_counts.py, and for a bu
 
 import copy
 import dataclasses
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -14,9 +13,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from slimline.errors import InputError, StageError
+from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
+from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
 from slimline.methods.prune.channel_graph import ROOTS
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
@@ -40,7 +40,8 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
 
     Raises:
         InputError: `only` or `keep` names no layer.
-        StageError: no channel can go, the budget is out of reach, or the pruned model gives an output of another shape.
+        StageError: the model cannot be traced, no channel can go, the budget is out of reach, or the pruned model's outputs have another
+            shape.
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval().requires_grad_(True))
@@ -103,7 +104,7 @@ class _Cut:
 def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsParams) -> tuple[ChannelGroup, ...]:
     """The groups, with those that `only` and `keep` leave whole marked so."""
     layers = [name for name, module in model.named_modules() if isinstance(module, ROOTS)]
-    only, keep = (_matched(getattr(config, key), layers, key) for key in ("only", "keep"))
+    only, keep = (matching(getattr(config, key), layers, f"prune: {key}") for key in ("only", "keep"))
 
     def why_whole(group: ChannelGroup) -> str:
         if keep & set(group.layers):
@@ -111,13 +112,6 @@ def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsPa
         return "not named in only" if config.only and not only & set(group.layers) else group.why_whole
 
     return tuple(dataclasses.replace(group, why_whole=why_whole(group)) for group in groups)
-
-
-def _matched(patterns: Sequence[str], layers: Sequence[str], key: str) -> set[str]:
-    for pattern in patterns:
-        if not fnmatch.filter(layers, pattern):
-            raise InputError(f"params.yaml: prune: {key}: {pattern!r} matches no layer; there are: {', '.join(layers)}")
-    return {name for pattern in patterns for name in fnmatch.filter(layers, pattern)}
 
 
 def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Tensor) -> None:

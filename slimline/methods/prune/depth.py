@@ -5,18 +5,19 @@ survives the loss of a block: Veit et al. 2016 (arXiv 1605.06431). Other than na
 """
 
 import copy
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from slimline.errors import InputError, StageError
+from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.fit import predict
-from slimline.methods.prune.linear_units import noise_like
+from slimline.methods.name_patterns import matching
+from slimline.methods.output_change import output_change
+from slimline.methods.prune.channel_graph import noise_like
 from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import DepthParams
@@ -37,7 +38,7 @@ def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
     blocks = residual_blocks(model, noise_like(data.example_input))
-    kept = _kept(blocks, config.keep)
+    kept = matching(config.keep, blocks, "prune: keep", "residual block")
     count = _count(len(blocks), len(blocks) - len(kept), config)
     steps = _steps(model, tuple(name for name in blocks if name not in kept), count, config, data)
     dropped = {step.dropped: number for number, step in enumerate(steps, start=1)}
@@ -80,11 +81,10 @@ def _scores(model: nn.Module, gone: tuple[str, ...], left: Sequence[str], config
     if config.criterion == "block_influence":
         return block_influence(model, left, data.calibration, without=gone)
     reference = predict(recalibrate_batchnorm(model, data.calibration), data.calibration)
-    smallest = torch.finfo(torch.float32).tiny
     changed = {
         name: predict(recalibrate_batchnorm(without_blocks(model, (*gone, name)), data.calibration), data.calibration) for name in left
     }
-    return {name: float((outputs - reference).norm() / reference.norm().clamp_min(smallest)) for name, outputs in changed.items()}
+    return {name: output_change(outputs, reference) for name, outputs in changed.items()}
 
 
 def _count(found: int, free: int, config: DepthParams) -> int:
@@ -96,14 +96,6 @@ def _count(found: int, free: int, config: DepthParams) -> int:
             f"prune: depth: the model has {found} residual blocks, of which {max(0, most)} can go, not {count}; see blocks, ratio and keep"
         )
     return count
-
-
-def _kept(blocks: Sequence[str], keep: Sequence[str]) -> frozenset[str]:
-    for pattern in keep:
-        if not fnmatch.filter(blocks, pattern):
-            known = ", ".join(blocks) or "none"
-            raise InputError(f"params.yaml: prune: keep: {pattern!r} matches no residual block; there are: {known}")
-    return frozenset(name for pattern in keep for name in fnmatch.filter(blocks, pattern))
 
 
 def _renamed(model: nn.Module, dropped: Sequence[str]) -> tuple[str, ...]:

@@ -12,22 +12,12 @@ from slimline.methods.fit import Samples
 BATCH_SIZE = 32
 
 
-def loss_gradients(model: nn.Module, data: MethodData, samples: Samples, batch_size: int = BATCH_SIZE) -> dict[str, Tensor]:
-    """Parameter name -> ∂L/∂w of the parameter's shape, L being the mean of `data.loss` over all samples.
-
-    At a trained model's optimum this is near zero: a criterion should look at batches one by one (`batch_gradients`).
-    """
-    total: dict[str, Tensor] = {}
-    for gradients, share in batch_gradients(model, data, samples, batch_size):
-        total = {name: total.get(name, 0.0) + share * gradient for name, gradient in gradients.items()}
-    return total
-
-
 def batch_gradients(
     model: nn.Module, data: MethodData, samples: Samples, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[dict[str, Tensor], float]]:
     """For each batch, in order: parameter name -> ∂L/∂w with L the loss of that batch, and the batch's share of all samples.
 
+    Batch by batch, for the mean over all samples is near zero where a model was trained to its optimum.
     The model runs in evaluation mode (batch norms and dropout stand still) in a copy, so that the argument is untouched. A weight
     that the model has under several names is given under each; one that the loss does not reach has zeros.
     """

@@ -5,16 +5,16 @@ on each head tells which. Voita et al. 2019 (arXiv 1905.09418) found the same fo
 """
 
 import copy
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from torch import nn
 
 from slimline.artifact.stand_ins import Attention
-from slimline.errors import InputError, StageError
+from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
+from slimline.methods.name_patterns import matching
 from slimline.methods.prune.attention import attention_heads, remove_heads_, with_open_heads
 from slimline.methods.prune.channel_counts import kept_counts, weakest
 from slimline.methods.prune.channel_groups import ChannelGroup
@@ -38,14 +38,14 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
 
     Raises:
         InputError: `keep` names nothing that there is.
-        StageError: there is no attention, or nothing of it can go.
+        StageError: there is no attention, nothing of it can go, or, with `mlp_ratio`, the model cannot be traced.
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
     smaller, opened = with_open_heads(model, data.example_input)
-    attentions = {heads.group.layer: heads for heads in attention_heads(smaller, data.example_input)}
-    taken = frozenset(layer for heads in attentions.values() for layer in heads.group.layers)
-    groups: dict[Kind, list[ChannelGroup]] = {"heads": [heads.group for heads in attentions.values()], "neurons": []}
+    attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example_input)}
+    taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
+    groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
     if config.mlp_ratio:
         groups["neurons"] = list(hidden_neurons(smaller, data.example_input, taken))
     why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)
@@ -88,12 +88,7 @@ def _why_whole(groups: Sequence[ChannelGroup], keep: Sequence[str]) -> Mapping[s
     """Why a group stays whole, empty where it does not; its own name and those of its layers may be named in `keep`."""
     names = {group.layer: {group.layer, *group.layers} for group in groups}
     known = sorted(set().union(*names.values()))
-    for pattern in keep:
-        if not fnmatch.filter(known, pattern):
-            raise InputError(
-                f"params.yaml: prune: keep: {pattern!r} matches no attention and no hidden layer; there are: {', '.join(known)}"
-            )
-    kept = {name for pattern in keep for name in fnmatch.filter(known, pattern)}
+    kept = matching(keep, known, "prune: keep", "attention and no hidden layer")
     return {group.layer: "named in keep" if kept & names[group.layer] else group.why_whole for group in groups}
 
 

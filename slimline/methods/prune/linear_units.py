@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from slimline.methods.fit import predict
-from slimline.methods.prune.channel_groups import ChannelGroup, Slice, channel_groups
+from slimline.methods.output_change import output_change
+from slimline.methods.prune.channel_graph import FAILURES, noise_like
+from slimline.methods.prune.channel_groups import ChannelGroup, Slice, channel_groups, without_reading
 
 TOLERANCE, ROUNDING = 1e-3, 1e-5
-FAILURES = (RuntimeError, ValueError, AssertionError)
-"""What torch and a model's own checks raise where shapes do not fit."""
 
 
 def hidden_neurons(model: nn.Module, example_input: Tensor, others: frozenset[str]) -> tuple[ChannelGroup, ...]:
@@ -52,7 +52,7 @@ def remove_units_(model: nn.Module, group: ChannelGroup, removed: Sequence[int])
 
 def removal_works(model: nn.Module, group: ChannelGroup, remove_first_: Callable[[nn.Module], None], inputs: Tensor) -> bool:
     """Whether a model without its first unit gives what the whole one gives when nothing reads that unit."""
-    whole, smaller, unread = copy.deepcopy(model).eval(), copy.deepcopy(model).eval(), _unread(model, group, 0)
+    whole, smaller, unread = copy.deepcopy(model).eval(), copy.deepcopy(model).eval(), without_reading(model, [group], {group.layer: [0]})
     remove_first_(smaller)
     with torch.no_grad():
         expected = unread(inputs)
@@ -67,26 +67,8 @@ def removal_works(model: nn.Module, group: ChannelGroup, remove_first_: Callable
 def output_changes(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> Tensor:
     """How far the outputs on `inputs` [N, …] move when nothing reads a unit, as a share of their norm: float64 [units]."""
     reference = predict(model, inputs).double()
-    changes = [(predict(_unread(model, group, unit), inputs).double() - reference).norm() for unit in range(group.channels)]
-    shares: Tensor = torch.stack(changes) / reference.norm().clamp_min(torch.finfo(torch.float32).tiny)
-    return shares
-
-
-def noise_like(example_input: Tensor) -> Tensor:
-    """Noise of the same shape, always the same, which reaches every unit; the example itself where it holds indices."""
-    if not example_input.is_floating_point():
-        return example_input
-    return torch.randn(example_input.shape, generator=torch.Generator().manual_seed(0), dtype=example_input.dtype)
-
-
-def _unread(model: nn.Module, group: ChannelGroup, unit: int) -> nn.Module:
-    """A copy in evaluation mode in which nothing reads a unit."""
-    copied = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        for place in group.slices:
-            if place.reads:
-                copied.get_parameter(place.name).index_fill_(place.dim, (place.channel == unit).nonzero().flatten(), 0.0)
-    return copied
+    unread = (without_reading(model, [group], {group.layer: [unit]}) for unit in range(group.channels))
+    return torch.tensor([output_change(predict(one, inputs).double(), reference) for one in unread], dtype=torch.float64)
 
 
 def _modules(group: ChannelGroup) -> set[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
+from slimline.methods.prune.lamp import lamp_scores
 from slimline.methods.prune.weights import Scores, by_scores, lowest, weighted_layers, zeroed
 from slimline.params import MagnitudeParams
 
@@ -22,7 +23,7 @@ def magnitude(model: nn.Module, config: MagnitudeParams, *, data: MethodData) ->
     Biases stay. Weights that are zero already count as pruned. `data.seed` decides for `criterion: random` alone.
 
     Raises:
-        StageError: a layer would lose every weight; the message names it.
+        StageError: a layer would lose every weight (the message names it), or `scope: sensitivity` and nothing measures it.
     """
     if config.idle:
         return Edited(copy.deepcopy(model))
@@ -45,16 +46,5 @@ def weight_scores(weight: Tensor, criterion: str, generator: torch.Generator) ->
     if criterion == "random":
         return torch.where(size == 0, -1.0, torch.rand(size.shape, generator=generator, dtype=torch.float64))
     if criterion == "lamp":
-        return lamp_scores(size)
+        return lamp_scores(size.square())
     return size if criterion == "l1" else size.square()
-
-
-def lamp_scores(size: Tensor) -> Tensor:
-    """w² over the sum of the squares of all of the layer's weights that are no smaller; a layer's largest weight scores 1.
-
-    Lee et al. 2020, "Layer-adaptive sparsity for the magnitude-based pruning" (arXiv 2010.07611), equation 4: ranked over all layers
-    together, it bounds how far the outputs move better than the magnitude does.
-    """
-    squares, order = size.flatten().square().sort(stable=True)
-    not_smaller = squares.flip(0).cumsum(0).flip(0).clamp_min(torch.finfo(torch.float64).tiny)
-    return torch.empty_like(squares).scatter_(0, order, squares / not_smaller).view(size.shape)

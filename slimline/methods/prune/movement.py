@@ -15,12 +15,12 @@ from torch.nn.utils import parametrize
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import fit, steps_per_epoch
+from slimline.methods.fit import steps_per_epoch
+from slimline.methods.masks import ORIGINAL
 from slimline.methods.prune.weights import lowest, lowest_of_all, weighted_layers, zeroed
 from slimline.params import MovementParams
 
 MASK_UPDATES = 200
-ORIGINAL = "parametrizations.weight.original"
 
 
 def movement(model: nn.Module, config: MovementParams, *, data: MethodData) -> Edited:
@@ -36,24 +36,9 @@ def movement(model: nn.Module, config: MovementParams, *, data: MethodData) -> E
         return Edited(copy.deepcopy(model))
     moving, names = _moving(model)
     steps = config.training.epochs * steps_per_epoch(len(data.train), config.training.batch_size)
-    trained, history = fit(
-        moving,
-        data.train,
-        config.training,
-        loss=data.loss,
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=data.seed,
-        on_epoch=data.on_epoch,
-        after_step=_masking(names, config, steps),
-        keep="last",
-    )
-    masks = {name: moves.mask for name, moves in _moves(trained, names).items()}
-    pruned = zeroed(
-        _with_weights_of(trained, model), {name: mask.logical_not() for name, mask in masks.items()}, f"fraction {config.fraction:g}"
-    )
-    return Edited(pruned, history)
+    trained, history = data.fitted(moving, config.training, after_step=_masking(names, config, steps), keep="last")
+    gone = {name: moves.mask.logical_not() for name, moves in _moves(trained, names).items()}
+    return Edited(zeroed(_with_weights_of(trained, model), gone, f"fraction {config.fraction:g}"), history)
 
 
 class Moves(nn.Module):

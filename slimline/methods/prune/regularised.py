@@ -9,15 +9,11 @@ from torch.nn.utils import parametrize
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
-from slimline.methods.fit import FitHistory, Penalty, fit, learning_rates, predict
-from slimline.methods.masks import zero_masks
+from slimline.methods.fit import FitHistory, Penalty, learning_rates, predict
+from slimline.methods.masks import ORIGINAL, zero_masks
 from slimline.methods.prune.channel_groups import ChannelGroup, remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
-
-ORIGINAL = "parametrizations.weight.original"
-"""The trained tensor behind a parametrized weight."""
-
 
 COLUMNS = ("layers", "channels", "not zero after training", "left", "why whole")
 NOTE = "Widths are rounded up to multiples of {} channels, so a few that are zero may be left."
@@ -40,17 +36,10 @@ def train_on(
         StageError: the trained model gives the same outputs for every sample.
     """
     total = sum(learning_rates(config, len(data.train)))
-    trained, history = fit(
+    trained, history = data.fitted(
         model,
-        data.train,
         config,
-        loss=data.loss,
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=data.seed,
         masks=_masks(model),
-        on_epoch=data.on_epoch,
         penalty=penalty,
         after_step=None if shrink is None else lambda net, rate: shrink(net, rate / total),
         keep="last",

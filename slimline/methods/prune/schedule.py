@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
-from slimline.methods.fit import Epoch, FitHistory, fit, predict
+from slimline.methods.fit import Epoch, FitHistory
 from slimline.methods.masks import zero_masks
 from slimline.methods.prune.kept_history import history_of, history_tensors
 from slimline.methods.recalibrate import recalibrate_batchnorm
@@ -49,7 +49,7 @@ def stepwise(
     for number, amount in enumerate(amounts(config.schedule, final), start=1):
         model, one = _round(prune_to(model, amount), number, config, data)
         history = _continued(history, one)
-        points.append((amount, data.metric(predict(model, data.validation.inputs).numpy(), data.validation.targets.numpy())))
+        points.append((amount, data.validation_metric(model)))
     lines = {"after the round's training": tuple(points)}
     curve = Curve("Round by round", "share pruned", "validation metric", lines, "Each round starts from the last one.")
     return Edited(model, history, curves=(curve,), details={"rounds": len(points)})
@@ -60,18 +60,9 @@ def _round(pruned: nn.Module, number: int, config: ScheduledParams, data: Method
     stored = data.rounds.load(number) if data.rounds else None
     if stored is not None:
         return _restored(pruned, stored)
-    trained, history = fit(
-        recalibrate_batchnorm(pruned, data.train.inputs),
-        data.train,
-        config.recover.model_copy(update={"epochs": config.schedule.epochs}),
-        loss=data.loss,
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=(data.seed + number) % 2**32,
-        masks=zero_masks(pruned),
-        on_epoch=data.on_epoch,
-    )
+    training = config.recover.model_copy(update={"epochs": config.schedule.epochs})
+    seed, masks = (data.seed + number) % 2**32, zero_masks(pruned)
+    trained, history = data.fitted(recalibrate_batchnorm(pruned, data.train.inputs), training, seed=seed, masks=masks)
     if data.rounds:
         data.rounds.save(number, _stored(trained, history))
     return trained, history

@@ -23,7 +23,7 @@ def taylor(model: nn.Module, config: TaylorParams, *, data: MethodData) -> Edite
     anew in each round of a schedule. Biases stay. Weights that are zero already count as pruned.
 
     Raises:
-        StageError: a layer would lose every weight; the message names it.
+        StageError: a layer would lose every weight (the message names it), or `scope: sensitivity` and nothing measures it.
     """
     if config.idle:
         return Edited(copy.deepcopy(model))

@@ -1,13 +1,12 @@
 """The quantization plan: what each layer becomes, as plain JSON that every target can lower."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
-from slimline.errors import InputError
+from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
 INTEGERS = ("int4", "int8")
@@ -49,19 +48,13 @@ def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
     return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
 
 
-def kept_layers(layers: Mapping[str, AnyLayer], keep_float: Sequence[str]) -> set[str]:
+def kept_layers(layers: Mapping[str, AnyLayer], keep_float: Sequence[str]) -> frozenset[str]:
     """The layers that keep_float names; `*` stands for any part of a name.
 
     Raises:
         InputError: an entry matches no layer.
     """
-    kept: set[str] = set()
-    for pattern in keep_float:
-        found = set(fnmatch.filter(layers, pattern))
-        if not found:
-            raise InputError(f"params.yaml: quantize: keep_float: {pattern!r} matches no layer; there are: {', '.join(layers)}")
-        kept |= found
-    return kept
+    return matching(keep_float, layers, "quantize: keep_float")
 
 
 def layer_plan(

@@ -18,7 +18,7 @@ from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Loss, fit
 from slimline.methods.lora import fit_updates
-from slimline.methods.masks import zero_masks
+from slimline.methods.masks import ORIGINAL, zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, recurrent_layers, weighted_of_kind
@@ -28,7 +28,6 @@ from slimline.methods.quantize.static import static
 from slimline.methods.records import Records
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 
-TRAINED = "parametrizations.weight.original"
 FOLDED = "Batch norms are folded into the layers before them."
 LEARNED = "From the calibrated ranges on, those of inputs and weights were trained with the weights."
 NOT_BETTER = "No epoch was better on validation than static int8, from which training started: that is what is kept."
@@ -95,7 +94,7 @@ def converted(trained: nn.Module, model: nn.Module) -> nn.Module:
     state, expected = trained.state_dict(), plain.state_dict()
     frozen = tuple(f"{name}." for name in recurrent_layers(model))
     kept = {name: value for name, value in state.items() if name in expected and not name.startswith(frozen)}
-    clipped = {f"{name}.weight": fake.clipped(state[f"{name}.{TRAINED}"]) for name, fake in _fake_weights(trained).items()}
+    clipped = {f"{name}.weight": fake.clipped(state[f"{name}.{ORIGINAL}"]) for name, fake in _fake_weights(trained).items()}
     plain.load_state_dict(expected | kept | clipped, strict=True)
     return plain
 
@@ -148,7 +147,7 @@ def _refuse_shared_weights(start: Quantized) -> None:
 def _masks(start: Quantized) -> dict[str, Tensor]:
     planned = set(weighted_of_kind(start.plan, "static"))
     masks = {name.removesuffix(".weight"): mask for name, mask in zero_masks(start.model).items()}
-    return {f"{name}.{TRAINED if name in planned else 'weight'}": mask for name, mask in masks.items()}
+    return {f"{name}.{ORIGINAL if name in planned else 'weight'}": mask for name, mask in masks.items()}
 
 
 def _ranges(student: nn.Module) -> frozenset[str]:
