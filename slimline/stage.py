@@ -48,7 +48,7 @@ class Stage:
         section, config = self.params.variants.get(self.variant, (None, None))
         if section != self.name:
             there = ", ".join(getattr(self.params, self.name))
-            raise ParamsError([f"params.yaml: {self.name}: no variant {self.variant!r}; there are: {there or 'none'}"])
+            raise ParamsError([f"params.yaml: no variant {self.variant!r} under {self.name}; there are: {there or 'none'}"])
         return config
 
     @property
@@ -84,13 +84,21 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
         run(stage)
     except SlimlineError as error:
         for line in str(error).splitlines():
-            log.error("error: %s", line)
+            log.error("error: %s", _located(line, name, arguments.variant))
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
         raise SystemExit(1) from None
+
+
+def _located(line: str, stage: str, variant: str) -> str:
+    """A method's `prune: …` as `prune.VARIANT: …`, where params.yaml sets it: methods do not know which variant they make."""
+    for start in (f"{stage}: ", f"params.yaml: {stage}: "):
+        if line.startswith(start) and variant != stage:
+            return f"{start[:-2]}.{variant}: {line.removeprefix(start)}"
+    return line
 
 
 def _show_own_log_lines() -> None:

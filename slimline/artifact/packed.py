@@ -75,7 +75,10 @@ def _decompressed(data: bytes, size: int) -> bytes:
     """Unpack one Zstandard frame of exactly `size` bytes; what the frame says is looked at before memory is taken."""
     if (declared := zstandard.frame_content_size(data)) != size:
         raise ValueError(f"it unpacks to {declared:,} bytes, manifest.json says {size:,}")
-    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+    try:
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+    except MemoryError:
+        raise ValueError(f"it unpacks to {size:,} bytes, more than this machine has memory for") from None
 
 
 def _packed(tensors: Mapping[str, Tensor], *, planes: bool) -> bytes:

@@ -54,7 +54,7 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
     """A fresh layer from its spec.
 
     Raises:
-        ArtifactError: the spec names a type that is not in the table.
+        ArtifactError: the spec names a type or an argument that is not in the table.
     """
     if spec.get("type") == "Sequential":
         layers = nn.Sequential()
@@ -64,6 +64,8 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
     if spec.get("type") not in _FIELDS:
         raise ArtifactError(f"structure names the layer type {spec.get('type')!r}; known: Sequential, {', '.join(_FIELDS)}")
     make: Callable[..., nn.Module] = _FIELDS[spec["type"]][0]
+    if unknown := sorted(spec.keys() - {"type", "bias", *_FIELDS[spec["type"]][1]}):
+        raise ArtifactError(f"structure gives a {spec['type']} the argument {unknown[0]!r}, which none has that Slimline wrote")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "type"}
     return make(**arguments)
 
@@ -95,7 +97,8 @@ def replay(architecture: nn.Module, edits: Mapping[str, Spec]) -> nn.Module:
             else:
                 model.set_submodule(name, build(spec), strict=True)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ArtifactError(f"structure edit of {name!r} does not fit the workload's architecture: {error}") from error
+            reason = str(error).partition("\n")[0]  # torch's own may go on with its C++ stack
+            raise ArtifactError(f"structure edit of {name!r} does not fit the workload's architecture: {reason}") from error
     return model
 
 

@@ -30,6 +30,8 @@ PARAMS: dict[str, Any] = {
         "sparse": {"source": "teacher", "method": "magnitude", "fraction": 0.8, "recover": {"epochs": 2}},
         "narrow-sparse": {"source": "narrow", "method": "magnitude", "fraction": 0.5, "scope": "local", "recover": {"epochs": 1}},
         "idle": {"source": "teacher", "method": "channels", "ratio": 0, "recover": {"epochs": 0}},
+        "empty": {"source": "teacher", "method": "magnitude", "threshold": 1000},
+        "nowhere": {"source": "teacher", "method": "channels", "ratio": 0.5, "keep": ["nosuch*"]},
         "stuck": {"source": "teacher", "method": "channels", "ratio": 0.1, "round_to": 512},
     },
     "factorize": {
@@ -124,17 +126,22 @@ def test_strength_zero_is_the_source_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "code", "words"),
     [
-        ("prune@stuck", r"prune\.stuck: did not shrink 'teacher': parameters ([\d,]+) -> \1, MACs"),
-        ("factorize@thick", r"none of 4 Linear and 1x1 layers gets smaller at rank 300"),
-        ("distill@large", r"distill\.large: did not shrink 'teacher': parameters"),
+        ("prune@empty", 1, r"error: prune\.empty: layer '1' would lose all its [\d,]+ weights at threshold 1000"),
+        ("prune@nowhere", 2, r"error: params\.yaml: prune\.nowhere: keep: 'nosuch\*' matches no layer"),
+        ("prune@other", 2, r"params\.yaml: no variant 'other' under prune; there are: .*narrow"),
+        ("prune@stuck", 1, r"prune\.stuck: did not shrink 'teacher': parameters ([\d,]+) -> \1, MACs"),
+        ("factorize@thick", 1, r"factorize\.thick: none of 4 Linear and 1x1 layers gets smaller at rank 300"),
+        ("distill@large", 1, r"distill\.large: did not shrink 'teacher': parameters"),
     ],
 )
-def test_what_does_not_shrink_fails_with_numbers_and_leaves_nothing(name: str, words: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_made_fails_with_its_place_in_params_and_leaves_nothing(
+    name: str, code: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(SystemExit) as exit_:
         run_stage(name)
-    assert exit_.value.code == 1
+    assert exit_.value.code == code
     assert re.search(words, caplog.text), caplog.text
     assert not Path("data/models", name.partition("@")[2]).exists()
 

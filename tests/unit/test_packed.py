@@ -117,6 +117,13 @@ def test_a_file_that_unpacks_to_more_than_the_manifest_says_is_refused_before_it
         read_stored(in_folder, packing)
 
 
+def test_a_frame_that_says_more_than_there_is_memory_for_is_refused(in_folder: Path) -> None:
+    size = 1 << 60
+    (in_folder / ENTROPY).write_bytes(b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + bytes(16))
+    with pytest.raises(ArtifactError, match="more than this machine has memory for"):
+        read_stored(in_folder, Packing(kind="entropy", stored_bytes=0, unpacked_bytes=size, plain_bytes=size))
+
+
 def test_a_frame_that_hides_its_size_is_refused(in_folder: Path) -> None:
     data = save({"x": torch.ones(8)})
     (in_folder / ENTROPY).write_bytes(zstandard.ZstdCompressor(write_content_size=False).compress(data))

@@ -1,5 +1,6 @@
 """The layers that stand in for torch's: attention that computes the same, and structure edits that bring them back."""
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -157,3 +158,17 @@ def test_a_buffer_that_is_not_stored_may_not_change_its_shape() -> None:
 def test_an_edit_may_change_nothing_but_numbers_and_shapes_that_there_are(spec: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="does not fit the workload's architecture"):
         replay(Odd(), {"": spec})
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"type": "Linear", "in_features": 2, "out_features": 2, "bias": True, "device": "meta"}, "gives a Linear the argument 'device'"),
+        ({"type": "Linear", "in_features": 10**30, "out_features": 2, "bias": True}, "structure edit of 'layer' does not fit"),
+    ],
+    ids=str,
+)
+def test_a_layer_that_slimline_never_wrote_is_refused_in_one_line(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArtifactError, match=words) as told:
+        replay(nn.Sequential(OrderedDict(layer=nn.Linear(2, 2))), {"layer": spec})
+    assert "\n" not in str(told.value)
