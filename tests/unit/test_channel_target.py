@@ -64,7 +64,7 @@ def test_nothing_is_measured_unless_a_latency_is_asked_for(net: nn.Module) -> No
 
 
 def test_a_budget_out_of_reach_says_what_is_possible(net: nn.Module) -> None:
-    with pytest.raises(StageError, match=r"no less than \d+\.\d% of the parameters, 10.0% is asked; lower round_to or floor"):
+    with pytest.raises(StageError, match=r"no less than \d+\.\d% of the parameters, 10% is asked; lower round_to or floor"):
         channels(net, config(parameters=0.1, floor=0.5), data=DATA)
 
 
