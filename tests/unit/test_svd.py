@@ -86,8 +86,19 @@ def test_an_amount_that_shrinks_nothing_is_said_in_words(amount: dict[str, float
     if words is None:
         assert parameters(svd(net, config(**amount), data=data).model) < parameters(net)
         return
-    with pytest.raises(StageError, match=f"none of 2 layers gets smaller at {words}"):
+    with pytest.raises(StageError, match=f"none of 2 layers gets smaller at {words}; lower it"):
         svd(net, config(**amount), data=data)
+
+
+def test_where_nothing_can_be_factorized_the_option_to_change_is_named() -> None:
+    torch.manual_seed(0)
+    net, data = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), method_data(torch.randn(16, 8))
+    with pytest.raises(StageError, match=r"smaller at parameter_ratio 0\.01; raise it"):
+        svd(net, config(parameter_ratio=0.01), data=data)
+    with pytest.raises(StageError, match=r"all 2 layers are left alone \(0: fewer than 99 channels; 2: .*see min_channels"):
+        svd(net, config(rank=1, min_channels=99), data=data)
+    with pytest.raises(StageError, match="no layer for svd"):
+        svd(nn.Sequential(nn.ReLU()), config(rank=1), data=data)
 
 
 def test_by_energy_ranks_are_multiples_of_16_where_that_saves() -> None:

@@ -38,7 +38,7 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
     ranks = {name: found for name, found in chosen.items() if found is not None}
     if not ranks:
-        raise StageError(f"factorize: none of {len(taken)} layers gets smaller at {_amount(config)}; lower it in params.yaml")
+        raise StageError(f"factorize: {_nothing(config, len(taken), stays)}")
     stays |= dict.fromkeys(decompositions.keys() - ranks, "no smaller at such ranks" if search is None else "worth more than it costs")
     made = replaced(model, {name: chain(decompositions[name], found) for name, found in ranks.items()})
     stays |= {name: "grouped convolution" for name, layer in layers(model).items() if getattr(layer, "groups", 1) > 1}
@@ -148,6 +148,17 @@ def _curves(search: Spent | None) -> tuple[Curve, ...]:
         "Predicted from each layer alone, as a share of the outputs' norm; every step takes the ranks that harm least for what they save."
     )
     return (Curve("What the budget costs", search.x_label, "how far the outputs move", {"search": search.path}, note),)
+
+
+def _nothing(config: LowRankParams, found: int, stays: Mapping[str, str]) -> str:
+    """Why no layer was factorized, and which option to change."""
+    if not found:
+        return f"the model has no layer for {config.method}; use svd, or set include_linear: true where this method has it"
+    if len(stays) == found:
+        reasons = "; ".join(f"{name}: {why}" for name, why in stays.items())
+        return f"all {found} layers are left alone ({reasons}); see min_channels, or use another method"
+    change = "raise it" if config.parameter_ratio is not None else "give a rank instead" if config.vbmf else "lower it"
+    return f"none of {found} layers gets smaller at {_amount(config)}; {change} in params.yaml"
 
 
 def _amount(config: LowRankParams) -> str:
