@@ -32,6 +32,11 @@ def sh(*command, cwd, env):
     return subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout
 
 
+def hear_interrupts():
+    """A job that a shell put in the background ignores SIGINT, and so would everything that the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Project:
     """A copy of the tiny project in git and DVC, and how to run the flow in it."""
 
@@ -74,7 +79,8 @@ class Project:
 
     def start(self, *flags):
         command = [sys.executable, "-m", "flows.compress", "--json", *flags]
-        process = subprocess.Popen(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, cwd=self.root, env=self.env, text=True, preexec_fn=hear_interrupts, **pipes)
         self.started.append(process)
         return process
 
