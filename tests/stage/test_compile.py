@@ -1,7 +1,6 @@
 """Stages `quantize` and `compile` on real rows: the plan, the graph, the check against the plan, and equal bytes twice."""
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import checksums, sha256_of
@@ -21,6 +19,7 @@ from slimline.workloads.prepared import load_split, load_table
 from slimline.workloads.tabular import Tabular
 from tasks import calibrate, method_data, quantize, teacher
 from tasks import compile as compile_stage
+from tests.prepared_project import prepare_project
 
 WORKLOAD = Tabular()
 TARGETS = ("onnxruntime", "openvino")
@@ -47,12 +46,7 @@ def run(stage: str, *arguments: str) -> None:
 def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project folder with a trained teacher and the variant int8, compiled for both targets."""
     folder = tmp_path_factory.mktemp("line")
-    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    shutil.copytree(project / "reports/templates", folder / "reports/templates")
-    (folder / "data/prepared").mkdir(parents=True)
-    sizes = {"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}
-    for split, table in WORKLOAD.splits(sizes, 0).items():
-        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
+    prepare_project(folder, project, PARAMS, WORKLOAD)
     mode = torch.get_deterministic_debug_mode()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,7 +1,6 @@
 """A packed variant on its whole way: pruned, stored, a source of others, compiled, loaded; equal to its plain twin, in fewer bytes."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from slimline import runtime
 from slimline.artifact.folder import folder_bytes
@@ -20,6 +18,7 @@ from slimline.workloads.prepared import load_split
 from slimline.workloads.tabular import Tabular
 from tasks import calibrate, prune, teacher
 from tasks import compile as compile_stage
+from tests.prepared_project import prepare_project
 
 WORKLOAD = Tabular()
 PRUNED = {"source": "teacher", "method": "magnitude", "fraction": 0.9, "recover": {"epochs": 1}}
@@ -47,12 +46,7 @@ def compile_for(variant: str, target: str) -> Path:
 def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project folder in which the teacher and every pruned variant have been made."""
     folder = tmp_path_factory.mktemp("line")
-    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    shutil.copytree(project / "reports/templates", folder / "reports/templates")
-    (folder / "data/prepared").mkdir(parents=True)
-    sizes = {"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}
-    for split, table in WORKLOAD.splits(sizes, 0).items():
-        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
+    prepare_project(folder, project, PARAMS, WORKLOAD)
     mode = torch.get_deterministic_debug_mode()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

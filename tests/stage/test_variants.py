@@ -2,14 +2,12 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from slimline.artifact.folder import checksums
 from slimline.artifact.variant import load_variant
@@ -17,6 +15,7 @@ from slimline.calibration.statistics import load_statistics
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import calibrate, distill, factorize, prune, teacher
+from tests.prepared_project import prepare_project
 
 WORKLOAD = get_workload("tabular")
 STAGES = {"prune": prune, "factorize": factorize, "distill": distill}
@@ -61,12 +60,7 @@ def read(stage: str, variant: str) -> dict[str, Any]:
 def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project folder in which teacher, calibrate and every variant of MADE have run."""
     folder = tmp_path_factory.mktemp("line")
-    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    shutil.copytree(project / "reports/templates", folder / "reports/templates")
-    (folder / "data/prepared").mkdir(parents=True)
-    sizes = {"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}
-    for split, table in WORKLOAD.splits(sizes, 0).items():
-        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
+    prepare_project(folder, project, PARAMS, WORKLOAD)
     deterministic = torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,0 +1,20 @@
+"""A project folder as the stage `data` leaves it, for tests of the stages after it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slimline.workloads import Workload
+
+SIZES = {"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}
+
+
+def prepare_project(folder: Path, project: Path, params: dict[str, Any], workload: Workload) -> None:
+    """Write params.yaml, the report templates and every split into `folder`."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copytree(project / "reports/templates", folder / "reports/templates")
+    (folder / "data/prepared").mkdir(parents=True)
+    for split, table in workload.splits(SIZES, 0).items():
+        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
