@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from slimline.artifact.folder import checksums
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import prune, teacher
+from tests.prepared_project import prepare_project
 
 WORKLOAD = get_workload("tabular")
 ROUNDS = 5
@@ -60,11 +60,7 @@ def finished() -> dict[str, int]:
 def line(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project folder with a teacher, in which the ticket has been made without a stop."""
     folder = tmp_path_factory.mktemp("lottery")
-    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    shutil.copytree(project / "reports/templates", folder / "reports/templates")
-    (folder / "data/prepared").mkdir(parents=True)
-    for split, table in WORKLOAD.splits({"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}, 0).items():
-        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
+    prepare_project(folder, project, PARAMS, WORKLOAD)
     deterministic = torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
