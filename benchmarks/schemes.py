@@ -15,11 +15,13 @@ import argparse
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -35,6 +37,8 @@ from slimline.verdict.gate import judge
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs/methods"
+FAILURE = re.compile(r"error: \w+\.(?P<variant>[\w-]+): (?P<reason>.+)")
+NO_FAILURES: Mapping[str, str] = MappingProxyType({})
 QUIET = {
     "OMP_WAIT_POLICY": "passive",
     "PYTHONHASHSEED": "0",
@@ -111,23 +115,38 @@ def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
     return folder
 
 
-def run_line(clone: Path, content: dict[str, Any], jobs: int) -> None:
-    """Everything up to `evaluate`, going on past what fails: by DVC alone, or by the flow where stages are to run side by side."""
+def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
+    """Everything up to `evaluate`, going on past what fails: by DVC alone, or by the flow where stages are to run side by side.
+
+    Returns variant -> what its last failing stage said.
+    """
     (clone / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     command = ["-m", "dvc", "repro", "--keep-going", "evaluate"]
     if jobs > 1:
         command = ["-m", "flows.compress", "--no-publish", "--jobs", str(jobs), "--target", "evaluate@*"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    subprocess.run([sys.executable, *command], cwd=clone, env={**os.environ, **QUIET, "PATH": path}, check=False)
+    lines: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=clone,
+        env={**os.environ, **QUIET, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        for line in running.stdout or ():
+            sys.stderr.write(line)
+            lines.append(line)
+    return {failure["variant"]: failure["reason"] for line in lines if (failure := FAILURE.search(line))}
 
 
-def measured(clone: Path, content: dict[str, Any]) -> Iterator[Evaluation | str]:
-    """What evaluate wrote of each variant, judged; of one that has no such files, a line that says so."""
+def measured(clone: Path, content: dict[str, Any], failures: Mapping[str, str] = NO_FAILURES) -> Iterator[Evaluation | str]:
+    """What evaluate wrote of each variant, judged; of one that has no such files, a line that says so, and why if its stage did."""
     params, (target,) = Params.parse(content), content["deploy"]["targets"]
     for variant in params.deploy.variants:
         made = [clone / "data/models" / variant, clone / "data/compiled" / f"{variant}-{target}"]
         if lost := [path.relative_to(clone) for path in made if not path.is_dir()]:
-            yield f"{variant} on {target}: {lost[0]} was not made; see the output of its stage"
+            yield f"{variant} on {target}: {failures.get(variant, f'{lost[0]} was not made; see the output of its stage')}"
             continue
         try:
             quality, timing = read_measured(clone / "reports/metrics/evaluate", variant, target)
@@ -151,8 +170,8 @@ def measure_all(clone: Path, setting: Setting, arguments: argparse.Namespace) ->
             continue
         fine, _ = possible(setting, wanted, target, arguments)
         content = params_of(setting, fine, target, arguments)
-        run_line(clone, content, arguments.jobs)
-        failed += [one for one in measured(clone, content) if isinstance(one, str)]
+        failures = run_line(clone, content, arguments.jobs)
+        failed += [one for one in measured(clone, content, failures) if isinstance(one, str)]
         found = measured_so_far(clone, setting, arguments)
         write(arguments, found, [*refused_of(found, setting, arguments), *failed])
     return found, failed

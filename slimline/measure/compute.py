@@ -1,14 +1,11 @@
 """Compute: parameters, non-zeros and multiply-accumulates of a float model."""
 
-import contextlib
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from slimline.methods.macs import macs
 
 
 @dataclass(frozen=True)
@@ -21,47 +18,10 @@ class Compute:
 
 
 def count(model: nn.Module, example_input: Tensor) -> Compute:
-    """Count a model on the first sample of `example_input` [N, …]; zeros are counted as work, as dense kernels do.
-
-    The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel.
-    """
+    """Count a model on the first sample of `example_input` [N, …]; zeros are counted as work, as dense kernels do."""
     parameters = list(model.parameters())
     return Compute(
         parameters=sum(parameter.numel() for parameter in parameters),
         nonzero=sum(int(torch.count_nonzero(parameter)) for parameter in parameters),
-        macs=_macs(model, example_input[:1]),
+        macs=macs(model, example_input),
     )
-
-
-def _recurrent_flops(x: tuple[int, ...], w_ih: tuple[int, ...], w_hh: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """One LSTM layer in one direction: x [T, N, inputs], matrices [4 x hidden, inputs] and [4 x hidden, hidden]."""
-    return 2 * x[0] * x[1] * (w_ih[0] * w_ih[1] + w_hh[0] * w_hh[1])
-
-
-def _attention_flops(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """Scores and mixtures of attention: q [N, heads, L, d], k and v [N, heads, S, d]."""
-    return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])
-
-
-MORE_OPERATIONS = {
-    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-}
-
-
-def _macs(model: nn.Module, sample: Tensor) -> int:
-    evaluated = copy.deepcopy(model).eval() if model.training else model
-    with _layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
-        evaluated(sample)
-    return int(counter.get_total_flops()) // 2
-
-
-@contextlib.contextmanager
-def _layer_by_layer() -> Iterator[None]:
-    """Without torch's one kernel for a whole transformer layer, whose work is not counted."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -110,6 +110,12 @@ def test_a_threshold_takes_what_scores_below_it(net: nn.Module) -> None:
     torch.testing.assert_close(pruned(EXAMPLE), net(EXAMPLE), rtol=1e-3, atol=1e-3)
 
 
+def test_a_threshold_that_empties_a_layer_needs_a_floor(net: nn.Module) -> None:
+    with pytest.raises(StageError, match=r"threshold 50 takes all channels of .* lower it, or set floor"):
+        channels(net, config(threshold=50.0, criterion="l2"), data=DATA)
+    assert min(widths(channels(net, config(threshold=50.0, criterion="l2", floor=0.25), data=DATA).model)[:-1]) >= 4
+
+
 def test_only_and_keep_name_layers(net: nn.Module) -> None:
     assert widths(channels(net, config(ratio=0.5, only=("0", "6")), data=DATA).model) == [8, 24, 16, 3]
     kept = channels(net, config(ratio=0.5, keep=("[06]",)), data=DATA)

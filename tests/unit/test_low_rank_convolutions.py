@@ -221,7 +221,7 @@ def test_a_latency_budget_takes_the_first_step_that_is_measured_fast_enough() ->
     left = count(edited.model, inputs).macs / count(model, inputs).macs
     assert 0.35 < left <= 0.5
     assert asked[0] == count(model, inputs).macs / 1000, "the source is measured first"
-    assert edited.details["latency_share"] == pytest.approx(left)
+    assert edited.details["left"]["latency"] == pytest.approx(left)
     assert edited.notes[0] == f"Measured anew, it takes {left:.1%} of its source's time; 50% was asked for."
     with pytest.raises(StageError, match=r"budget\.latency needs a stage that measures latency"):
         get_method("factorize", "svd")(model, config, data=method_data(inputs))

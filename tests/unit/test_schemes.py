@@ -73,10 +73,12 @@ def test_what_was_measured_becomes_a_table_and_figures(
     for variant in ("teacher", "int8", "bf16"):
         (tmp_path / "data/models" / variant).mkdir(parents=True)
         (tmp_path / "data/compiled" / f"{variant}-onnxruntime").mkdir(parents=True)
-    outcomes = list(schemes.measured(tmp_path, content))
+    content["deploy"]["variants"].append("svd")
+    outcomes = list(schemes.measured(tmp_path, content, {"svd": "no rank"}))
     found, failed = [one for one in outcomes if not isinstance(one, str)], [one for one in outcomes if isinstance(one, str)]
     assert [one.key for one in found] == ["teacher-onnxruntime", "int8-onnxruntime"]
-    assert [line.partition(":")[0] for line in failed] == ["int8-dynamic on onnxruntime", "bf16 on onnxruntime"]
+    assert [line.partition(":")[0] for line in failed] == ["int8-dynamic on onnxruntime", "bf16 on onnxruntime", "svd on onnxruntime"]
+    assert failed[-1] == "svd on onnxruntime: no rank"
     arguments = argparse.Namespace(**vars(ARGUMENTS), out=tmp_path, docs=False)
     schemes.write(arguments, found, failed)
     table = (tmp_path / "schemes.md").read_text()

@@ -21,8 +21,8 @@ from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
 from slimline.methods.factorize.ranks import ladder
 from slimline.methods.fit import predict
+from slimline.methods.macs import macs
 from slimline.methods.output_change import output_change
-from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.params.factorize import RankBudget
 
 LEAST = 1e-12
@@ -62,7 +62,7 @@ def spent(
     Raises:
         StageError: even the last step does not meet it.
     """
-    whole = (sum(value.numel() for value in model.parameters()), sum(layer_macs(model, data.example_input).values()))
+    whole = (sum(value.numel() for value in model.parameters()), macs(model, data.example_input))
     savings = {name: _saving(one, shapes[name], budget.kind, whole) for name, one in decompositions.items()}
     options = all_options(model, decompositions, savings, round_to, data.calibration)
     steps = ordered_steps(options)
@@ -178,10 +178,10 @@ def _within_latency(
         chains = {name: chain(decompositions[name], option.ranks) for name, option in _state(steps[:count]).items()}
         return measure(replaced(model, chains)) / source_ms
 
-    count = bisect.bisect_left(range(1, len(steps)), True, key=lambda tried: share(tried) <= budget.share) + 1
-    if count >= len(steps) and (not steps or (least := share(len(steps))) > budget.share):
-        raise StageError(_out_of_reach(budget, least if steps else 1.0))
-    return _state(steps[:count])
+    least = share(len(steps)) if steps else 1.0
+    if least > budget.share:
+        raise StageError(_out_of_reach(budget, least))
+    return _state(steps[: bisect.bisect_left(range(1, len(steps)), True, key=lambda tried: share(tried) <= budget.share) + 1])
 
 
 def _state(steps: Sequence[tuple[Option, float, float]]) -> dict[str, Option]:

@@ -128,7 +128,7 @@ def _measured(edited: Edited, model: nn.Module, config: LowRankParams, data: Met
         return edited
     share = data.latency_ms(edited.model) / data.latency_ms(model)
     note = f"Measured anew, it takes {share:.1%} of its source's time; {config.budget.latency:.0%} was asked for."
-    return replace(edited, notes=(note, *edited.notes), details={**edited.details, "latency_share": share})
+    return replace(edited, notes=(note, *edited.notes), details={**edited.details, "left": {"latency": share}})
 
 
 _ALONE = " The outputs' move is predicted for that layer alone, in share of their norm on the calibration sample."

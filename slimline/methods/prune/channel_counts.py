@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from slimline.errors import StageError
 from slimline.methods.prune.allocation import allocated
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.params import ChannelsParams
@@ -23,6 +24,9 @@ def kept_counts(
     `sensitivity` is that of each group. What stays is rounded to the nearest multiple of `round_to`, is never less than `floor` of the
     whole, nor nothing; a group of fewer channels than `round_to` stays whole. Of a grouped convolution's channels two of each block
     stay: with one it would be a depthwise one.
+
+    Raises:
+        StageError: a threshold takes every channel of a layer, and there is no floor.
     """
     whole = {group.layer: group.channels for group in groups}
     least = {group.layer: max(1 if group.blocks == 1 else 2, math.ceil(config.floor * group.channels - 1e-9)) for group in groups}
@@ -46,13 +50,25 @@ def _wanted(
 ) -> Mapping[str, float]:
     """The number of channels that stay, before rounding."""
     if config.threshold is not None:
-        return {name: int((score >= amount).sum()) for name, score in scores.items()}
+        return _above(scores, config)
     if config.scope == "local":
         return {name: (1 - amount) * whole[name] for name in scores}
     if config.scope == "sensitivity":
         shares = allocated({name: whole[name] for name in scores}, sensitivity, min(amount, 1 - config.floor), floor=config.floor)
         return {name: (1 - share) * whole[name] for name, share in shares.items()}
     return _ranked(scores, int(amount * sum(whole[name] for name in scores)), whole, least)
+
+
+def _above(scores: Mapping[str, Tensor], config: ChannelsParams) -> Counts:
+    """How many score the threshold or more; as with single weights, a layer that loses all needs a floor to be let through."""
+    counts = {name: int((score >= config.threshold).sum()) for name, score in scores.items()}
+    if not config.floor and (lost := [name for name, count in counts.items() if count == 0]):
+        highest = max(float(score.max()) for score in scores.values())
+        raise StageError(
+            f"prune: channels: threshold {config.threshold:g} takes all channels of {', '.join(lost)} "
+            f"(the highest score of all is {highest:.3g}); lower it, or set floor"
+        )
+    return counts
 
 
 def _ranked(scores: Mapping[str, Tensor], removed: int, whole: Mapping[str, int], least: Counts) -> Counts:

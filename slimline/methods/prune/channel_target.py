@@ -6,8 +6,8 @@ from torch import nn
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
+from slimline.methods.macs import macs
 from slimline.methods.prune.channel_counts import Counts
-from slimline.methods.quantize.mixed_cost import layer_macs
 
 STEPS = 12
 MOST = 1 - 1e-9
@@ -23,7 +23,7 @@ def measure_of(amount: str, data: MethodData) -> Measure:
     if amount == "parameters":
         return lambda model: sum(parameter.numel() for parameter in model.parameters())
     if amount == "macs":
-        return lambda model: sum(layer_macs(model, data.example_input).values())
+        return lambda model: macs(model, data.example_input)
     if data.latency_ms is None:
         raise StageError("prune: channels: no latency can be measured here; give parameters or macs in params.yaml")
     return data.latency_ms

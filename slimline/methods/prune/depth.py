@@ -91,6 +91,10 @@ def _count(found: int, free: int, config: DepthParams) -> int:
     """How many blocks are to go."""
     count = config.blocks if config.blocks is not None else max(1, int((config.ratio or 0.0) * free + 0.5))
     most = min(free, found - 1)
+    if not found:
+        raise StageError(
+            "prune: depth: the model has no residual block (x + f(x)) that could go; use channels or a smaller student instead"
+        )
     if count > most:
         raise StageError(
             f"prune: depth: the model has {found} residual blocks, of which {max(0, most)} can go, not {count}; see blocks, ratio and keep"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import fit, predict, steps_per_epoch
+from slimline.methods.fit import steps_per_epoch
 from slimline.methods.masks import WEIGHTED
 from slimline.methods.prune.lottery_findings import Finding, finding, told
 from slimline.methods.prune.lottery_rounds import RANDOM_INIT, RANDOM_TICKET, Round, Trained, from_tensors, to_tensors
@@ -118,21 +118,8 @@ def _train(initial: nn.Module, masks: Tensors, config: LotteryTicketParams, data
     with torch.no_grad():
         for name, mask in masks.items():
             model.get_parameter(name).mul_(mask)
-    trained, history = fit(
-        model,
-        data.train,
-        config.training,
-        loss=data.loss,
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=data.seed,
-        masks=masks,
-        on_epoch=data.on_epoch,
-        **more,
-    )
-    outputs = predict(trained, data.validation.inputs).numpy()
-    return Trained(_state(trained), history, data.metric(outputs, data.validation.targets.numpy()))
+    trained, history = data.fitted(model, config.training, masks=masks, **more)
+    return Trained(_state(trained), history, data.validation_metric(trained))
 
 
 def _finding(number: int, initial: nn.Module, finished: Round) -> Finding:
