@@ -50,7 +50,7 @@ def _wanted(
 ) -> Mapping[str, float]:
     """The number of channels that stay, before rounding."""
     if config.threshold is not None:
-        return _above(scores, config)
+        return _above(scores, amount, config.floor)
     if config.scope == "local":
         return {name: (1 - amount) * whole[name] for name in scores}
     if config.scope == "sensitivity":
@@ -59,13 +59,13 @@ def _wanted(
     return _ranked(scores, int(amount * sum(whole[name] for name in scores)), whole, least)
 
 
-def _above(scores: Mapping[str, Tensor], config: ChannelsParams) -> Counts:
+def _above(scores: Mapping[str, Tensor], threshold: float, floor: float) -> Counts:
     """How many score the threshold or more; as with single weights, a layer that loses all needs a floor to be let through."""
-    counts = {name: int((score >= config.threshold).sum()) for name, score in scores.items()}
-    if not config.floor and (lost := [name for name, count in counts.items() if count == 0]):
+    counts = {name: int((score >= threshold).sum()) for name, score in scores.items()}
+    if not floor and (lost := [name for name, count in counts.items() if count == 0]):
         highest = max(float(score.max()) for score in scores.values())
         raise StageError(
-            f"prune: channels: threshold {config.threshold:g} takes all channels of {', '.join(lost)} "
+            f"prune: channels: threshold {threshold:g} takes all channels of {', '.join(lost)} "
             f"(the highest score of all is {highest:.3g}); lower it, or set floor"
         )
     return counts
