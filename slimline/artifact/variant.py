@@ -6,13 +6,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
-from slimline.artifact.manifest import Architecture, Manifest, library_versions, read_json, read_manifest, write_manifest
+from slimline.artifact.manifest import Architecture, Manifest, Packing, library_versions, read_json, read_manifest, write_manifest
 from slimline.artifact.packed import read_stored, write_stored
 from slimline.artifact.structure import replay, structure_edits
-from slimline.artifact.weights import load_weights, read_weights, write_weights
+from slimline.artifact.weight_header import weight_shapes
+from slimline.artifact.weights import load_weights, read_weights, require_shapes, shapes_of, write_weights
 from slimline.errors import ArtifactError
 from slimline.params.section import Pack
 
@@ -87,8 +89,27 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
     manifest = read_manifest(folder)
     if manifest.workload != workload.name:
         raise ArtifactError(f"{folder}: made for workload {manifest.workload!r}, asked for {workload.name!r}")
-    model = replay(build_architecture(workload, manifest.architecture), manifest.structure)
-    load_weights(model, read_stored(folder, manifest.packing), folder)
+    architecture = build_architecture(workload, manifest.architecture)
+    weights = fitting_weights(folder, architecture, manifest.structure, manifest.packing)
+    model = replay(architecture, manifest.structure)
+    load_weights(model, weights, folder)
     plan = read_json(folder / PLAN) if (folder / PLAN).exists() else None
     grids = read_weights(folder / GRIDS) if (folder / GRIDS).exists() else {}
     return Variant(model.eval(), manifest, plan, grids)
+
+
+def fitting_weights(
+    folder: Path, architecture: nn.Module, structure: Mapping[str, dict[str, Any]], packing: Packing | None
+) -> dict[str, Tensor]:
+    """The weights in `folder`, read only if their file's header has the names and shapes of the architecture with its edits.
+
+    The edits are first made without memory, so a manifest cannot ask for more than the file beside it holds.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or names or shapes differ.
+    """
+    with torch.device("meta"):
+        planned = replay(architecture, structure)
+    if found := weight_shapes(folder):
+        require_shapes(shapes_of(planned.state_dict()), found, folder)
+    return read_stored(folder, packing)

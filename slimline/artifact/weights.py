@@ -66,8 +66,21 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: Path) -> 
     Raises:
         ArtifactError: names or shapes differ; the message counts them and shows the first.
     """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
+    require_shapes(shapes_of(model.state_dict()), shapes_of(weights), origin)
+    model.load_state_dict(weights, strict=True)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape."""
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def require_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], origin: Path) -> None:
+    """Hold the tensors of a file to those of a model: name -> shape.
+
+    Raises:
+        ArtifactError: names or shapes differ; the message counts them and shows the first.
+    """
     wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     if wrong:
         name = min(wrong)
@@ -75,4 +88,3 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: Path) -> 
             f"{origin}: {len(wrong)} of {len(expected)} tensors do not fit the model; "
             f"first: {name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}"
         )
-    model.load_state_dict(weights, strict=True)

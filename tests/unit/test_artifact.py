@@ -16,6 +16,7 @@ from slimline.artifact.structure import replay, structure_edits
 from slimline.artifact.variant import load_variant, save_variant
 from slimline.artifact.weights import load_weights, read_weights
 from slimline.errors import ArtifactError
+from slimline.params.section import Pack
 
 
 class Tiny:
@@ -79,6 +80,17 @@ def test_edits_of_another_architecture_are_refused() -> None:
         replay(Tiny().build_teacher(), {"9.conv": {"type": "Identity"}})
     with pytest.raises(ArtifactError, match="layer type 'Exec'"):
         replay(Tiny().build_teacher(), {"0": {"type": "Exec"}})
+
+
+@pytest.mark.parametrize("pack", ["none", "sparse", "entropy"])
+def test_a_manifest_cannot_ask_for_more_memory_than_its_weights_fill(in_folder: Path, pack: Pack) -> None:
+    folder = in_folder / "v"
+    save_variant(folder, smaller(), manifest(), Tiny(), pack=pack)
+    facts = json.loads((folder / "manifest.json").read_text())
+    terabytes = {"type": "Linear", "in_features": 10**6, "out_features": 10**6, "bias": False}
+    write_json(folder / "manifest.json", facts | {"structure": facts["structure"] | {"3": terabytes}})
+    with pytest.raises(ArtifactError, match=r"tensors do not fit the model; first: 3\."):
+        load_variant(folder, Tiny())
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "extra", "gone", "workload"])
