@@ -112,7 +112,7 @@ def low_rank(setting: Setting) -> dict[str, Scheme]:
         "spatial-svd": {"method": "spatial_svd", "include_linear": True, **budget, **recover},
         "tucker": {"method": "tucker", "include_linear": True, **budget, **recover},
         "tucker-vbmf": {"method": "tucker", "include_linear": True, "vbmf": True, **recover},
-        "cp": {"method": "cp", "include_linear": True, **budget, **recover},
+        "cp": {"method": "cp", "include_linear": True, **({"rank": setting.cp_rank} if setting.cp_rank else budget), **recover},
         "factorized-training": {"method": "factorized_training", "parameter_ratio": 0.25, **setting.trained},
         "tucker-int8": {"stage": "quantize", "source": "tucker", "method": "static"},
     }

@@ -9,7 +9,7 @@ class Setting:
     """A workload: where its class is, what its run needs that the defaults do not give, and how long its models are trained.
 
     `recover` is the training after a lossy step, `trained` that within a method, `ticket` that of each round of a lottery ticket;
-    `left` is the share of the parameters that low-rank schemes leave.
+    `left` is the share of the parameters that low-rank schemes leave; `cp_rank` is the rank of cp where a search takes too long.
     """
 
     workload: str
@@ -20,6 +20,7 @@ class Setting:
     trained: dict[str, Any] = field(default_factory=lambda: {"epochs": 20, "learning_rate": 0.001, "weight_decay": 0.0})
     ticket: dict[str, Any] = field(default_factory=lambda: {"epochs": 12})
     left: float = 0.25
+    cp_rank: int | None = None
 
 
 WORKLOADS = {
@@ -40,6 +41,7 @@ WORKLOADS = {
         trained={"epochs": 10, "learning_rate": 0.001, "weight_decay": 0.0, "threads": 2},
         ticket={"epochs": 3, "learning_rate": 0.001, "threads": 2},
         left=0.1,
+        cp_rank=128,
     ),
     "depthwise": Setting("workloads/depthwise.py:Depthwise", "depthwise.py", teacher={"epochs": 24, "learning_rate": 0.003}),
     "sequence": Setting("workloads/sequence.py:Sequence", "sequence.py", teacher={"epochs": 60, "learning_rate": 0.003}),

@@ -43,7 +43,7 @@ def main(stage: Stage) -> None:
     made = run(stage.name, origin.source.model, config, data)
     if not config.idle:
         require_shrunk(stage, origin.source.model, made.model)
-    model, history = recover(made.model, config.recover, training(stage, origin, data.train))
+    model, history = recover(made.model, origin.source.model, config.recover, training(stage, origin, data.train))
     trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
     outcome = Outcome(
         model,

@@ -89,10 +89,10 @@ def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:
     }
 
 
-def recover(model: nn.Module, config: Recovery, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
-    """Train an edited model on, or low-rank updates of it; pruned weights stay zero, shapes stay as they are."""
+def recover(model: nn.Module, source: nn.Module, config: Recovery, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
+    """Train on what an edit made of `source`, or low-rank updates of it; pruned weights stay zero, shapes stay as they are."""
     train = fit if config.lora_rank is None else fit_updates
-    return train(model, config=config, masks=zero_masks(model), **settings)
+    return train(model, config=config, masks=zero_masks(model, before=source), **settings)
 
 
 def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
+from slimline.methods.factorize.chains import read_by_parent
 from slimline.methods.factorize.decomposition import Layer
 from slimline.methods.factorize.svd import is_matrix, low_rank_pair
 from slimline.methods.fit import Metric, Samples, predict
@@ -113,7 +114,9 @@ def _without_channels(model: nn.Module, name: str) -> nn.Module | None:
 def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) -> nn.Module | None:
     edited = copy.deepcopy(model)
     layer = edited.get_submodule(name)
-    pair = low_rank_pair(cast("Layer", layer), LOW_RANK, statistics.layers[name].second_moment) if name and is_matrix(layer) else None
+    if not name or not is_matrix(layer) or read_by_parent(edited, layer):
+        return None
+    pair = low_rank_pair(cast("Layer", layer), LOW_RANK, statistics.layers[name].second_moment)
     if pair is None:
         return None
     edited.set_submodule(name, pair, strict=True)

@@ -105,7 +105,7 @@ def fit(
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
-    `first_epoch` enters the schedule later, for weights that have had the epochs before it.
+    `first_epoch` enters the schedule and the order of batches later, for weights that have had the epochs before it.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
@@ -168,6 +168,7 @@ def _fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle((begin + step) / end))
     history: list[Epoch] = []
     best_weights, best = _weights(model), judge(model, first_epoch - 1, math.nan)
+    _skip(train, config.batch_size, shaping.augment, generator, epochs=first_epoch - 1)
     for number in range(first_epoch, config.epochs + 1):
         losses = []
         model.train()
@@ -190,6 +191,13 @@ def _fit(
     model.load_state_dict(best_weights)
     optimizer.zero_grad(set_to_none=True)
     return model.eval(), FitHistory(tuple(history), best.number)
+
+
+def _skip(train: Samples, batch_size: int, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
+    """Draw what epochs would have drawn, so that the ones after them see the batches that they see in the whole training."""
+    for _ in range(epochs):
+        for batch in _batches(len(train), batch_size, generator):
+            augment(train.inputs[batch], generator)
 
 
 def _judged(model: nn.Module, number: int, training_loss: float, *, validation: Samples, loss: Loss, metric: Metric) -> Epoch:

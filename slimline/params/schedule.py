@@ -38,3 +38,9 @@ class ScheduledParams(EditParams):
 
     schedule: Schedule = Schedule()
     """All at once, or in rounds with training between them."""
+
+    @model_validator(mode="after")
+    def _rounds_train_every_weight(self) -> "ScheduledParams":
+        if self.schedule.kind != "one_shot" and self.recover.lora_rank is not None:
+            raise ValueError(f"schedule {self.schedule.kind} trains every weight between its rounds: leave out recover.lora_rank")
+        return self

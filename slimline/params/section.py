@@ -42,7 +42,7 @@ class Training(Section):
     """Samples a step."""
     learning_rate: Positive = 0.002
     """The highest, after the warm-up."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Number, Field(ge=0)] = 0.01
     """AdamW's decoupled decay."""
     patience: Count | None = None
     """Stop after so many epochs without a lower validation loss."""

@@ -17,6 +17,7 @@ from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks
 from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
 from slimline.methods.masks import WEIGHTED
+from slimline.methods.name_patterns import matching
 from slimline.params.factorize import LowRankParams
 
 Schemes = Sequence[Scheme]
@@ -32,8 +33,11 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
         return Edited(copy.deepcopy(model))
     shapes = input_shapes(model, data.example_input)
     taken = {name: scheme for name, layer in layers(model).items() if (scheme := _scheme(layer, schemes))}
-    stays = {name: why for name in taken if (why := why_whole(model, name, shapes, config.min_channels))}
+    kept = dict.fromkeys(matching(config.keep, layers(model), "factorize: keep"), "named in keep")
+    stays = kept | {name: why for name in taken if name not in kept and (why := why_whole(model, name, shapes, config.min_channels))}
     decompositions = _decomposed(model, {name: scheme for name, scheme in taken.items() if name not in stays}, config, data)
+    if not decompositions:
+        raise StageError(f"factorize: {_nothing(config, len(taken), stays)}")
     search = spent(model, decompositions, shapes, config.budget, config.round_to, data) if config.budget else None
     chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
     ranks = {name: found for name, found in chosen.items() if found is not None}
@@ -75,15 +79,19 @@ def why_whole(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[i
     layer = layers(model)[name]
     if min(layer.weight.shape[:2]) < min_channels:
         return f"fewer than {min_channels} channels"
-    if any(child is layer for parent in model.modules() if _reads_weights(parent) for child in parent.modules()):
+    if read_by_parent(model, layer):
         return "its parent reads the weight itself"
     if sum(value is layer.weight for module in model.modules() for value in module.parameters(recurse=False)) > 1:
         return "shares its weight with another layer"
     return None if shapes[name] else "does not run"
 
 
+def read_by_parent(model: nn.Module, layer: nn.Module) -> bool:
+    """Whether a module above reads the layer's weight itself, which a chain has not: torch's kernels for attention and whole layers."""
+    return any(child is layer for parent in model.modules() if _reads_weights(parent) for child in parent.modules())
+
+
 def _reads_weights(parent: nn.Module) -> bool:
-    """Whether a module reads the weights of its layers itself, which a chain has not: torch's kernels for attention and whole layers."""
     whole = isinstance(parent, nn.TransformerEncoderLayer) and parent.self_attn.in_proj_bias is not None
     return whole or isinstance(parent, nn.MultiheadAttention)
 

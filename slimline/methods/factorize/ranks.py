@@ -64,7 +64,10 @@ def _by_size(decomposition: Decomposition, candidates: tuple[Ranks, ...], config
 
 
 def _by_vbmf(decomposition: Decomposition, step: int) -> Ranks | None:
-    exact = tuple(max(1, vbmf_rank(matrix)) for matrix in decomposition.fit.unfoldings)
+    """None also where nothing of an unfolding stands out of noise: that a layer is small does not make it noise."""
+    exact = tuple(vbmf_rank(matrix) for matrix in decomposition.fit.unfoldings)
+    if 0 in exact:
+        return None
     rounded = tuple(min(-(-rank // step) * step, limit) for rank, limit in zip(exact, decomposition.limits, strict=True))
     return next((ranks for ranks in (rounded, exact) if decomposition.saves(ranks)), None)
 

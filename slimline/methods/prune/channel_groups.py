@@ -6,6 +6,7 @@ names and indices alone, so that scores, penalties and gates can be computed on 
 """
 
 import copy
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
         StageError: the model cannot be traced.
     """
     traced = copy.deepcopy(model).eval().requires_grad_(True)
-    graph = dependency_graph(traced, example_input)
+    graph, shared = dependency_graph(traced, example_input), _shared_weights(model)
     names = {module: name for name, module in traced.named_modules()}
     protected, seen, groups = set(output_layers(graph)), set(), []
     for layer in [module for module in graph.module2node if isinstance(module, ROOTS)]:
@@ -80,7 +81,21 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
             seen |= made
             if not made & protected:
                 groups.append(_group(found, names, graph) if found else _lost(names[layer], len(layer.weight)))
-    return tuple(groups)
+    return tuple(_whole_where_shared(group, shared) for group in groups)
+
+
+def _shared_weights(model: nn.Module) -> frozenset[str]:
+    """The names of parameters that stand in more than one module."""
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name)
+    return frozenset(name for names in owners.values() if len(names) > 1 for name in names)
+
+
+def _whole_where_shared(group: ChannelGroup, shared: frozenset[str]) -> ChannelGroup:
+    """The group, which stays whole where one of its tensors is another layer's too: cut here, it would be no longer."""
+    tied = next((place.name for place in group.slices if place.name in shared), None)
+    return dataclasses.replace(group, why_whole=group.why_whole or f"{tied} is shared with another layer") if tied else group
 
 
 def remove_channels(

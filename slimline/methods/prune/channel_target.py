@@ -50,7 +50,7 @@ def least_ratio(counts_at: Callable[[float], Counts], left: Callable[[Counts], f
     if (least := share(MOST)) > asked:
         raise StageError(
             f"prune: channels can leave no less than {least * 100:.3g}% of the {what}, {asked * 100:.3g}% is asked; "
-            f"lower round_to or floor, widen only or keep, or ask for more"
+            f"lower round_to or floor, name more layers in only or fewer in keep, or ask for more"
         )
     low, high = 0.0, MOST
     for _ in range(STEPS):

@@ -25,6 +25,10 @@ from slimline.params import ChannelsParams, HeadsParams
 Kind = Literal["heads", "neurons"]
 Removed = dict[str, list[int]]
 """A group's layer -> which of its heads or neurons go."""
+NO_ATTENTION = (
+    "prune: heads found no attention in this model: nn.MultiheadAttention, or a module with a number of heads and Linear layers for "
+    "queries, keys and values; use method channels, or leave out fraction to take hidden neurons alone"
+)
 COLUMNS = ("where", "units", "before", "left", "why whole")
 
 
@@ -46,6 +50,8 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example_input)}
     taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
     groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
+    if config.fraction and not attentions:
+        raise StageError(NO_ATTENTION)
     if config.mlp_ratio:
         groups["neurons"] = list(hidden_neurons(smaller, data.example_input, taken))
     why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)
@@ -104,8 +110,6 @@ def _put_back_(smaller: nn.Module, model: nn.Module, unchanged: Sequence[str]) -
 def _nothing(why_whole: Mapping[str, str]) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in why_whole.items() if reason)
     if not why_whole:
-        return (
-            "prune: heads found no attention in this model: nn.MultiheadAttention, or a module with a number of heads and Linear layers "
-            "for queries, keys and values; use method channels"
-        )
-    return f"prune: heads found none that can go{f' ({reasons})' if reasons else ' at this strength'}; change it in params.yaml"
+        return "prune: heads found no hidden neurons between Linear layers; use method channels"
+    why = f" ({reasons})" if reasons else ": fraction and mlp_ratio round to none of so few"
+    return f"prune: heads found none that can go{why}; raise fraction or mlp_ratio, or name less in keep"

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.masks import WEIGHTED
 from slimline.methods.prune.regularised import train_on
+from slimline.methods.prune.weights import weighted_layers
 from slimline.params import L1RegularisedParams
 
 
@@ -31,12 +31,11 @@ def l1_regularised(model: nn.Module, config: L1RegularisedParams, *, data: Metho
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in model.modules() if isinstance(layer, WEIGHTED)])
+    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in weighted_layers(model).values()])
     trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, amount=config.penalty * sizes.mean().item()))
     return Edited(trained, history)
 
 
 def _shrink_(model: nn.Module, share: float, *, amount: float) -> None:
-    for layer in model.modules():
-        if isinstance(layer, WEIGHTED):
-            layer.weight.copy_(functional.softshrink(layer.weight, share * amount))
+    for layer in weighted_layers(model).values():
+        layer.weight.copy_(functional.softshrink(layer.weight, share * amount))

@@ -76,7 +76,7 @@ def ticket_round(number: int, start: nn.Module, trained: Tensors, config: Lotter
     elsewhere, initial = shuffled(masks, generator), data.initial()
     controls = {
         RANDOM_TICKET: train(start, elsewhere, first_epoch=config.rewind_epoch + 1),
-        RANDOM_INIT: train(_with(initial, shuffled(_state(initial), generator)), masks),
+        RANDOM_INIT: train(_with(initial, other_weights(initial, generator)), masks),
     }
     return Round(ticket, controls)
 
@@ -103,6 +103,13 @@ def fewer(masks: Tensors, weights: Tensors, fraction: float, floor: float = 0.0)
 def shuffled(tensors: Tensors, generator: torch.Generator) -> dict[str, Tensor]:
     """Each tensor with its entries in another order, so that counts and distributions stay those of the layer."""
     return {name: value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value) for name, value in tensors.items()}
+
+
+def other_weights(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """The state of `model` with each parameter's entries in another order; buffers, which may be tables or positions, stay."""
+    state = _state(model)
+    drawn = shuffled(state, generator)
+    return state | {name: drawn[name] for name, _ in model.named_parameters(remove_duplicate=False)}
 
 
 def _size(weight: Tensor, mask: Tensor, floor: float) -> Tensor:

@@ -89,7 +89,7 @@ def _moves(model: nn.Module, names: tuple[str, ...]) -> Mapping[str, Moves]:
 def _masking(names: tuple[str, ...], config: MovementParams, steps: int) -> Callable[[nn.Module, float], None]:
     """What `fit` calls after each step: new masks from the scores, until the cool-down, at most `MASK_UPDATES` times in all."""
     done, every = 0, max(1, steps // MASK_UPDATES)
-    last = round((1 - config.cool_down) * steps)
+    last = max(1, round((1 - config.cool_down) * steps))
 
     def update(model: nn.Module, _learning_rate: float) -> None:
         nonlocal done

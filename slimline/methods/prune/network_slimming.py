@@ -17,23 +17,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.prune.channel_groups import ChannelGroup
+from slimline.methods.prune.channel_graph import noise_like
+from slimline.methods.prune.channel_groups import ChannelGroup, without_reading
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import NetworkSlimmingParams
+
+TOLERANCE = 1e-3
 
 
 def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: MethodData) -> Edited:
     """Return a smaller copy in evaluation mode, without the channels that every batch norm on their way multiplies by zero.
 
     Where a scale is zero its bias is shrunk as well, so that little is lost with the channel. Coupled channels (a residual
-    connection) go together, once the scales of all batch norms are zero; groups in which a layer has no batch norm stay whole.
+    connection) go together, once the scales of all batch norms are zero; groups in which a layer has no batch norm, or that a layer
+    reads before it, stay whole.
 
     Raises:
         StageError: no group has a batch norm behind each of its layers, or the trained model gives the same outputs for every sample.
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    groups = [_needing_norms(model, group) for group in coupled_groups(model, data)]
+    groups = [_needing_norms(model, group, noise_like(data.example_input)) for group in coupled_groups(model, data)]
     names = sorted({name for group in free(groups) for name in _norms(model, group)})
     if not names:
         raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
@@ -45,10 +49,26 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     return dataclasses.replace(made, history=history)
 
 
-def _needing_norms(model: nn.Module, group: ChannelGroup) -> ChannelGroup:
-    """The group, which stays whole unless there are as many batch norms as layers that make its channels."""
+def _needing_norms(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> ChannelGroup:
+    """The group, which stays whole unless its batch norms silence its channels: each has one, and nothing reads around it."""
     lacks = "a layer among them has no batch norm of its own" if len(_norms(model, group)) < len(group.layers) else ""
+    if not group.why_whole and not lacks and _heard(model, group, inputs):
+        lacks = "a layer reads them before their batch norm"
     return dataclasses.replace(group, why_whole=group.why_whole or lacks)
+
+
+def _heard(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> bool:
+    """Whether the first half of the group's channels still counts when all their batch norms give 0."""
+    silenced, half = copy.deepcopy(model).eval(), range(group.channels // 2)
+    with torch.no_grad():
+        for name in _norms(model, group):
+            place = next(place for place in group.slices if place.name == f"{name}.weight")
+            gone = torch.isin(place.channel, torch.tensor(half))
+            for tensor in ("weight", "bias"):
+                silenced.get_parameter(f"{name}.{tensor}")[gone] = 0.0
+        expected = silenced(inputs)
+        found = without_reading(silenced, [group], {group.layer: half})(inputs)
+    return bool((found - expected).norm() > TOLERANCE * expected.norm())
 
 
 def _norms(model: nn.Module, group: ChannelGroup) -> list[str]:

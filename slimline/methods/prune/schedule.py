@@ -45,9 +45,10 @@ def stepwise(
     """
     if config.schedule.kind == "one_shot":
         return Edited(prune_to(model, final))
-    history, points = FitHistory(), []
+    source, history, points = model, FitHistory(), []
     for number, amount in enumerate(amounts(config.schedule, final), start=1):
-        model, one = _round(prune_to(model, amount), number, config, data)
+        pruned = prune_to(model, amount)
+        model, one = _round(pruned, zero_masks(pruned, before=source), number, config, data)
         history = _continued(history, one)
         points.append((amount, data.validation_metric(model)))
     lines = {"after the round's training": tuple(points)}
@@ -55,14 +56,16 @@ def stepwise(
     return Edited(model, history, curves=(curve,), details={"rounds": len(points)})
 
 
-def _round(pruned: nn.Module, number: int, config: ScheduledParams, data: MethodData) -> tuple[nn.Module, FitHistory]:
+def _round(
+    pruned: nn.Module, masks: Mapping[str, Tensor], number: int, config: ScheduledParams, data: MethodData
+) -> tuple[nn.Module, FitHistory]:
     """One round's training, or what it gave before."""
     stored = data.rounds.load(number) if data.rounds else None
     if stored is not None:
         return _restored(pruned, stored)
     training = config.recover.model_copy(update={"epochs": config.schedule.epochs})
-    seed, masks = (data.seed + number) % 2**32, zero_masks(pruned)
-    trained, history = data.fitted(recalibrate_batchnorm(pruned, data.train.inputs), training, seed=seed, masks=masks)
+    recalibrated = recalibrate_batchnorm(pruned, data.train.inputs)
+    trained, history = data.fitted(recalibrated, training, seed=(data.seed + number) % 2**32, masks=masks)
     if data.rounds:
         data.rounds.save(number, _stored(trained, history))
     return trained, history

@@ -35,8 +35,14 @@ def by_scores(model: nn.Module, config: WeightsParams, data: MethodData, scored:
 
 
 def weighted_layers(model: nn.Module) -> dict[str, Weighted]:
-    """Module name -> layer, for every Linear layer and convolution."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
+    """Module name -> layer, for every Linear layer and convolution; of layers that share one weight, the first."""
+    found: dict[str, Weighted] = {}
+    seen: list[Tensor] = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, WEIGHTED) and not any(layer.weight is weight for weight in seen):
+            seen.append(layer.weight)
+            found[name] = layer
+    return found
 
 
 def chosen(scores: Scores, amount: float, config: WeightsParams, sensitivity: Mapping[str, float]) -> dict[str, Tensor]:
