@@ -27,6 +27,7 @@ from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, predict
+from slimline.methods.output_change import output_change
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import estimated_bytes, planned
 from slimline.methods.quantize.simulate import simulate
@@ -357,6 +358,27 @@ def test_strength_zero_changes_nothing(case: Case, source: nn.Module) -> None:
         expected = fold_batchnorm(source, EXAMPLE)
     assert torch.equal(predict(made.behaviour, HELD_OUT.inputs), predict(expected, HELD_OUT.inputs))
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in made.model.state_dict().items())
+
+
+GENTLE: dict[str, dict[str, Any]] = {
+    "magnitude": {"fraction": 0.05},
+    "taylor": {"fraction": 0.05},
+    "semi_structured": {"n": 3},
+    "channels": {"ratio": 0.05, "round_to": 1},
+    "heads": {"fraction": 0.0, "mlp_ratio": 0.05, "round_to": 1},
+    "svd": {"energy": 0.99},
+    "spatial_svd": {"energy": 0.99, "parameter_ratio": None, "round_to": 1},
+    "tucker": {"energy": 0.99, "budget": None, "round_to": 1},
+    "cp": {"energy": 0.97, "parameter_ratio": None, "round_to": 1},
+}
+"""The least that methods which do not train can take; strength 0 never reaches their arithmetic."""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.method in GENTLE], ids=lambda case: case.method)
+def test_a_gentle_edit_stays_near_the_source(case: Case, source: nn.Module) -> None:
+    made = apply(case, case.config.model_copy(update=GENTLE[case.method]), source)
+    moved = output_change(predict(made.model, HELD_OUT.inputs), predict(source, HELD_OUT.inputs))
+    assert 0 < moved < 0.3
 
 
 @every_case

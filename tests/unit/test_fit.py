@@ -140,3 +140,21 @@ def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -
     assert fresh[1].momentum == model[1].momentum == 0.1
     assert torch.equal(model[1].running_mean, torch.zeros(16))
     assert torch.equal(fresh[0].weight, model[0].weight)
+
+
+def test_entering_later_sees_the_batches_that_the_whole_training_sees_then(model: nn.Module, blobs: Samples) -> None:
+    seen: list[torch.Tensor] = []
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        if outputs.requires_grad:
+            seen.append(inputs.detach().clone())
+        return functional.cross_entropy(outputs, targets)
+
+    def noisy(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return inputs + torch.randn(inputs.shape, generator=generator)
+
+    trained(model, blobs, loss=loss, augment=noisy)
+    whole, seen[:] = list(seen), []
+    trained(model, blobs, loss=loss, augment=noisy, first_epoch=3)
+    assert len(seen) == len(whole) * 4 // 6
+    assert all(torch.equal(one, other) for one, other in zip(seen, whole[-len(seen) :], strict=True))

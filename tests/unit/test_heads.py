@@ -188,3 +188,12 @@ def test_it_can_be_trained_on() -> None:
     nn.functional.cross_entropy(made(SAMPLES), LABELS).backward()
     assert all(value.requires_grad and value.grad is not None for value in made.parameters())
     assert isinstance(made, Net)
+
+
+def test_a_net_without_attention_is_refused_unless_only_neurons_are_asked_for() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+    data = method_data(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(StageError, match="found no attention in this model"):
+        heads(plain, HeadsParams(source="teacher", method="heads", fraction=0.5, mlp_ratio=0.5), data=data)
+    narrow = heads(plain, HeadsParams(source="teacher", method="heads", fraction=0.0, mlp_ratio=0.5), data=data).model
+    assert narrow[1].out_features == 16

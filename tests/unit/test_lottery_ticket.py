@@ -14,7 +14,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.fit import fit
 from slimline.methods.prune.lottery_rounds import CONTROLS, RANDOM_INIT, RANDOM_TICKET, from_tensors, to_tensors
-from slimline.methods.prune.lottery_ticket import fewer, lottery_ticket, masks_of
+from slimline.methods.prune.lottery_ticket import fewer, lottery_ticket, masks_of, other_weights
 from slimline.params import LotteryTicketParams
 from tests.method_data import method_data
 
@@ -199,3 +199,12 @@ def test_without_untrained_weights_there_is_no_ticket() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         config(**settings)
+
+
+def test_other_initial_weights_leave_buffers_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.register_buffer("place", torch.arange(16))
+    other = other_weights(model, torch.Generator().manual_seed(0))
+    assert torch.equal(other["place"], torch.arange(16))
+    assert not torch.equal(other["0.weight"], model[0].weight)
+    assert torch.equal(other["0.weight"].flatten().sort().values, model[0].weight.detach().flatten().sort().values)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.errors import StageError
+from slimline.errors import InputError, StageError
 from slimline.measure.compute import count
 from slimline.methods import get_method
 from slimline.methods.factorize.budget import positions
@@ -135,6 +135,30 @@ def test_wide_inputs_are_whitened_without_their_moment() -> None:
     torch.testing.assert_close(by_rows.undone(by_rows.times(weight)), weight)
     squares = [white.times(weight) @ white.times(weight).T for white in (by_rows, by_moment)]
     torch.testing.assert_close(squares[0], squares[1])
+
+
+def test_vbmf_leaves_a_layer_whole_that_it_finds_nothing_but_noise_in() -> None:
+    model = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+    with torch.no_grad():
+        model[0].weight.copy_(noise(64, 4) @ noise(4, 128) + 0.01 * noise(64, 128))
+        model[2].weight.copy_(noise(10, 64))
+    edited = made("svd", model, noise(32, 128), vbmf=True, activation_aware=False, round_to=1)
+    assert list(edited.details["ranks"]) == ["0"]
+    assert type(edited.model[2]) is nn.Linear
+
+
+def test_layers_named_in_keep_stay() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+    edited = made("svd", model, noise(32, 64), rank=4, keep=("2",))
+    assert list(edited.details["ranks"]) == ["0"]
+    assert "Left alone, named in keep: 2." in edited.notes
+    with pytest.raises(InputError, match=r"factorize: keep: 'head' matches no layer"):
+        made("svd", model, noise(32, 64), rank=4, keep=("head",))
+
+
+def test_a_budget_for_a_model_without_such_layers_names_the_method_not_the_budget() -> None:
+    with pytest.raises(StageError, match="the model has no layer for tucker"):
+        made("tucker", nn.Sequential(nn.Linear(64, 64)), noise(32, 64), budget={"macs": 0.5})
 
 
 def test_vbmf_finds_the_rank_below_the_noise() -> None:

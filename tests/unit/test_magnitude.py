@@ -7,6 +7,7 @@ from torch import nn
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
+from slimline.methods.prune.channel_groups import channel_groups
 from slimline.methods.prune.lamp import lamp_scores
 from slimline.methods.prune.magnitude import magnitude
 from slimline.methods.prune.weights import lowest, lowest_of_all
@@ -155,3 +156,32 @@ def test_in_rounds_weights_that_are_gone_stay_gone_and_the_rest_is_trained(net: 
 def test_options_that_do_not_go_together_are_refused(amount: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         config(**amount)
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, 16] -> the same."""
+        return self.b(self.a(x).relu())
+
+
+@pytest.mark.parametrize("criterion", ["l1", "random"])
+def test_a_weight_that_two_layers_share_is_pruned_once(criterion: str) -> None:
+    torch.manual_seed(0)
+    pruned = magnitude(Tied(), config(fraction=0.5, criterion=criterion, scope="local"), data=method_data(torch.randn(4, 16))).model
+    assert pruned.a.weight is pruned.b.weight
+    assert int((pruned.a.weight == 0).sum()) == 128
+
+
+def test_channels_of_a_shared_weight_stay_whole() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), Tied(), nn.Linear(16, 3))
+    groups = channel_groups(model, torch.zeros(2, 16))
+    reasons = {group.layer: group.why_whole for group in groups}
+    assert "2.a.weight is shared with another layer" in reasons.values()

@@ -1,5 +1,7 @@
 """Masks of pruned weights, and that training keeps them."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -41,3 +43,17 @@ def test_training_with_masks_moves_the_others_and_keeps_the_zeros() -> None:
     trained, _ = fit(net, samples, Training(epochs=2, batch_size=8), loss=loss, metric=metric, validation=samples, masks=zero_masks(net))
     assert bool((trained[0].weight[:, 1] == 0).all())
     assert not torch.equal(trained[0].weight, net[0].weight)
+
+
+def test_a_few_zeros_count_where_they_were_none_before() -> None:
+    torch.manual_seed(0)
+    before = nn.Sequential(nn.Linear(30, 30), nn.Linear(30, 30))
+    with torch.no_grad():
+        before[0].weight[0, 0] = 0.0
+    pruned = copy.deepcopy(before)
+    with torch.no_grad():
+        pruned[1].weight[0, :2] = 0.0
+    masks = zero_masks(pruned, before=before)
+    assert list(masks) == ["1.weight"], "the stray zero of the source may train"
+    assert int(masks["1.weight"].logical_not().sum()) == 2
+    assert zero_masks(pruned) == {}

@@ -100,3 +100,10 @@ def test_a_shared_weight_is_left_as_it_is() -> None:
 def test_options_that_do_not_go_together_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         config(**settings)
+
+
+def test_weights_go_also_where_the_cool_down_is_almost_everything() -> None:
+    short = {"epochs": 1, "batch_size": 43, "learning_rate": 0.02, "weight_decay": 0.0}
+    made = movement(net(), config(training=short, warm_up=0.0, cool_down=0.95), data=DATA).model
+    zeros = sum(int((layer.weight == 0).sum()) for layer in (made[0], made[2]))
+    assert zeros == (6 * 8 + 8 * 2) // 2

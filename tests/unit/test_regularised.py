@@ -210,3 +210,23 @@ def test_a_model_of_output_layers_alone_has_no_channels_to_remove() -> None:
 def test_a_penalty_runs_all_its_epochs() -> None:
     with pytest.raises(ValidationError, match=r"training\.patience: all epochs of a penalty run"):
         source(GroupLassoParams, "group_lasso", training=Training(patience=3))
+
+
+class ReadBefore(nn.Module):
+    """A convolution that is read behind its batch norm, and before it too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.bn, self.c, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, H, W] -> logits [N, 4]."""
+        made = self.a(x)
+        return (self.head(self.bn(made).relu()) + self.c(made)).mean(dim=(2, 3))
+
+
+def test_slimming_leaves_channels_that_are_read_before_their_batch_norm() -> None:
+    torch.manual_seed(0)
+    data = method_data(torch.randn(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4)
+    with pytest.raises(StageError, match="network_slimming needs batch norms behind the layers"):
+        network_slimming(ReadBefore(), NetworkSlimmingParams(source="teacher", method="network_slimming", training=TRAINING), data=data)

@@ -120,3 +120,22 @@ def test_batch_norm_is_recalibrated_before_each_training() -> None:
     halved = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), smallest_zeroed, final=0.5).model
     assert not torch.equal(made[1].running_mean, model[1].running_mean)
     assert float(made[1].running_var.mean()) < float(halved[1].running_var.mean())
+
+
+def test_rounds_do_not_go_with_low_rank_updates() -> None:
+    with pytest.raises(ValidationError, match=r"trains every weight between its rounds: leave out recover\.lora_rank"):
+        ScheduledParams(source="teacher", method="any", schedule=Schedule(kind="agp", rounds=2), recover={"lora_rank": 2})
+
+
+def test_a_small_share_of_zeros_stays_through_the_rounds() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def prune_to(current: nn.Module, amount: float) -> nn.Module:
+        pruned = copy.deepcopy(current)
+        with torch.no_grad():
+            pruned[0].weight[0, :2] = 0.0
+        return pruned
+
+    made = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), prune_to, final=0.01)
+    assert int((made.model[0].weight == 0).sum()) == 2

@@ -105,3 +105,14 @@ def test_the_model_is_left_alone_and_the_result_repeats(net: nn.Module, samples:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert measured(net, samples) == measured(net, samples)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_layers_of_a_transformer_whose_weights_torch_reads_itself_are_not_factorized() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    net = nn.Sequential(nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Flatten(), nn.Linear(64, 3)).eval()
+    inputs = torch.randn(32, 4, 16, generator=torch.Generator().manual_seed(1))
+    samples = Samples(inputs, torch.arange(32) % 3)
+    effects = sensitivity(net, collect_statistics(net, inputs, 16), calibration=inputs, validation=samples, metric=accuracy)
+    assert effects["0.layers.0.linear1"]["factorize"] is None
+    assert effects["0.layers.0.linear1"]["prune"] is not None
