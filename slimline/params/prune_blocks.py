@@ -55,7 +55,7 @@ class DepthParams(EditParams):
     blocks: Annotated[int, Number, Field(ge=0)] | None = None
     """How many blocks go; or give ratio."""
     ratio: Strength | None = None
-    """The share of the blocks that could go which do, rounded to the nearest."""
+    """The share of the blocks that could go which do, rounded to the nearest, and at least one."""
     rescore: bool = True
     """Whether the others are scored anew after each block that goes."""
     keep: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Zero the weights whose loss would change the loss function least, by its first-order Taylor expansion: shapes stay.
 
 Molchanov et al. 2019, "Importance estimation for neural network pruning" (arXiv 1906.10771): without a weight w the loss changes by
-about w ∂L/∂w. Its sign differs from batch to batch and its mean is near zero at an optimum, so the magnitudes are averaged.
+about w ∂L/∂w. Its sign differs from batch to batch and its mean is near zero at an optimum, so the magnitudes are averaged; the
+paper averages the squares, in which single batches weigh more.
 """
 
 import copy
