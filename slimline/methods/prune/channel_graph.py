@@ -106,7 +106,10 @@ def _flattening(node: Node) -> tuple[Any, Any] | None:
     reader = _nearest(node, "outputs")
     if len(sizes) < 3 or reader is None or _features(reader) != math.prod(sizes[1:]):
         return None
-    if len(sizes) == 3 and isinstance(_nearest(node, "inputs"), FEATURES_LAST):
+    producer = _nearest(node, "inputs")
+    if _made(producer) == math.prod(sizes[1:]):
+        return None  # heads of attention, joined again: the channels are those of the layer before
+    if len(sizes) == 3 and isinstance(producer, FEATURES_LAST):
         return _Interleaved(sizes[2], sizes[1], reverse=False), _Interleaved(sizes[2], sizes[1], reverse=True)
     stride = math.prod(sizes[2:])
     return _FlattenIndexMapping(stride=stride), _FlattenIndexMapping(stride=stride, reverse=True)
@@ -125,6 +128,13 @@ def _nearest(node: Node, direction: str) -> nn.Module | None:
             return found
         waiting.extend(getattr(other, direction))
     return None
+
+
+def _made(module: object) -> int | None:
+    """How many channels or features a layer gives."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.out_channels if isinstance(module, _ConvNd) else _features(module)
 
 
 def _features(module: object) -> int | None:
