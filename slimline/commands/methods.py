@@ -3,6 +3,7 @@
 import difflib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -52,6 +53,7 @@ def declared(stage: str, name: str, config: type[VariantParams]) -> dict[str, An
         "stage": stage,
         "method": name,
         "needs_data": config.needs_data,
+        "needs_labels": config.needs_labels,
         "changes_shape": config.changes_shape,
         "may_follow": sorted(config.may_follow),
         "impossible_on": dict(config.impossible_on),
@@ -69,9 +71,13 @@ def _unknown(name: str, known: list[str]) -> str:
 def _overview(rows: list[dict[str, Any]]) -> Table:
     table = Table("stage", "method", "data", "shapes", "when to use it")
     for row in rows:
-        data = "needs" if row["needs_data"] else "none"
-        table.add_row(row["stage"], row["method"], data, "change" if row["changes_shape"] else "stay", escape(row["judgement"]))
+        table.add_row(row["stage"], row["method"], _reads(row), "change" if row["changes_shape"] else "stay", escape(row["judgement"]))
     return table
+
+
+def _reads(row: Mapping[str, Any]) -> str:
+    """What a method reads of the samples."""
+    return "labels" if row["needs_labels"] else "inputs" if row["needs_data"] else "none"
 
 
 def _show(console: Console, row: dict[str, Any], config: type[VariantParams]) -> None:
@@ -79,7 +85,7 @@ def _show(console: Console, row: dict[str, Any], config: type[VariantParams]) ->
         "method": f"{row['stage']}: {row['method']}",
         "what": " ".join((config.__doc__ or "").split()),
         "when": row["judgement"],
-        "data": "reads training or calibration samples" if row["needs_data"] else "reads none",
+        "data": {"labels": "reads samples and their labels", "inputs": "reads samples, no labels", "none": "reads none"}[_reads(row)],
         "shapes": "layers get other shapes" if row["changes_shape"] else "every layer keeps its shape",
         "may follow": ", ".join(row["may_follow"]),
         "not on": "; ".join(f"{target}: {why}" for target, why in row["impossible_on"].items()) or "it runs on every target",

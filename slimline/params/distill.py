@@ -11,6 +11,7 @@ class StudentTraining(VariantParams, Training):
     """What a distilled student and its control share: the workload's student and the training budget."""
 
     needs_data: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     changes_shape: ClassVar[bool] = True
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})

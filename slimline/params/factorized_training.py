@@ -10,6 +10,7 @@ from slimline.params.section import Count, EditParams, Fraction, Number, Recover
 class FactorizedTrainingParams(EditParams, Training):
     """Two thin layers for each large one before any training, then trained from scratch; a dense net of the same budget is its control."""
 
+    needs_labels: ClassVar[bool] = True
     judgement: ClassVar[str] = "Cheaper training as well as a smaller net, where the shape is known beforehand; compare with its control."
     changes_shape: ClassVar[bool] = True
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "distill"})

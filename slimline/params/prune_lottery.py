@@ -10,6 +10,7 @@ from slimline.params.section import Count, EditParams, Number, Recovery, Strengt
 class LotteryTicketParams(EditParams):
     """Prune by magnitude a little at a time, and train what is left from its initial weights again after each time."""
 
+    needs_labels: ClassVar[bool] = True
     judgement: ClassVar[str] = "Shows how few weights can learn the task, at the price of a training a round; never faster."
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher"})
 

@@ -12,6 +12,8 @@ Penalty = Annotated[float, Number, Field(ge=0)]
 class _RegularisedParams(EditParams):
     """What they share."""
 
+    needs_labels: ClassVar[bool] = True
+
     penalty: Penalty = 1.0
     """How strong the penalty is."""
     training: Training = Training(epochs=20, learning_rate=0.001, weight_decay=0.0)

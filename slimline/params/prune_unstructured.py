@@ -65,6 +65,7 @@ class MagnitudeParams(WeightsParams):
 class TaylorParams(WeightsParams):
     """Zero the single weights whose loss changes the loss function least, by its gradient; shapes stay."""
 
+    needs_labels: ClassVar[bool] = True
     judgement: ClassVar[str] = "Behind magnitude on fully trained models until recovery; smaller only once packed, never faster."
 
     method: Literal["taylor"]
@@ -128,6 +129,7 @@ class SemiStructuredParams(EditParams):
 class MovementParams(EditParams):
     """Zero the single weights that training moves towards zero; shapes stay."""
 
+    needs_labels: ClassVar[bool] = True
     judgement: ClassVar[str] = "On a fully trained model magnitude keeps more for less training; smaller only once packed, never faster."
 
     method: Literal["movement"]

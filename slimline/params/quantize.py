@@ -81,6 +81,7 @@ class QatParams(CalibratedParams, Recovery):
     """Quantization-aware training: starts from static int8 and trains on with its rounding in place; the same kernels run it."""
 
     judgement: ClassVar[str] = "For what static int8 loses too much on, depthwise nets above all; needs labels and minutes of training."
+    needs_labels: ClassVar[bool] = True
     trains: ClassVar[bool] = True
 
     method: Literal["qat"]

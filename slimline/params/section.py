@@ -71,11 +71,13 @@ class VariantParams(Section):
     """One variant: which variant it starts from, and which method makes it.
 
     Each method's config declares what the method is like, so that `slimline check` needs no torch:
-    `needs_data` (reads training or calibration samples), `trains` (reads the training split), `changes_shape` (layers get other shapes),
+    `needs_data` (its stage reads training or calibration samples), `needs_labels` (the method itself reads labels of the
+    training split; training afterwards does so anyway), `trains` (reads the training split), `changes_shape` (layers get other shapes),
     `may_follow` (the stages whose variants it may start from) and `impossible_on` (target -> why).
     """
 
     needs_data: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     changes_shape: ClassVar[bool] = False
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})

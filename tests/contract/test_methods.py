@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -414,14 +414,32 @@ def test_the_declared_effect_is_really_there(case: Case, source: nn.Module, tmp_
         assert after.nonzero <= before.nonzero - int((case.zero_share - 0.01) * sum(layer.weight.numel() for layer in weighted(source)))
 
 
-@every_case
-def test_needs_data_is_true_to_the_code(case: Case, source: nn.Module) -> None:
-    """A method that declares no need of data gives the same without any."""
-    if case.config.needs_data:
-        assert case.method not in ("dynamic", "half")
-        return
+@pytest.mark.parametrize("case", [case for case in CASES if not case.config.needs_data], ids=lambda case: case.method)
+def test_methods_that_need_no_data_give_the_same_without(case: Case, source: nn.Module) -> None:
+    assert case.stage == "quantize"
+    assert get_method(case.stage, case.method)(source, case.config, statistics=None).plan == apply(case, case.config, source).plan
+
+
+class LabelsReadError(AssertionError):
+    """A method asked for a loss."""
+
+
+def no_labels(*_: object) -> Tensor:
+    raise LabelsReadError
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.stage in ("prune", "factorize")], ids=lambda case: case.method)
+def test_needs_labels_is_true_to_the_code(case: Case, source: nn.Module) -> None:
+    """The others give the same without a loss and with labels that are all wrong; heads and channels read them for taylor alone."""
+    config = case.config.model_copy(update={"criterion": "l2"}) if case.method == "heads" else case.config
+    data, wrong = data_of(case.net), Samples(TRAIN.inputs, (TRAIN.targets + 1) % 3)
+    blind = replace(data, loss=no_labels, train=wrong, validation=Samples(HELD_OUT.inputs, (HELD_OUT.targets + 1) % 3))
     method = get_method(case.stage, case.method)
-    assert method(source, case.config, statistics=None).plan == apply(case, case.config, source).plan
+    if config.needs_labels:
+        with pytest.raises(LabelsReadError):
+            method(source, config, data=blind)
+    else:
+        assert digest(Made(method(source, config, data=blind).model)) == digest(Made(method(source, config, data=data).model))
 
 
 def test_methods_that_train_declare_it() -> None:
