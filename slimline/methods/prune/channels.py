@@ -48,8 +48,8 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
     groups = _chosen(removable_groups(model, data.example_input), model, config)
     cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data)
     if not cut.groups:
-        reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups)
-        raise StageError(f"prune: channels found none to remove in this model{f' ({reasons})' if reasons else ''}")
+        reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
+        raise StageError(f"prune: channels found none to remove in this model ({reasons})")
     made = stepwise(model, config, data, cut, final=config.strength)
     _require_same_outputs(model, made.model, data.example_input)
     counted = ("parameters", "macs", *(["latency"] if config.latency else []))
