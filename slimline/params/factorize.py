@@ -129,7 +129,7 @@ class SpatialSvdParams(ConvolutionParams):
 class TuckerParams(ConvolutionParams):
     """A 1x1, a k x k and a 1x1 convolution, the middle one between fewer channels, for each convolution that gets smaller by it."""
 
-    judgement: ClassVar[str] = "For k x k convolutions of many channels; smaller rather than faster, since each becomes three layers."
+    judgement: ClassVar[str] = "For k x k convolutions of many channels: with vbmf: true the smallest and fastest of its family, with nothing to tune."
 
     method: Literal["tucker"]
 
@@ -138,7 +138,7 @@ class CpParams(ConvolutionParams):
     """Four convolutions, 1x1, k x 1, 1 x k and 1x1, the middle ones depthwise, for each k x k one that gets smaller by it."""
 
     judgement: ClassVar[str] = (
-        "Smallest at low ranks, and seldom faster: its depthwise layers are slow for their MACs, and every rank is a fit of its own."
+        "Small and fast at a given low rank of wide layers; every rank is a fit of its own, so an energy or a budget takes long."
     )
 
     method: Literal["cp"]
