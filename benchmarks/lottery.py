@@ -75,7 +75,7 @@ SETTINGS = {
     "cnn11m": Setting(
         f"{PROJECT}/benchmarks/workloads/cnn11m.py:Cnn11m",
         {"control_rounds": [10, 20, 30], "training": {"epochs": 5, "batch_size": 64, "learning_rate": 0.001}},
-        (0,),
+        (0, 1, 2),
         bfloat16=True,
     ),
 }
