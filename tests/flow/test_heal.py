@@ -94,7 +94,9 @@ def test_locks_of_the_dead_go_and_those_of_the_living_stay(root):
     path.parent.mkdir(exist_ok=True)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    living = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "repro", "teacher"])
+    started = "import time; print(flush=True); time.sleep(60)"
+    living = subprocess.Popen([sys.executable, "-c", started, "repro", "teacher"], stdout=subprocess.PIPE)
+    living.stdout.readline()  # while a process begins, its command line is empty
     mine = {"pid": living.pid, "cmd": "/somewhere/dvc repro teacher"}
     reused = {"pid": os.getpid(), "cmd": "/somewhere/dvc repro a-process-before-the-reboot"}
     path.write_text(json.dumps({"write": {"/a": {"pid": dead.pid, "cmd": "dvc repro"}, "/b": mine}, "read": {"/c": [reused, mine]}}))
@@ -108,7 +110,7 @@ def test_locks_of_the_dead_go_and_those_of_the_living_stay(root):
             wait_for_others(root, seconds=0)
     finally:
         living.kill()
-        living.wait()
+        living.communicate()
     wait_for_others(root, seconds=0)
     path.write_text('{"write": {"/a": {"pi')
     assert any("torn" in line for line in heal(root))
