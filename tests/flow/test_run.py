@@ -14,8 +14,6 @@ import httpx
 import psutil
 import pytest
 
-from flows.heal import heal
-
 REPO = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
 STAGES = {"teacher", "prune@p50", "quantize@q8", "report"}
@@ -318,7 +316,6 @@ def test_a_stopped_flow_ends_its_stages_in_order(project, number):
     assert flow.returncode != 0
     assert time.monotonic() - began < 20
     assert not any(map(runs, project.stage_pids("p50")))
-    heal(project.root)  # on a busy machine DVC's grace ends before it has dropped its locks; the next run begins so
     assert json.loads((project.root / ".dvc/tmp/rwlock").read_text() or "{}") in ({}, {"read": {}, "write": {}})
     assert [len(runs) for runs in project.executions().values()].count(2) == 0, "a stopped stage was retried"
 
