@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import psutil
 
 GRACE_SECONDS = 10.0
+ORDERLY_SECONDS = 5.0
 POLL_SECONDS = 0.2
 
 
@@ -46,25 +47,26 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End a `dvc repro`: its stage command first, so that DVC fails in order and clears its locks; then by force.
+    """End a `dvc repro`: its stage command only, so that DVC fails in order and clears its locks; by force at the end of the grace.
 
-    DVC may be about to start its command, so new children are looked for until it ends; without any it is interrupted itself.
+    DVC may be about to start its command, so new children are looked for until it ends. An interrupt tears the lock file where DVC is
+    just writing it, so it comes only where 5 s have brought neither a child nor the end: DVC hashes or transfers something large.
     What was told to end is waited for even when its parent has ended first: the shell between DVC and a stage does.
     """
-    deadline = time.monotonic() + grace_seconds
+    began = time.monotonic()
     told: set[psutil.Process] = set()
-    while time.monotonic() < deadline:
+    while (waited := time.monotonic() - began) < grace_seconds:
         family = descendants(process)
         _signal([child for child in family if child not in told], signal.SIGTERM)
-        if not family and process not in told:
+        if not family and waited > ORDERLY_SECONDS and process not in told:
             _signal([process], signal.SIGINT)
             told.add(process)
         told.update(family)
-        if not any(map(runs, psutil.wait_procs([process, *told], timeout=POLL_SECONDS)[1])):
+        if _have_ended([process, *told], POLL_SECONDS):
             return
     left = [process, *descendants(process), *told]
     _signal(left, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=grace_seconds)
+    _have_ended(left, grace_seconds)
 
 
 def stop_service(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -81,6 +83,16 @@ def _signal(processes: Sequence[psutil.Process], number: int) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             process.send_signal(number)
+
+
+def _have_ended(processes: Sequence[psutil.Process], seconds: float) -> bool:
+    """Whether all of them end within the time; unlike psutil's wait it leaves a child's exit code to whoever started it."""
+    deadline = time.monotonic() + seconds
+    while any(map(runs, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS / 4)
+    return True
 
 
 def own_identity() -> tuple[int, float]:
