@@ -130,7 +130,7 @@ class TuckerParams(ConvolutionParams):
     """A 1x1, a k x k and a 1x1 convolution, the middle one between fewer channels, for each convolution that gets smaller by it."""
 
     judgement: ClassVar[str] = (
-        "For k x k convolutions of many channels: with vbmf: true the smallest and fastest of its family, with nothing to tune."
+        "For k x k convolutions of many channels: with vbmf: true the smallest of its family, and fast, with nothing to tune."
     )
 
     method: Literal["tucker"]

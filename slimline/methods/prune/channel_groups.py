@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from slimline.methods.prune.channel_graph import FAILURES, ROOTS, dependency_graph, output_layers
+from slimline.methods.shared_weights import shared_weights
 
 NORMS = (_BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
 KNOWN = (_ConvNd, nn.Linear, nn.PReLU, nn.Embedding, *NORMS)
@@ -71,7 +72,7 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
         StageError: the model cannot be traced.
     """
     traced = copy.deepcopy(model).eval().requires_grad_(True)
-    graph, shared = dependency_graph(traced, example_input), _shared_weights(model)
+    graph, shared = dependency_graph(traced, example_input), shared_weights(model)
     names = {module: name for name, module in traced.named_modules()}
     protected, seen, groups = set(output_layers(graph)), set(), []
     for layer in [module for module in graph.module2node if isinstance(module, ROOTS)]:
@@ -84,15 +85,7 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
     return tuple(_whole_where_shared(group, shared) for group in groups)
 
 
-def _shared_weights(model: nn.Module) -> frozenset[str]:
-    """The names of parameters that stand in more than one module."""
-    owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    return frozenset(name for names in owners.values() if len(names) > 1 for name in names)
-
-
-def _whole_where_shared(group: ChannelGroup, shared: frozenset[str]) -> ChannelGroup:
+def _whole_where_shared(group: ChannelGroup, shared: Mapping[str, str]) -> ChannelGroup:
     """The group, which stays whole where one of its tensors is another layer's too: cut here, it would be no longer."""
     tied = next((place.name for place in group.slices if place.name in shared), None)
     return dataclasses.replace(group, why_whole=group.why_whole or f"{tied} is shared with another layer") if tied else group

@@ -18,6 +18,7 @@ from slimline.methods.edited import Edited
 from slimline.methods.fit import steps_per_epoch
 from slimline.methods.masks import ORIGINAL
 from slimline.methods.prune.weights import lowest, lowest_of_all, weighted_layers, zeroed
+from slimline.methods.shared_weights import shared_weights
 from slimline.params import MovementParams
 
 MASK_UPDATES = 200
@@ -72,11 +73,8 @@ def share_gone(progress: float, config: MovementParams) -> float:
 
 def _moving(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy whose weights are masked and scored, and the names of its layers; a weight that two layers share is left as it is."""
-    twin = copy.deepcopy(model)
-    owners: dict[int, list[str]] = {}
-    for name, parameter in twin.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
-    layers = {name: layer for name, layer in weighted_layers(twin).items() if len(owners[id(layer.weight)]) == 1}
+    twin, shared = copy.deepcopy(model), shared_weights(model)
+    layers = {name: layer for name, layer in weighted_layers(twin).items() if f"{name}.weight".lstrip(".") not in shared}
     for layer in layers.values():
         parametrize.register_parametrization(layer, "weight", Moves(layer.weight))
     return twin, tuple(layers)

@@ -26,6 +26,7 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.records import Records
+from slimline.methods.shared_weights import shared_weights
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 
 FOLDED = "Batch norms are folded into the layers before them."
@@ -136,12 +137,10 @@ def _started(model: nn.Module, config: QatParams, statistics: Records, data: Met
 
 
 def _refuse_shared_weights(start: Quantized) -> None:
-    owners: dict[int, str] = {}
     planned = {f"{name}.weight" for name in weighted_of_kind(start.plan, "static")}
-    for name, parameter in start.model.named_parameters(remove_duplicate=False):
-        other = owners.setdefault(id(parameter), name)
-        if other != name and {name, other} & planned:
-            raise StageError(f"quantize: qat cannot train {name!r}, which is one weight with {other!r}; put both layers in keep_float")
+    for name, other in shared_weights(start.model).items():
+        if name in planned:
+            raise StageError(f"quantize: qat cannot train {other!r}, which is one weight with {name!r}; put both layers in keep_float")
 
 
 def _masks(start: Quantized) -> dict[str, Tensor]:
