@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.states import Cancelling
 
 from tests.tiny_project import REPO, make_project
 
@@ -37,6 +38,8 @@ def up(tmp_path_factory):
     """(root, environment, the bystander's pid) of a project whose services are up."""
     folder = tmp_path_factory.mktemp("services")
     root, env = make_project(folder)
+    (folder / "control").mkdir()
+    env |= {"TINY_CONTROL": str(folder / "control"), "TINY_LOG": str(folder / "log")}
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"])
     began = services(root, env, "up", "--port", "0")
     assert began.returncode == 0, began.stdout + began.stderr
@@ -44,6 +47,16 @@ def up(tmp_path_factory):
     services(root, env, "down")
     bystander.kill()
     bystander.wait()
+
+
+def create_run(api, deployment, **options):
+    with SyncPrefectClient(api) as client:  # a busy SQLite refuses with 503; Prefect's clients ask again
+        return client.create_flow_run_from_deployment(deployment["id"], parameters={"options": options})
+
+
+def final_state(api, run):
+    state = httpx.get(f"{api}/flow_runs/{run.id}").json()["state_type"]
+    return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
 
 def test_prefect_yaml_names_no_machine():
@@ -80,21 +93,32 @@ def test_the_nightly_run_leaves_the_working_tree_alone(up):
     root, env, _ = up
     api = recorded(root)["api_url"]
     nightly = httpx.get(f"{api}/deployments/name/compress/nightly").json()
-    asked = {"options": {"isolated": True, "publish": False}}
-    with SyncPrefectClient(api) as client:  # a busy SQLite refuses with 503; Prefect's clients ask again, as the worker does
-        run = client.create_flow_run_from_deployment(nightly["id"], parameters=asked)
-
-    def state():
-        now = httpx.get(f"{api}/flow_runs/{run.id}").json()
-        return now["state_type"] if now["state_type"] in {"COMPLETED", "FAILED", "CRASHED"} else None
-
-    ended = wait_for(state, 120)
+    run = create_run(api, nightly, isolated=True, publish=False)
+    ended = wait_for(lambda: final_state(api, run), 120)
     log = (root / ".slimline/logs/worker.log").read_text()
     assert ended == "COMPLETED", log[-3000:]
     assert not (root / "data/models").exists()
     assert not (root / "dvc.lock").exists()
     listed = subprocess.run([sys.executable, "-m", "dvc", "exp", "list"], cwd=root, env=env, capture_output=True, text=True, check=True)
     assert run.name in listed.stdout
+
+
+def test_a_cancelled_run_ends_its_stages_and_the_next_one_runs(up):
+    root, _, _ = up
+    api, (control, log) = recorded(root)["api_url"], (root.parent / name for name in ("control", "log"))
+    on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    before = log.read_text() if log.exists() else ""
+    (control / "teacher.hold").touch()
+    run = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
+    [stage] = wait_for(lambda: log.exists() and log.read_text().removeprefix(before).splitlines(), 120)
+    with SyncPrefectClient(api) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+    assert wait_for(lambda: final_state(api, run), 120) == "CANCELLED"
+    assert not psutil.pid_exists(int(stage.split()[-1]))
+    assert json.loads((root / ".dvc/tmp/rwlock").read_text()) in ({}, {"read": {}, "write": {}})
+    (control / "teacher.hold").unlink()
+    again = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
+    assert wait_for(lambda: final_state(api, again), 120) == "COMPLETED"
 
 
 def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
