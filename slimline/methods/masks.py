@@ -14,7 +14,7 @@ def zero_masks(model: nn.Module, before: nn.Module | None = None) -> dict[str, T
     Linear and convolution weights count as pruned where at least 1 % are zero, or where any is that was not in the same tensor of
     `before`, the model before it was pruned.
     """
-    weights, old = _weights(model), _weights(before) if before else {}
+    weights, old = _weights(model), _weights(before) if before is not None else {}
     masks = {name: weight != 0 for name, weight in weights.items()}
     return {name: mask for name, mask in masks.items() if _pruned(mask, old.get(name))}
 

@@ -36,9 +36,8 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     kept = dict.fromkeys(matching(config.keep, layers(model), "factorize: keep"), "named in keep")
     stays = kept | {name: why for name in taken if name not in kept and (why := why_whole(model, name, shapes, config.min_channels))}
     decompositions = _decomposed(model, {name: scheme for name, scheme in taken.items() if name not in stays}, config, data)
-    if not decompositions:
-        raise StageError(f"factorize: {_nothing(config, len(taken), stays)}")
-    search = spent(model, decompositions, shapes, config.budget, config.round_to, data) if config.budget else None
+    budget = config.budget if decompositions else None
+    search = spent(model, decompositions, shapes, budget, config.round_to, data) if budget else None
     chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
     ranks = {name: found for name, found in chosen.items() if found is not None}
     if not ranks:

@@ -48,10 +48,10 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
         return Edited(copy.deepcopy(model).eval())
     smaller, opened = with_open_heads(model, data.example_input)
     attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example_input)}
-    taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
-    groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
     if config.fraction and not attentions:
         raise StageError(NO_ATTENTION)
+    taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
+    groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
     if config.mlp_ratio:
         groups["neurons"] = list(hidden_neurons(smaller, data.example_input, taken))
     why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)

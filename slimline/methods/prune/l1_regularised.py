@@ -7,6 +7,7 @@ loss makes weights small but never zero, so it is a proximal step (Parikh and Bo
 """
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -31,11 +32,14 @@ def l1_regularised(model: nn.Module, config: L1RegularisedParams, *, data: Metho
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in weighted_layers(model).values()])
-    trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, amount=config.penalty * sizes.mean().item()))
+    layers = weighted_layers(model)
+    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in layers.values()])
+    shrink = partial(_shrink_, names=tuple(layers), amount=config.penalty * sizes.mean().item())
+    trained, history = train_on(model, config.training, data, shrink=shrink)
     return Edited(trained, history)
 
 
-def _shrink_(model: nn.Module, share: float, *, amount: float) -> None:
-    for layer in weighted_layers(model).values():
-        layer.weight.copy_(functional.softshrink(layer.weight, share * amount))
+def _shrink_(model: nn.Module, share: float, *, names: Sequence[str], amount: float) -> None:
+    for name in names:
+        weight = model.get_submodule(name).get_parameter("weight")
+        weight.copy_(functional.softshrink(weight, share * amount))

@@ -138,9 +138,10 @@ def _started(model: nn.Module, config: QatParams, statistics: Records, data: Met
 
 def _refuse_shared_weights(start: Quantized) -> None:
     planned = {f"{name}.weight" for name in weighted_of_kind(start.plan, "static")}
-    for name, other in shared_weights(start.model).items():
-        if name in planned:
-            raise StageError(f"quantize: qat cannot train {other!r}, which is one weight with {name!r}; put both layers in keep_float")
+    shared = shared_weights(start.model)
+    if tied := [name for name in shared if name in planned]:
+        name = tied[-1]
+        raise StageError(f"quantize: qat cannot train {name!r}, which is one weight with {shared[name]!r}; put both layers in keep_float")
 
 
 def _masks(start: Quantized) -> dict[str, Tensor]:
