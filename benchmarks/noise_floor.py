@@ -18,24 +18,23 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from slimline.measure.latency import calls_per_sample, interleave
-from slimline.measure.timing import Sample
+from slimline.measure.timing import Turn
 from slimline.runtime import load
 from slimline.worker import Worker
 
 COMPILED = Path("data/compiled")
-Timings = dict[str, list[Sample]]
-Estimator = Callable[[Sequence[Sample], Sequence[Sample]], float]
+Timings = dict[str, list[Turn]]
+Estimator = Callable[[Sequence[Turn], Sequence[Turn]], float]
 
 
-def cpu(samples: Sequence[Sample]) -> np.ndarray:
-    """Process CPU time of each sample, ms a call."""
-    return np.array([sample.cpu_ms for sample in samples])
+def cpu(turns: Sequence[Turn]) -> np.ndarray:
+    """Process CPU time of each turn, ms a call."""
+    return np.array([turn.cpu_ms for turn in turns])
 
 
-def wall(samples: Sequence[Sample]) -> np.ndarray:
-    """Wall time of each sample, the median of its calls, ms."""
-    return np.array([np.median(sample.wall_ms) for sample in samples])
+def wall(turns: Sequence[Turn]) -> np.ndarray:
+    """Wall time of each turn, ms a call."""
+    return np.array([turn.wall_ms for turn in turns])
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -51,8 +50,16 @@ ESTIMATORS: dict[str, Estimator] = {
 
 def in_blocks(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
     """One model after the other: the naive way."""
-    calls = {name: calls_per_sample(worker, batch) for name, worker in workers.items()}
-    return {name: [worker.time(batch, calls[name]) for _ in range(pairs)] for name, worker in workers.items()}
+    return {name: [worker.turn(batch, 1) for _ in range(pairs)] for name, worker in workers.items()}
+
+
+def interleaved(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
+    """In turns, A B | B A."""
+    turns: Timings = {name: [] for name in workers}
+    for number in range(pairs):
+        for name in list(workers)[:: -1 if number % 2 else 1]:
+            turns[name].append(workers[name].turn(batch, 1))
+    return turns
 
 
 @contextlib.contextmanager
@@ -99,7 +106,7 @@ def main() -> None:
         np.save(batch, np.random.default_rng(0).random(shape, dtype=np.float32))
         for _ in track(range(arguments.repeats), "repeats"):
             with started({"a": arguments.a, "twin": arguments.a, "b": arguments.b}, arguments.threads) as workers:
-                estimates(interleave(workers, batch, arguments.pairs), rows, "interleaved")
+                estimates(interleaved(workers, batch, arguments.pairs), rows, "interleaved")
                 estimates(in_blocks(workers, batch, arguments.pairs), rows, "in blocks")
     show(rows)
 

@@ -31,8 +31,9 @@ from scheme_workloads import WORKLOADS, Setting
 
 from slimline.commands.check import lacking
 from slimline.errors import ArtifactError, ParamsError, StageError
+from slimline.measure.machine import record
 from slimline.params import CONFIGS, TARGETS, TEACHER, Params
-from slimline.report.summary import Evaluation, read_measured, summarise
+from slimline.report.summary import Evaluation, machine_of, read_measured, summarise
 from slimline.verdict.gate import judge
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -109,14 +110,16 @@ def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
         _run("git", "fetch", "-q", "origin", folder=folder)
         _run("git", "reset", "-q", "--hard", "origin/HEAD", folder=folder)
         (folder / "dvc.lock").write_bytes(lock)
-        shutil.rmtree(folder / "reports/metrics/evaluate", ignore_errors=True)  # DVC brings back what is still up to date
+        for stage in ("evaluate", "time"):
+            shutil.rmtree(folder / "reports/metrics" / stage, ignore_errors=True)  # DVC brings back what is still up to date
     if setting.file:
         shutil.copyfile(folder / "benchmarks/workloads" / setting.file, folder / "workloads" / setting.file)
     return folder
 
 
 def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
-    """Everything up to `evaluate`, going on past what fails: by DVC alone, or by the flow where stages are to run side by side.
+    """Everything up to `evaluate`, going on past what fails, by DVC alone or by the flow where stages are to run side by side; then the
+    times of all that stands.
 
     Returns variant -> what its last failing stage said.
     """
@@ -124,10 +127,18 @@ def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
     command = ["-m", "dvc", "repro", "--keep-going", "evaluate"]
     if jobs > 1:
         command = ["-m", "flows.compress", "--no-publish", "--jobs", str(jobs), "--target", "evaluate@*"]
+    lines = list(_said(command, clone))
+    for target in content["deploy"]["targets"]:
+        record(clone)
+        lines += _said(["-m", "dvc", "repro", "--single-item", "machine", f"time@{target}"], clone)
+    return {failure["variant"]: failure["reason"] for line in lines if (failure := FAILURE.search(line))}
+
+
+def _said(arguments: Sequence[str], clone: Path) -> Iterator[str]:
+    """Run Python in the clone, show its lines and give them."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    lines: list[str] = []
     with subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, *arguments],
         cwd=clone,
         env={**os.environ, **QUIET, "PATH": path},
         stdout=subprocess.PIPE,
@@ -136,12 +147,11 @@ def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
     ) as running:
         for line in running.stdout or ():
             sys.stderr.write(line)
-            lines.append(line)
-    return {failure["variant"]: failure["reason"] for line in lines if (failure := FAILURE.search(line))}
+            yield line
 
 
 def measured(clone: Path, content: dict[str, Any], failures: Mapping[str, str] = NO_FAILURES) -> Iterator[Evaluation | str]:
-    """What evaluate wrote of each variant, judged; of one that has no such files, a line that says so, and why if its stage did."""
+    """What was measured of each variant, judged; of one that has no such files, a line that says so, and why if its stage did."""
     params, (target,) = Params.parse(content), content["deploy"]["targets"]
     for variant in params.deploy.variants:
         made = [clone / "data/models" / variant, clone / "data/compiled" / f"{variant}-{target}"]
@@ -149,7 +159,7 @@ def measured(clone: Path, content: dict[str, Any], failures: Mapping[str, str] =
             yield f"{variant} on {target}: {failures.get(variant, f'{lost[0]} was not made; see the output of its stage')}"
             continue
         try:
-            quality, timing = read_measured(clone / "reports/metrics/evaluate", variant, target)
+            quality, timing = read_measured(clone / "reports/metrics", variant, target)
         except (ArtifactError, StageError) as error:
             yield f"{variant} on {target}: {' '.join(str(error).split())}"
             continue
@@ -195,7 +205,7 @@ def write(arguments: argparse.Namespace, found: Sequence[Evaluation], failed: Se
     """The table, the rows and the figures, of what has been measured so far."""
     if not found:
         return
-    machine = found[0].timing["machine"]
+    machine = machine_of(found[0])
     summary = summarise(arguments.workload, {"machine": machine, "seed": arguments.seed}, found)
     command = command_of(summary["variants"], arguments)
     (arguments.out / "schemes.json").write_text(json.dumps({**summary, "failed": list(failed)}, indent=2) + "\n", encoding="utf-8")

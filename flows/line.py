@@ -22,6 +22,7 @@ from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
 from flows.schedule import failure_code, run_dag
 from flows.stages import run_upload
 from flows.workspace import Workspace, check_overrides, run_workspace, save_experiment
+from slimline.measure.machine import record
 from slimline.params import Params
 from slimline.report.provenance import STARTED
 
@@ -70,6 +71,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
 def _run_in(run: Run) -> Outcome:
     wait_for_others(run.folder)
     _note(heal(run.folder))
+    record(run.folder)
     with ExitStack() as open_until_the_end:
         open_until_the_end.enter_context(added({STARTED: str(time.time())}))
         if run.params.teacher.source.startswith("s3://") or run.options.pull:

@@ -29,7 +29,7 @@ ORPHANED = 75
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of one stage module: which stage, which variant (and target), and the project's params."""
+    """One run of one stage module: which stage, which variant (none: "") and target, and the project's params."""
 
     name: str
     variant: str
@@ -39,8 +39,8 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """What the stage's files are called: the variant, or variant-target."""
-        return self.variant if self.target is None else f"{self.variant}-{self.target}"
+        """What the stage's files are called: the variant, the target, or variant-target."""
+        return "-".join(part for part in (self.variant, self.target) if part)
 
     @property
     def config(self) -> Any:
@@ -65,15 +65,14 @@ class Stage:
 def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: list[str] | None = None, *, per: str = "stage") -> None:
     """Parse the command line, prepare the process, run the stage, and exit with the code that the outcome has.
 
-    `per` says what one run makes: "stage" (no argument), "variant" (--variant) or "target" (--variant --target).
+    `per` says what one run makes: "stage" (no argument), "variant" (--variant), "target" (--target) or "pair" (--variant --target).
     """
     parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--variant", default=name, required=per != "stage", help=argparse.SUPPRESS if per == "stage" else "a name from params.yaml"
-    )
-    parser.add_argument(
-        "--target", default=None, required=per == "target", help="a runtime from deploy.targets" if per == "target" else argparse.SUPPRESS
-    )
+    parser.set_defaults(variant=name if per == "stage" else "", target=None)
+    if per in ("variant", "pair"):
+        parser.add_argument("--variant", required=True, help="a name from params.yaml")
+    if per in ("target", "pair"):
+        parser.add_argument("--target", required=True, help="a runtime from deploy.targets")
     arguments = parser.parse_args(argv)
     _show_own_log_lines()
     _die_with_parent(os.environ.get(PARENT))

@@ -2,7 +2,7 @@
 
     python -m slimline.worker LOCATION --threads 1
 
-reads one JSON request a line and answers with one JSON line each: predict, time, memory. Everything else that a runtime
+reads one JSON request a line and answers with one JSON line each: predict, turn, memory. Everything else that a runtime
 prints goes to stderr. `Worker` is the other end of the pipes.
 """
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from slimline import errors
 from slimline.errors import SlimlineError, StageError
 from slimline.measure.memory import peak_memory_bytes
-from slimline.measure.timing import Sample, time_calls
+from slimline.measure.timing import Sample, Turn, take_turn
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
@@ -94,10 +94,11 @@ class Worker:
         logits: Floats = np.load(wanted, allow_pickle=False)
         return logits
 
-    def time(self, batch: Path, calls: int) -> Sample:
-        """Time some calls on the batch stored in a .npy file, after as many untimed ones."""
-        answer = self._ask({"do": "time", "inputs": str(batch), "calls": calls})
-        return Sample(answer["cpu_ms"], tuple(answer["wall_ms"]))
+    def turn(self, batch: Path, samples: int) -> Turn:
+        """Time the model on the batch stored in a .npy file: its first call, and so many samples once it is warm."""
+        answer = self._ask({"do": "turn", "inputs": str(batch), "samples": samples})
+        first, *taken = (Sample(cpu_ms, tuple(wall_ms)) for cpu_ms, wall_ms in answer["samples"])
+        return Turn(first, tuple(taken), answer["steady"], answer["calls"])
 
     def peak_memory_bytes(self) -> int:
         """The most memory that the child held so far."""
@@ -157,7 +158,7 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     stored = functools.cache(_stored)
     doing: dict[str, Callable[[Request], Request]] = {
         "predict": lambda request: _predict(model.predict, request),
-        "time": lambda request: _time(functools.partial(model.predict, stored(request["inputs"])), request["calls"]),
+        "turn": lambda request: _turn(functools.partial(model.predict, stored(request["inputs"])), request["samples"]),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
     answer({"execution": dict(model.execution), "threads": sum(1 for _ in TASKS.iterdir()) if TASKS.is_dir() else None})
@@ -179,9 +180,13 @@ def _predict(predict: Callable[[Floats], Floats], request: Request) -> Request:
     return {"samples": len(inputs)}
 
 
-def _time(call: Callable[[], Floats], calls: int) -> Request:
-    sample = time_calls(call, calls)
-    return {"cpu_ms": sample.cpu_ms, "wall_ms": sample.wall_ms}
+def _turn(call: Callable[[], Floats], samples: int) -> Request:
+    turn = take_turn(call, samples)
+    return {
+        "samples": [(sample.cpu_ms, sample.wall_ms) for sample in (turn.first, *turn.samples)],
+        "steady": turn.steady,
+        "calls": turn.calls,
+    }
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -240,4 +240,4 @@ def metrics_of(manifest: CompiledManifest, lowered: Lowered, parity: Parity, siz
 
 
 if __name__ == "__main__":
-    stage_main("compile", main, __doc__, per="target")
+    stage_main("compile", main, __doc__, per="pair")

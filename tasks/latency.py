@@ -11,57 +11,57 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slimline.measure.latency import interleave, pair_ratio
-from slimline.measure.timing import Sample, time_calls
+from slimline.measure.timing import Turn, take_turn
 from slimline.methods import get_method
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
-PAIRS = 40
-CONFIDENCE = 0.95
+ROUNDS, SAMPLES = 5, 3
 
 
 @dataclass(frozen=True)
 class _Session:
-    """A compiled model in this process; implements slimline.measure.latency.Timed."""
+    """A compiled model in this process."""
 
     session: Any
 
-    def time(self, batch: Path, calls: int) -> Sample:
-        """Time some calls on the batch stored in a .npy file."""
-        inputs = {self.session.get_inputs()[0].name: np.load(batch, allow_pickle=False)}
-        return time_calls(lambda: self.session.run(None, inputs), calls)
+    def turn(self, batch: NDArray[np.float32]) -> Turn:
+        """Time it on a batch."""
+        inputs = {self.session.get_inputs()[0].name: batch}
+        return take_turn(lambda: self.session.run(None, inputs), SAMPLES)
 
 
 def latency_beside(source: nn.Module, example_input: Tensor) -> Callable[[nn.Module], float]:
     """A function: model -> milliseconds of process CPU time for one sample of `example_input` [N, …].
 
-    Any model's time is the source's, measured once, over the median of the pair ratios of both: two calls compare well on a machine
-    whose speed changes. Nothing is compiled or measured before the first call.
+    Any model's time is the source's, measured once, over the median ratio of their turns: two calls compare well on a machine whose
+    speed changes. Nothing is compiled or measured before the first call.
     """
+
+    batch = example_input[:1].numpy()
 
     @functools.cache
     def reference() -> tuple[_Session, float]:
         session = _compiled(source, example_input)
-        return session, float(np.median([sample.cpu_ms for sample in _timed({"source": session}, example_input)["source"]]))
+        return session, float(np.median([session.turn(batch).cpu_ms for _ in range(ROUNDS)]))
 
     def latency_ms(model: nn.Module) -> float:
         baseline, source_ms = reference()
         if model is source:
             return source_ms
-        samples = _timed({"source": baseline, "model": _compiled(model, example_input)}, example_input)
-        times = {name: [sample.cpu_ms for sample in timed] for name, timed in samples.items()}
-        return source_ms / float(pair_ratio(times["source"], times["model"], CONFIDENCE)["value"])
+        beside = _compiled(model, example_input)
+        return source_ms / float(np.median([_ratio(baseline, beside, batch, number) for number in range(ROUNDS)]))
 
     return latency_ms
 
 
-def _timed(sessions: dict[str, _Session], example_input: Tensor) -> dict[str, list[Sample]]:
-    with tempfile.TemporaryDirectory(prefix="slimline-") as place:
-        batch = Path(place) / "batch.npy"
-        np.save(batch, example_input[:1].numpy(), allow_pickle=False)
-        return interleave(sessions, batch, PAIRS)
+def _ratio(baseline: _Session, model: _Session, batch: NDArray[np.float32], number: int) -> float:
+    """How many times the baseline's time is the model's, in one round of turns; every other round in reverse."""
+    order = (baseline, model) if number % 2 == 0 else (model, baseline)
+    times = {id(session): session.turn(batch).cpu_ms for session in order}
+    return times[id(baseline)] / times[id(model)]
 
 
 def _compiled(model: nn.Module, example_input: Tensor) -> _Session:

@@ -1,6 +1,6 @@
 """Stage `report`: the gate's verdict on every deployed variant, the summary, and the decision page.
 
-in      reports/metrics/evaluate/*.json, data/evaluated/*/{predictions,flipped}.parquet
+in      reports/metrics/{evaluate,time}/*.json, data/evaluated/*/{predictions,flipped}.parquet
 out     reports/summary.json, reports/index.html, reports/index.md, reports/stages/report/report.md and .html
 params  workload, seed, prune, quantize, factorize, distill, deploy, gate
 
@@ -55,8 +55,8 @@ def run(
     )
 
 
-def read_evaluations(params: Params, folder: Path = REPORTS / "metrics" / "evaluate") -> Iterator[Evaluation]:
-    """What evaluate wrote of every deployed variant, judged, in the order of params.yaml."""
+def read_evaluations(params: Params, folder: Path = REPORTS / "metrics") -> Iterator[Evaluation]:
+    """What evaluate and time wrote of every deployed variant, judged, in the order of params.yaml."""
     for variant in params.deploy.variants:
         for target in params.deploy.targets:
             quality, timing = read_measured(folder, variant, target)

@@ -62,5 +62,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Write `json_text` of the data."""
+    write_text(path, json_text(data))
+
+
+def json_text(data: Any) -> str:
     """Sorted, indented, newline at the end, no NaN."""
-    write_text(path, json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"

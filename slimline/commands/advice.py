@@ -6,7 +6,7 @@ from pathlib import Path
 from slimline.artifact.weight_header import weight_shapes
 from slimline.commands import advice_edit, advice_quantize
 from slimline.commands.advice_case import Case, Rule, recurrent_layers, stored_layers
-from slimline.measure.machine import machine
+from slimline.measure.machine import fingerprint
 from slimline.params import Params
 
 MODELS = Path("data/models")
@@ -16,7 +16,7 @@ RULES: dict[str, tuple[Rule, ...]] = {"prune": advice_edit.RULES, "quantize": ad
 
 def warnings(params: Params, root: Path) -> tuple[str, ...]:
     """One line for each rule that applies to a variant that is deployed."""
-    isa = frozenset(machine(1)["isa"])
+    isa = frozenset(fingerprint()["isa"])
     return tuple(
         f"{case.variant}: {found}; measured: {rule.measured} ({rule.where})"
         for stage, case in _cases(params, root, isa)

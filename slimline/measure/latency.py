@@ -1,77 +1,89 @@
-"""Latency: several models timed in turns, A B | B A, and ratios as medians over the pairs.
+"""Latency: processes timed in turns, and ratios with intervals that hold from one launch to the next.
 
-Measured on a shared machine (facts-cpu.md, §1): one block after the other spreads by 40 %, interleaved pairs on process CPU
-time by 1 %, on wall time by 3.5 %.
+Two equal processes differ: where their pages and caches fall is decided once a launch, and stays. So the launch, not the sample, is what
+an interval is made of (Kalibera & Jones 2013, "Rigorous benchmarking in reasonable time": repeat at the highest level that varies).
+Within a launch, models take turns (A B | B A | A B), each warm before it is timed. On a shared machine process CPU time
+tells models apart where wall time cannot (facts-cpu.md, §1): ratios are of CPU time, with wall time beside it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from slimline.measure.timing import Sample
+from slimline.measure.timing import Turn
 
-SAMPLE_MS = 2.0
-"""A sample lasts at least this long: tiny models are called several times in one."""
-MAX_CALLS = 1000
-WARM_UP_CALLS = 3
-ROUNDS_OF_GUESSING = 2
 PERCENTILES = (50, 95, 99)
+Ratio = dict[str, Any]
+Launches = Sequence[Sequence[Turn]]
+"""A model's turns on one batch: launch by launch, round by round."""
 
 
 class Timed(Protocol):
     """A model in a process of its own that can be timed."""
 
-    def time(self, batch: Path, calls: int) -> Sample:
-        """Time some calls on the batch stored in a .npy file."""
+    def turn(self, batch: Path, samples: int) -> Turn:
+        """Time the model on the batch stored in a .npy file: the first call, and so many samples once it is warm."""
 
 
-def interleave(subjects: Mapping[str, Timed], batch: Path, pairs: int) -> dict[str, list[Sample]]:
-    """Time every subject once a round, in order in one round and in reverse in the next: name -> one sample a round."""
-    calls = {name: calls_per_sample(subject, batch) for name, subject in subjects.items()}
-    samples: dict[str, list[Sample]] = {name: [] for name in subjects}
-    for turn in range(pairs):
-        for name in list(subjects) if turn % 2 == 0 else list(subjects)[::-1]:
-            samples[name].append(subjects[name].time(batch, calls[name]))
-    return samples
+def launches_needed(confidence: float) -> int:
+    """The fewest launches n whose whole range is an interval of that confidence for the median: 2 / 2^n <= 1 - confidence."""
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
 
 
-def calls_per_sample(subject: Timed, batch: Path) -> int:
-    """Warm a subject up, and say how many calls last SAMPLE_MS, from its fastest call in two rounds of guessing."""
-    calls = WARM_UP_CALLS
-    for _ in range(ROUNDS_OF_GUESSING):
-        fastest = min(subject.time(batch, calls).wall_ms)
-        calls = max(1, min(MAX_CALLS, math.ceil(SAMPLE_MS / max(fastest, SAMPLE_MS / MAX_CALLS))))
-    return calls
+def percentiles(launches: Launches) -> dict[str, float]:
+    """p50, p95 and p99 of the wall time of single warm calls, in milliseconds: what a caller waits."""
+    walls_ms = np.concatenate([sample.wall_ms for turns in launches for turn in turns for sample in turn.samples])
+    return {f"p{level}": float(np.percentile(walls_ms, level)) for level in PERCENTILES}
 
 
-def percentiles(samples: Sequence[Sample]) -> dict[str, float]:
-    """p50, p95 and p99 of the wall time of single calls, in milliseconds: what a caller waits."""
-    walls = np.concatenate([sample.wall_ms for sample in samples])
-    return {f"p{level}": float(np.percentile(walls, level)) for level in PERCENTILES}
+def cold_percentiles(launches: Launches) -> dict[str, float]:
+    """The median and the largest wall time of the first call after others had the machine, in milliseconds."""
+    walls_ms = [turn.first.wall_p50_ms for turns in launches for turn in turns]
+    return {"p50": float(np.median(walls_ms)), "max": max(walls_ms)}
 
 
-def speed_ratio(baseline: Sequence[Sample], variant: Sequence[Sample], confidence: float) -> dict[str, Any]:
-    """How many times faster the variant is: {"value", "ci"} on process CPU time, and the same on wall time under "wall"."""
-    on_cpu = pair_ratio([sample.cpu_ms for sample in baseline], [sample.cpu_ms for sample in variant], confidence)
-    on_wall = pair_ratio([_wall(sample) for sample in baseline], [_wall(sample) for sample in variant], confidence)
-    return {**on_cpu, "wall": on_wall}
+def speed_ratio(baseline: Launches, variant: Launches, confidence: float) -> Ratio:
+    """How many times faster the variant is when warm: {"value", "ci"} on CPU time, "wall" beside it, and each launch's ratio on CPU time.
+
+    A launch's ratio is the median over its rounds, the value that over launches, and the interval is over launches.
+    """
+    on_cpu, on_wall = (_ratios(baseline, variant, clock) for clock in (attrgetter("cpu_ms"), attrgetter("wall_ms")))
+    return {**median_ratio(on_cpu, confidence), "wall": median_ratio(on_wall, confidence), "launches": on_cpu}
 
 
-def pair_ratio(baseline: Sequence[float], variant: Sequence[float], confidence: float) -> dict[str, Any]:
-    """The median of the ratios baseline/variant of each pair, with its distribution-free binomial interval."""
-    ratios: NDArray[np.float64] = np.asarray(baseline, dtype=np.float64) / np.asarray(variant, dtype=np.float64)
-    interval = stats.quantile_test(ratios, q=1, p=0.5).confidence_interval(confidence)
+def cold_speed_ratio(baseline: Launches, variant: Launches, confidence: float) -> Ratio:
+    """The same for the first call after others had the machine, on wall time: what a rarely called model costs."""
+    return median_ratio(_ratios(baseline, variant, lambda turn: turn.first.wall_p50_ms), confidence)
+
+
+def noise_floor(launches: Sequence[float], confidence: float) -> dict[str, Any]:
+    """From one speed ratio a launch, each over that of the launch before it (A/A): {"value", "ratio", "ci"}.
+
+    `value` is the largest departure from 1 that the interval of the A/A ratio still holds.
+    """
+    same = median_ratio([now / before for before, now in zip((launches[-1], *launches), launches, strict=False)], confidence)
+    low, high = same["ci"]
+    return {"value": max(abs(low - 1), abs(high - 1)), "ratio": same["value"], "ci": [low, high]}
+
+
+def median_ratio(ratios: Sequence[float], confidence: float) -> Ratio:
+    """The median with its distribution-free binomial interval; of too few ratios their whole range."""
+    interval = stats.quantile_test(np.asarray(ratios, dtype=np.float64), q=1, p=0.5).confidence_interval(confidence)
     low, high = (float(limit) for limit in (interval.low, interval.high))
     return {
         "value": float(np.median(ratios)),
-        "ci": [low if math.isfinite(low) else float(ratios.min()), high if math.isfinite(high) else float(ratios.max())],
+        "ci": [low if math.isfinite(low) else min(ratios), high if math.isfinite(high) else max(ratios)],
     }
 
 
-def _wall(sample: Sample) -> float:
-    return float(np.median(sample.wall_ms))
+def _ratios(baseline: Launches, variant: Launches, clock: Callable[[Turn], float]) -> list[float]:
+    """One ratio a launch."""
+    return [
+        float(np.median([clock(before) / clock(now) for before, now in zip(*launch, strict=True)]))
+        for launch in zip(baseline, variant, strict=True)
+    ]

@@ -51,11 +51,13 @@ class DeployParams(Section):
 class EvaluateParams(Section):
     """How quality and speed are measured.
 
-    `pairs` counts interleaved A B | B A timings, `batch_size` is the larger of the two batch sizes.
+    `pairs` counts samples of baseline and variant that are compared, `launches` the fresh processes of each model that they are spread
+    over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes.
     """
 
     batch_size: Annotated[int, Field(ge=2)] = 32
     pairs: Annotated[int, Field(ge=10)] = 50
+    launches: Annotated[int, Field(ge=2, le=100)] = 6
     threads: Count = 1
     resamples: Annotated[int, Field(ge=200)] = 2000
 

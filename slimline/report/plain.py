@@ -46,7 +46,7 @@ def power(summary: Summary, confidence: float) -> Iterator[str]:
     )
     floors = {batch: max(row["noise_floor"][batch]["value"] for row in rows) for batch in rows[0]["noise_floor"]}
     said = listed([f"{percent(floor, 1)} at {batch.replace('_', ' ')}" for batch, floor in floors.items()])
-    yield f"Timing the same model in two processes gave ratios up to {said} away from 1: a smaller difference in speed is noise."
+    yield f"Timing the same models in another launch gave ratios up to {said} away: a smaller difference in speed is noise."
 
 
 def shortfalls(summary: Summary) -> Iterator[str]:
@@ -81,7 +81,7 @@ def zeros(summary: Summary) -> Iterator[str]:
         rows = [row for row in summary["variants"] if row["variant"] == name]
         told: dict[str, list[str]] = {}
         for row in rows:
-            if said := speed_of_zeros(row["speed_ratio_same_runtime"], row["noise_floor"]):
+            if said := speed_of_zeros(row["speed_ratio_same_runtime"]):
                 told.setdefault(said, []).append(_against_float32(row))
         if told:
             sizes = listed([f"{row['target']} {ratio(_size(row))}" for row in rows])

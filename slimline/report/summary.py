@@ -8,6 +8,7 @@ from typing import Any
 
 from slimline.artifact.manifest import read_json
 from slimline.errors import StageError
+from slimline.measure.machine import machine_id
 
 SCHEMA = 1
 RELEASE_DIGITS = 20
@@ -16,12 +17,15 @@ FROM_QUALITY = (
     *("variant", "target", "stage", "method", "source", "precision", "computes", "samples", "quality", "drop", "detectable_drop", "flips"),
     *("size_bytes", "size_ratio", "parameters", "nonzero", "macs"),
 )
-FROM_TIMING = ("latency_ms", "speed_ratio", "speed_ratio_same_runtime", "noise_floor", "peak_memory_bytes", "energy_mj", "energy_reason")
+FROM_TIMING = (
+    *("latency_ms", "cold_latency_ms", "speed_ratio", "speed_ratio_same_runtime", "cold_speed_ratio", "noise_floor"),
+    *("peak_memory_bytes", "energy_mj", "energy_reason"),
+)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluate wrote of one variant on one target, and the gate's verdict on it."""
+    """What the stages evaluate and time wrote of one variant on one target, and the gate's verdict on it."""
 
     quality: Mapping[str, Any]
     timing: Mapping[str, Any]
@@ -34,32 +38,54 @@ class Evaluation:
         return f"{self.quality['variant']}-{self.quality['target']}"
 
 
-def read_measured(folder: Path, variant: str, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two files that evaluate wrote: quality and timing.
+def read_measured(metrics: Path, variant: str, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was measured of a variant on a target, quality and times; `metrics` is the folder reports/metrics.
 
     Raises:
         ArtifactError: a file is missing or damaged.
-        StageError: it is of another schema, or lacks a figure.
+        StageError: it is of another schema, lacks a figure, or the times are of other bytes than the quality.
     """
-    found = []
-    for ending, needed in (
-        ("json", (*FROM_QUALITY, "baseline", "artifact_sha256")),
-        ("timing.json", (*FROM_TIMING, "baseline", "machine")),
-    ):
-        path = folder / f"{variant}-{target}.{ending}"
-        data = read_json(path)
-        lacking = [name for name in needed if name not in data]
-        if data.get("schema") != SCHEMA or lacking:
-            why = f"lacks {', '.join(lacking)}" if lacking else f"has schema {data.get('schema')!r}, expected {SCHEMA}"
-            raise StageError(f"{path}: {why}; run `dvc repro -f evaluate@{variant}-{target}`")
-        found.append(data)
-    return found[0], found[1]
+    path, clock = metrics / "evaluate" / f"{variant}-{target}.json", metrics / "time" / f"{target}.json"
+    quality = _of_schema(path, f"evaluate@{variant}-{target}", (*FROM_QUALITY, "baseline", "artifact_sha256"))
+    timing = _of_schema(clock, f"time@{target}", ("machine", "threads", "baseline", "variants", "failures"))
+    if variant not in timing["variants"]:
+        reason = timing["failures"].get(variant, "it was not compiled when this target was timed")
+        raise StageError(f"{clock}: has no times of {variant}: {reason}; run `dvc repro -f time@{target}`")
+    found = read_timing(timing, variant)
+    if lacking := [name for name in (*FROM_TIMING, "artifact_sha256") if name not in found]:
+        raise StageError(f"{clock}: {variant} lacks {', '.join(lacking)}; run `dvc repro -f time@{target}`")
+    if found["artifact_sha256"] != quality["artifact_sha256"]:
+        raise StageError(f"{clock}: {variant} was timed before it was compiled anew; run `dvc repro time@{target}`")
+    return quality, found
+
+
+def read_timing(timing: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """One variant's figures and what they were measured beside, from the file of its target."""
+    shared = {name: value for name, value in timing.items() if name not in ("variants", "failures")}
+    return {**shared, **timing["variants"][variant]}
+
+
+def _of_schema(path: Path, stage: str, needed: Sequence[str]) -> dict[str, Any]:
+    data: dict[str, Any] = read_json(path)
+    lacking = [name for name in needed if name not in data]
+    if data.get("schema") != SCHEMA or lacking:
+        why = f"lacks {', '.join(lacking)}" if lacking else f"has schema {data.get('schema')!r}, expected {SCHEMA}"
+        raise StageError(f"{path}: {why}; run `dvc repro -f {stage}`")
+    return data
 
 
 def summarise(workload: str, run: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """The whole summary; the rows keep the order of params.yaml."""
+    """The whole summary; the rows keep the order of params.yaml, and name the machine that timed them by its id in `machines`."""
     rows = [_row(evaluation) for evaluation in evaluations]
-    return {"schema": SCHEMA, "workload": workload, "run": dict(run), "baseline": _baseline(evaluations), "variants": rows}
+    machines = {machine_id(machine): machine for machine in map(machine_of, evaluations)}
+    return {
+        "schema": SCHEMA,
+        "workload": workload,
+        "run": dict(run),
+        "machines": machines,
+        "baseline": _baseline(evaluations),
+        "variants": rows,
+    }
 
 
 def count_verdicts(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -79,22 +105,28 @@ def by_merit(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def one_machine(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The machine that most timings come from, and the keys of those that come from another one."""
-    machines = [evaluation.timing["machine"] for evaluation in evaluations]
+    """The machine that most timings come from, with its threads, and the keys of those that come from another one."""
+    machines = [machine_of(evaluation) for evaluation in evaluations]
     most = max(machines, key=machines.count)
-    return dict(most), tuple(evaluation.key for evaluation in evaluations if evaluation.timing["machine"] != most)
+    return most, tuple(evaluation.key for evaluation, found in zip(evaluations, machines, strict=True) if found != most)
+
+
+def machine_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The fingerprint of the machine that timed it, and the threads that each runtime got."""
+    return {**evaluation.timing["machine"], "threads": evaluation.timing["threads"]}
 
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
     accepted = evaluation.verdict == "accept"
     release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
-    return row | {"verdict": evaluation.verdict, "reasons": list(evaluation.reasons), "release": release}
+    measured_on = machine_id(machine_of(evaluation))
+    return row | {"measured_on": measured_on, "verdict": evaluation.verdict, "reasons": list(evaluation.reasons), "release": release}
 
 
 def _baseline(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """The teacher in eager PyTorch: quality as measured once, times as the median over all evaluations that timed it."""
-    timings = [evaluation.timing["baseline"] for evaluation in evaluations]
+    """The teacher in eager PyTorch: quality as measured once, times as the median over the targets that timed it."""
+    timings = list({evaluation.quality["target"]: evaluation.timing["baseline"] for evaluation in evaluations}.values())
     latency = {
         batch: {name: statistics.median(timing["latency_ms"][batch][name] for timing in timings) for name in percentiles}
         for batch, percentiles in timings[0]["latency_ms"].items()

@@ -42,11 +42,13 @@ def half_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
 def speed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Latency percentiles and speed ratios of every batch size, peak memory and energy."""
     batches = tuple(rows[0]["latency_ms"])
-    names = tuple(f"{name}, {batch.replace('_', ' ')}" for batch in batches for name in ("p50", "p95", "p99", "faster", "same target"))
+    figures = ("p50", "p95", "p99", "cold", "faster", "same target")
+    names = tuple(f"{name}, {batch.replace('_', ' ')}" for batch in batches for name in figures)
     cells = tuple((row["variant"], row["target"], *_times(row, batches), size(row["peak_memory_bytes"]), _energy(row)) for row in rows)
     note = (
-        "Times in ms per call. faster is the median of interleaved pair ratios on process CPU time against the teacher in eager PyTorch; "
-        "same target is against the float32 teacher on the same target. Peak memory is that of a fresh process that only predicts."
+        "Times in ms per call, warm; cold is the first call after other processes had the machine. faster is the median ratio over "
+        "launches on process CPU time against the teacher in eager PyTorch; same target is against the float32 teacher on the same "
+        "target. Peak memory is that of a fresh process that only predicts."
     )
     reasons = sorted({row["energy_reason"] for row in rows if row["energy_mj"] is None and row["energy_reason"]})
     note += "".join(f" No energy: {reason.rstrip('.')}." for reason in reasons)
@@ -56,6 +58,7 @@ def speed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _times(row: Mapping[str, Any], batches: Sequence[str]) -> Iterator[object]:
     for batch in batches:
         yield from (float(row["latency_ms"][batch][name]) for name in ("p50", "p95", "p99"))
+        yield float(row["cold_latency_ms"][batch]["p50"])
         yield ratio(row["speed_ratio"][batch]["value"])
         yield ratio(row["speed_ratio_same_runtime"][batch]["value"])
 
@@ -89,6 +92,7 @@ def pages_table(params: Params) -> Table:
         deployed = name in params.deploy.variants
         on = [_target_links(name, target) if deployed else ABSENT for target in params.deploy.targets]
         cells.append((name, _link(stage, name, stage), *on))
+    cells.append(("all together", ABSENT, *(_link("time", target, "time") for target in params.deploy.targets)))
     return Table("Every page", ("variant", "made by", *params.deploy.targets), tuple(cells))
 
 

@@ -1,11 +1,11 @@
-"""The gate: from the two files that `evaluate` writes to a verdict with its reasons, always from intervals."""
+"""The gate: from what `evaluate` and `time` write to a verdict with its reasons, always from intervals."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from slimline.params import GateParams
-from slimline.verdict.noise import place
+from slimline.verdict.place import place
 from slimline.verdict.remarks import remarks
 from slimline.verdict.words import interval, moved, points, times
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 def judge(quality: Facts, timing: Facts, gate: GateParams) -> Verdict:
-    """Judge one variant on one target; `quality` and `timing` are evaluate's <label>.json and <label>.timing.json.
+    """Judge one variant on one target; `quality` is what evaluate wrote of it, `timing` what the stage time did.
 
     `reject` where one criterion fails with its whole interval, `accept` where all pass with theirs, else `inconclusive`.
     """
@@ -75,14 +75,15 @@ def _size(quality: Facts, gate: GateParams) -> Finding:
 
 
 def _speed(timing: Facts, gate: GateParams) -> Finding:
-    ratio, floor = timing["speed_ratio"][BATCH], timing["noise_floor"][BATCH]["value"]
+    ratio = timing["speed_ratio"][BATCH]
     seen = f"{times(ratio['value'])} as fast at batch 1 as the teacher in eager PyTorch ({interval(ratio['ci'], times)} on CPU time)"
-    asked, noise = times(gate.min_speed_ratio), f"{100 * floor:.1f} % A/A noise"
+    asked = times(gate.min_speed_ratio)
     if gate.min_speed_ratio == 0:
         return Finding("speed", "pass", f"Speed: {seen}; none was asked.")
-    where = place(ratio["ci"], gate.min_speed_ratio, floor)
+    where = place(ratio["ci"], gate.min_speed_ratio)
     if where == "above":
-        return Finding("speed", "pass", f"Speed: {seen}; {asked} was asked, and the interval clears it beyond the {noise}.")
+        return Finding("speed", "pass", f"Speed: {seen}; {asked} was asked, and the whole interval clears it.")
     if where == "below":
-        return Finding("speed", "fail", f"Not fast enough: {seen}; {asked} was asked, and the interval stays below it beyond the {noise}.")
-    return Finding("speed", "unclear", f"Speed undecided: {seen}; with {noise} that cannot be told from the {asked} asked.")
+        return Finding("speed", "fail", f"Not fast enough: {seen}; {asked} was asked, and the whole interval stays below it.")
+    noise = f"{100 * timing['noise_floor'][BATCH]['value']:.1f} % from one launch to the next"
+    return Finding("speed", "unclear", f"Speed undecided: {seen}; at {noise} that cannot be told from the {asked} asked.")

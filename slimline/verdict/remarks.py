@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slimline.verdict.noise import place
+from slimline.verdict.place import place
 from slimline.verdict.words import interval, times
 from slimline.verdict.zeros import NOTICEABLE, zeros_remark
 
@@ -37,11 +37,11 @@ def _paper_size(quality: Facts) -> Iterator[str]:
 
 def _runtime_gain(quality: Facts, timing: Facts) -> Iterator[str]:
     eager, same = timing["speed_ratio"][BATCH], timing["speed_ratio_same_runtime"][BATCH]
-    floor, target = timing["noise_floor"][BATCH]["value"], quality["target"]
-    if quality["variant"] == "teacher" or target == "eager" or place(eager["ci"], 1.0, floor) != "above":
+    target = quality["target"]
+    if quality["variant"] == "teacher" or target == "eager" or place(eager["ci"], 1.0) != "above":
         return
     seen = f"{times(same['value'])}, {interval(same['ci'], times)}"
-    where = place(same["ci"], 1.0, floor)
+    where = place(same["ci"], 1.0)
     if where == "below":
         yield f"Faster than eager PyTorch, but slower than the float32 teacher on {target} itself ({seen}): the gain is the runtime's."
     elif where == "unclear":
@@ -50,8 +50,8 @@ def _runtime_gain(quality: Facts, timing: Facts) -> Iterator[str]:
 
 def _unused_work(quality: Facts, timing: Facts) -> Iterator[str]:
     """Less to compute on paper, yet no less time on the same runtime: say the likely cause."""
-    same, floor = timing["speed_ratio_same_runtime"], timing["noise_floor"][BATCH]["value"]
-    if place(same[BATCH]["ci"], 1.0, floor) == "above":
+    same = timing["speed_ratio_same_runtime"]
+    if place(same[BATCH]["ci"], 1.0) == "above":
         return
     macs = quality["baseline"]["macs"] / max(quality["macs"], 1)
     if macs >= NOTICEABLE:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slimline.verdict.noise import place
+from slimline.verdict.place import place
 from slimline.verdict.words import interval, times
 
 NOTICEABLE = 1.2
 """A ratio from which one speaks of a change."""
 NO_SPEED, SLOWER = "no speed on this machine", "slower on this machine"
-NOT_SHOWN = f"no speed shown on this machine (intervals and noise do not rule out {times(NOTICEABLE)})"
+NOT_SHOWN = f"no speed shown on this machine (the intervals do not rule out {times(NOTICEABLE)})"
 Facts = Mapping[str, Any]
 
 
@@ -20,15 +20,14 @@ def zero_share(variant: Facts, baseline: Facts) -> float | None:
     return share if share >= 1 - 1 / NOTICEABLE and less_work < NOTICEABLE else None
 
 
-def speed_of_zeros(same_runtime: Facts, noise_floor: Facts) -> str | None:
+def speed_of_zeros(same_runtime: Facts) -> str | None:
     """What both batch sizes say against the float32 teacher on the same target: no speed, none shown, or slower; None if faster."""
-    floors = {batch: noise_floor[batch]["value"] for batch in same_runtime}
-    places = [place(found["ci"], 1.0, floors[batch]) for batch, found in same_runtime.items()]
+    places = [place(found["ci"], 1.0) for found in same_runtime.values()]
     if "above" in places:
         return None
     if all(where == "below" for where in places):
         return SLOWER
-    if all(found["ci"][1] * (1 + floors[batch]) < NOTICEABLE for batch, found in same_runtime.items()):
+    if all(found["ci"][1] < NOTICEABLE for found in same_runtime.values()):
         return NO_SPEED
     return NOT_SHOWN
 
@@ -44,7 +43,7 @@ def in_short(size_ratio: float, said: Iterable[str]) -> str:
 def zeros_remark(quality: Facts, timing: Facts) -> str | None:
     """The plain sentence on a variant that only holds zeros; None for any other, and where it is measured to be faster."""
     share = zero_share(quality, quality["baseline"])
-    said = None if share is None else speed_of_zeros(timing["speed_ratio_same_runtime"], timing["noise_floor"])
+    said = None if share is None else speed_of_zeros(timing["speed_ratio_same_runtime"])
     if share is None or said is None:
         return None
     measured = " and ".join(

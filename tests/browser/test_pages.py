@@ -57,7 +57,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     """The pages of a measured line."""
     root, templates = tmp_path_factory.mktemp("line"), project / "reports/templates"
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
-    evaluations = tuple(read_evaluations(params, root / "reports/metrics/evaluate"))
+    evaluations = tuple(read_evaluations(params, root / "reports/metrics"))
     predictions = read_predictions(params, root / "data/evaluated")
     facts = {"git": "0" * 40, "git_dirty": False, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
     evidence = run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, facts)

@@ -228,7 +228,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     ):
         for path in sorted((folder / below).rglob("*")):
             name = path.relative_to(folder).as_posix()
-            timed = name.endswith(".timing.json") or name.startswith(("reports/stages/evaluate", "reports/stages/report"))
+            timed = name.startswith(("reports/metrics/time", "reports/stages/time", "reports/stages/report"))
             if path.is_file() and not timed:
                 kept[name] = path.read_bytes()
     return kept
@@ -239,6 +239,18 @@ def test_both_doors_give_the_same_bytes(flow_run: dict[str, Any], dvc_run: dict[
     assert len(first) > 60
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_another_kind_of_machine_dirties_the_times_alone(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    machine, lock = folder / "data/machine.json", folder / "dvc.lock"
+    own, locked = machine.read_text(), lock.read_text()
+    machine.write_text(own.replace('"cores": ', '"cores": 9'))
+    sh(folder, sys.executable, "-m", "dvc", "commit", "-f", "machine", env=env)
+    dirty = json.loads(sh(folder, sys.executable, "-m", "dvc", "status", "--json", env=env).splitlines()[-1])
+    machine.write_text(own)
+    lock.write_text(locked)
+    assert set(dirty) == {"time@onnxruntime", "time@openvino"}
 
 
 def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:

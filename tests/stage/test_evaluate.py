@@ -1,4 +1,4 @@
-"""Stage evaluate: a real teacher and student on ONNX Runtime, measured in real worker processes."""
+"""Stages evaluate and time: a real teacher and student on ONNX Runtime, measured in real worker processes."""
 
 import json
 from collections.abc import Iterator
@@ -13,14 +13,18 @@ import torch
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.errors import StageError
+from slimline.errors import ArtifactError, StageError
+from slimline.measure.machine import MACHINE, record
 from slimline.methods.fit import Samples, fit
 from slimline.params import Params, Training
+from slimline.report.summary import read_measured
 from slimline.stage import Stage
 from slimline.verdict.gate import judge
 from slimline.workloads import get_workload
 from tasks import compile as compile_stage
 from tasks import evaluate
+from tasks import time as time_stage
+from tasks.launches import Launching, groups, timed_together
 
 WORKLOAD = get_workload("tabular")
 STUDENT = {"widths": [16]}
@@ -29,8 +33,8 @@ PARAMS = Params.parse(
         "workload": "tabular",
         "distill": {"small": {"source": "teacher", "method": "soft_targets", "student": STUDENT}},
         "deploy": {"variants": ["teacher", "small"], "targets": ["onnxruntime"]},
-        "evaluate": {"pairs": 10, "batch_size": 16, "resamples": 300},
-        "gate": {"max_drop": 0.05},
+        "evaluate": {"pairs": 10, "batch_size": 16, "resamples": 300, "launches": 2},
+        "gate": {"max_drop": 0.05, "confidence": 0.75},
     }
 )
 
@@ -68,7 +72,7 @@ def trained(model: torch.nn.Module, tables: dict[str, pd.DataFrame]) -> torch.nn
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[Path]:
-    """A project folder in which `small` and the teacher were compiled and `small` evaluated twice (the first as first.json)."""
+    """A project folder in which `small` and the teacher were compiled and timed, and `small` evaluated twice (the first as first.json)."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -87,11 +91,18 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterat
             evaluate.main(stage("evaluate", "small"))
             Path(name).write_bytes(stage("evaluate", "small").metrics_path.read_bytes())
             Path(f"{name}.sha256").write_text(sha256_of(Path("data/evaluated/small-onnxruntime/predictions.parquet")))
+        record(folder)
+        time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
         yield folder
 
 
-def read(folder: Path, ending: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / f"reports/metrics/evaluate/small-onnxruntime.{ending}").read_text())
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "reports/metrics/evaluate/small-onnxruntime.json").read_text())
+    return found
+
+
+def timing(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "reports/metrics/time/onnxruntime.json").read_text())
     return found
 
 
@@ -101,7 +112,7 @@ def test_quality_is_the_same_bytes_again(evaluated: Path) -> None:
 
 
 def test_quality_agrees_with_the_stored_predictions(evaluated: Path) -> None:
-    facts, table = read(evaluated, "json"), pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/predictions.parquet")
+    facts, table = read(evaluated), pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/predictions.parquet")
     test = pd.read_parquet(evaluated / "data/prepared/test.parquet")
     assert table["label"].tolist() == test["label"].tolist()
     flipped = pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/flipped.parquet")
@@ -120,7 +131,7 @@ def test_quality_agrees_with_the_stored_predictions(evaluated: Path) -> None:
 
 
 def test_sizes_and_identity_are_those_of_the_artifacts(evaluated: Path) -> None:
-    facts, compiled = read(evaluated, "json"), evaluated / "data/compiled/small-onnxruntime"
+    facts, compiled = read(evaluated), evaluated / "data/compiled/small-onnxruntime"
     assert facts["size_bytes"] == sum(file.stat().st_size for file in compiled.iterdir())
     assert facts["size_ratio"] == pytest.approx(facts["baseline"]["size_bytes"] / facts["size_bytes"])
     assert facts["artifact_sha256"] == sha256_of(compiled / "manifest.json")
@@ -129,19 +140,65 @@ def test_sizes_and_identity_are_those_of_the_artifacts(evaluated: Path) -> None:
 
 
 def test_timings_have_every_key_and_sane_figures(evaluated: Path) -> None:
-    timing = read(evaluated, "timing.json")
-    assert set(timing["latency_ms"]) == set(timing["speed_ratio"]) == set(timing["noise_floor"]) == {"batch_1", "batch_16"}
-    for ratios in (timing["speed_ratio"], timing["speed_ratio_same_runtime"]):
+    found = timing(evaluated)
+    assert set(found["variants"]) == {"teacher", "small"}
+    small = found["variants"]["small"]
+    assert set(small["latency_ms"]) == set(small["speed_ratio"]) == set(small["noise_floor"]) == {"batch_1", "batch_16"}
+    for ratios in (small["speed_ratio"], small["speed_ratio_same_runtime"]):
         for ratio in ratios.values():
             assert 0 < ratio["ci"][0] <= ratio["value"] <= ratio["ci"][1]
             assert ratio["wall"]["value"] > 0
-    assert timing["speed_ratio"]["batch_1"]["value"] > 2
-    levels = timing["latency_ms"]["batch_1"]
+            assert len(ratio["launches"]) == found["launches"] == 3
+    assert small["speed_ratio"]["batch_1"]["value"] > 2
+    levels = small["latency_ms"]["batch_1"]
     assert levels["p50"] <= levels["p95"] <= levels["p99"]
-    assert timing["peak_memory_bytes"] < timing["baseline"]["peak_memory_bytes"]
-    assert timing["energy_mj"] is not None or "energy counter" in timing["energy_reason"]
-    assert timing["pairs"] == 10
-    assert timing["machine"]["threads"] == 1
+    assert small["cold_latency_ms"]["batch_1"]["max"] >= small["cold_latency_ms"]["batch_1"]["p50"] > 0
+    assert small["peak_memory_bytes"] < found["baseline"]["peak_memory_bytes"]
+    assert small["energy_mj"] is not None or "energy counter" in small["energy_reason"]
+    assert found["pairs"] >= 10
+    assert (found["threads"], found["machine"]) == (1, json.loads((evaluated / MACHINE).read_text()))
+
+
+def test_the_teacher_on_the_target_is_its_own_baseline_there(evaluated: Path) -> None:
+    found = timing(evaluated)
+    assert found["variants"]["teacher"]["speed_ratio_same_runtime"]["batch_1"]["ci"] == [1.0, 1.0]
+    assert found["variants"]["teacher"]["latency_ms"] == found["same_runtime_baseline"]["latency_ms"]
+
+
+def test_both_stages_are_joined_by_the_bytes_that_they_measured(evaluated: Path) -> None:
+    quality, found = read_measured(evaluated / "reports/metrics", "small", "onnxruntime")
+    assert quality["artifact_sha256"] == found["artifact_sha256"]
+    assert found["baseline"] == timing(evaluated)["baseline"]
+
+
+def test_another_machines_fingerprint_is_refused(evaluated: Path, in_folder: Path) -> None:
+    (in_folder / MACHINE).parent.mkdir(parents=True)
+    (in_folder / MACHINE).write_text(json.dumps(json.loads((evaluated / MACHINE).read_text()) | {"cores": 96}))
+    with pytest.raises(StageError, match=r"data/machine\.json: is of another machine.*dvc repro --force --single-item machine"):
+        time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
+
+
+def test_a_model_that_cannot_be_timed_costs_no_other_its_times(evaluated: Path, tmp_path: Path) -> None:
+    compiled = evaluated / "data/compiled"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in (compiled / "small-onnxruntime").iterdir():
+        (broken / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".onnx" else None])
+    np.save(tmp_path / "batch_1.npy", np.zeros((1, 30), np.float32))
+    where = {"teacher": compiled / "teacher-onnxruntime", "broken": broken, "small": compiled / "small-onnxruntime"}
+    session = timed_together(where, {"batch_1": tmp_path / "batch_1.npy"}, Launching(2, 2, 1, 1, "tabular", ("teacher",)))
+    assert list(session.failures) == ["broken"]
+    assert "altered or cut short" in session.failures["broken"]
+    assert {name: len(session.turns["batch_1"][name]) for name in ("teacher", "small")} == {"teacher": 2, "small": 2}
+    with pytest.raises(ArtifactError, match="altered or cut short"):
+        timed_together(where, {"batch_1": tmp_path / "batch_1.npy"}, Launching(2, 2, 1, 1, "tabular", ("broken",)))
+
+
+def test_models_that_do_not_fit_in_memory_together_are_timed_in_groups(evaluated: Path) -> None:
+    where = dict.fromkeys(("baseline", "a", "b", "c"), evaluated / "data/compiled/small-onnxruntime")
+    assert list(groups(where, ("baseline",), 10**12)) == [where]
+    assert [list(group) for group in groups(where, ("baseline",), 0)] == [["baseline", name] for name in "abc"]
+    assert [list(group) for group in groups(where, ("baseline",), 800_000_000)] == [["baseline", "a", "b"], ["baseline", "c"]]
 
 
 def test_no_clock_stands_in_the_deterministic_file(evaluated: Path) -> None:
@@ -150,7 +207,7 @@ def test_no_clock_stands_in_the_deterministic_file(evaluated: Path) -> None:
 
 
 def test_the_gate_can_judge_it(evaluated: Path) -> None:
-    verdict = judge(read(evaluated, "json"), read(evaluated, "timing.json"), PARAMS.gate)
+    verdict = judge(*read_measured(evaluated / "reports/metrics", "small", "onnxruntime"), PARAMS.gate)
     assert verdict.verdict in ("accept", "reject", "inconclusive")
     assert len(verdict.reasons) >= 3
 
@@ -158,13 +215,16 @@ def test_the_gate_can_judge_it(evaluated: Path) -> None:
 def test_the_page_shows_it(evaluated: Path) -> None:
     page = (evaluated / "reports/stages/evaluate/small-onnxruntime.md").read_text()
     assert "small on onnxruntime" in page
-    assert "A/A" in page
-    assert "<svg" in (evaluated / "reports/stages/evaluate/small-onnxruntime.html").read_text()
+    times = (evaluated / "reports/stages/time/onnxruntime.md").read_text()
+    assert "A/A" in times
+    assert "cold call" in times
+    assert "<svg" in (evaluated / "reports/stages/time/onnxruntime.html").read_text()
 
 
 def test_a_missing_float32_teacher_on_the_target_is_told(in_folder: Path) -> None:
+    record(in_folder)
     with pytest.raises(StageError, match=r"teacher-onnxruntime: missing.*deploy\.variants"):
-        evaluate.main(stage("evaluate", "small"))
+        time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
 
 
 def test_logits_that_are_no_numbers_are_no_result() -> None:

@@ -39,7 +39,7 @@ def warned(
     stage: str = "quantize",
 ) -> tuple[str, ...]:
     """The warnings for one deployed scheme on a teacher of these shapes and a CPU of these instruction sets."""
-    monkeypatch.setattr(advice, "machine", lambda _threads: {"isa": isa})
+    monkeypatch.setattr(advice, "fingerprint", lambda: {"isa": isa})
     if shapes is not None:
         (folder / "data/models/teacher").mkdir(parents=True)
         save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, folder / "data/models/teacher/weights.safetensors")
@@ -137,7 +137,7 @@ def test_layers_are_read_from_the_header_alone(tmp_path: Path) -> None:
 def test_a_packed_source_is_known_by_its_own_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data/models/thin").mkdir(parents=True)
     write_stored(tmp_path / "data/models/thin", {name: torch.zeros(shape) for name, shape in NARROW.items()}, "entropy")
-    monkeypatch.setattr(advice, "machine", lambda _threads: {"isa": AMX})
+    monkeypatch.setattr(advice, "fingerprint", lambda: {"isa": AMX})
     thin = {"source": "teacher", "method": "channels", "ratio": 0.5, "pack": "entropy"}
     raw = {"workload": "digits", "prune": {"thin": thin}, "quantize": {"tried": {"source": "thin", "method": "static"}}}
     params = Params.parse(raw | {"deploy": {"variants": ["teacher", "tried"], "targets": ["onnxruntime"]}})

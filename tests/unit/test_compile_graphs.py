@@ -16,7 +16,7 @@ from slimline.artifact.folder import checksums, folder_bytes
 from slimline.artifact.manifest import write_manifest
 from slimline.calibration.statistics import collect_statistics
 from slimline.errors import StageError
-from slimline.measure.machine import machine
+from slimline.measure.machine import fingerprint
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, layer_nodes, slim
@@ -109,7 +109,7 @@ def test_a_float_model_computes_the_same_at_every_batch_size(target: str, model:
 def computes(target: str, name: str) -> str:
     """In the same words for each target: 16 bits alone depend on what the runtime does with them on this CPU."""
     if name == "half":
-        return "bfloat16" if target == "openvino" and {"amx_bf16", "avx512_bf16"} & set(machine(1)["isa"]) else "float32"
+        return "bfloat16" if target == "openvino" and {"amx_bf16", "avx512_bf16"} & set(fingerprint()["isa"]) else "float32"
     return {"static": "int8", "entropy": "int8+float32", "dynamic": "int8+float32"}[name]
 
 

@@ -24,7 +24,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Evidenc
     """What the report stage would show of a measured line."""
     root = tmp_path_factory.mktemp("line")
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
-    evaluations = tuple(read_evaluations(params, root / "reports/metrics/evaluate"))
+    evaluations = tuple(read_evaluations(params, root / "reports/metrics"))
     predictions = read_predictions(params, root / "data/evaluated")
     return run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, FACTS)
 

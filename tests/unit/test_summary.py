@@ -33,7 +33,7 @@ def line(tmp_path_factory: pytest.TempPathFactory, project: Path) -> tuple[Path,
 @pytest.fixture(scope="module")
 def summary(line: tuple[Path, Params]) -> dict:
     """The summary of that line."""
-    evaluations = tuple(read_evaluations(line[1], line[0] / "reports/metrics/evaluate"))
+    evaluations = tuple(read_evaluations(line[1], line[0] / "reports/metrics"))
     return summarise("digits", {"git": None, "started": "2026-11-22T00:00:00+00:00"}, evaluations)
 
 
@@ -72,20 +72,32 @@ def test_preferred_is_the_smallest_that_passed(summary: dict) -> None:
 def test_files_of_another_schema_or_none_are_named(line: tuple[Path, Params], tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nothing-openvino\.json: cannot be read"):
         read_measured(tmp_path, "nothing", "openvino")
-    quality, timing = read_measured(line[0] / "reports/metrics/evaluate", "int8", "openvino")
-    write_json(tmp_path / "int8-openvino.json", {key: value for key, value in quality.items() if key != "drop"})
-    write_json(tmp_path / "int8-openvino.timing.json", timing)
+    quality, _ = read_measured(line[0] / "reports/metrics", "int8", "openvino")
+    write_json(tmp_path / "evaluate/int8-openvino.json", {key: value for key, value in quality.items() if key != "drop"})
     with pytest.raises(StageError, match=r"int8-openvino\.json: lacks drop; run `dvc repro -f evaluate@int8-openvino`"):
         read_measured(tmp_path, "int8", "openvino")
 
 
+def test_times_that_are_missing_or_of_other_bytes_are_named(line: tuple[Path, Params], tmp_path: Path) -> None:
+    metrics = line[0] / "reports/metrics"
+    quality, timing = (json.loads((metrics / name).read_text()) for name in ("evaluate/int8-openvino.json", "time/openvino.json"))
+    write_json(tmp_path / "evaluate/int8-openvino.json", quality | {"artifact_sha256": "0" * 64})
+    write_json(tmp_path / "time/openvino.json", timing)
+    with pytest.raises(StageError, match=r"int8 was timed before it was compiled anew; run `dvc repro time@openvino`"):
+        read_measured(tmp_path, "int8", "openvino")
+    del timing["variants"]["int8"]
+    write_json(tmp_path / "time/openvino.json", timing | {"failures": {"int8": "its process was ended by SIGKILL"}})
+    with pytest.raises(StageError, match=r"time/openvino\.json: has no times of int8: its process was ended by SIGKILL"):
+        read_measured(tmp_path, "int8", "openvino")
+
+
 def test_timings_of_another_machine_are_named(line: tuple[Path, Params]) -> None:
-    first, *rest = read_evaluations(line[1], line[0] / "reports/metrics/evaluate")
+    first, *rest = read_evaluations(line[1], line[0] / "reports/metrics")
     moved = type(first)(
         first.quality, {**first.timing, "machine": {**first.timing["machine"], "cpu": "other"}}, first.verdict, first.reasons
     )
     machine, elsewhere = one_machine((moved, *rest))
-    assert machine == rest[0].timing["machine"]
+    assert machine == rest[0].timing["machine"] | {"threads": 1}
     assert elsewhere == (first.key,)
 
 

@@ -57,9 +57,11 @@ def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: 
     with Worker(student) as worker:
         assert worker.state["execution"]["threads"] == "1"
         assert worker.predict(inputs, 16) == pytest.approx(expected, abs=1e-5)
-        sample = worker.time(tmp_path / "batch.npy", 7)
-        assert len(sample.wall_ms) == 7
-        assert 0 < sample.cpu_ms < 100
+        turn = worker.turn(tmp_path / "batch.npy", 2)
+        assert len(turn.samples) == 2
+        assert 0 < turn.cpu_ms < 100
+        assert 0 < turn.first.cpu_ms
+        assert turn.calls > sum(len(sample.wall_ms) for sample in turn.samples)
         (child,) = children()
         assert worker.peak_memory_bytes() >= child.memory_info().rss * 0.9
         with pytest.raises(InputError, match=r"takes float32 \[N, 30\]"):
@@ -87,9 +89,9 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
     with (
         Worker(student) as worker,
-        pytest.raises(StageError, match=r"ended with code 1 at 'time'; it said last: FileNotFoundError: .*none\.npy"),
+        pytest.raises(StageError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npy"),
     ):
-        worker.time(tmp_path / "none.npy", 1)
+        worker.turn(tmp_path / "none.npy", 1)
 
 
 def test_what_loading_refuses_is_raised_here(tmp_path: Path) -> None:

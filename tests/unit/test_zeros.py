@@ -15,9 +15,9 @@ def facts(**changes: Any) -> dict[str, Any]:
     return {"target": "onnxruntime", "parameters": 1000, "nonzero": 200, "macs": 5000, "size_ratio": 4.0, "baseline": BASELINE} | changes
 
 
-def timing(one: tuple[float, float], many: tuple[float, float], floor: float = 0.02) -> dict[str, Any]:
+def timing(one: tuple[float, float], many: tuple[float, float]) -> dict[str, Any]:
     ratios = {name: {"value": sum(ends) / 2, "ci": list(ends)} for name, ends in (("batch_1", one), ("batch_32", many))}
-    return {"speed_ratio_same_runtime": ratios, "noise_floor": {batch: {"value": floor} for batch in ratios}}
+    return {"speed_ratio_same_runtime": ratios}
 
 
 @pytest.mark.parametrize(
@@ -36,20 +36,19 @@ def test_only_what_holds_zeros_and_does_no_less_work(changes: dict[str, Any], sh
 
 
 @pytest.mark.parametrize(
-    ("one", "many", "floor", "said"),
+    ("one", "many", "said"),
     [
-        ((0.98, 1.02), (0.99, 1.04), 0.02, "no speed on this machine"),
-        ((0.98, 1.02), (0.99, 1.04), 0.25, NOT_SHOWN),
-        ((0.70, 1.60), (0.99, 1.04), 0.02, NOT_SHOWN),
-        ((0.80, 0.90), (0.70, 0.80), 0.02, "slower on this machine"),
-        ((0.80, 0.90), (0.99, 1.04), 0.02, "no speed on this machine"),
-        ((0.98, 1.02), (1.30, 1.40), 0.02, None),
-        ((1.30, 1.40), (0.98, 1.02), 0.02, None),
+        ((0.98, 1.02), (0.99, 1.04), "no speed on this machine"),
+        ((0.88, 1.22), (0.99, 1.04), NOT_SHOWN),
+        ((0.70, 1.60), (0.99, 1.04), NOT_SHOWN),
+        ((0.80, 0.90), (0.70, 0.80), "slower on this machine"),
+        ((0.80, 0.90), (0.99, 1.04), "no speed on this machine"),
+        ((0.98, 1.02), (1.30, 1.40), None),
+        ((1.30, 1.40), (0.98, 1.02), None),
     ],
 )
-def test_the_claim_is_no_stronger_than_the_interval(one: Any, many: Any, floor: float, said: str | None) -> None:
-    times = timing(one, many, floor)
-    assert speed_of_zeros(times["speed_ratio_same_runtime"], times["noise_floor"]) == said
+def test_the_claim_is_no_stronger_than_the_interval(one: Any, many: Any, said: str | None) -> None:
+    assert speed_of_zeros(timing(one, many)["speed_ratio_same_runtime"]) == said
 
 
 def test_the_remark_holds_the_numbers() -> None:

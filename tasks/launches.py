@@ -1,0 +1,137 @@
+"""Models timed together, launch by launch: in each, a fresh process of every model, which take turns on the machine.
+
+Neighbours in time are compared: the order is turned round in every other round, so that a machine that grows slower or faster favours
+nobody. A model that cannot be loaded or timed is left out with its reason; only what the others are compared with must run.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slimline.artifact.folder import folder_bytes
+from slimline.errors import SlimlineError
+from slimline.measure.energy import Energy, energy_per_call
+from slimline.measure.timing import Turn
+from slimline.worker import Worker
+
+log = logging.getLogger(__name__)
+PROCESS_BYTES = 250_000_000
+"""What a runtime takes in memory before any model."""
+COPIES = 3
+"""How many times its files a loaded model may take."""
+ENERGY_SAMPLES = 15
+
+Locations = Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Launching:
+    """How models are launched: how often, with how many rounds of turns and samples a turn, on how many threads, for which workload;
+    and which of them must run."""
+
+    launches: int
+    rounds: int
+    samples: int
+    threads: int
+    workload: str
+    required: tuple[str, ...]
+
+
+@dataclass
+class Session:
+    """What the launches of models that were timed together gave: batch -> model -> its turns, a list a launch; model -> peak memory in
+    bytes and energy, and how its process was configured. Of a model in `failures` the rest is incomplete."""
+
+    turns: dict[str, dict[str, list[list[Turn]]]]
+    looks: dict[str, tuple[int, Energy]] = field(default_factory=dict)
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launching) -> Session:
+    """Launch every model `how.launches` times and time it on each batch (batch name -> .npy file), in turns with all others.
+
+    Raises:
+        SlimlineError: a model of `how.required` cannot be loaded or timed.
+    """
+    session = Session({name: {model: [] for model in locations} for name in batches})
+    for number in range(how.launches):
+        with _launched(locations, how, session) as workers:
+            if number == 0:
+                for model, worker in workers.items():
+                    session.looks[model] = _asked(model, how, session, partial(_look, worker, batches))
+            for name, batch in batches.items():
+                for model, turns in _rounds(workers, batch, how, session).items():
+                    session.turns[name][model].append(turns)
+    return session
+
+
+def _rounds(workers: Mapping[str, Worker], batch: Path, how: Launching, session: Session) -> dict[str, list[Turn]]:
+    """The turns of one launch on one batch, each round in the other direction than the one before."""
+    turns: dict[str, list[Turn]] = {model: [] for model in workers}
+    for number in range(how.rounds):
+        for model in list(workers)[:: -1 if number % 2 else 1]:
+            turns[model].append(_asked(model, how, session, partial(workers[model].turn, batch, how.samples)))
+    return turns
+
+
+def groups(locations: Locations, required: Sequence[str], memory_bytes: int) -> Iterator[dict[str, Path]]:
+    """The models in groups that fit in so much memory at once, each with the required ones; a model alone is never refused."""
+    shared = {model: locations[model] for model in required}
+    room = memory_bytes - sum(_loaded_bytes(location) for location in shared.values())
+    group, used = dict(shared), 0
+    for model, location in locations.items():
+        if model in shared:
+            continue
+        if len(group) > len(shared) and used + _loaded_bytes(location) > room:
+            yield group
+            group, used = dict(shared), 0
+        group[model], used = location, used + _loaded_bytes(location)
+    yield group
+
+
+@contextmanager
+def _launched(locations: Locations, how: Launching, session: Session) -> Iterator[dict[str, Worker]]:
+    """A fresh process of each model that has not failed; they load side by side."""
+    with ExitStack() as stack:
+        started = {
+            model: stack.enter_context(Worker(location, threads=how.threads, workload=how.workload))
+            for model, location in locations.items()
+            if model not in session.failures
+        }
+        for model, worker in started.items():
+            session.states[model] = _asked(model, how, session, partial(getattr, worker, "state"))
+        yield {model: worker for model, worker in started.items() if model not in session.failures}
+
+
+def _asked(model: str, how: Launching, session: Session, ask: Callable[[], Any]) -> Any:
+    """The answer; None of a model that others need not and that fails, now or before: its reason is kept."""
+    if model in session.failures:
+        return None
+    try:
+        return ask()
+    except SlimlineError as error:
+        if model in how.required:
+            raise
+        session.failures[model] = str(error)
+        log.warning("time: %s: %s", model, error)
+        return None
+
+
+def _look(worker: Worker, batches: Mapping[str, Path]) -> tuple[int, Energy]:
+    """What a fresh process holds after each batch ran once, before anything else; and the energy of a call where it can be read."""
+    for path in batches.values():
+        inputs = np.load(path, allow_pickle=False)
+        worker.predict(inputs, len(inputs))
+    smallest = next(iter(batches.values()))
+    return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turn(smallest, ENERGY_SAMPLES).calls)
+
+
+def _loaded_bytes(location: Path) -> int:
+    return PROCESS_BYTES + COPIES * folder_bytes(location)

@@ -1,0 +1,181 @@
+"""Stage `time`: every deployed variant of one target beside the teacher, on the clock of this machine.
+
+in      data/compiled/*-<target>, data/models/teacher, data/prepared/test.parquet, data/machine.json
+out     reports/metrics/time/<target>.json
+params  workload, deploy, evaluate, gate.confidence
+
+The teacher in eager PyTorch and on the target are timed once, in turns with all that are compared with them.
+"""
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from slimline.artifact.compiled import read_compiled
+from slimline.artifact.folder import sha256_of
+from slimline.artifact.manifest import read_json
+from slimline.errors import StageError
+from slimline.measure.latency import Launches, cold_percentiles, cold_speed_ratio, launches_needed, noise_floor, percentiles, speed_ratio
+from slimline.measure.machine import MACHINE, fingerprint
+from slimline.params import TEACHER, Params
+from slimline.report.page import write_page
+from slimline.report.timing import timing_page
+from slimline.stage import Stage, stage_main, write_metrics
+from slimline.workloads.prepared import load_table
+from tasks.launches import Launching, Session, groups, timed_together
+
+log = logging.getLogger(__name__)
+
+MODELS, COMPILED = Path("data/models"), Path("data/compiled")
+BASELINE = "baseline"
+SCHEMA = 1
+SHARE_OF_MEMORY = 0.5
+
+ROUNDS = 3
+"""Rounds of turns in a launch."""
+
+Turns = Mapping[str, Launches]
+"""Batch name -> a model's turns."""
+
+
+def run(sessions: Sequence[Session], confidence: float) -> dict[str, Any]:
+    """The baselines' figures and every variant's beside them, from models that were timed together."""
+    baselines = {
+        name: _figures([turns_of(session, name) for session in sessions]) | _look(sessions[0], name) for name in (BASELINE, TEACHER)
+    }
+    variants, failures = {}, {}
+    for session in sessions:
+        for name in session.states:
+            if name in session.failures:
+                failures[name] = session.failures[name]
+            elif name != BASELINE and name not in variants:
+                variants[name] = compared(session, name, confidence)
+    return {"baseline": baselines[BASELINE], "same_runtime_baseline": baselines[TEACHER], "variants": variants, "failures": failures}
+
+
+def turns_of(session: Session, model: str) -> dict[str, Launches]:
+    """A model's turns on each batch."""
+    return {batch: found[model] for batch, found in session.turns.items()}
+
+
+def compared(session: Session, variant: str, confidence: float) -> dict[str, Any]:
+    """One variant's figures, its ratios against both baselines, and how far two of its launches differ."""
+    eager, same, own = (turns_of(session, name) for name in (BASELINE, TEACHER, variant))
+    ratios = {batch: speed_ratio(eager[batch], own[batch], confidence) for batch in own}
+    return {
+        **_figures([own]),
+        **_look(session, variant),
+        "speed_ratio": ratios,
+        "speed_ratio_same_runtime": {batch: speed_ratio(same[batch], own[batch], confidence) for batch in own},
+        "cold_speed_ratio": {batch: cold_speed_ratio(eager[batch], own[batch], confidence) for batch in own},
+        "noise_floor": {batch: noise_floor(ratio["launches"], confidence) for batch, ratio in ratios.items()},
+        "unsteady": {batch: sum(not turn.steady for turns in launches for turn in turns) for batch, launches in own.items()},
+    }
+
+
+def _figures(found: Sequence[Turns]) -> dict[str, Any]:
+    """Latencies of single calls, warm and cold, over the turns of one or several groups."""
+    launches = {batch: [launch for turns in found for launch in turns[batch]] for batch in found[0]}
+    return {
+        "latency_ms": {batch: percentiles(of_batch) for batch, of_batch in launches.items()},
+        "cold_latency_ms": {batch: cold_percentiles(of_batch) for batch, of_batch in launches.items()},
+        "calls": {batch: _calls(of_batch) for batch, of_batch in launches.items()},
+    }
+
+
+def _calls(launches: Launches) -> int:
+    return sum(len(sample.wall_ms) for turns in launches for turn in turns for sample in turn.samples)
+
+
+def _look(session: Session, model: str) -> dict[str, Any]:
+    memory, energy = session.looks[model]
+    return {
+        "peak_memory_bytes": memory,
+        "energy_mj": energy.millijoules,
+        "energy_reason": energy.reason,
+        "runtime": session.states[model],
+    }
+
+
+@contextmanager
+def stored(inputs: NDArray[np.float32], batch_size: int) -> Iterator[dict[str, Path]]:
+    """The two batches to time, as files that the workers read; a short test split is repeated to fill the larger one."""
+    with tempfile.TemporaryDirectory(prefix="slimline-time-") as folder:
+        paths = {f"batch_{size}": Path(folder) / f"batch_{size}.npy" for size in (1, batch_size)}
+        for size, path in zip((1, batch_size), paths.values(), strict=True):
+            np.save(path, np.resize(inputs, (size, *inputs.shape[1:])), allow_pickle=False)
+        yield paths
+
+
+def locations(params: Params, target: str) -> dict[str, Path]:
+    """Who is timed: the teacher in eager PyTorch, and what stands compiled of the deployed variants, the teacher first.
+
+    Raises:
+        StageError: the teacher itself is not compiled for the target.
+    """
+    teacher = COMPILED / f"{TEACHER}-{target}"
+    if not teacher.is_dir():
+        raise StageError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
+    compiled = {variant: COMPILED / f"{variant}-{target}" for variant in params.deploy.variants}
+    return {BASELINE: MODELS / TEACHER, TEACHER: teacher, **{variant: folder for variant, folder in compiled.items() if folder.is_dir()}}
+
+
+def launching(params: Params) -> Launching:
+    """How often models are launched, and how many samples a turn takes, so that all launches give `evaluate.pairs` pairs."""
+    config = params.evaluate
+    launches = max(config.launches, launches_needed(params.gate.confidence))
+    return Launching(launches, ROUNDS, math.ceil(config.pairs / launches / ROUNDS), config.threads, params.workload, (BASELINE, TEACHER))
+
+
+def this_machine() -> dict[str, Any]:
+    """The fingerprint of this machine.
+
+    Raises:
+        StageError: data/machine.json, by which DVC keys the timings, is another's.
+    """
+    found = fingerprint()
+    if read_json(MACHINE) != found:
+        raise StageError(f"{MACHINE}: is of another machine than this one; write it anew: dvc repro --force --single-item machine")
+    return found
+
+
+def main(stage: Stage) -> None:
+    """Time all that stands of this target in worker processes; write the metrics and the page."""
+    started, machine, how = time.monotonic(), this_machine(), launching(stage.params)
+    where = locations(stage.params, str(stage.target))
+    inputs = stage.workload.inputs(load_table("test")).numpy()
+    room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
+    with stored(inputs, stage.params.evaluate.batch_size) as batches:
+        sessions = [timed_together(group, batches, how) for group in groups(where, how.required, room)]
+    facts = run(sessions, stage.params.gate.confidence)
+    facts["same_runtime_baseline"]["precision"] = read_compiled(where[TEACHER]).computes
+    for name, found in facts["variants"].items():
+        found["artifact_sha256"] = sha256_of(where[name] / "manifest.json")
+    seconds = time.monotonic() - started
+    timing = {
+        "schema": SCHEMA,
+        "target": stage.target,
+        "machine": machine,
+        "threads": how.threads,
+        "launches": how.launches,
+        "pairs": how.launches * how.rounds * how.samples,
+        "confidence": stage.params.gate.confidence,
+        "seconds": seconds,
+        **facts,
+    }
+    write_metrics(stage, timing)
+    write_page(timing_page(timing), stage.page_path)
+    log.info("time: %d variants on %s in %.1f s", len(facts["variants"]), stage.target, seconds)
+
+
+if __name__ == "__main__":
+    stage_main("time", main, __doc__, per="target")
