@@ -12,7 +12,7 @@ from slimline.errors import ArtifactError
 from slimline.params.sections import Target
 
 RELEASE = "release.json"
-RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html"})
+RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html", "machine.json"})
 """What publishing lays beside a compiled variant."""
 SETTINGS: dict[Target, dict[str, str]] = {
     "eager": {},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slimline.artifact.compiled import CompiledManifest, read_compiled
-from slimline.artifact.folder import write_json
+from slimline.artifact.folder import json_text, write_json
 from slimline.artifact.manifest import read_json
 from slimline.errors import ArtifactError, InputError, NothingPassed
 from slimline.params import PublishParams
@@ -119,7 +119,7 @@ def read_summary(root: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no report to publish from; run `make run` or `dvc repro` first")
     summary = read_json(path)
-    if not isinstance(summary, dict) or not {"workload", "variants", "baseline", "run"} <= summary.keys():
+    if not isinstance(summary, dict) or not {"workload", "variants", "baseline", "run", "machines"} <= summary.keys():
         raise ArtifactError(f"{path}: is no summary of a run; make it again: dvc repro --force --single-item report")
     return summary
 
@@ -139,6 +139,7 @@ def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base
     papers = {
         "MODEL_CARD.md": model_card(root, manifest, row, summary, f"{base_url}/{identity}/").encode(),
         "report.html": _report_page(root, label).read_bytes(),
+        "machine.json": json_text(summary["machines"][row["measured_on"]]).encode(),
     }
     return Draft(release, {name: folder / name for name in (*manifest.files, MANIFEST)}, papers)
 

@@ -1,6 +1,6 @@
 """Releases in the store: uploaded whole with release.json last, verified to the last byte when fetched.
 
-    releases/<workload>/<release id>/   the compiled files, manifest.json, MODEL_CARD.md, report.html, release.json
+    releases/<workload>/<release id>/   the compiled files, manifest.json, MODEL_CARD.md, report.html, machine.json, release.json
     releases/<workload>/aliases/        see aliases.py
 
 A release's id is the first 20 hex digits of the sha256 of its manifest.json, which holds the sha256 of every file

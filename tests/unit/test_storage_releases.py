@@ -94,7 +94,7 @@ def write_summary(root, workload, rows):
     run = {"git": "0" * 40, "params_sha256": "0" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 1.0, "machine": machine}
     baseline = {"quality": {"accuracy": {"value": 0.98, "ci": [0.97, 0.99]}}, "size_bytes": 1000000, "parameters": 250000, "macs": 9}
     (root / "reports/summary.json").write_text(
-        json.dumps({"schema": 1, "workload": workload, "run": run, "baseline": baseline, "variants": rows})
+        json.dumps({"schema": 1, "workload": workload, "run": run, "machines": {"a0b1": machine}, "baseline": baseline, "variants": rows})
     )
 
 
@@ -115,6 +115,8 @@ def row(name, size_bytes, identity, verdict):
         "nonzero": 12,
         "macs": 12,
         "latency_ms": {"batch_1": {"p50": 0.01, "p95": 0.02, "p99": 0.03}},
+        "cold_latency_ms": {"batch_1": {"p50": 0.04, "max": 0.05}},
+        "measured_on": "a0b1",
         "speed_ratio": ratio,
         "speed_ratio_same_runtime": ratio,
         "noise_floor": {},
@@ -181,9 +183,10 @@ def test_accepted_variants_are_released_and_run_from_the_store(project, store, w
 
 def test_a_release_holds_card_report_and_checksums_and_the_card_tells_all(project, store, tmp_path):
     folder = fetch_release(one_url(published(project)[0]), tmp_path / "fetched")
-    assert {"MODEL_CARD.md", "ballast.bin", "manifest.json", "model.onnx", "release.json", "report.html"} == {
+    assert {"MODEL_CARD.md", "ballast.bin", "manifest.json", "model.onnx", "release.json", "report.html", "machine.json"} == {
         path.name for path in folder.iterdir()
     }
+    assert json.loads((folder / "machine.json").read_text())["cpu"] == "a processor"
     card = (folder / "MODEL_CARD.md").read_text()
     for expected in (
         "small <- teacher",
@@ -192,6 +195,7 @@ def test_a_release_holds_card_report_and_checksums_and_the_card_tells_all(projec
         "the whole interval",
         "runtime.load",
         "## Limits",
+        "Times were taken on a processor with 1 thread(s), warm; the first call after other processes had the machine took 0.04 ms",
     ):
         assert expected in card
     assert verify_release(folder, folder.name).variant == "small"
@@ -263,7 +267,7 @@ def until(look, seconds=90.0):
 
 def test_a_release_without_release_json_or_with_a_lost_file_is_mended(project, store, workload, tmp_path):
     done, _ = published(project)
-    for lost in ("release.json", "model.onnx", "report.html"):
+    for lost in ("release.json", "model.onnx", "report.html", "machine.json"):
         key = one_url(done).removeprefix("s3://slimline/") + lost
         store.client.delete_object(Bucket=store.bucket, Key=key)
         again, _ = published(project)
