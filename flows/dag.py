@@ -14,8 +14,8 @@ from slimline.errors import InputError
 class Node:
     """One stage: what it needs, what it makes, whether it is up to date.
 
-    `depth` is the number of stages in the longest chain that waits for it; `alone` says that nothing may run beside it
-    (`meta: {alone: true}` in dvc.yaml).
+    `depth` is the number of stages in the longest chain that waits for it. In dvc.yaml `meta: {alone: true}` says that nothing may run
+    beside it, and `meta: {gathers: true}` that it works on what stands, also where a stage before it has failed.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Node:
     clean: bool
     depth: int
     alone: bool
+    gathers: bool = False
 
     @property
     def page(self) -> str | None:
@@ -109,6 +110,7 @@ def _nodes(repo: Any, graph: Any, dirty: set[str]) -> dict[str, Node]:
         needs = tuple(sorted(name(needed) for needed in graph.successors(stage)))
         clean = stage.addressing not in dirty and all(nodes[needed].clean for needed in needs)
         outs = tuple(os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs)
-        alone = bool((getattr(stage, "meta", None) or {}).get("alone"))
-        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone)
+        meta = getattr(stage, "meta", None) or {}
+        alone, gathers = (bool(meta.get(key)) for key in ("alone", "gathers"))
+        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone, gathers)
     return nodes

@@ -32,7 +32,8 @@ def run_dag(
 ) -> Iterator[tuple[str, Any]]:
     """Run every stage and give (name, final state) as each ends.
 
-    After a failure the stages that need the failed one end as NotReady; with `fail_fast` no other is started either.
+    After a failure the stages that need the failed one end as NotReady, but for those that gather what stands; with `fail_fast` no other
+    is started either.
     """
     futures: dict[str, Future] = {}
     waiting, running = dict(nodes), dict[str, Node]()
@@ -40,7 +41,7 @@ def run_dag(
     stopped = False
     while waiting or running:
         for node in [] if stopped else startable(waiting, futures, running, jobs):
-            futures[node.name] = _submit(node, root, [futures[need] for need in node.needs], force=force)
+            futures[node.name] = _submit(node, root, [futures[need] for need in node.needs if _counts(node, futures[need])], force=force)
             running[node.name] = waiting.pop(node.name)
             futures[node.name].add_done_callback(lambda _, name=node.name: done.put(name))
         if not running:
@@ -59,6 +60,11 @@ def failure_code(state: Any) -> int | None:
         return None
     error = state.result(raise_on_failure=False)
     return error.code if isinstance(error, CommandFailedError) and error.code is not None else 1
+
+
+def _counts(node: Node, need: Future) -> bool:
+    """Whether a stage depends on how one that it needs has ended."""
+    return not node.gathers or bool(need.state.is_completed())
 
 
 def _submit(node: Node, root: str, needs: list[Future], *, force: bool) -> Future:
