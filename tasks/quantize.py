@@ -16,19 +16,23 @@ from slimline.calibration.statistics import CalibrationStatistics
 from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
+from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed_plan import missed
-from slimline.methods.quantize.plan import Kind, Plan, estimated_bytes, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import FEW, Kind, Plan, kind, layers_of_kind, smallest_precision
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
+from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
 from slimline.params import QuantizeParams
 from slimline.report.figures import bar_figure
+from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from tasks.method_data import method_data
-from tasks.variant import Outcome, load_origin, save_outcome
+from tasks.variant import Outcome, Sizes, load_origin, save_outcome
 
 FLOAT = "float32"
+SIZE_IS = "that of every parameter and buffer as planned, batch norms folded, without what describes the graph"
 WAYS: dict[Kind, str] = {
     "static": "with int8 inputs over a calibrated range.",
     "dynamic": "with int8 inputs that are ranged while running.",
@@ -87,6 +91,11 @@ def _range_text(layer: dict[str, Any]) -> str:
     return "while running" if kind(layer) == "dynamic" else "float"
 
 
+def float_bytes(model: nn.Module, data: MethodData) -> int:
+    """The bytes of a model without a plan, counted as those of a planned one."""
+    return stored_bytes(model, NO_PLAN, uses_of(model, data.calibration[:FEW]))
+
+
 def main(stage: Stage) -> None:
     """Read the source, plan, judge by simulation on validation, save the weights with the plan."""
     origin = load_origin(stage)
@@ -98,22 +107,24 @@ def main(stage: Stage) -> None:
     found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
     sqnr = {name: round(value, 2) for name, value in found.items()}
     shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
+    parts = stored_parts(made.model, made.plan, uses_of(made.model, data.calibration[:FEW]), made.grids)
+    teacher_bytes, source_bytes = (float_bytes(each, data) for each in (origin.teacher.model, model))
     figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         made.model,
-        described(made.plan, statistics),
+        (*described(made.plan, statistics), float_rest_text(parts)),
         made.history,
         plan=made.plan,
         grids=made.grids,
         judged=twin,
-        size_bytes=estimated_bytes(made.model, made.plan, made.grids),
-        details={"plan": made.plan, "sqnr_db": sqnr, "size_is": "estimated from the plan"},
-        tables=(*mixed_tables(made.plan), plan_table(made.plan, shown)),
+        sizes=Sizes(sum(part.small + part.kept for part in parts), teacher_bytes, source_bytes),
+        details={"plan": made.plan, "sqnr_db": sqnr, "size_is": SIZE_IS, "float_bytes": sum(part.kept for part in parts)},
+        tables=(*mixed_tables(made.plan), plan_table(made.plan, shown), float_rest_table(parts, made.plan)),
         figures=(*mixed_figures(made.plan), figure),
         notes=(
             *made.notes,
             "The kernels belong to the runtimes, so compile lowers this plan for each target.",
-            "Quality here is that of the plan simulated in float32. The size is an estimate of the weights alone, batch norms folded.",
+            f"Quality here is that of the plan simulated in float32. The size is {SIZE_IS}.",
         ),
     )
     save_outcome(stage, origin, outcome)

@@ -44,11 +44,20 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Bytes of the weights alone, counted in the same way for all three."""
+
+    variant: int
+    teacher: int
+    source: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a stage made.
 
-    `model` is saved. `judged` gives the validation figures where it is another one (a plan's simulation), and `size_bytes`
-    replaces the bytes of the folder where the variant's own form is no measure of them. `details` go into the metrics.
+    `model` is saved. `judged` gives the validation figures where it is another one (a plan's simulation), and `sizes` stand in
+    for the bytes of the folders where the variant's own form is no measure of them. `details` go into the metrics.
     """
 
     model: nn.Module
@@ -58,7 +67,7 @@ class Outcome:
     grids: Mapping[str, Tensor] = field(default_factory=dict)
     judged: nn.Module | None = None
     architecture: Architecture | None = None
-    size_bytes: int | None = None
+    sizes: Sizes | None = None
     details: dict[str, Any] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
@@ -158,9 +167,7 @@ def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
 
 
 def _metrics(stage: Stage, origin: Origin, outcome: Outcome) -> dict[str, Any]:
-    facts = _facts(stage, outcome.model, stage.variant)
-    if outcome.size_bytes is not None:
-        facts["size_bytes"] = outcome.size_bytes
+    sizes = outcome.sizes
     return {
         "stage": stage.name,
         "variant": stage.variant,
@@ -169,18 +176,17 @@ def _metrics(stage: Stage, origin: Origin, outcome: Outcome) -> dict[str, Any]:
         "validation": _quality(stage, origin, outcome.judged or outcome.model),
         "teacher_validation": _quality(stage, origin, origin.teacher.model),
         "source_validation": _quality(stage, origin, origin.source.model),
-        **facts,
-        "baseline": _facts(stage, origin.teacher.model, TEACHER),
-        "from": _facts(stage, origin.source.model, stage.config.source),
+        **_facts(stage, outcome.model, sizes.variant if sizes else size_bytes(MODELS / stage.variant)),
+        "baseline": _facts(stage, origin.teacher.model, sizes.teacher if sizes else size_bytes(MODELS / TEACHER)),
+        "from": _facts(stage, origin.source.model, sizes.source if sizes else size_bytes(MODELS / stage.config.source)),
         "training": {"epochs": len(outcome.history.epochs), "best_epoch": outcome.history.best_epoch},
         **outcome.details,
     }
 
 
-def _facts(stage: Stage, model: nn.Module, variant: str) -> dict[str, int]:
+def _facts(stage: Stage, model: nn.Module, stored: int) -> dict[str, int]:
     compute = count(model, stage.workload.example_input())
-    facts = {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs}
-    return facts | {"size_bytes": size_bytes(MODELS / variant)}
+    return {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs, "size_bytes": stored}
 
 
 def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]:
@@ -197,7 +203,7 @@ def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple
         Row("parameters", teacher["parameters"], metrics["parameters"], better="lower"),
         Row("non-zeros", teacher["nonzero"], metrics["nonzero"], better="lower"),
         Row("MACs", teacher["macs"], metrics["macs"], better="lower"),
-        Row("size", teacher["size_bytes"], metrics["size_bytes"], "bytes", "lower"),
+        Row("size of the weights" if outcome.sizes else "size", teacher["size_bytes"], metrics["size_bytes"], "bytes", "lower"),
     ]
     chain = () if source == TEACHER else (_source_table(metrics),)
     return StagePage(

@@ -15,6 +15,7 @@ from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import read_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.errors import StageError
+from slimline.methods.layer_calls import on_input
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, *RECURRENT_TYPES)
@@ -154,7 +155,7 @@ def _run(
 
 def _hooked(layers: dict[str, nn.Module], note: Callable[[str, nn.Module, Tensor], None]) -> Iterator[RemovableHandle]:
     for name, layer in layers.items():
-        yield layer.register_forward_pre_hook(lambda module, arguments, name=name: note(name, module, arguments[0].detach()))
+        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach()))  # type: ignore[misc]
 
 
 def _note_range(name: str, record: _Record, x: Tensor) -> None:

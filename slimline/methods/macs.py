@@ -32,13 +32,13 @@ def macs(model: nn.Module, example_input: Tensor) -> int:
     The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel.
     """
     evaluated = copy.deepcopy(model).eval() if model.training else model
-    with _layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
+    with layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
         evaluated(example_input[:1])
     return int(counter.get_total_flops()) // 2
 
 
 @contextlib.contextmanager
-def _layer_by_layer() -> Iterator[None]:
+def layer_by_layer() -> Iterator[None]:
     """Without torch's one kernel for a whole transformer layer, whose work is not counted."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -204,7 +204,7 @@ def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
     config = MixedParams(source="teacher", method="mixed")
     ready = calibrated(net, config, statistics=collect_statistics(net, images, 32), data=data)
     choice = {"0": "bfloat16", "2": "int8", "5": "int4", "7": "float32"}
-    made = Realised(ready, candidates(ready, config), config, data).of(choice)
+    made = Realised(ready, candidates(ready, config, data), config, data).of(choice)
     lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
     assert lowered.layers == ("0", "2", "5")
     assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")

@@ -1,7 +1,6 @@
 """Compile for ExecuTorch: one .pte program whose operations XNNPACK runs, in float32 or int8."""
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.xnnpack_graph import computed_types, exported_operations, left_out, running_operations
 from slimline.methods.compile.xnnpack_int8 import close_int8_islands
+from slimline.methods.exported import exported
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_precision
 
@@ -105,12 +105,14 @@ class _Program:
     def __init__(self, model: nn.Module, example: Tensor, rewrite: Callable[[fx.GraphModule], None] | None = None) -> None:
         try:
             with _quiet(), torch.no_grad():
-                self.exported = _exported(model, example)
+                self.exported = exported(model, example, max_batch=len(example))
                 if rewrite is not None:
                     graph_module: Any = self.exported.module(check_guards=False)
                     rewrite(graph_module)
-                    self.exported = _exported(graph_module, example)
+                    self.exported = _exported_again(graph_module, example)
                 self.lowered, self.pte = _lowered(self.exported)
+        except StageError as error:
+            raise StageError(f"compile: the model cannot be lowered to ExecuTorch: {error}") from error
         except UNEXPORTABLE as error:
             reason = " ".join(str(error).split())[:300]
             raise StageError(f"compile: the model cannot be lowered to ExecuTorch: {type(error).__name__}: {reason}") from error
@@ -122,10 +124,9 @@ class _Program:
         return sum(value.numel() * value.element_size() for value in constants.values())
 
 
-def _exported(model: nn.Module, example: Tensor) -> ExportedProgram:
+def _exported_again(graph_module: fx.GraphModule, example: Tensor) -> ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=len(example))
-    frozen = model if isinstance(model, fx.GraphModule) else copy.deepcopy(model).eval().requires_grad_(False)
-    return torch.export.export(frozen, (example,), dynamic_shapes=({0: batch},))
+    return torch.export.export(graph_module, (example,), dynamic_shapes=({0: batch},))
 
 
 def _lowered(exported: ExportedProgram) -> tuple[Any, bytes]:

@@ -18,12 +18,12 @@ from slimline.methods.compile.instruction_sets import instruction_sets
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.parity import MIN_SQNR_DB
 from slimline.methods.compile.qdq import SixteenBit, explicit
+from slimline.methods.exported import exported
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 from slimline.methods.quantize.simulate import sqnr_db
 
 MODEL = "model.pt2"
-MAX_BATCH = 65536
 LEAST_CHANNELS = 2
 """With a free batch size Inductor takes the output of an int8 convolution of one channel for contiguous; it is channels-last."""
 INT4 = "Inductor stores no weight in fewer than 8 bits; deploy it on onnxruntime or openvino"
@@ -95,12 +95,11 @@ def _compiled(lowering: nn.Module, samples: Tensor, package: Path) -> tuple[dict
     try:
         with torch.no_grad(), warnings.catch_warnings(), reproducible() as place:
             warnings.simplefilter("ignore")
-            batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-            program = torch.export.export(lowering, (samples[:2].clone(),), dynamic_shapes=({0: batch},))
+            program = exported(lowering, samples[:2])
             built = place / MODEL
             torch._inductor.aoti_compile_and_package(program, package_path=str(built), inductor_configs=build_settings(place / "g++"))
             return _operations(program.graph), read_generated(write_package(built, package))
-    except (InductorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (StageError, InductorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise StageError(f"compile: Inductor cannot compile the model: {' '.join(str(error).split())[:300]}") from error
 
 

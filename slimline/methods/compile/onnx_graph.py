@@ -1,7 +1,6 @@
 """A float model as a small, deterministic ONNX graph whose nodes carry the names of the model's layers."""
 
 import contextlib
-import copy
 import re
 import warnings
 from collections import Counter
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 
 from slimline.errors import StageError
 from slimline.methods.compile.quiet import quiet
+from slimline.methods.exported import exported, reason_of
 from slimline.methods.quantize.plan import every_layer, recurrent_layers
 
 INPUT, OUTPUT = "x", "y"
-MAX_BATCH = 65536
 LARGEST_CONSTANT = 2**31 - 1
 RECURRENT_OPS = ("LSTM", "GRU")
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
@@ -36,23 +35,18 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     above 1 MB, to be put into ONNX's order of gates in the graph.
 
     Raises:
-        StageError: the model cannot be exported, or a layer cannot be found in the graph.
+        StageError: the model cannot be exported.
     """
     example = torch.cat([example_input, example_input])[:2].clone()
     try:
         with _quiet():
             program = torch.onnx.export(
-                copy.deepcopy(model).eval(),
-                (example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},),
-                verbose=False,
+                exported(model, example), (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
             )
+    except StageError as error:
+        raise StageError(f"compile: the model cannot be exported to ONNX: {error}") from error
     except torch.onnx.OnnxExporterError as error:
-        reason = next((line for line in str(error).splitlines() if "Error" in line), str(error).splitlines()[0])
-        raise StageError(f"compile: the model cannot be exported to ONNX: {reason[:300]}") from error
+        raise StageError(f"compile: the model cannot be exported to ONNX: {reason_of(error)}") from error
     if program is None:
         raise StageError("compile: torch.onnx.export gave no program")
     if recurrent_layers(model):
@@ -154,8 +148,6 @@ def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:
         if layer is not None:
             seen[layer] += 1
             node.name = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
-    if missing := sorted(layers - seen.keys()):
-        raise StageError(f"compile: layer {missing[0]!r} is not in the exported graph; a layer that never runs has no place in a model")
 
 
 def _layer_of_node(node: onnx.NodeProto, layers: set[str]) -> str | None:

@@ -120,8 +120,9 @@ def _prepared(exported: onnx.ModelProto, plan: Plan) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="slimline-") as place, contextlib.redirect_stdout(io.StringIO()), quiet(""):
         source = Path(place) / "float.onnx"
         quant_pre_process(exported, source)
-        found = layer_nodes(onnx.load(source).graph, plan["layers"])
-        if lost := sorted(plan["layers"].keys() - {layer_of(name) for name in found}):
+        wanted = layers_of_kind(plan, "static", "dynamic")
+        found = {layer_of(name) for name in layer_nodes(onnx.load(source).graph, wanted)}
+        if lost := sorted(set(wanted) - found):
             raise StageError(f"compile: onnxruntime's pre-processing lost layer {lost[0]!r}; put it in keep_float and report this")
         yield Path(place)
 

@@ -89,9 +89,9 @@ class IntegerWeight(nn.Module):
             found = found + self.weight_shift.reshape(-1, *[1] * (found.dim() - 1))
         return found.reshape(self.shape) if self.grouped else found
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[N, …] -> what the layer makes of it."""
-        return self.computes(x, self.weight(), self.bias)
+        return self.computes(input, self.weight(), self.bias)
 
 
 class StaticInt8(IntegerWeight):
@@ -108,23 +108,23 @@ class StaticInt8(IntegerWeight):
             empty = torch.zeros(self.shape[0], self.missing_channels, *self.shape[2:], dtype=torch.int8)
             self.register_buffer(WEIGHT, torch.cat([self.get_buffer(WEIGHT), empty], dim=1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[N, …] -> what the layer makes of the rounded input."""
         if self.missing_channels:
-            x = nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (0, self.missing_channels))
+            input = nn.functional.pad(input, (0, 0) * (input.dim() - 2) + (0, self.missing_channels))
         grid = (self.scale, self.zero_point, LOWEST, HIGHEST, torch.uint8)
-        rounded = OPS.dequantize_per_tensor.default(OPS.quantize_per_tensor.default(x, *grid), *grid)
+        rounded = OPS.dequantize_per_tensor.default(OPS.quantize_per_tensor.default(input, *grid), *grid)
         return self.computes(rounded, self.weight(), self.bias)
 
 
 class DynamicInt8(IntegerWeight):
     """Inputs rounded to 256 levels over the range of each batch."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[N, …] -> what the layer makes of the rounded input."""
-        scale, zero_point = OPS.choose_qparams.tensor(x, LOWEST, HIGHEST, EPSILON, torch.uint8)
+        scale, zero_point = OPS.choose_qparams.tensor(input, LOWEST, HIGHEST, EPSILON, torch.uint8)
         grid = (scale, zero_point, LOWEST, HIGHEST, torch.uint8)
-        rounded = OPS.dequantize_per_tensor.tensor(OPS.quantize_per_tensor.tensor(x, *grid), *grid)
+        rounded = OPS.dequantize_per_tensor.tensor(OPS.quantize_per_tensor.tensor(input, *grid), *grid)
         return self.computes(rounded, self.weight(), self.bias)
 
 
@@ -135,9 +135,9 @@ class SixteenBit(nn.Module):
         super().__init__()
         self.inner, self.dtype = copy.deepcopy(inner).to(dtype), dtype
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """float32 [N, …] -> float32 [N, …]."""
-        found: Tensor = self.inner(x.to(self.dtype))
+        found: Tensor = self.inner(input.to(self.dtype))
         return found.float()
 
 

@@ -1,7 +1,6 @@
 """A PyTorch model as StableHLO with its weights inside: torch.export, then torchax, then jax.export."""
 
 import contextlib
-import copy
 import importlib
 import warnings
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from torch._ops import OpOverloadPacket
 
 from slimline.errors import StageError
 from slimline.methods.compile.xla_settings import settle_xla
+from slimline.methods.exported import exported
 
-MAX_BATCH = 65536
 UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, NotImplementedError)
 
 
@@ -36,16 +35,17 @@ def to_stablehlo(model: nn.Module, example_input: Tensor) -> Any:
 
     bridge = import_torchax()
     example = torch.cat([example_input, example_input])[:2].clone()
-    sizes = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch copies tree specs of its own by a way that it deprecates
-            program = torch.export.export(copy.deepcopy(model).eval().requires_grad_(False), (example,), dynamic_shapes=sizes)
+            program = exported(model, example)
             _, states, function = bridge.exported_program_to_jax(program, export_raw=True)
         constants = [_as_jax(state) for state in states]
         shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *example.shape[1:]), np.float32)
         with _without_locations():
             return jax.export.export(jax.jit(lambda x: function(constants, (x,))[0]), platforms=["cpu"])(shape)
+    except StageError as error:
+        raise StageError(f"compile: the model cannot be exported to StableHLO: {error}") from error
     except UNEXPORTABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise StageError(f"compile: the model cannot be exported to StableHLO: {type(error).__name__}: {reason}") from error

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from slimline.methods.factorize.budget import Spent, spent
 from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks, Scheme, chain, decomposed, replaced, unfilled_first
 from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
+from slimline.methods.layer_calls import on_input
 from slimline.methods.masks import WEIGHTED
 from slimline.methods.name_patterns import matching
 from slimline.params.factorize import LowRankParams
@@ -59,11 +59,11 @@ def input_shapes(model: nn.Module, example_input: Tensor) -> dict[str, list[tupl
     twin = copy.deepcopy(model).eval()
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in layers(twin)}
 
-    def note(name: str, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        shapes[name].append(tuple(arguments[0].shape[1:]))
+    def note(name: str, _: nn.Module, x: Tensor) -> None:
+        shapes[name].append(tuple(x.shape[1:]))
 
     for name, layer in layers(twin).items():
-        layer.register_forward_pre_hook(partial(note, name))
+        on_input(layer, partial(note, name))
     with torch.no_grad():
         twin(example_input[:1])
     return shapes

@@ -8,11 +8,12 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from slimline.methods.layer_calls import on_input
 
 DAMPING = 0.1
 MAX_DENSE = 4096
@@ -42,7 +43,7 @@ def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Tensor
     batches = torch.split(inputs, BATCH_SIZE)
     seen = {name: _Seen() for name in firsts}
     for name, first in firsts.items():
-        twin.get_submodule(name).register_forward_pre_hook(_note(seen[name], first, len(batches)))
+        on_input(twin.get_submodule(name), _note(seen[name], first, len(batches)))
     with torch.no_grad():
         for batch in batches:
             twin(batch)
@@ -83,9 +84,9 @@ class _Seen:
     count: int = 0
 
 
-def _note(seen: _Seen, first: nn.Module, batches: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def note(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        rows = input_rows(first, arguments[0].detach())
+def _note(seen: _Seen, first: nn.Module, batches: int) -> Callable[[nn.Module, Tensor], None]:
+    def note(_: nn.Module, x: Tensor) -> None:
+        rows = input_rows(first, x.detach())
         wide = rows.shape[1] > MAX_DENSE
         some = rows[:: math.ceil(len(rows) * batches / (MAX_WIDE_ROWS if wide else MAX_ROWS))]
         seen.count += len(some)

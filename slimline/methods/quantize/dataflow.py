@@ -1,6 +1,5 @@
 """Which operation reads what in a model, taken from torch.export: what folding and equalisation look their layers up in."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from slimline.errors import StageError
+from slimline.methods.exported import exported
 from slimline.methods.quantize.plan import weighted_layers
 
 CONVOLUTIONS = (torch.ops.aten.conv1d.default, torch.ops.aten.conv1d.padding, torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
@@ -34,11 +34,9 @@ def dataflow(model: nn.Module, example_input: Tensor) -> Dataflow:
         StageError: torch.export cannot follow the model.
     """
     try:
-        with torch.no_grad():
-            program = torch.export.export(copy.deepcopy(model).eval(), (example_input.clone(),))
-    except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StageError(f"quantize: torch.export cannot follow {type(model).__name__}, so no layers can be linked: {reason}") from error
+        program = exported(model, example_input, max_batch=None)
+    except StageError as error:
+        raise StageError(f"quantize: no layers can be linked: {error}") from error
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     modules = weighted_layers(model)

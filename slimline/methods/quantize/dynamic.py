@@ -8,14 +8,12 @@ from torch import nn
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import (
     INT8_WEIGHTS,
-    KEPT,
     NO_INT8_GRU,
     PROJECTED,
     UINT8_ACTIVATIONS,
     AnyLayer,
-    every_layer,
+    entries_of,
     float_layer,
-    kept_layers,
     layer_plan,
     make_plan,
 )
@@ -29,7 +27,7 @@ def dynamic(
     config: DynamicParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: MethodData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,
 ) -> Quantized:
     """Plan int8 weights for every Linear, convolution, LSTM and GRU, and run-time ranges of their inputs for Linear and LSTM.
 
@@ -40,9 +38,7 @@ def dynamic(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    layers = every_layer(model)
-    kept = kept_layers(layers, config.keep_float)
-    entries = {name: float_layer(layer, KEPT) if name in kept else _int8(layer) for name, layer in layers.items()}
+    entries = entries_of(model, config.keep_float, data, lambda _, layer: _int8(layer))
     plan = make_plan("dynamic", entries, scheme={"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS})
     return Quantized(copy.deepcopy(model).eval(), plan)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from slimline.methods.fit import predict
+from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.dataflow import LINEAR, Dataflow, dataflow, operand, shape
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Layer
@@ -106,13 +107,12 @@ def clipped_shares(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     """Name of each nn.ReLU6 -> the share of what it receives that is above 6."""
     counts: dict[str, list[int]] = {}
 
-    def note(name: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        values = arguments[0]
+    def note(name: str, _: nn.Module, values: Tensor) -> None:
         clipped, seen = counts.get(name, [0, 0])
         counts[name] = [clipped + int((values > CEILING).sum()), seen + values.numel()]
 
     found = {name: module for name, module in model.named_modules() if type(module) is nn.ReLU6}
-    handles = [module.register_forward_pre_hook(functools.partial(note, name)) for name, module in found.items()]
+    handles = [on_input(module, functools.partial(note, name)) for name, module in found.items()]
     if handles:
         predict(model, inputs)
     for handle in handles:

@@ -90,10 +90,11 @@ class FakeInput(nn.Module):
         return scale, zero_point
 
 
-def round_input(layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A forward pre-hook: the layer's own `fake_input` rounds its first argument."""
+def round_input(layer: nn.Module, x: Tensor) -> Tensor:
+    """For on_input: the layer's own `fake_input` rounds what goes into it."""
     fake_input: Any = layer.fake_input
-    return fake_input(arguments[0]), *arguments[1:]
+    rounded: Tensor = fake_input(x)
+    return rounded
 
 
 class _RoundWeight(torch.autograd.Function):

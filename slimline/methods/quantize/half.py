@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from slimline.methods.data import MethodData
-from slimline.methods.quantize.plan import PROJECTED, RECURRENT_TYPES, AnyLayer, every_layer, float_layer, layer_plan, make_plan, matrices
+from slimline.methods.quantize.plan import PROJECTED, RECURRENT_TYPES, AnyLayer, entries_of, float_layer, layer_plan, make_plan, matrices
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.records import Records
 from slimline.params import HalfParams
@@ -18,14 +18,14 @@ def half(
     config: HalfParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: MethodData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,
 ) -> Quantized:
     """Plan 16-bit weights for every Linear, convolution, LSTM and GRU; a float16 layer whose weights would overflow stays in float32.
 
     Whether the arithmetic is 16-bit as well depends on the target and the CPU; compile says what came of it.
     Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322.
     """
-    entries = {name: _sixteen_bit(layer, config.dtype) for name, layer in every_layer(model).items()}
+    entries = entries_of(model, (), data, lambda _, layer: _sixteen_bit(layer, config.dtype))
     scheme = {"weights": {"dtype": config.dtype, "granularity": None, "symmetric": None}, "activations": None}
     return Quantized(copy.deepcopy(model).eval(), make_plan("half", entries, scheme=scheme, dtype=config.dtype))
 

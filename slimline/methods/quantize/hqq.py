@@ -19,7 +19,7 @@ def hqq(
     config: HqqParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: MethodData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,
 ) -> Quantized:
     """Plan group-wise asymmetric weights for every Linear and convolution, but those in keep_float, with fitted zero points.
 
@@ -30,7 +30,7 @@ def hqq(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    entries = weight_entries(model, config, granularity="per-group", symmetric=False)
+    entries = weight_entries(model, config, data, granularity="per-group", symmetric=False)
     grids: dict[str, Tensor] = {}
     for name, layer in weighted_layers(model).items():
         if entries[name]["stored_grid"]:

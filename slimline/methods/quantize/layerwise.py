@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from slimline.methods.layer_calls import on_output
+
 Summary = Callable[[nn.Module, Tensor], Tensor]
 Mend = Callable[[str, Tensor, Tensor, Tensor], Tensor | None]
 """(layer name, the quantized layer's input and output, the summary of the reference's output) -> a new output, if any."""
@@ -21,12 +23,12 @@ def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], in
     wanted: dict[str, Tensor] = {}
     runs: Counter[str] = Counter()
 
-    def note(name: str, layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(name: str, layer: nn.Module, _: Tensor, output: Tensor) -> None:
         runs[name] += 1
         wanted[name] = summary(layer, output)
 
-    def change(name: str, _: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        return mend(name, arguments[0], output, wanted.pop(name)) if runs[name] == 1 else None
+    def change(name: str, _: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
+        return mend(name, x, output, wanted.pop(name)) if runs[name] == 1 else None
 
     names = list(layers)
     _run(reference, {name: functools.partial(note, name) for name in names}, inputs)
@@ -34,7 +36,7 @@ def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], in
 
 
 def _run(model: nn.Module, hooks: dict[str, Callable[..., Tensor | None]], inputs: Tensor) -> None:
-    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    handles = [on_output(model.get_submodule(name), hook) for name, hook in hooks.items()]
     try:
         with torch.no_grad():
             model(inputs)

@@ -30,9 +30,9 @@ def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: M
     """
     source = copy.deepcopy(model).eval()
     ready = calibrated(source, config, statistics=statistics, data=data)
-    entries = candidates(ready, config)
+    entries = candidates(ready, config, data)
     realised = Realised(ready, entries, config, data)
-    size = byte_cost(source, ready.model, entries)
+    size = byte_cost(source, ready.model, entries, data.calibration)
     latency = mac_cost(ready.model, layer_macs(ready.model, data.example_input), entries, config.mac_cost)
     whole, part = Judge.on(source, data), Judge.on(source, data, config.samples)
     alone = harms_alone(realised, part)

@@ -27,7 +27,7 @@ EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4"
 FLOAT_REASON = "no smaller precision was needed for the budget"
 
 
-def candidates(ready: Quantized, config: MixedParams) -> Candidates:
+def candidates(ready: Quantized, config: MixedParams, data: MethodData) -> Candidates:
     """Layer -> precision -> entry, for every layer of a calibrated model and every precision of the config that it can take.
 
     int8 is as `static` plans it, float16 and bfloat16 as `half`, int4 as `weight_only`, symmetric and in groups. A layer in
@@ -36,10 +36,10 @@ def candidates(ready: Quantized, config: MixedParams) -> Candidates:
     sources = {"int8": ready.plan["layers"]}
     for dtype in SIXTEEN_BIT:
         if dtype in config.precisions:
-            sources[dtype] = half(ready.model, HalfParams(source=TEACHER, method="half", dtype=dtype)).plan["layers"]
+            sources[dtype] = half(ready.model, HalfParams(source=TEACHER, method="half", dtype=dtype), data=data).plan["layers"]
     if "int4" in config.precisions:
         four_bits = WeightOnlyParams(source=TEACHER, method="weight_only", bits=4, group_size=config.group_size)
-        sources["int4"] = weight_entries(ready.model, four_bits, granularity="per-group", symmetric=True)
+        sources["int4"] = weight_entries(ready.model, four_bits, data, granularity="per-group", symmetric=True)
     return {name: _entries(name, layer, sources, config) for name, layer in every_layer(ready.model).items()}
 
 
@@ -51,7 +51,7 @@ def _entries(name: str, layer: AnyLayer, sources: Mapping[str, Any], config: Mix
     found = plain | {precision: entries[name] for precision, entries in sources.items()}
     wanted: list[str] = [precision for precision in EXACT_FIRST if precision in config.precisions and precision in found]
     usable = {precision: found[precision] for precision in wanted if found[precision]["precision"] == precision}
-    return usable or {"float32": plain["float32"] | {"reason": planned["reason"]}}
+    return usable if usable.keys() - {"float32"} else {"float32": plain["float32"] | {"reason": planned["reason"]}}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.quantize.plan import RECURRENT_TYPES, AnyLayer, estimated_bytes, every_layer, matrices
+from slimline.methods.layer_use import uses_of
+from slimline.methods.quantize.plan import FEW, RECURRENT_TYPES, AnyLayer, every_layer, matrices
+from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
 from slimline.params.quantize import MixedBudget
 
 Candidates = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -19,11 +21,15 @@ Assignment = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Cost:
-    """`reference` is what the source costs in float32, `start` what the model to be planned does; `change` is by layer and precision."""
+    """`reference` is what the source costs in float32, `start` what the model to be planned does; `change` is by layer and precision.
+
+    `fixed` is what no choice of precisions makes less, such as the bytes of an embedding.
+    """
 
     reference: float
     start: float
     change: Mapping[str, Mapping[str, float]]
+    fixed: float = 0.0
 
     def of(self, assignment: Assignment) -> float:
         """The cost of a whole assignment."""
@@ -38,14 +44,20 @@ class Cost:
         return self.change[layer][before] - self.change[layer][after]
 
 
-def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates) -> Cost:
-    """Estimated bytes of all weights; `ready` is the model that the plan is for, batch norms perhaps folded."""
-    start = estimated_bytes(ready, {"layers": {}})
+def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates, samples: Tensor) -> Cost:
+    """Bytes of every parameter and buffer (see stored_bytes.py), as `samples` [N, …] show their use.
+
+    `ready` is the model that the plan is for, batch norms perhaps folded.
+    """
+    uses = uses_of(ready, samples[:FEW])
+    start = stored_bytes(ready, NO_PLAN, uses)
     change = {
-        layer: {precision: float(estimated_bytes(ready, {"layers": {layer: entry}}) - start) for precision, entry in entries.items()}
+        layer: {precision: float(stored_bytes(ready, {"layers": {layer: entry}}, uses) - start) for precision, entry in entries.items()}
         for layer, entries in candidates.items()
     }
-    return Cost(float(estimated_bytes(source, {"layers": {}})), float(start), change)
+    smallest = {layer: entries[min(change[layer], key=lambda name: change[layer][name])] for layer, entries in candidates.items()}
+    fixed = sum(part.kept for part in stored_parts(ready, {"layers": smallest}, uses))
+    return Cost(float(stored_bytes(source, NO_PLAN, uses_of(source, samples[:FEW]))), float(start), change, float(fixed))
 
 
 def mac_cost(model: nn.Module, macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, Mapping[Any, float]]) -> Cost:

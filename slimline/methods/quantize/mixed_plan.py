@@ -66,6 +66,10 @@ def budget_text(facts: Mapping[str, Any]) -> str:
     if facts["met"]["budget"]:
         return f"Budget met: {reached:.2f} times {kind} (at least {wanted:g})."
     why = "the reverts took more than it allows" if first >= wanted else f"the smallest choice for every layer gives {first:.2f}"
+    if name == "size_ratio" and facts["fixed_bytes"] > facts["allowed_bytes"]:
+        why = (
+            f"out of reach, since {facts['fixed_bytes']:,} bytes stay float whatever is chosen, and {facts['allowed_bytes']:,} are allowed"
+        )
     return f"Budget not met: {reached:.2f} times {kind}, not {wanted:g}: {why}."
 
 
@@ -73,6 +77,8 @@ def _facts(config: MixedParams, chosen: Chosen) -> dict[str, Any]:
     found, cost = chosen.found, chosen.cost(config)
     return {
         "budget": config.budget.model_dump(),
+        "fixed_bytes": round(chosen.size.fixed),
+        "allowed_bytes": round(chosen.size.reference / (config.budget.size_ratio or 1.0)),
         "bound": {"max_drop": config.max_drop, "max_flips": config.max_flips},
         "met": {"bound": found.reached, "budget": cost.ratio(found.assignment) >= goal(config.budget)},
         **_figures(found.judged),

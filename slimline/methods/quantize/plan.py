@@ -1,11 +1,12 @@
 """The quantization plan: what each layer becomes, as plain JSON that every target can lower."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from slimline.artifact.variant import NO_GRIDS
+from slimline.methods.data import MethodData
+from slimline.methods.layer_use import uses_of, why_not_planned
 from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
@@ -15,6 +16,8 @@ GRID_KEYS = ("granularity", "group_size", "symmetric")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
 RECURRENT_NAMES = tuple(kind.__name__ for kind in RECURRENT_TYPES)
+FEW = 2
+"""Samples that show which layers are used."""
 KEPT = "kept in float by keep_float"
 NO_INT8_GRU = "no CPU runtime has int8 kernels for a GRU, so only its weights are int8"
 PROJECTED = "an LSTM with projections (proj_size) is not quantized"
@@ -48,13 +51,29 @@ def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
     return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
 
 
-def kept_layers(layers: Mapping[str, AnyLayer], keep_float: Sequence[str]) -> frozenset[str]:
-    """The layers that keep_float names; `*` stands for any part of a name.
+def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Tensor | None) -> dict[str, str]:
+    """The layers that stay in float, and why: those that keep_float names (`*` stands for any part of a name), and those whose weight
+    no plan can follow, as `samples` [N, …] show it; without samples every layer counts as used the usual way.
 
     Raises:
-        InputError: an entry matches no layer.
+        InputError: an entry of keep_float matches no layer.
     """
-    return matching(keep_float, layers, "quantize: keep_float")
+    layers = every_layer(model)
+    kept = dict.fromkeys(matching(keep_float, layers, "quantize: keep_float"), KEPT)
+    return kept if samples is None else why_not_planned(layers, uses_of(model, samples[:FEW])) | kept
+
+
+def entries_of(
+    model: nn.Module, keep_float: Sequence[str], data: MethodData | None, small: Callable[[str, AnyLayer], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The plan's layers: what `small` makes of each, or float with the reason (see float_reasons).
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+    """
+    reasons = float_reasons(model, keep_float, None if data is None else data.calibration)
+    layers = every_layer(model).items()
+    return {name: float_layer(layer, reasons[name]) if name in reasons else small(name, layer) for name, layer in layers}
 
 
 def layer_plan(
@@ -137,32 +156,3 @@ def make_plan(method: str, layers: dict[str, dict[str, Any]], **settings: Any) -
 def planned(plan: Plan, precision: str) -> tuple[str, ...]:
     """The layers that the plan stores in a precision, in order."""
     return tuple(name for name, layer in plan["layers"].items() if layer["precision"] == precision)
-
-
-def estimated_bytes(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRIDS) -> int:
-    """What the weights will take: planned layers in their precision with a float32 scale a channel or group, the rest in float32.
-
-    A stored zero point takes as many bits as a weight where it is a whole level, else it is a float32 (`grids` tells). Batch-norm
-    parameters are left out, since every target folds them into the convolution before.
-    """
-    layers = every_layer(model).items()
-    return sum(_layer_bytes(layer, plan["layers"].get(name), grids.get(f"{name}.zero_point")) for name, layer in layers)
-
-
-def _layer_bytes(layer: AnyLayer, entry: Mapping[str, Any] | None, zero_point: Tensor | None) -> int:
-    weights = matrices(layer) if isinstance(layer, RECURRENT_TYPES) else {"weight": layer.weight}
-    others = sum(value.numel() * 4 for name, value in layer.named_parameters() if name not in weights)
-    return others + sum(_weight_bytes(weight, entry, zero_point) for weight in weights.values())
-
-
-def _weight_bytes(weight: Tensor, entry: Mapping[str, Any] | None, zero_point: Tensor | None) -> int:
-    values = weight.numel()
-    if entry is None or entry["precision"] == "float32":
-        return values * 4
-    if entry["precision"] not in INTEGERS:
-        return values * 2
-    bits, group_size = int(entry["precision"][3:]), entry["group_size"] or weight[0].numel()
-    scales = 1 if entry["granularity"] == "per-tensor" else values // group_size
-    is_whole = zero_point is None or bool((zero_point == zero_point.round()).all())
-    zero_point_bits = 0 if entry["symmetric"] else bits if is_whole else 32
-    return (values * bits + scales * (32 + zero_point_bits) + 7) // 8

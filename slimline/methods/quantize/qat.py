@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Loss, fit
+from slimline.methods.layer_calls import on_input
 from slimline.methods.lora import fit_updates
 from slimline.methods.masks import ORIGINAL, zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
@@ -83,7 +84,7 @@ def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bo
     for name, first in shared_inputs(model, names, example_input).items():
         layer = twin.get_submodule(name)
         layer.add_module("fake_input", inputs[first])
-        layer.register_forward_pre_hook(round_input)
+        on_input(layer, round_input)
         weight = cast("Tensor", layer.weight)
         parametrize.register_parametrization(layer, "weight", FakeWeight(weight, plan["layers"][name], learned=learned))
     return twin
@@ -107,14 +108,13 @@ def shared_inputs(model: nn.Module, layers: tuple[str, ...], example_input: Tens
     first: dict[str, str] = {}
     alive: list[Tensor] = []  # so that no memory is given to a second tensor
 
-    def note(name: str, arguments: tuple[Tensor, ...]) -> None:
-        x = arguments[0]
+    def note(name: str, _: nn.Module, x: Tensor) -> None:
         alive.append(x)
         place = (x.untyped_storage().data_ptr(), int(x.storage_offset()), x.numel(), x._version)
         first.setdefault(name, seen.setdefault(place, name))
 
     for name in layers:
-        twin.get_submodule(name).register_forward_pre_hook(lambda _layer, arguments, name=name: note(name, arguments))
+        on_input(twin.get_submodule(name), partial(note, name))
     with torch.no_grad():
         twin(example_input.clone())
     return {name: first.get(name, name) for name in layers}

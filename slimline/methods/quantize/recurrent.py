@@ -55,12 +55,12 @@ class RoundedRecurrent(nn.RNNBase):
         self.roundings = roundings
         self.load_state_dict(layer.state_dict())
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """As nn.LSTM and nn.GRU: x [N, T, inputs] (batch_first) or [T, N, inputs] -> all hidden states, and what the last step left."""
-        steps = x.transpose(0, 1) if self.batch_first else x
+    def forward(self, input: Tensor, hx: State = None) -> tuple[Tensor, State]:
+        """As nn.LSTM and nn.GRU: [N, T, inputs] (batch_first) or [T, N, inputs] -> all hidden states, and what the last step left."""
+        steps = input.transpose(0, 1) if self.batch_first else input
         directions = 2 if self.bidirectional else 1
         blank = steps.new_zeros(self.num_layers * directions, steps.shape[1], self.hidden_size)
-        hidden, cells = state if isinstance(state, tuple) else (blank if state is None else state, blank)
+        hidden, cells = hx if isinstance(hx, tuple) else (blank if hx is None else hx, blank)
         last = []
         for layer in range(self.num_layers):
             rounded, made = self.roundings[min(layer, 1)](steps), []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.plan import RECURRENT_TYPES, Plan
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
 from slimline.methods.quantize.weights import SIXTEEN_BIT, rounded_weight, stored_grid
@@ -31,7 +32,7 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
             continue
         layer.weight.data = rounded_weight(layer.weight.data, entry, stored_grid(grids, name, entry))
         if entry["activations"]:
-            layer.register_forward_pre_hook(functools.partial(_round_input, entry["precision"], entry["input_range"]))
+            on_input(layer, functools.partial(_round_input, entry["precision"], entry["input_range"]))
     return twin
 
 
@@ -54,19 +55,18 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
     reference = copy.deepcopy(source).eval()
     found: dict[str, float] = {}
 
-    def compare(name: str, _: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        found[name] = sqnr_db(_tensor(output), _tensor(twin.get_submodule(name)(*arguments)))
+    def compare(name: str, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        found[name] = sqnr_db(_tensor(output), _tensor(twin.get_submodule(name)(*arguments, **named)))
 
     for name in layers:
-        reference.get_submodule(name).register_forward_hook(functools.partial(compare, name))
+        reference.get_submodule(name).register_forward_hook(functools.partial(compare, name), with_kwargs=True)
     with torch.no_grad():
         reference(inputs)
     return {name: found[name] for name in layers if name in found}
 
 
-def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    x, *rest = arguments
-    return _rounded_input(precision, chosen, x), *rest
+def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, x: Tensor) -> Tensor:
+    return _rounded_input(precision, chosen, x)
 
 
 def _rounded_input(precision: str, chosen: list[float] | None, x: Tensor) -> Tensor:

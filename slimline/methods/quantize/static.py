@@ -14,15 +14,14 @@ from slimline.methods.quantize.equalize import Equalized, equalize
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import (
     INT8_WEIGHTS,
-    KEPT,
     NO_INT8_GRU,
     PROJECTED,
     UINT8_ACTIVATIONS,
     AnyLayer,
     Plan,
-    every_layer,
+    entries_of,
     float_layer,
-    kept_layers,
+    float_reasons,
     layer_plan,
     make_plan,
     weighted_layers,
@@ -39,8 +38,8 @@ def static(model: nn.Module, config: StaticParams, *, statistics: Records, data:
     """Int8 for every Linear, convolution and LSTM, first, last and depthwise ones included, but those in keep_float.
 
     Weights are symmetric, by default with a scale an output channel, which also serves depthwise convolutions; inputs are
-    unsigned, over the range that the observer takes from the model's own statistics. A layer that did not run on the
-    calibration sample, or whose input never varies, stays in float and says so. An LSTM's range also holds its hidden state,
+    unsigned, over the range that the observer takes from the model's own statistics. A layer that is not run by its own
+    forward alone, or whose input never varies, stays in float and says so. An LSTM's range also holds its hidden state,
     -1 to 1, for kernels have one for both; a GRU has int8 weights alone. By default the weights stay the source's;
     `equalize`, `weight_observer` and `bias_correction` change them, in this order, and need `data`.
     Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295.
@@ -62,14 +61,14 @@ def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Record
         InputError: keep_float names a layer that does not exist.
         StageError: torch.export cannot follow the model.
     """
-    kept_layers(every_layer(model), config.keep_float)
+    float_reasons(model, config.keep_float, None)
     ready, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
     if config.equalize:
         equal = equalize(model, example_input=required(data).example_input, calibration=required(data).calibration)
         ready, notes, statistics = equal.model, _described(equal), required(data).collect(equal.model)
     elif config.bias_correction or config.granularity == "per-tensor":
         ready, notes = fold_batchnorm(model, required(data).example_input), ("Batch norms are folded into the layers before them.",)
-    plan = _plan(ready, config, statistics)
+    plan = _plan(ready, config, statistics, data)
     reference = copy.deepcopy(ready)
     if config.weight_observer == "mse":
         for name in weighted_of_kind(plan, "static"):
@@ -98,13 +97,8 @@ def required(data: MethodData | None) -> MethodData:
     return data
 
 
-def _plan(model: nn.Module, config: CalibratedParams, statistics: Records) -> Plan:
-    layers = every_layer(model)
-    kept = kept_layers(layers, config.keep_float)
-    entries = {
-        name: float_layer(layer, KEPT) if name in kept else _int8(layer, statistics.layers.get(name), config)
-        for name, layer in layers.items()
-    }
+def _plan(model: nn.Module, config: CalibratedParams, statistics: Records, data: MethodData | None) -> Plan:
+    entries = entries_of(model, config.keep_float, data, lambda name, layer: _int8(layer, statistics.layers.get(name), config))
     scheme = {
         "weights": INT8_WEIGHTS | {"granularity": config.granularity},
         "activations": UINT8_ACTIVATIONS | {"symmetric": config.activations == "symmetric"},

@@ -9,14 +9,12 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import (
-    KEPT,
     PROJECTED,
     RECURRENT_TYPES,
     AnyLayer,
     Plan,
-    every_layer,
+    entries_of,
     float_layer,
-    kept_layers,
     layer_plan,
     make_plan,
     weighted_layers,
@@ -34,7 +32,7 @@ def weight_only(
     config: WeightOnlyParams,
     *,
     statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
-    data: MethodData | None = None,  # noqa: ARG001
+    data: MethodData | None = None,
 ) -> Quantized:
     """Plan int8 or int4 weights for every Linear and convolution, but those in keep_float, each rounded to the nearest level.
 
@@ -45,13 +43,13 @@ def weight_only(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    entries = weight_entries(model, config, granularity=config.granularity, symmetric=config.symmetric)
+    entries = weight_entries(model, config, data, granularity=config.granularity, symmetric=config.symmetric)
     grids = {} if config.symmetric else stored_grids(model, entries)
     return Quantized(copy.deepcopy(model).eval(), integer_plan("weight_only", entries, config), grids=grids)
 
 
 def weight_entries(
-    model: nn.Module, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool
+    model: nn.Module, config: WeightOnlyParams | HqqParams, data: MethodData | None, *, granularity: str, symmetric: bool
 ) -> dict[str, dict[str, Any]]:
     """The plan's layers: integers in as many bits as the config says, or float where it keeps them.
 
@@ -61,12 +59,11 @@ def weight_entries(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    layers = every_layer(model)
-    kept = kept_layers(layers, config.keep_float)
-    return {
-        name: float_layer(layer, KEPT) if name in kept else _entry(layer, config, granularity=granularity, symmetric=symmetric)
-        for name, layer in layers.items()
-    }
+
+    def small(_: str, layer: AnyLayer) -> dict[str, Any]:
+        return _entry(layer, config, granularity=granularity, symmetric=symmetric)
+
+    return entries_of(model, config.keep_float, data, small)
 
 
 def integer_plan(method: str, entries: dict[str, dict[str, Any]], config: WeightOnlyParams | HqqParams) -> Plan:

@@ -1,0 +1,50 @@
+"""What goes into a layer and comes out of it, however it is called: by position or by keyword (`layer(input=x)`)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from slimline.errors import StageError
+
+INPUT = "input"
+"""What torch calls the first argument of its layers."""
+
+
+def on_input(layer: nn.Module, note: Callable[[nn.Module, Tensor], Tensor | None]) -> RemovableHandle:
+    """Call `note(layer, input)` before each run of a layer; what it returns, if anything, goes in instead."""
+
+    def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        changed = note(module, layer_input(module, arguments, named))
+        if changed is None:
+            return None
+        return ((changed, *arguments[1:]), named) if arguments else (arguments, {**named, _first_name(named): changed})
+
+    return layer.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tensor | None]) -> RemovableHandle:
+    """Call `note(layer, input, output)` after each run of a layer; what it returns, if anything, comes out instead."""
+
+    def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor | None:
+        return note(module, layer_input(module, arguments, named), output)
+
+    return layer.register_forward_hook(hook, with_kwargs=True)
+
+
+def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+    """The tensor that a layer is called with.
+
+    Raises:
+        StageError: it is called with something else, such as a packed sequence.
+    """
+    given = arguments[0] if arguments else named.get(_first_name(named))
+    if not isinstance(given, Tensor):
+        raise StageError(f"a {type(layer).__name__} is called with a {type(given).__name__}, where only a tensor can be followed")
+    return given
+
+
+def _first_name(named: Mapping[str, Any]) -> str:
+    """A subclass may call its first argument something else; then it is the first that is given."""
+    return INPUT if INPUT in named else next(iter(named), INPUT)

@@ -1,0 +1,125 @@
+"""Who reads a model's parameters: found by running it, since a layer's weight may be used without the layer, and a layer not at all."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from slimline.methods.macs import layer_by_layer
+
+DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru")
+"""The functions that take a layer's weights as they are."""
+PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Who read each parameter and buffer while a model ran in evaluation mode; those of one storage are one.
+
+    `readers`: name -> the modules whose own code read it. `changed`: those that something else than a matrix product, a convolution or a
+    recurrent kernel read, such as a norm of a weight. `folded`: batch norms that read what a layer just made -> that layer.
+    """
+
+    readers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+    folded: Mapping[str, str] = field(default_factory=dict)
+
+    def is_read(self, name: str) -> bool:
+        """Whether anything read a parameter or buffer."""
+        return bool(self.readers.get(name))
+
+
+def uses_of(model: nn.Module, inputs: Tensor) -> Uses:
+    """Run `inputs` [N, …] through a copy of the model in evaluation mode, and see who reads what."""
+    twin = copy.deepcopy(model).eval()
+    watch = _Watch(twin)
+    with torch.no_grad(), layer_by_layer(), watch:
+        twin(inputs.clone())
+    readers = {name: frozenset(watch.readers.get(key, ())) for name, key in watch.keys.items()}
+    return Uses(readers, frozenset(name for name, key in watch.keys.items() if key in watch.changed), watch.folded)
+
+
+def why_not_planned(layers: Mapping[str, nn.Module], uses: Uses) -> dict[str, str]:
+    """The layers, of those that a plan may speak of, that have to stay as they are: name -> why."""
+    reasons = {}
+    for name, layer in layers.items():
+        weights = [f"{name}.{key}".lstrip(".") for key, _ in layer.named_parameters(recurse=False) if key.startswith("weight")]
+        others = {reader for weight in weights for reader in uses.readers.get(weight, ())} - layers.keys()
+        if not all(uses.is_read(weight) for weight in weights):
+            reasons[name] = "does not run in evaluation, so no graph holds it"
+        elif others:
+            reasons[name] = f"its weight is read by {sorted(others)[0] or 'the model'} itself, not by the layer alone"
+        elif not uses.changed.isdisjoint(weights):
+            reasons[name] = f"{type(layer).__name__} changes its weight in every run"
+    return reasons
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every call of torch, and inside of which module it happens."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.keys = {name: _key(value) for name, value in _tensors(model)}
+        self.readers: dict[int, set[str]] = {}
+        self.changed: set[int] = set()
+        self.folded: dict[str, str] = {}
+        self._inside: list[str] = []
+        self._made: dict[int, tuple[str, Tensor]] = {}  # the tensors are held so that no other gets their place
+        self._known = set(self.keys.values())
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(self._entering(name), with_kwargs=True)
+            module.register_forward_hook(self._leaving(name))
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """As the call itself."""
+        found = func(*args, **(kwargs or {}))
+        if any(True for _ in _flat(found)):
+            for value in _flat([*args, *(kwargs or {}).values()]):
+                self._note(value, str(getattr(func, "__name__", "")))
+        return found
+
+    def _note(self, value: Tensor, function: str) -> None:
+        key = _key(value)
+        if key in self._known:
+            self.readers.setdefault(key, set()).add(self._inside[-1] if self._inside else "")
+            if function not in DIRECT:
+                self.changed.add(key)
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            self._inside.append(name)
+            for value in _flat([*arguments, *named.values()]) if isinstance(module, _BatchNorm) else ():
+                if id(value) in self._made:
+                    self.folded[name] = self._made[id(value)][0]
+
+        return hook
+
+    def _leaving(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+            self._inside.pop()
+            if isinstance(module, PRODUCTS) and isinstance(output, Tensor):
+                self._made[id(output)] = name, output
+
+        return hook
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _key(value: Tensor) -> int:
+    return cast("int", value.untyped_storage().data_ptr())
+
+
+def _flat(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _flat(one)
