@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +114,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _key(value: Tensor) -> int:
-    return cast("int", value.untyped_storage().data_ptr())
+    return value.untyped_storage().data_ptr()
 
 
 def _flat(value: Any) -> Iterator[Tensor]:

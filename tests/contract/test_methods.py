@@ -27,10 +27,12 @@ from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, predict
+from slimline.methods.layer_use import uses_of
 from slimline.methods.output_change import output_change
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import estimated_bytes, planned
+from slimline.methods.quantize.plan import planned
 from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import (
     CONFIGS,
     TARGETS,
@@ -406,7 +408,8 @@ def test_the_declared_effect_is_really_there(case: Case, source: nn.Module, tmp_
         assert bytes_after < bytes_before
     elif made.plan is not None:
         assert set(planned(made.plan, "float32")) == set()
-        share = estimated_bytes(source, made.plan) / estimated_bytes(source, {"layers": {}})
+        uses = uses_of(source, EXAMPLE)
+        share = stored_bytes(source, made.plan, uses) / stored_bytes(source, NO_PLAN, uses)
         assert share < (0.55 if case.method == "half" else 0.3)
         assert not torch.equal(predict(made.behaviour, HELD_OUT.inputs), predict(source, HELD_OUT.inputs))
     else:

@@ -18,14 +18,16 @@ from slimline.loaders import openvino as openvino_loader
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.fit import Samples, predict
+from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed import mixed
 from slimline.methods.quantize.mixed_candidates import Realised, candidates, divergence
 from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.methods.quantize.mixed_plan import missed
-from slimline.methods.quantize.plan import estimated_bytes, planned
+from slimline.methods.quantize.plan import planned
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.static import calibrated
+from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import MixedParams, Params
 from slimline.report.mixed import mixed_figures, mixed_tables
 
@@ -115,8 +117,9 @@ def test_weights_alone_stand_the_spike(net: nn.Module) -> None:
 @pytest.mark.parametrize("ratio", [1.5, 2.5, 3.5])
 def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> None:
     made = made_of(net, budget={"size_ratio": ratio}, max_drop=0.9)
-    whole = estimated_bytes(net, {"layers": {}})
-    reached = whole / estimated_bytes(made.model, made.plan)
+    uses = uses_of(net, inputs(0))
+    whole = stored_bytes(net, NO_PLAN, uses)
+    reached = whole / stored_bytes(made.model, made.plan, uses)
     assert reached >= ratio
     assert made.plan["mixed"]["estimated_size_ratio"] == pytest.approx(reached, abs=1e-5)
     largest_layer = WIDTH * WIDTH * 4
@@ -208,7 +211,7 @@ def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
     lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
     assert lowered.layers == ("0", "2", "5")
     assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")
-    assert lowered.weight_bytes == pytest.approx(estimated_bytes(made.model, made.plan), rel=0.02)
+    assert lowered.weight_bytes == pytest.approx(stored_bytes(made.model, made.plan, uses_of(made.model, images)), rel=0.02)
     infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution), 1)
     assert sqnr_db(predict(simulate(made.model, made.plan), images), torch.from_numpy(infer(images.numpy()))) > 30
 

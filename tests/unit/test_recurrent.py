@@ -22,13 +22,15 @@ from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx
 from slimline.methods.fit import Samples
+from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.half import half
-from slimline.methods.quantize.plan import estimated_bytes, kind
+from slimline.methods.quantize.plan import kind
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.recurrent import RoundedRecurrent
 from slimline.methods.quantize.simulate import layer_sqnr, simulate, sqnr_db
 from slimline.methods.quantize.static import static
+from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.params import DynamicParams, HalfParams, StaticParams, WeightOnlyParams
 from tests.shared_export import shared_exports
@@ -214,7 +216,7 @@ def test_what_runs_is_what_was_simulated(
     assert result.layers == ("encoder", "middle", "decoder", "head")
     least = 1.8 if method == "half" else 3.2
     assert result.float32_weight_bytes / result.weight_bytes > least
-    assert result.weight_bytes == pytest.approx(estimated_bytes(model, made.plan), rel=0.15)
+    assert result.weight_bytes == pytest.approx(stored_bytes(model, made.plan, uses_of(model, SAMPLES)), rel=0.15)
     operation, times = INT8_OPERATIONS.get((method, target), (None, None))
     assert operation is None or result.operations_after[operation] == times
 

@@ -20,11 +20,13 @@ from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx, slim
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
+from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.hqq import hqq
-from slimline.methods.quantize.plan import estimated_bytes, planned
+from slimline.methods.quantize.plan import planned
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.static import static
+from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.methods.quantize.weights import levels, stored_grid
 from slimline.params import HqqParams, StaticParams, WeightOnlyParams
@@ -167,11 +169,13 @@ def test_the_estimate_counts_levels_scales_and_zero_points(model: nn.Module) -> 
     weights = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
     biases = sum(layer.bias.numel() for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d) if layer.bias is not None)
     groups = 32 + 32 * 9 + 32 + 32 + 384 * 4 + 5 * 12
+    uses = uses_of(model, EXAMPLE)
+    biases += 32  # the stem's, from its batch norm
     estimates = {
-        name: estimated_bytes(made.model, made.plan, made.grids) - 4 * biases
+        name: stored_bytes(made.model, made.plan, uses, made.grids) - 4 * biases
         for name, made in {"whole": rounded(model, group_size=32, symmetric=False), "fitted": fitted(model, group_size=32)}.items()
     }
-    assert estimated_bytes(model, rounded(model, group_size=32).plan) - 4 * biases == weights // 2 + 4 * groups
+    assert stored_bytes(model, rounded(model, group_size=32).plan, uses) - 4 * biases == weights // 2 + 4 * groups
     assert estimates == {"whole": weights // 2 + 4 * groups + groups // 2, "fitted": weights // 2 + 8 * groups}
 
 
@@ -216,7 +220,7 @@ def test_4_bit_matrix_products_stay_packed_while_they_run(model: nn.Module, inpu
     assert by_openvino.operations_after["FullyConnected i4"] == 4
     for lowered in (by_onnx, by_openvino):
         assert (lowered.precision, lowered.computes, lowered.layers) == ("int4", "float32", planned(made.plan, "int4"))
-        assert lowered.weight_bytes == pytest.approx(estimated_bytes(made.model, made.plan), rel=0.02)
+        assert lowered.weight_bytes == pytest.approx(stored_bytes(made.model, made.plan, uses_of(made.model, inputs)), rel=0.02)
     kinds = [tensor.data_type for tensor in onnx.load(tmp_path / "onnxruntime/model.onnx").graph.initializer]
     assert kinds.count(onnx.TensorProto.INT4) == 3
     assert kinds.count(onnx.TensorProto.UINT8) == 3, "equal constants stand once"

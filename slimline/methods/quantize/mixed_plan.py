@@ -67,9 +67,8 @@ def budget_text(facts: Mapping[str, Any]) -> str:
         return f"Budget met: {reached:.2f} times {kind} (at least {wanted:g})."
     why = "the reverts took more than it allows" if first >= wanted else f"the smallest choice for every layer gives {first:.2f}"
     if name == "size_ratio" and facts["fixed_bytes"] > facts["allowed_bytes"]:
-        why = (
-            f"out of reach, since {facts['fixed_bytes']:,} bytes stay float whatever is chosen, and {facts['allowed_bytes']:,} are allowed"
-        )
+        fixed, allowed = f"{facts['fixed_bytes']:,}", f"{facts['allowed_bytes']:,}"
+        why = f"out of reach, since {fixed} bytes stay float whatever is chosen and {allowed} are allowed"
     return f"Budget not met: {reached:.2f} times {kind}, not {wanted:g}: {why}."
 
 
