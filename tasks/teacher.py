@@ -14,9 +14,11 @@ from torch import nn
 from slimline.artifact.fetch import fetch_weights
 from slimline.artifact.folder import folder_bytes
 from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_weights
-from slimline.errors import ArtifactError
+from slimline.calibration.look import look
+from slimline.errors import ArtifactError, WorkloadError
 from slimline.measure.compute import Compute, count
 from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
 from slimline.params import TEACHER, TeacherParams
@@ -30,6 +32,8 @@ from slimline.workloads.score import metric_of
 
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
+WITHOUT_EXPORT = ("eager", "torchscript")
+"""Targets that take a net as it is or trace it."""
 
 
 def run(
@@ -65,11 +69,23 @@ def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
     return model.eval()
 
 
+def require_followed(workload: Workload, validation: Samples, *, exports: bool) -> None:
+    """One look at the untrained net before any training.
+
+    Raises:
+        WorkloadError: all that stands in the way of compressing it.
+    """
+    if problems := look(workload.build_teacher(), workload.build_teacher(), validation.inputs, exports=exports):
+        raise WorkloadError("\n".join(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in problems))
+
+
 def _announce(epoch: Epoch) -> None:
     log.info("teacher: epoch %d, loss %.4f, validation %.4f", epoch.number, epoch.loss, epoch.metric)
 
 
-def page(config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory) -> StagePage:
+def page(
+    config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory, folded: tuple[str, ...]
+) -> StagePage:
     """The baseline that every other page compares with."""
     measured = Table("Measured", ("validation figure", "value"), tuple((name, percent(value)) for name, value in quality.items()))
     counted = Table(
@@ -82,7 +98,8 @@ def page(config: TeacherParams, quality: dict[str, float], compute: Compute, siz
         how = f"Trained here for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     else:
         how = f"Fetched from {config.source}; its sha256 {config.sha256} was checked."
-    summary = (how, "It is the baseline: every variant is compared with it.")
+    plain = (f"Folded into plain weights, which is what is compressed: {', '.join(folded)}.",) if folded else ()
+    summary = (how, *plain, "It is the baseline: every variant is compared with it.")
     return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=figures)
 
 
@@ -90,7 +107,9 @@ def main(stage: Stage) -> None:
     """Train or fetch, save, write the page."""
     params, workload = stage.params, stage.workload
     validation = load_split(workload, "validation")
+    require_followed(workload, validation, exports=bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)))
     model, history = run(workload, params.teacher, load_split(workload, "train"), validation, metric=params.gate.metric, seed=params.seed)
+    folded = make_plain_(model)
     config = params.teacher.model_dump(mode="json")
     manifest = Manifest(
         workload=workload.name,
@@ -112,7 +131,7 @@ def main(stage: Stage) -> None:
     write_metrics(
         stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts}
     )
-    write_page(page(params.teacher, quality, compute, size_bytes, history), stage.page_path)
+    write_page(page(params.teacher, quality, compute, size_bytes, history, folded), stage.page_path)
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 
 

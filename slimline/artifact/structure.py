@@ -111,7 +111,7 @@ def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) 
     elif new_spec is not None and (new_spec["type"] != "Sequential" or _holds_others(old, new)):
         if old_spec != new_spec:
             edits[name] = new_spec
-    elif type(old) is not type(new):
+    elif _made_as(old) != _made_as(new):
         raise ArtifactError(
             f"layer {name or 'model'!r} changed from {type(old).__name__} to {type(new).__name__}; it cannot be stored as a spec"
         )
@@ -119,6 +119,11 @@ def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) 
         if own := _own_changes(old, new, name):
             edits[name] = own
         _collect_inside(old, new, name, edits)
+
+
+def _made_as(module: nn.Module) -> tuple[str, str]:
+    """Where a module's class is written. A class inside a function, or of a torch.fx.GraphModule, is made anew with each model."""
+    return type(module).__module__, type(module).__qualname__
 
 
 def _holds_others(old: nn.Module, new: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from slimline.artifact.folder import checksums, whole_folder, write_json
 from slimline.artifact.manifest import Architecture, Manifest, Packing, library_versions, read_json, read_manifest, write_manifest
 from slimline.artifact.packed import read_stored, write_stored
+from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import replay, structure_edits
 from slimline.artifact.weight_header import weight_shapes
 from slimline.artifact.weights import load_weights, read_weights, require_shapes, shapes_of, write_weights
@@ -45,10 +46,11 @@ class Variant:
 
 
 def build_architecture(workload: Builds, architecture: Architecture) -> nn.Module:
-    """The workload's untrained model that the structure edits are relative to."""
-    if architecture.role == "student":
-        return workload.build_student(dict(architecture.config))
-    return workload.build_teacher()
+    """The workload's untrained model that the structure edits are relative to, its weights plain."""
+    is_student = architecture.role == "student"
+    model = workload.build_student(dict(architecture.config)) if is_student else workload.build_teacher()
+    make_plain_(model)
+    return model
 
 
 def save_variant(

@@ -155,7 +155,7 @@ def _run(
 
 def _hooked(layers: dict[str, nn.Module], note: Callable[[str, nn.Module, Tensor], None]) -> Iterator[RemovableHandle]:
     for name, layer in layers.items():
-        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach()))  # type: ignore[misc]
+        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach()), name=name)  # type: ignore[misc]
 
 
 def _note_range(name: str, record: _Record, x: Tensor) -> None:

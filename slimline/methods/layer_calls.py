@@ -12,11 +12,11 @@ INPUT = "input"
 """What torch calls the first argument of its layers."""
 
 
-def on_input(layer: nn.Module, note: Callable[[nn.Module, Tensor], Tensor | None]) -> RemovableHandle:
-    """Call `note(layer, input)` before each run of a layer; what it returns, if anything, goes in instead."""
+def on_input(layer: nn.Module, note: Callable[[nn.Module, Tensor], Tensor | None], *, name: str = "") -> RemovableHandle:
+    """Call `note(layer, input)` before each run of a layer; what it returns, if anything, goes in instead. `name` is for refusals."""
 
     def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        changed = note(module, layer_input(module, arguments, named))
+        changed = note(module, layer_input(module, arguments, named, name))
         if changed is None:
             return None
         return ((changed, *arguments[1:]), named) if arguments else (arguments, {**named, _first_name(named): changed})
@@ -33,7 +33,7 @@ def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tens
     return layer.register_forward_hook(hook, with_kwargs=True)
 
 
-def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any], name: str = "") -> Tensor:
     """The tensor that a layer is called with.
 
     Raises:
@@ -41,7 +41,8 @@ def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str
     """
     given = arguments[0] if arguments else named.get(_first_name(named))
     if not isinstance(given, Tensor):
-        raise StageError(f"a {type(layer).__name__} is called with a {type(given).__name__}, where only a tensor can be followed")
+        label = f"{name!r}, {type(layer).__name__}," if name else type(layer).__name__
+        raise StageError(f"layer {label} is called with a {type(given).__name__}, where only a tensor can be followed")
     return given
 
 

@@ -55,7 +55,9 @@ def integer_weight(weight: Tensor, entry: Mapping[str, Any], grid: Grid | None, 
     """
     scale, zero_point = grid or derived_grid(weight, entry)
     whole = levels(weight, entry, grid).reshape(*scale.shape, -1)
-    factor = _factor(weight.detach().double().flatten(1).numpy(), exported.astype(np.float64).reshape(len(weight), -1))
+    factor = channel_factor(weight, exported)
+    if factor is None:
+        raise StageError("compile: an exported weight is not its layer's own, scaled by channel; put the layer into keep_float")
     return IntegerWeight(
         whole.numpy(),
         (scale.double().numpy() * factor[:, None]).astype(np.float32),
@@ -64,10 +66,15 @@ def integer_weight(weight: Tensor, entry: Mapping[str, Any], grid: Grid | None, 
     )
 
 
-def _factor(own: NDArray[np.float64], exported: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By what each channel [outputs] was multiplied; 1 where it is all zeros."""
+def channel_factor(weight: Tensor, exported: Floats) -> NDArray[np.float64] | None:
+    """By what each channel [outputs] of a layer's weight was multiplied to give `exported`, both [outputs, …]; 1 where it is all zeros.
+
+    None where the exported weight is something else.
+    """
+    own, exported = weight.detach().double().flatten(1).numpy(), exported.astype(np.float64).reshape(len(exported), -1)
+    if own.shape != exported.shape:
+        return None
     power = (own * own).sum(axis=1)
     factor = np.where(power > 0, (own * exported).sum(axis=1) / np.where(power > 0, power, 1), 1.0)
-    if np.abs(exported - own * factor[:, None]).max() > TOLERANCE * max(np.abs(exported).max(), 1e-12):
-        raise StageError("compile: an exported weight is not its layer's own, scaled by channel; put the layer into keep_float")
-    return factor
+    is_own = np.abs(exported - own * factor[:, None]).max() <= TOLERANCE * max(np.abs(exported).max(), 1e-12)
+    return factor if is_own else None

@@ -13,7 +13,7 @@ from slimline.artifact.variant import NO_GRIDS
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
-from slimline.methods.compile.openvino_graph import stored_layers
+from slimline.methods.compile.openvino_graph import name_scaled, stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
@@ -80,6 +80,7 @@ def openvino(
 
 def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> ov.Model:
     name_recurrent(graph, model)
+    name_scaled(graph, model)
     lowered = quantize_int8(graph, plan, calibration) if weighted_of_kind(plan, "static") else graph
     store_recurrent(lowered, plan)
     return store_weights(lowered, model, plan, grids)

@@ -1,12 +1,17 @@
 """Where the layers of a model are in an OpenVINO graph."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from torch import nn
+
+from slimline.methods.compile.integer_weights import channel_factor
 from slimline.methods.compile.onnx_graph import layer_of
+from slimline.methods.compile.openvino_integers import oriented
 from slimline.methods.compile.openvino_recurrent import stored_recurrent
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan
+from slimline.methods.quantize.plan import Plan, weighted_layers
 
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
@@ -25,11 +30,33 @@ TYPES = {
 }
 
 
+def name_scaled(graph: ov.Model, model: nn.Module) -> None:
+    """Give each operation that has lost its layer's name, but not its layer's weight, that name back, in place.
+
+    OpenVINO fuses a multiplication into the weight before it (a batch norm behind a layer that runs twice, a layer scale), and calls
+    the operation by the multiplication's name. The weight is then the layer's own, times a factor for each output.
+    """
+    layers, taken = weighted_layers(model), {operation.get_friendly_name() for operation in graph.get_ordered_ops()}
+    for operation in graph.get_ordered_ops():
+        constant = operation.input_value(1).get_node() if operation.get_type_name() in WEIGHTED_OPS else None
+        if constant is None or constant.get_type_name() != "Constant" or _layer_name(operation) in layers:
+            continue
+        value = oriented(operation, constant.data)
+        if owner := next((name for name, layer in layers.items() if channel_factor(layer.weight, value) is not None), None):
+            name = next(name for name in (f"{owner}#{number}" for number in itertools.count(1)) if name not in taken)
+            operation.set_friendly_name(name)
+            taken.add(name)
+
+
+def _layer_name(operation: Any) -> str:
+    return layer_of(operation.get_friendly_name().removesuffix("/WithoutBiases"))
+
+
 def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """The operations with a layer's weight: (layer, operation)."""
     known = set(layers)
     for operation in model.get_ordered_ops():
-        layer = layer_of(operation.get_friendly_name().removesuffix("/WithoutBiases"))
+        layer = _layer_name(operation)
         if operation.get_type_name() in WEIGHTED_OPS and layer in known:
             yield layer, operation
 

@@ -1,0 +1,121 @@
+"""One look at an untrained net, with real samples, before an hour is spent on it: can everything that comes later follow it?"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from slimline.artifact.plain_weights import make_plain_
+from slimline.artifact.structure import structure_edits
+from slimline.calibration.statistics import LAYER_TYPES
+from slimline.errors import ArtifactError, StageError
+from slimline.methods.exported import REFUSALS, exported, reason_of
+from slimline.methods.layer_calls import on_input
+
+SAMPLES = 4
+TOLERANCE = 1e-3
+"""Of the largest output: how far an answer may move with the batch that it is in, since kernels differ by batch size."""
+
+
+def look(model: nn.Module, again: nn.Module, samples: Tensor, *, exports: bool) -> tuple[str, ...]:
+    """What stands in the way of training, compressing and storing a net: sentences with the place and the way out, or none.
+
+    `again` is the same net built once more. `samples` [N, …] are real ones, a few of which run through a copy in evaluation mode. With
+    `exports` the net is held to torch.export as well, which all targets but eager and torchscript need. What the net's own forward
+    raises is not caught here, but for a batch of one.
+    """
+    if problem := _why_not_copied(model):
+        return (problem,)
+    twin, few = copy.deepcopy(model).eval(), samples[:SAMPLES].clone()
+    make_plain_(twin)
+    found = [*_unfollowed(twin, few), *_unsteady(twin, few), *_unstorable(twin, again)]
+    if exports and not found:
+        found += _unexportable(twin, few[:2])
+    return tuple(found)
+
+
+def _why_not_copied(model: nn.Module) -> str | None:
+    for name, module in model.named_modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                kind = "weight_norm" if isinstance(hook, WeightNorm) else "spectral_norm"
+                return f"{_label(name)} is under torch.nn.utils.{kind}, which no copy keeps; use torch.nn.utils.parametrizations.{kind}"
+    try:
+        copy.deepcopy(model)
+    except REFUSALS as error:
+        return f"it cannot be copied (copy.deepcopy): {reason_of(error)}; keep tensors as parameters or buffers, and no open files or locks"
+    return None
+
+
+def _unfollowed(twin: nn.Module, few: Tensor) -> Iterator[str]:
+    """Layers that are called with something that no calibration can look into."""
+    layers = {name: layer for name, layer in twin.named_modules() if isinstance(layer, LAYER_TYPES)}
+    handles = [on_input(layer, lambda _layer, _x: None, name=name) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            twin(few)
+    except StageError as error:
+        yield f"{error}; call it with a padded tensor, and take the step at each sample's length from the output"
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:
+    """Answers that differ from call to call, or with the samples beside them."""
+    with torch.no_grad():
+        together, repeated = twin(few), twin(few)
+        if not _comparable(together, repeated, few):
+            return
+        if _moved(together, repeated):
+            yield "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
+            return
+        try:
+            alone = torch.cat([twin(few[index : index + 1]) for index in range(len(few))])
+        except REFUSALS as error:
+            yield f"it cannot answer one sample alone: {reason_of(error)}; keep the batch axis (no squeeze() without an axis)"
+            return
+    if together.shape != alone.shape or _moved(together, alone):
+        yield f"its answer to a sample depends on the other samples of the batch: {_mixer(twin)}"
+
+
+def _comparable(first: object, second: object, few: Tensor) -> bool:
+    """Whether the outputs are what can be compared sample by sample; what outputs have to be is the workload's promise."""
+    are_tensors = isinstance(first, Tensor) and isinstance(second, Tensor) and first.is_floating_point()
+    return are_tensors and first.shape[:1] == few.shape[:1] and bool(first.isfinite().all() and second.isfinite().all())
+
+
+def _moved(one: Tensor, other: Tensor) -> bool:
+    return float((one - other).abs().max()) > TOLERANCE * max(float(one.abs().max()), 1e-6)
+
+
+def _mixer(twin: nn.Module) -> str:
+    norms = [name for name, module in twin.named_modules() if isinstance(module, _BatchNorm) and module.running_mean is None]
+    if norms:
+        return f"batch norm {norms[0]!r} keeps no running statistics; leave out track_running_stats=False, or use a group or layer norm"
+    return "something in its forward mixes them; work on each sample for itself in evaluation mode"
+
+
+def _unstorable(twin: nn.Module, again: nn.Module) -> Iterator[str]:
+    """A variant is stored as its weights and how its layers differ from the net built anew."""
+    make_plain_(again)
+    try:
+        if edits := structure_edits(again, twin):
+            yield f"layer {next(iter(edits))!r} comes out otherwise when the net is built again; build the same net in every call"
+    except ArtifactError as error:
+        yield f"built again it is another net, so its weights could not be stored: {error}"
+
+
+def _unexportable(twin: nn.Module, few: Tensor) -> Iterator[str]:
+    try:
+        exported(twin, few)
+    except StageError as error:
+        yield f"{error}; only the targets eager and torchscript can take it"
+
+
+def _label(name: str) -> str:
+    return repr(name) if name else "the net"
