@@ -11,10 +11,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import structure_edits
-from slimline.calibration.statistics import LAYER_TYPES
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.exported import REFUSALS, exported, reason_of
-from slimline.methods.layer_calls import on_input
+from slimline.methods.layer_calls import WATCHED, on_input
 
 SAMPLES = 4
 TOLERANCE = 1e-3
@@ -53,7 +52,7 @@ def _why_not_copied(model: nn.Module) -> str | None:
 
 def _unfollowed(twin: nn.Module, few: Tensor) -> Iterator[str]:
     """Layers that are called with something that no calibration can look into."""
-    layers = {name: layer for name, layer in twin.named_modules() if isinstance(layer, LAYER_TYPES)}
+    layers = {name: layer for name, layer in twin.named_modules() if isinstance(layer, WATCHED)}
     handles = [on_input(layer, lambda _layer, _x: None, name=name) for name, layer in layers.items()]
     try:
         with torch.no_grad():
@@ -69,7 +68,7 @@ def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:
     """Answers that differ from call to call, or with the samples beside them."""
     with torch.no_grad():
         together, repeated = twin(few), twin(few)
-        if not _comparable(together, repeated, few):
+        if not (_is_comparable(together, few) and _is_comparable(repeated, few)):
             return
         if _moved(together, repeated):
             yield "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
@@ -83,10 +82,11 @@ def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:
         yield f"its answer to a sample depends on the other samples of the batch: {_mixer(twin)}"
 
 
-def _comparable(first: object, second: object, few: Tensor) -> bool:
-    """Whether the outputs are what can be compared sample by sample; what outputs have to be is the workload's promise."""
-    are_tensors = isinstance(first, Tensor) and isinstance(second, Tensor) and first.is_floating_point()
-    return are_tensors and first.shape[:1] == few.shape[:1] and bool(first.isfinite().all() and second.isfinite().all())
+def _is_comparable(output: object, few: Tensor) -> bool:
+    """Whether outputs can be compared sample by sample; what they have to be beside that is the workload's promise."""
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        return False
+    return output.shape[:1] == few.shape[:1] and bool(output.isfinite().all())
 
 
 def _moved(one: Tensor, other: Tensor) -> bool:

@@ -15,10 +15,9 @@ from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import read_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.errors import StageError
-from slimline.methods.layer_calls import on_input
+from slimline.methods.layer_calls import WATCHED, on_input
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
-LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, *RECURRENT_TYPES)
 BINS = 2048
 PERCENTILES = (0.01, 0.1, 1.0, 50.0, 99.0, 99.9, 99.99)
 MAX_MOMENT_FEATURES = 4096
@@ -95,7 +94,7 @@ def collect_statistics(model: nn.Module, inputs: Tensor, batch_size: int) -> Cal
     if len(inputs) == 0:
         raise StageError("calibration: no samples to run; raise data.calibration_samples in params.yaml")
     twin = copy.deepcopy(model).eval()
-    layers: dict[str, nn.Module] = {name: module for name, module in twin.named_modules() if isinstance(module, LAYER_TYPES)}
+    layers: dict[str, nn.Module] = {name: module for name, module in twin.named_modules() if isinstance(module, WATCHED)}
     records: dict[str, _Record] = {name: _Record() for name in layers}
     batches = _run(twin, layers, inputs, batch_size, lambda name, _, x: _note_range(name, records[name], x))
     _run(twin, layers, inputs, batch_size, lambda name, layer, x: _note_values(records[name], layer, x))

@@ -8,6 +8,8 @@ from torch.utils.hooks import RemovableHandle
 
 from slimline.errors import StageError
 
+WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
+"""The layers whose inputs calibration looks at."""
 INPUT = "input"
 """What torch calls the first argument of its layers."""
 

@@ -71,10 +71,10 @@ def channel_factor(weight: Tensor, exported: Floats) -> NDArray[np.float64] | No
 
     None where the exported weight is something else.
     """
-    own, exported = weight.detach().double().flatten(1).numpy(), exported.astype(np.float64).reshape(len(exported), -1)
-    if own.shape != exported.shape:
+    own, found = weight.detach().double().flatten(1).numpy(), exported.astype(np.float64).reshape(len(exported), -1)
+    if own.shape != found.shape:
         return None
     power = (own * own).sum(axis=1)
-    factor = np.where(power > 0, (own * exported).sum(axis=1) / np.where(power > 0, power, 1), 1.0)
-    is_own = np.abs(exported - own * factor[:, None]).max() <= TOLERANCE * max(np.abs(exported).max(), 1e-12)
+    factor = np.where(power > 0, (own * found).sum(axis=1) / np.where(power > 0, power, 1), 1.0)
+    is_own = np.abs(found - own * factor[:, None]).max() <= TOLERANCE * max(np.abs(found).max(), 1e-12)
     return factor if is_own else None
