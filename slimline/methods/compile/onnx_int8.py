@@ -15,13 +15,13 @@ from torch import Tensor
 
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import INPUT, layer_nodes, layer_of, producers, without_output_rounding
+from slimline.methods.compile.onnx_prepared import hold_gemms, part_weights, pre_process, release_gemms
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
 
 switch_off_telemetry()
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static  # noqa: E402
-from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
 MAX_BATCH_SIZE = 32
 CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
@@ -62,9 +62,7 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) ->
         current = place / "float.onnx"
         if statics:
             current = _static(current, plan, calibration)
-        if dynamics:
-            current = _dynamic(current, plan)
-        quantized = onnx.load(current)
+        quantized = _dynamic(current, plan) if dynamics else onnx.load(current)
     if statics:
         without_output_rounding(quantized.graph)
     return quantized
@@ -99,19 +97,24 @@ def _ranged_while_running(plan: Plan) -> tuple[str, ...]:
     return *layers_of_kind(plan, "dynamic"), *recurrent_of_kind(plan, "static")
 
 
-def _dynamic(source: Path, plan: Plan) -> Path:
-    target = source.with_name("dynamic.onnx")
-    others = _others(onnx.load(source).graph, _ranged_while_running(plan))
+def _dynamic(source: Path, plan: Plan) -> onnx.ModelProto:
+    target, ready = source.with_name("dynamic.onnx"), onnx.load(source)
+    others = _others(ready.graph, _ranged_while_running(plan))
+    hold_gemms(ready.graph, others)
+    part_weights(ready.graph, {node.name for node in ready.graph.node} - set(others))
+    onnx.save(ready, source.with_name("held.onnx"))
     quantize_dynamic(
-        source,
+        source.with_name("held.onnx"),
         target,
         op_types_to_quantize=["MatMul", "LSTM"],
         per_channel=True,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[*others, *(f"{name}_MatMul" for name in others)],
+        nodes_to_exclude=others,
         extra_options={"MatMulConstBOnly": True},
     )
-    return target
+    quantized = onnx.load(target)
+    release_gemms(quantized.graph, others)
+    return quantized
 
 
 @contextlib.contextmanager
@@ -119,7 +122,7 @@ def _prepared(exported: onnx.ModelProto, plan: Plan) -> Iterator[Path]:
     """A folder with the pre-processed model as float.onnx; ONNX Runtime's chatter is held back meanwhile."""
     with tempfile.TemporaryDirectory(prefix="slimline-") as place, contextlib.redirect_stdout(io.StringIO()), quiet(""):
         source = Path(place) / "float.onnx"
-        quant_pre_process(exported, source)
+        pre_process(exported, source)
         wanted = layers_of_kind(plan, "static", "dynamic")
         found = {layer_of(name) for name in layer_nodes(onnx.load(source).graph, wanted)}
         if lost := sorted(set(wanted) - found):

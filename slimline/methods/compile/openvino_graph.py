@@ -18,6 +18,7 @@ import openvino as ov  # noqa: E402
 
 WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
 RECURRENT_OPS = ("LSTMSequence", "GRUSequence")
+OTHER_WEIGHTED_OPS = ("Gather", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "RNNSequence", "LSTMCell", "GRUCell", "RNNCell")
 MOVES = ("Reshape", "Transpose")
 UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
 TYPES = {
@@ -62,12 +63,12 @@ def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[s
 
 
 def other_operations(model: ov.Model, layers: Iterable[str]) -> list[str]:
-    """The names of the convolutions, matrix products and recurrent operations that are none of these layers."""
+    """The names of the operations with weights that are none of these layers; NNCF would round those of an embedding too."""
     wanted = {operation.get_friendly_name() for _, operation in layer_operations(model, layers)}
     found = [
         operation.get_friendly_name()
         for operation in model.get_ordered_ops()
-        if operation.get_type_name() in (*WEIGHTED_OPS, *RECURRENT_OPS)
+        if operation.get_type_name() in (*WEIGHTED_OPS, *RECURRENT_OPS, *OTHER_WEIGHTED_OPS)
     ]
     return [name for name in found if name not in wanted]
 

@@ -1,0 +1,73 @@
+"""A float graph made ready for ONNX Runtime's quantizers, and guarded against what they take for granted."""
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+import onnx
+
+from slimline.methods.compile.onnx_graph import initializers
+from slimline.methods.compile.telemetry import switch_off_telemetry
+
+switch_off_telemetry()
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
+
+ALPHA, HELD = "alpha", -1234.5
+"""A factor that no exported Gemm has."""
+
+
+def pre_process(exported: onnx.ModelProto, path: Path) -> None:
+    """Write the graph to `path` with its shapes inferred, optimised as ONNX Runtime does before it quantizes.
+
+    Its own inference of symbolic shapes does not know every operation (a norm of a vector, for one), and stops with whatever its Python
+    meets then, a plain Exception among it. Then ONNX's inference of shapes has to do.
+    """
+    with contextlib.suppress(Exception):
+        quant_pre_process(exported, path)
+        return
+    bare = onnx.ModelProto()
+    bare.CopyFrom(exported)
+    bare.graph.ClearField("value_info")
+    source = path.with_name("bare.onnx")
+    onnx.save(bare, source)
+    quant_pre_process(source, path, skip_symbolic_shape=True)
+
+
+def hold_gemms(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Keep these Gemm nodes from ONNX Runtime's dynamic quantizer, in place; `release_gemms` undoes it.
+
+    It writes every plain Gemm anew as MatMul and Add, those that it is to leave alone too, and turns the weight round as if nothing
+    else read it.
+    """
+    for node in graph.node:
+        if node.op_type == "Gemm" and node.name in names and _alpha(node) == 1.0:
+            _without_alpha(node)
+            node.attribute.append(onnx.helper.make_attribute(ALPHA, HELD))
+
+
+def release_gemms(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Let the held nodes be what they were, in place."""
+    for node in graph.node:
+        if node.op_type == "Gemm" and node.name in names and _alpha(node) == HELD:
+            _without_alpha(node)
+
+
+def part_weights(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Give each of these Gemm nodes a weight of its own, in place, where it shares one; equal constants are joined again in the end."""
+    constants = initializers(graph)
+    for node in graph.node:
+        weight = node.input[1] if node.op_type == "Gemm" and node.name in names else None
+        if weight in constants and sum(weight in other.input for other in graph.node) > 1:
+            copied = onnx.TensorProto()
+            copied.CopyFrom(constants[weight])
+            copied.name = node.input[1] = f"{weight}_of_{node.name}"
+            graph.initializer.append(copied)
+
+
+def _alpha(node: onnx.NodeProto) -> float:
+    return next((float(attribute.f) for attribute in node.attribute if attribute.name == ALPHA), 1.0)
+
+
+def _without_alpha(node: onnx.NodeProto) -> None:
+    for attribute in [attribute for attribute in node.attribute if attribute.name == ALPHA]:
+        node.attribute.remove(attribute)
