@@ -71,8 +71,10 @@ def _cells(effect: dict[str, float] | None) -> tuple[float | None, float | None]
 
 
 def figures(statistics: CalibrationStatistics, effects: Effects) -> tuple[Figure, ...]:
-    """How far the outputs move by layer and change, and the inputs of the layer with the widest range."""
+    """How far the outputs move by layer and change, and the inputs of the layer with the widest range; none where no layer was watched."""
     names = list(effects)
+    if not names:
+        return ()
     bars = tuple(
         Figure(
             f"Output change when only one layer is {label}",

@@ -16,6 +16,7 @@ from slimline.methods.exported import REFUSALS, exported, reason_of
 from slimline.methods.layer_calls import WATCHED, on_input
 
 SAMPLES = 4
+KEEP_BATCH = "keep the batch axis (no squeeze() without an axis)"
 TOLERANCE = 1e-3
 """Of the largest output: how far an answer may move with the batch that it is in, since kernels differ by batch size."""
 
@@ -74,11 +75,13 @@ def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:
             yield "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
             return
         try:
-            alone = torch.cat([twin(few[index : index + 1]) for index in range(len(few))])
+            alone = [twin(few[index : index + 1]) for index in range(len(few))]
         except REFUSALS as error:
-            yield f"it cannot answer one sample alone: {reason_of(error)}; keep the batch axis (no squeeze() without an axis)"
+            yield f"it cannot answer one sample alone: {reason_of(error)}; {KEEP_BATCH}"
             return
-    if together.shape != alone.shape or _moved(together, alone):
+    if alone[0].shape[1:] != together.shape[1:] or len(alone[0]) != 1:
+        yield f"it cannot answer one sample alone: the output's shape is {list(alone[0].shape)}; {KEEP_BATCH}"
+    elif _moved(together, torch.cat(alone)):
         yield f"its answer to a sample depends on the other samples of the batch: {_mixer(twin)}"
 
 

@@ -17,7 +17,7 @@ def float_rest_text(parts: Sequence[Part]) -> str:
     """How much of the bytes stays as it is, in a sentence."""
     kept, total = _kept(parts), _total(parts)
     most = max((part for part in parts if not part.small), key=lambda part: part.kept, default=None)
-    names = f"; the most of it is {_label(most)}, a {most.type} of {most.kept:,} bytes" if most is not None and most.kept else ""
+    names = f"; the most of it is {_label(most)} ({most.type}), {most.kept:,} bytes" if most is not None and most.kept else ""
     return f"{percent(kept / total)} of the {total:,} bytes stay in float{names}."
 
 

@@ -1,0 +1,181 @@
+"""The look at an untrained net: what cannot be followed is one line with the place and the way out, before any training."""
+
+import threading
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+
+from slimline.artifact.plain_weights import make_plain_
+from slimline.calibration.look import look
+from tests.unusual_nets import NETS, SHAPES
+
+SAMPLES = torch.randn(6, 5, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """[N, 5, 8] -> [N, 3] by way of whatever `between` does to [N, 5, 8]."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor] = torch.relu, **modules: nn.Module) -> None:
+        super().__init__()
+        self.between, self.head = between, nn.Linear(8, 3)
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.between(x).mean(dim=1))
+
+
+class Packed(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = (x[:, :, 0] > 0).sum(1).clamp(min=1)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, hidden = self.get_submodule("rnn")(packed)
+        return self.head((hidden[0] if isinstance(hidden, tuple) else hidden)[-1])
+
+
+class Through(Net):
+    """Through a module called `inner`, in any layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.get_submodule("inner")(x.transpose(1, 2)).transpose(1, 2).mean(dim=1))
+
+
+class Squeezed(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.mean(dim=1, keepdim=True).squeeze())
+
+
+class Unpacked(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, *_ = x.mean(dim=1)
+        return self.head(x.mean(dim=1)) + 0 * (first - second).sum()
+
+
+class Branching(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if float(x.sum()) > 0 else x + 0)
+
+
+def noisy(x: Tensor) -> Tensor:
+    return functional.dropout(x, 0.5)
+
+
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(dim=0)
+
+
+def always_normed(x: Tensor) -> Tensor:
+    return functional.batch_norm(x.transpose(1, 2), None, None, training=True).transpose(1, 2)
+
+
+class Locked(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Other(Net):
+    """Built anew it is another net."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Other.made += 1
+        super().__init__(torch.relu, extra=nn.Linear(8, 8 + Other.made))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.get_submodule("extra")(x)[:, :, :8].mean(dim=1))
+
+
+def old_norm(kind: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Through(inner=kind(nn.Conv1d(8, 8, 1)))
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "packed LSTM": (lambda: Packed(rnn=nn.LSTM(8, 8, batch_first=True)), "layer 'rnn', LSTM, is called with a PackedSequence", "padded"),
+    "packed GRU": (lambda: Packed(rnn=nn.GRU(8, 8, batch_first=True)), "layer 'rnn', GRU, is called with a PackedSequence", "padded"),
+    "no running statistics": (
+        lambda: Through(inner=nn.BatchNorm1d(8, track_running_stats=False)),
+        "depends on the other samples of the batch: batch norm 'inner' keeps no running statistics",
+        "leave out track_running_stats=False",
+    ),
+    "batch norm by function": (lambda: Net(always_normed), "depends on the other samples of the batch", "each sample for itself"),
+    "centred on the batch": (lambda: Net(centred), "depends on the other samples of the batch", "each sample for itself"),
+    "dropout that stays on": (lambda: Net(noisy), "answers the same samples differently each time", "self.training"),
+    "squeezed": (lambda: Squeezed(), "cannot answer one sample alone: the output's shape is [3]", "keep the batch axis"),
+    "two samples at least": (lambda: Unpacked(), "cannot answer one sample alone: not enough values to unpack", "keep the batch axis"),
+    "a lock": (lambda: Locked(), "cannot be copied", "locks"),
+    "old weight norm": (
+        lambda: old_norm(nn.utils.weight_norm),
+        "'inner' is under torch.nn.utils.weight_norm",
+        "use torch.nn.utils.parametrizations.weight_norm",
+    ),
+    "old spectral norm": (
+        lambda: old_norm(nn.utils.spectral_norm),
+        "'inner' is under torch.nn.utils.spectral_norm",
+        "parametrizations.spectral_norm",
+    ),
+    "built otherwise each time": (lambda: Other(), "comes out otherwise when the net is built again", "build the same net in every call"),
+    "branches on values": (
+        lambda: Branching(),
+        "torch.export cannot follow Branching",
+        "only the targets eager and torchscript can take it",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_followed_is_told_in_one_line(name: str) -> None:
+    build, what, way_out = REFUSED[name]
+    problems = look(build(), build(), SAMPLES, exports=True)
+    assert len(problems) == 1
+    assert what in problems[0]
+    assert way_out in problems[0]
+    assert "\n" not in problems[0]
+
+
+def test_a_net_for_eager_alone_need_not_be_exported() -> None:
+    assert look(Branching(), Branching(), SAMPLES, exports=False) == ()
+
+
+TAKEN: dict[str, Callable[[], nn.Module]] = {
+    "plain": Net,
+    "batch norm": lambda: Through(inner=nn.BatchNorm1d(8)),
+    "instance norm": lambda: Through(inner=nn.InstanceNorm1d(8)),
+    "weight norm": lambda: Through(inner=parametrizations.weight_norm(nn.Conv1d(8, 8, 3))),
+    "spectral norm": lambda: Through(inner=parametrizations.spectral_norm(nn.Conv1d(8, 8, 3))),
+    "traced": lambda: torch.fx.symbolic_trace(Through(inner=nn.Conv1d(8, 8, 3))),
+    "len": lambda: Net(lambda x: x.reshape(len(x), 5, 8)),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_can_be_followed_passes_and_is_left_alone(name: str) -> None:
+    model = TAKEN[name]().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert look(model, TAKEN[name](), SAMPLES, exports=True) == ()
+    assert model.training
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_unusual_nets_pass(name: str) -> None:
+    assert look(NETS[name](), NETS[name](), torch.randn(5, *SHAPES[name]), exports=True) == ()
+
+
+def test_plain_weights_compute_the_same_and_are_named() -> None:
+    inner = nn.Sequential(parametrizations.weight_norm(nn.Conv1d(8, 8, 3)), parametrizations.orthogonal(nn.Conv1d(8, 8, 1)))
+    model = Through(inner=inner).eval()
+    expected = model(SAMPLES)
+    assert make_plain_(model) == ("WeightNorm of inner.0.weight", "Orthogonal of inner.1.weight")
+    assert torch.allclose(model(SAMPLES), expected, atol=1e-6)
+    assert [type(layer) for layer in inner] == [nn.Conv1d, nn.Conv1d]
+    assert make_plain_(model) == ()
