@@ -1,0 +1,83 @@
+"""torch.export keeps the batch free however a forward asks for its size, or says in one line that it cannot."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slimline.errors import StageError
+from slimline.methods.compile.onnx_graph import export_onnx
+from slimline.methods.exported import exported
+
+EXAMPLE = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """[N, 4, 6] -> [N, 3], reshaped in one way or another."""
+
+    def __init__(self, reshaped: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.reshaped, self.rnn, self.head = reshaped, nn.GRU(6, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(1, len(x), 8)
+        steps, _ = self.rnn(self.reshaped(x), state)
+        return self.head(steps[:, -1])
+
+
+def by_shape(x: Tensor) -> Tensor:
+    return x.reshape(x.shape[0], 4, 6)
+
+
+def by_size(x: Tensor) -> Tensor:
+    batch, steps, features = x.size()
+    return x.view(batch, steps, features)
+
+
+def by_len(x: Tensor) -> Tensor:
+    return x.reshape(len(x), 4, 6)
+
+
+def by_zeros(x: Tensor) -> Tensor:
+    return x + torch.zeros(len(x), 1, 1)
+
+
+def by_expand(x: Tensor) -> Tensor:
+    return torch.cat([torch.ones(1, 1, 6).expand(len(x), -1, -1), x], dim=1)
+
+
+@pytest.mark.parametrize("reshaped", [by_shape, by_size, by_len, by_zeros, by_expand])
+def test_the_batch_stays_free(reshaped: Callable[[Tensor], Tensor]) -> None:
+    model = Net(reshaped).eval()
+    program = exported(model, EXAMPLE).module()
+    graph = export_onnx(model, EXAMPLE).graph
+    assert all(value.type.tensor_type.shape.dim[0].dim_param for value in itertools.chain(graph.input, graph.output))
+    for inputs in (EXAMPLE[:1], torch.cat([EXAMPLE] * 3)[:5]):
+        torch.testing.assert_close(program(inputs), model(inputs))
+
+
+def one_by_one(x: Tensor) -> Tensor:
+    return torch.stack([x[index] for index in range(len(x))])
+
+
+def by_value(x: Tensor) -> Tensor:
+    return x if float(x.sum()) > 0 else x + 1
+
+
+@pytest.mark.parametrize(
+    ("reshaped", "words"), [(one_by_one, "makes a number of the batch size"), (by_value, "Could not guard on data-dependent expression")]
+)
+def test_what_fixes_the_batch_or_reads_values_is_refused_in_one_line(reshaped: Callable[[Tensor], Tensor], words: str) -> None:
+    with pytest.raises(StageError, match=r"torch\.export cannot follow Net: ") as refused:
+        exported(Net(reshaped), EXAMPLE)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_model_is_left_as_it_is() -> None:
+    model = Net(by_len).train()
+    exported(model, EXAMPLE)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
