@@ -18,16 +18,7 @@ from slimline.methods.quantize.mixed_plan import budget_text
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
-from slimline.params.quantize import (
-    DynamicParams,
-    HalfParams,
-    HqqParams,
-    MixedParams,
-    QatParams,
-    QuantizeParams,
-    StaticParams,
-    WeightOnlyParams,
-)
+from slimline.params import quantize as params
 from slimline.report.float_rest import float_rest_table, float_rest_text
 from tests.method_data import method_data
 from tests.shared_export import shared_exports
@@ -35,16 +26,16 @@ from tests.unusual_nets import NETS, unusual_net
 
 FEW_PER_CENT = 0.04
 TARGETS = ("onnxruntime", "openvino")
-CONFIGS: dict[str, QuantizeParams] = {
-    "static": StaticParams(source="teacher", method="static"),
-    "dynamic": DynamicParams(source="teacher", method="dynamic"),
-    "half": HalfParams(source="teacher", method="half", dtype="float16"),
-    "int8": WeightOnlyParams(source="teacher", method="weight_only", bits=8),
-    "int4": WeightOnlyParams(source="teacher", method="weight_only", bits=4),
-    "zero points": WeightOnlyParams(source="teacher", method="weight_only", bits=4, symmetric=False),
-    "hqq": HqqParams(source="teacher", method="hqq"),
-    "mixed": MixedParams(source="teacher", method="mixed", max_drop=0.5, samples=8),
-    "qat": QatParams(source="teacher", method="qat", epochs=1),
+CONFIGS: dict[str, params.QuantizeParams] = {
+    "static": params.StaticParams(source="teacher", method="static"),
+    "dynamic": params.DynamicParams(source="teacher", method="dynamic"),
+    "half": params.HalfParams(source="teacher", method="half", dtype="float16"),
+    "int8": params.WeightOnlyParams(source="teacher", method="weight_only", bits=8),
+    "int4": params.WeightOnlyParams(source="teacher", method="weight_only", bits=4),
+    "zero points": params.WeightOnlyParams(source="teacher", method="weight_only", bits=4, symmetric=False),
+    "hqq": params.HqqParams(source="teacher", method="hqq"),
+    "mixed": params.MixedParams(source="teacher", method="mixed", max_drop=0.5, samples=8),
+    "qat": params.QatParams(source="teacher", method="qat", epochs=1),
 }
 CASES = [*((net, method) for net in NETS for method in ("static", "int4")), *(("normed", method) for method in CONFIGS)]
 
@@ -155,7 +146,7 @@ def test_the_page_names_what_stays_float_with_its_share() -> None:
 
 def test_mixed_counts_the_same_bytes_and_says_when_a_budget_is_out_of_reach() -> None:
     net, inputs, data, statistics = net_of("embedded")
-    config = MixedParams(source="teacher", method="mixed", budget={"size_ratio": 3.0}, max_drop=0.9, samples=8)
+    config = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 3.0}, max_drop=0.9, samples=8)
     made: Quantized = get_method("quantize", "mixed")(net, config, statistics=statistics, data=data)
     facts = made.plan["mixed"]
     float_bytes = stored_bytes(net, NO_PLAN, uses_of(net, inputs[:2]))
@@ -163,5 +154,5 @@ def test_mixed_counts_the_same_bytes_and_says_when_a_budget_is_out_of_reach() ->
     assert not facts["met"]["budget"]
     assert facts["fixed_bytes"] > float_bytes / 3
     assert "out of reach, since 53," in budget_text(facts)
-    within = MixedParams(source="teacher", method="mixed", budget={"size_ratio": 1.5}, max_drop=0.9, samples=8)
+    within = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 1.5}, max_drop=0.9, samples=8)
     assert get_method("quantize", "mixed")(net, within, statistics=statistics, data=data).plan["mixed"]["met"]["budget"]
