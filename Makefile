@@ -19,7 +19,7 @@ $(READY): constraints.txt pyproject.toml
 	touch $(READY)
 
 run: setup ## run the whole line on params.yaml and publish what passed
-	$(BIN)/slimline run
+	SLIMLINE_WRAPPER=$$PPID exec $(BIN)/slimline run
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

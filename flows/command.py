@@ -13,11 +13,14 @@ from prefect import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
+from flows.environment import mark_as_parent
 from flows.events import Event, listeners
 from flows.options import Options
+from flows.processes import own_identity
 from flows.results import Outcome
 from flows.server import is_healthy, start_temporary_server
 from flows.services import running_api_url
+from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
 from flows.terminal import Screen
 from flows.workspace import check_overrides
 from slimline.commands.advice import warnings
@@ -25,12 +28,14 @@ from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolate
 from slimline.errors import InputError, SlimlineError
 from slimline.project import find_project
 
-INTERRUPTED = 130
 PIPE_COLUMNS = 160
 
 
 def main(compress: Flow[..., Any]) -> None:
     """Read the flags and run the flow; ends the process with the outcome's exit code."""
+    listen()
+    end_with_wrapper(os.environ)
+    mark_as_parent(os.environ, *own_identity())
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,9 +67,10 @@ def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
         for line in str(error).splitlines():
             Console(stderr=True).print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; finished stages are kept, the next run goes on from here")
-        return INTERRUPTED
+    except Stopped as stopped:
+        leave_at_once(stopped.exit_code)
+        Console(stderr=True).print(f"stopped by {stopped}; finished stages are kept, the next run goes on from here")
+        return stopped.exit_code
     if json:
         sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
     show(outcome, console)

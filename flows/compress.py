@@ -23,11 +23,7 @@ def compress(options: Options = Options()) -> Any:  # noqa: B008 - a frozen mode
     """Make every variant, measure it, report, and release what passed the gate. DVC alone decides what has to run."""
     engine.start_over()
     mark_as_parent(os.environ, *own_identity())
-    try:
-        outcome = run_line(find_project(), options)
-    except BaseException:
-        engine.stop_all()
-        raise
+    outcome = run_line(find_project(), options)
     tell(outcome)
     return Completed(message=outcome.message) if outcome.exit_code == 0 else Failed(message=outcome.message)
 

@@ -65,7 +65,17 @@ def read_dag(root: Path, targets: Sequence[str] = ()) -> Dag:
             remote = repo.config["core"].get("remote")
             return Dag(_nodes(repo, graph, dirty), remote, Path(repo.cache.local_cache_dir))
     except DvcException as error:
-        raise InputError(f"dvc.yaml: {' '.join(str(error).split())}") from None
+        raise InputError(f"dvc.yaml: {_told(error)}") from None
+
+
+def _told(error: BaseException | None) -> str:
+    """All that DVC says, its causes included: the reason is often the last of them."""
+    said: list[str] = []
+    while error is not None:
+        text = " ".join(str(error).split())
+        said += [text] if text and not any(text in before for before in said) else []
+        error = error.__cause__
+    return ": ".join(said)
 
 
 def _name(repo: Any, stage: Any) -> str:

@@ -1,26 +1,30 @@
 """Runs the commands of a stage: live lines, a session of its own, and nothing left behind when the run is stopped."""
 
+import functools
 import re
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from flows.events import Noted, tell
 from flows.guard import guard
-from flows.processes import find, stop_command
+from flows.processes import all_at_once, find, stop_command, stop_service
+from flows.signals import ending
 
 STOPPING = threading.Event()
+HURRY = threading.Event()
 TAIL_LINES = 20
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")
-_running: dict[int, psutil.Process] = {}
+_running: dict[int, Callable[[], None]] = {}
 _lock = threading.Lock()
 
 
@@ -42,23 +46,24 @@ def dvc(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
 
 
-def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], object]) -> Finished:
+def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], object], *, in_order: bool = True) -> Finished:
     """Run to the end and pass on every line of output as it comes.
 
-    The command gets a process group of its own; `stop_all` and the guard know it for as long as it runs.
+    The command gets a process group of its own; `stop_all` and the guard know it for as long as it runs. A `dvc repro` is stopped
+    `in_order`; what sends or fetches is stopped at once, so that nothing is published after a stop.
     """
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
-    name = guard().add(process.pid)
+    name = guard().add(process.pid, in_order=in_order)
     handle = find(*name) if name else None
+    stop = functools.partial(_stop, handle, in_order=in_order)
     with _lock:
-        if handle is not None:
-            _running[process.pid] = handle
-    if STOPPING.is_set() and handle is not None:
-        stop_command(handle)
+        _running[process.pid] = stop
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     try:
+        if STOPPING.is_set():
+            stop()
         assert process.stdout is not None
         for raw in process.stdout:
             if line := readable(raw):
@@ -69,6 +74,9 @@ def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], o
             tail.append(f"error: {signal.Signals(-code).name} ended {command[-1]}; run again, finished stages are kept")
             on_line(tail[-1])
         return Finished(code, tuple(tail))
+    except BaseException:  # a signal in the main thread, which runs publish and push: `stop_all` would not know them any more
+        stop()
+        raise
     finally:
         if process.stdout is not None:
             process.stdout.close()
@@ -87,12 +95,29 @@ def stop_all() -> None:
     """End every running command, all at once; commands that start later end at once, until `start_over`."""
     STOPPING.set()
     with _lock:
-        handles = list(_running.values())
-    if handles:
-        with ThreadPoolExecutor(len(handles)) as pool:
-            list(pool.map(stop_command, handles))
+        stops = list(_running.values())
+    with ending(HURRY.set):
+        all_at_once(stops)
+
+
+@contextmanager
+def stopped_on_the_way_out() -> Iterator[None]:
+    """Whatever breaks off the block ends its commands first, before anything that they work with is put away."""
+    try:
+        yield
+    except BaseException:
+        tell(Noted("stopping: the running commands end in order, at most 10 s; the same again ends them at once"))
+        stop_all()
+        raise
 
 
 def start_over() -> None:
     """A new run begins in this process."""
     STOPPING.clear()
+    HURRY.clear()
+
+
+def _stop(handle: psutil.Process | None, *, in_order: bool) -> None:
+    if handle is not None:
+        with ending(HURRY.set):
+            stop_command(handle, HURRY.is_set) if in_order else stop_service(handle)

@@ -57,8 +57,13 @@ def prepare(environment: MutableMapping[str, str]) -> None:
 
 
 def mark_as_parent(environment: MutableMapping[str, str], pid: int, born: float) -> None:
-    """Name the process whose end also ends every stage that it started."""
-    environment[PARENT] = f"{pid}:{born}"
+    """Name the process whose end also ends everything that it started."""
+    environment[PARENT] = parent_mark(pid, born)
+
+
+def parent_mark(pid: int, born: float) -> str:
+    """How SLIMLINE_PARENT names a process."""
+    return f"{pid}:{born}"
 
 
 @contextmanager

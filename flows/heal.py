@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from flows.lock import is_held
 from slimline.artifact.folder import write_text
-from slimline.errors import BusyError
+from slimline.errors import BusyError, InputError
+from slimline.params.yaml_file import read_yaml
 
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")
@@ -116,8 +116,8 @@ def _is_dvc_lock(path: Path) -> bool:
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, Invalid):
+        COMPILED_LOCKFILE_SCHEMA(read_yaml(path))
+    except (FileNotFoundError, InputError, Invalid):
         return False
     return True
 

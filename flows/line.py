@@ -10,10 +10,12 @@ from pathlib import Path
 from prefect import get_run_logger
 from prefect.context import FlowRunContext
 
+from flows import engine
 from flows.artifacts import progress_artifact, show_results
 from flows.dag import Dag, read_dag
 from flows.environment import added, state_folder
 from flows.events import Noted, Planned, tell
+from flows.guard import guard
 from flows.heal import heal, heal_runs, snapshot, wait_for_others
 from flows.lock import workspace_lock
 from flows.options import Options
@@ -76,6 +78,7 @@ def _run_in(run: Run) -> Outcome:
         open_until_the_end.enter_context(added({STARTED: str(time.time())}))
         if run.params.teacher.source.startswith("s3://") or run.options.pull:
             open_until_the_end.enter_context(store(run))
+        open_until_the_end.enter_context(engine.stopped_on_the_way_out())
         outcome = _run_stages(run)
         snapshot(run.folder)
         if run.options.publish and outcome.accepted:
@@ -143,7 +146,7 @@ def store(run: Run) -> Iterator[None]:
     """The S3 store's address and keys in the environment: the embedded server's where the user has set none."""
     from slimline.storage.server import store_environment
 
-    with store_environment(run.project, run.params.publish) as environment, added(environment):
+    with guard().store(run.project), store_environment(run.project, run.params.publish) as environment, added(environment):
         yield
 
 

@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
@@ -46,8 +47,8 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End a `dvc repro`: its stage command only, so that DVC fails in order and clears its locks; by force at the end of the grace.
+def stop_command(process: psutil.Process, in_a_hurry: Callable[[], bool] = lambda: False) -> None:
+    """End a `dvc repro`: its stage command only, so that DVC fails in order and clears its locks; by force after 10 s or in a hurry.
 
     DVC may be about to start its command, so new children are looked for until it ends. An interrupt tears the lock file where DVC is
     just writing it, so it comes only where 5 s have brought neither a child nor the end: DVC hashes or transfers something large.
@@ -55,7 +56,7 @@ def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) 
     """
     began = time.monotonic()
     told: set[psutil.Process] = set()
-    while (waited := time.monotonic() - began) < grace_seconds:
+    while (waited := time.monotonic() - began) < GRACE_SECONDS and not in_a_hurry():
         family = descendants(process)
         _signal([child for child in family if child not in told], signal.SIGTERM)
         if not family and waited > ORDERLY_SECONDS and process not in told:
@@ -66,11 +67,18 @@ def stop_command(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) 
             return
     left = [process, *descendants(process), *told]
     _signal(left, signal.SIGKILL)
-    _have_ended(left, grace_seconds)
+    _have_ended(left, GRACE_SECONDS)
+
+
+def all_at_once(stops: Sequence[Callable[[], None]]) -> None:
+    """Call all of them side by side and wait for them."""
+    if stops:
+        with ThreadPoolExecutor(len(stops)) as pool:
+            list(pool.map(lambda stop: stop(), stops))
 
 
 def stop_service(process: psutil.Process, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End a server: ask the process itself, wait, then end by force what is left of it and its children."""
+    """End a server or an upload: ask the process itself, wait, then end by force what is left of it and its children."""
     family = [process, *descendants(process)]
     _signal([process], signal.SIGTERM)
     _, alive = psutil.wait_procs([process], timeout=grace_seconds)

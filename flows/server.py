@@ -80,7 +80,7 @@ def start_temporary_server(project: Path) -> str:
     with log.open("ab") as output:
         environment = {**os.environ, **EPHEMERAL}
         process = subprocess.Popen(server_command(port), env=environment, stdout=output, stderr=output, start_new_session=True)
-    watched = guard().add(process.pid)
+    watched = guard().add(process.pid, in_order=False)
     atexit.register(_stop, process, watched)
     api_url = f"http://127.0.0.1:{port}/api"
     wait_until_healthy(api_url, process, log)

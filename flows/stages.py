@@ -88,7 +88,7 @@ def run_upload(name: str, root: str, arguments: list[str]) -> Any:
     """Run one of the commands that talk to the S3 store: publish, push or fetch. All of them may be repeated."""
     began = time.monotonic()
     tell(Started(name))
-    finished = _run(name, [sys.executable, *arguments], root)
+    finished = _run(name, [sys.executable, *arguments], root, in_order=False)
     seconds = time.monotonic() - began
     if finished.code not in (0, NothingPassed.exit_code):
         tell(Ended(name, "Failed", seconds, finished.tail))
@@ -102,14 +102,14 @@ def artifact_key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
-def _run(stage: str, command: list[str], root: str) -> engine.Finished:
+def _run(stage: str, command: list[str], root: str, *, in_order: bool = True) -> engine.Finished:
     logger = get_run_logger()
 
     def show(line: str) -> None:
         logger.info("%s", line)
         tell(Said(stage, line))
 
-    return engine.run_command(command, Path(root), show)
+    return engine.run_command(command, Path(root), show, in_order=in_order)
 
 
 def _what_happened(stage: str, tail: tuple[str, ...]) -> str:
@@ -128,5 +128,6 @@ def _attach_page(stage: str, root: str, page: str | None) -> None:
 
 def _reason(tail: tuple[str, ...]) -> str:
     """The line to show: the stage's own error rather than DVC's words around it."""
-    said = [line for line in tail if line.lower().startswith("error:") and "failed to reproduce" not in line]
-    return (said or list(tail) or ["no output"])[-1]
+    errors = [line for line in tail if line.lower().startswith("error:")]
+    said = [line for line in errors if "failed to reproduce" not in line]
+    return (said or errors or list(tail) or ["no output"])[-1]

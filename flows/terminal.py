@@ -1,6 +1,7 @@
 """A run on the terminal: what runs now, and one line for every stage that has ended. Prefect has the full log."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,7 @@ class Screen:
         self._planned = Planned(0, 0, "")
         self._done = 0
         self._began = time.monotonic()
+        self._is_gone = False
         self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._running)
 
     def __enter__(self) -> Self:
@@ -33,11 +35,20 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
         listeners.remove(self.hear)
 
     def hear(self, event: Event) -> None:
-        """Show one event; called from the threads of the stages."""
+        """Show one event; called from the threads of the stages, which go on where nobody reads any more (a closed pipe or terminal)."""
+        if self._is_gone:
+            return
+        try:
+            self._show(event)
+        except OSError:
+            self._is_gone = True
+
+    def _show(self, event: Event) -> None:
         match event:
             case Planned(stages, clean, _):
                 self._planned, self._done = event, clean

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from flows.carry import carry_changes, lend_teacher
 from flows.heal import GOOD, RUNS
 from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
+from slimline.params.overrides import with_overrides
+from slimline.params.yaml_file import parse_yaml, yaml_text
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Workspace:
 
 @contextmanager
 def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str, str], *, carry: bool) -> Iterator[Workspace]:
-    """Clone the project's last commit (with `carry`: and its uncommitted changes of tracked files), and remove the clone afterwards.
+    """Clone the project's last commit (with `carry`: and what is not committed yet), and remove the clone afterwards.
 
     Raises:
         InputError: the project has no commit yet.
@@ -40,7 +42,9 @@ def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str,
         _clone(project, folder, carry=carry)
         _share_settings(project, folder, cache)
         _share_finished_stages(project, folder)
-        override(folder / "params.yaml", overrides)
+        if overrides:
+            override(folder / "params.yaml", overrides)
+        lend_teacher(project, folder, Params.load(folder / "params.yaml").teacher.source)
         _run(sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing", folder=folder)
         yield Workspace(folder, name)
     finally:
@@ -57,21 +61,13 @@ def save_experiment(project: Path, workspace: Workspace) -> str:
 
 
 def override(path: Path, overrides: Mapping[str, str]) -> None:
-    """Write values into params.yaml and keep its comments and order; a value is read as YAML.
+    """Write values into params.yaml; a value is read as YAML, and nothing else in the file changes.
 
     Raises:
+        InputError: a value or its section is wrong.
         ParamsError: the result is no valid params.yaml.
     """
-    if not overrides:
-        return
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    for key, value in overrides.items():
-        _assign(content, key, YAML(typ="safe").load(value))
-    with path.open("w", encoding="utf-8") as stream:
-        yaml.dump(content, stream)
+    path.write_text(with_overrides(yaml_text(path), overrides), encoding="utf-8")
     Params.load(path)
 
 
@@ -81,36 +77,12 @@ def check_overrides(project: Path, overrides: Mapping[str, str]) -> Params:
     Raises:
         ParamsError: params.yaml or an override is wrong; every mistake is named.
     """
-    import yaml
-
     path = project / "params.yaml"
     params = checked_params(project)
     if not overrides:
         return params
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for key, value in overrides.items():
-        _assign(content, key, _read_value(key, value))
-    return Params.parse(content, origin="params.yaml with --set")
-
-
-def _read_value(key: str, value: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"--set {key}={value}: the value is no YAML; quote it") from None
-
-
-def _assign(content: Any, key: str, value: Any) -> None:
-    *sections, leaf = key.split(".")
-    for depth, section in enumerate(sections, start=1):
-        inner = content.get(section) if isinstance(content, dict) else None
-        if not isinstance(inner, dict):
-            known = ", ".join(map(str, content)) if isinstance(content, dict) else "nothing"
-            raise InputError(f"--set {key}: params.yaml has no section {'.'.join(sections[:depth])!r}; there are: {known}")
-        content = inner
-    content[leaf] = value
+    origin = "params.yaml with --set"
+    return Params.parse(parse_yaml(with_overrides(yaml_text(path), overrides), origin), origin=origin)
 
 
 def _clone(project: Path, folder: Path, *, carry: bool) -> None:
@@ -119,12 +91,10 @@ def _clone(project: Path, folder: Path, *, carry: bool) -> None:
         raise InputError(f"{project}: a run in a clone starts from a commit and there is none; commit the project first")
     commit = head.stdout.strip()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    changes = _run("git", "stash", "create", folder=project).strip() if carry else ""
     _run("git", "clone", "-q", "--shared", "--no-checkout", str(project), str(folder), folder=project)
     _run("git", "checkout", "-q", "--detach", commit, folder=folder)
-    if changes:
-        _run("git", "read-tree", "-u", "--reset", changes, folder=folder)
-        _run("git", "reset", "-q", folder=folder)
+    if carry:
+        carry_changes(project, folder)
 
 
 def _share_settings(project: Path, folder: Path, cache: Path) -> None:

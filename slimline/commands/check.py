@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from slimline.commands.advice import warnings
 from slimline.commands.refusals import refusals
-from slimline.errors import ParamsError, WorkloadError
+from slimline.errors import InputError, ParamsError, WorkloadError
 from slimline.params import Params
 from slimline.params.section import Section
+from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 
@@ -52,7 +52,7 @@ def checked_params(root: Path) -> Params:
 
 def _unwritten(root: Path) -> Iterator[str]:
     """DVC reads params.yaml as it is written and knows no defaults: what dvc.yaml names must stand there, if only as `{}`."""
-    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw = read_yaml(root / "params.yaml")
     for key in sorted(_named_by_dvc(root / "dvc.yaml")):
         section, _, name = key.partition(".")
         if section not in raw or (name and name not in raw[section]):
@@ -65,10 +65,10 @@ def _unwritten(root: Path) -> Iterator[str]:
 def _named_by_dvc(path: Path) -> set[str]:
     """The keys below which dvc.yaml tracks or repeats: `params: [seed]`, `foreach: ${prune}`. A torn file is left to DVC to report."""
     try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        stages = read_yaml(path)["stages"].values()
         repeated = {str(stage.get("foreach", "")).strip("${}") for stage in stages}
         tracked = {str(key) for stage in stages for key in stage.get("do", stage).get("params", ())}
-    except (yaml.YAMLError, KeyError, AttributeError, TypeError):
+    except (InputError, KeyError, AttributeError, TypeError):
         return set()
     return {key for key in repeated | tracked if "$" not in key and key.partition(".")[0] in Params.model_fields}
 
@@ -120,7 +120,7 @@ def _lacking_for_targets(params: Params) -> Iterator[str]:
 
 def _stated_workload(root: Path) -> str:
     try:
-        raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        raw = read_yaml(root / "params.yaml")
+    except (FileNotFoundError, InputError):
         return "digits"
     return str(raw.get("workload", "digits")) if isinstance(raw, dict) else "digits"

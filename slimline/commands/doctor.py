@@ -18,6 +18,7 @@ from rich.console import Console
 from slimline.commands.check import checked_params, lacking
 from slimline.errors import InputError, ParamsError, SlimlineError
 from slimline.params import TARGETS, Params
+from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 
 MIN_DISK_BYTES = 2 << 30
@@ -116,14 +117,12 @@ def _dvc(root: Path) -> Examined:
 
 
 def _dvc_lock(root: Path) -> Examined:
-    import yaml
-
     path = root / "dvc.lock"
     if not path.exists():
         return Examined("dvc.lock", True, "none yet: nothing has run here")
     try:
-        whole = isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except (yaml.YAMLError, UnicodeDecodeError):
+        whole = isinstance(read_yaml(path), dict)
+    except InputError:
         whole = False
     if not whole:
         return Examined("dvc.lock", False, "torn (a crash can do that)", "`make run` heals it, or: git checkout dvc.lock")

@@ -1,9 +1,7 @@
-"""`slimline run`: start the flow of the project around this folder."""
+"""`slimline run`: become the flow of the project around this folder."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,14 +47,5 @@ def run(
     arguments = ["--jobs", str(jobs), *(flag for flag, given in flags.items() if given)]
     arguments += [part for pair in set_ or [] for part in ("--set", pair)]
     arguments += [part for name in target or [] for part in ("--target", name)]
-    raise typer.Exit(_hand_over([sys.executable, "-m", "flows.compress", *arguments], project))
-
-
-def _hand_over(command: list[str], project: Path) -> int:
-    """Run in the foreground; Ctrl-C reaches the flow by itself, and its answer is awaited."""
-    process = subprocess.Popen(command, cwd=project)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
+    os.chdir(project)
+    os.execv(sys.executable, [sys.executable, "-m", "flows.compress", *arguments])  # one process: whatever ends it ends the flow

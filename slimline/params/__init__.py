@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import Field, ValidationError
 
-from slimline.errors import ParamsError
+from slimline.errors import InputError, ParamsError
 from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
 from slimline.params.explained import explained
 from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
@@ -42,6 +41,7 @@ from slimline.params.sections import (
     Target,
     TeacherParams,
 )
+from slimline.params.yaml_file import read_yaml
 
 __all__ = [
     "CONFIGS",
@@ -184,28 +184,17 @@ class Params(Section):
             ParamsError: the file is missing, is no YAML, or holds mistakes (all of them are named).
         """
         try:
-            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+            raw = read_yaml(path)
         except FileNotFoundError:
             raise ParamsError([f"{path}: no such file; run slimline inside a project folder (one with dvc.yaml)"]) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ParamsError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from None
+        except InputError as error:
+            raise ParamsError([str(error)]) from None
         return cls.parse(raw, origin=path.name)
 
 
 def params_sha256(path: Path) -> str:
     """The checksum of the file's bytes, by which a run is known."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake, not an overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _sections_are_maps(raw: Mapping[str, Any]) -> bool:

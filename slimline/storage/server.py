@@ -122,6 +122,14 @@ def release_server(root: Path) -> bool:
         return weed.running(folder) is None
 
 
+def stop_unused(root: Path) -> None:
+    """Stop the embedded server if nobody living uses it, as after a user that was killed."""
+    folder = state_folder(root)
+    if folder.exists():
+        with leases.locked(folder):
+            _stop_if_unused(folder)
+
+
 def server_state(root: Path, publish: PublishParams) -> ServerState:
     """How the store stands, without starting anything."""
     if not is_embedded(publish):

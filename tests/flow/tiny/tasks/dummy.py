@@ -33,6 +33,12 @@ def fail_if_asked(stage: str) -> None:
         sys.exit(code)
 
 
+def wait_while_held(stage: str) -> None:
+    """Wait for as long as the test says so."""
+    while (CONTROL / f"{stage}.hold").exists():
+        time.sleep(0.05)
+
+
 def end_slowly(*_: object) -> None:
     """What a stage with much to put away does on SIGTERM; the shell that DVC started it with is gone by then."""
     time.sleep(1)
@@ -66,8 +72,7 @@ if __name__ == "__main__":
     sys.stdout.write(f"{name} works\n")
     sys.stdout.flush()
     time.sleep(seconds)
-    while (CONTROL / f"{name}.hold").exists():
-        time.sleep(0.05)
+    wait_while_held(name)
     fail_if_asked(name)
     write(name)
     note(name, "end")
