@@ -6,6 +6,8 @@ from typing import Any
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
+from flows.api import attempt
+
 PROGRESS_SECONDS = 1.0
 
 
@@ -40,18 +42,19 @@ def with_interval(estimate: Mapping[str, Any] | None, digits: int = 4) -> str:
 
 def show_results(summary: Mapping[str, Any], releases: Mapping[str, str] | None) -> None:
     """Attach the table to the run."""
-    create_table_artifact(key="results", table=results_rows(summary, releases), description="Every variant, from reports/summary.json")
+    rows = results_rows(summary, releases)
+    attempt(lambda: create_table_artifact(key="results", table=rows, description="Every variant, from reports/summary.json"))
 
 
 def progress_artifact() -> Callable[[int, int], None]:
     """Attach a progress bar to the run; the function given back moves it, at most once a second."""
-    artifact = create_progress_artifact(progress=0.0, key="progress", description="Stages done")
+    artifact = attempt(lambda: create_progress_artifact(progress=0.0, key="progress", description="Stages done"))
     last = time.monotonic()
 
     def move(done: int, of: int) -> None:
         nonlocal last
-        if done == of or time.monotonic() - last >= PROGRESS_SECONDS:
+        if artifact is not None and (done == of or time.monotonic() - last >= PROGRESS_SECONDS):
             last = time.monotonic()
-            update_progress_artifact(artifact, progress=100.0 * done / max(1, of))
+            attempt(lambda: update_progress_artifact(artifact, progress=100.0 * done / max(1, of)))
 
     return move

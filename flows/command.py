@@ -5,16 +5,18 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 import typer
 from prefect import Flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
+from flows.api import NO_ANSWER, RETRIES, kept_up, reachable
 from flows.environment import mark_as_parent
-from flows.events import Event, listeners
+from flows.events import Event, Noted, listeners, tell
 from flows.options import Options
 from flows.processes import own_identity
 from flows.results import Outcome
@@ -27,6 +29,7 @@ from slimline.commands.advice import warnings
 from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolated, Jobs, NoPublish, Overrides, Pull, Targets
 from slimline.errors import InputError, SlimlineError
 from slimline.project import find_project
+from slimline.state_file import refusal
 
 PIPE_COLUMNS = 160
 
@@ -54,9 +57,17 @@ def main(compress: Flow[..., Any]) -> None:
         """Run the line. Example: python -m flows.compress --jobs 2 --target 'quantize@*'"""
         on_failure = "fail-fast" if fail_fast else "keep-going"
         rest: dict[str, Any] = {"on_failure": on_failure, "force": force, "publish": not no_publish, "pull": pull, "isolated": isolated}
-        sys.exit(_ended(lambda: Options(targets=target or [], set_params=_pairs(set_ or []), jobs=jobs, **rest), compress, json=json))
+        _leave(_ended(lambda: Options(targets=target or [], set_params=_pairs(set_ or []), jobs=jobs, **rest), compress, json=json))
 
     app()
+
+
+def _leave(exit_code: int) -> None:
+    """End the process; without an API Prefect would try for long to send its last events, and the guard closes down what is ours."""
+    if reachable():
+        sys.exit(exit_code)
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
@@ -64,9 +75,9 @@ def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
     try:
         outcome = run_flow(compress, options(), console)
     except SlimlineError as error:
-        for line in str(error).splitlines():
-            Console(stderr=True).print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
+        return _refused(error)
+    except OSError as error:
+        return _refused(refusal(error, Path(error.filename or find_project())))
     except Stopped as stopped:
         leave_at_once(stopped.exit_code)
         Console(stderr=True).print(f"stopped by {stopped}; finished stages are kept, the next run goes on from here")
@@ -75,6 +86,12 @@ def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
         sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
     show(outcome, console)
     return outcome.exit_code
+
+
+def _refused(error: SlimlineError) -> int:
+    for line in str(error).splitlines():
+        Console(stderr=True).print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return error.exit_code
 
 
 def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Outcome:
@@ -94,10 +111,16 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
             heard.append(event)
 
     _quiet_prefect()
-    with Screen(console), temporary_settings({PREFECT_API_URL: _api_url()}):
+    api_url, is_ours = _api()
+    with Screen(console), temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
         listeners.append(keep)
         try:
-            state = compress(options, return_state=True)
+            with kept_up(api_url, find_project(), is_ours=is_ours):
+                state = compress(options, return_state=True)
+        except NO_ANSWER as error:
+            if not heard:
+                said = " ".join(str(error).split())[:200]
+                raise SlimlineError(f"Prefect's API at {api_url} does not answer: {said}; run again") from None
         finally:
             listeners.remove(keep)
     if heard:
@@ -126,10 +149,20 @@ def _console(*, to_stderr: bool) -> Console:
     return console if console.is_terminal else Console(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
 
 
-def _api_url() -> str:
-    """The user's own Prefect, the server of `make up`, or one for this run."""
-    given = os.environ.get("PREFECT_API_URL") or running_api_url(find_project())
-    return given if given and is_healthy(given) else start_temporary_server(find_project())
+def _api() -> tuple[str, bool]:
+    """The address of the user's own Prefect, the server of `make up`, or one for this run; whether it is ours to start anew."""
+    own, lasting = os.environ.get("PREFECT_API_URL"), running_api_url(find_project())
+    if (given := own or lasting) and is_healthy(given):
+        return given, given == lasting
+    return start_temporary_server(find_project()), True
+
+
+class _Notes(logging.Handler):
+    """Warnings of slimline's own modules, such as of a file that was set aside, on the screen."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            tell(Noted(record.getMessage()))
 
 
 def _pairs(overrides: list[str]) -> dict[str, str]:
@@ -143,6 +176,10 @@ def _pairs(overrides: list[str]) -> dict[str, str]:
 
 
 def _quiet_prefect() -> None:
-    """Prefect's own lines go to its API, where all are kept; the terminal shows the screen instead."""
-    for handler in logging.getLogger().handlers:
+    """Prefect's own lines go to its API, where all are kept; the terminal shows the screen instead, and what slimline itself says."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "prefect"]
+    handlers = [handler for name in ("", *names) for handler in logging.getLogger(name).handlers]
+    for handler in (one for one in handlers if isinstance(one, logging.StreamHandler)):
         handler.setLevel(logging.CRITICAL + 1)
+    logging.raiseExceptions = False  # or Prefect tells standard error what it could not send
+    logging.getLogger("slimline").addHandler(_Notes())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.prefect_home import prepared_home
 from slimline.errors import InputError
 from slimline.project import find_project
 
@@ -34,6 +35,11 @@ def state_folder(project: Path) -> Path:
     return project / ".slimline"
 
 
+def prefect_home(environment: Mapping[str, str]) -> Path:
+    """Where Prefect keeps its database and profiles."""
+    return Path(environment["PREFECT_HOME"])
+
+
 def defaults(project: Path) -> dict[str, str]:
     """What a run's processes find in their environment unless the user has set it."""
     return {**QUIET, **REPRODUCIBLE, **PREFECT, "PREFECT_HOME": str(state_folder(project) / "prefect"), PROJECT: str(project)}
@@ -53,7 +59,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
         return
     for name, value in defaults(project).items():
         environment.setdefault(name, value)
-    Path(environment["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    prepared_home(prefect_home(environment))
 
 
 def mark_as_parent(environment: MutableMapping[str, str], pid: int, born: float) -> None:

@@ -18,6 +18,7 @@ from flows.lock import is_held
 from slimline.artifact.folder import write_text
 from slimline.errors import BusyError, InputError
 from slimline.params.yaml_file import read_yaml
+from slimline.state_file import set_aside, state_folder_at
 
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")
@@ -31,7 +32,10 @@ def heal(root: Path) -> tuple[str, ...]:
     """Repair the workspace under DVC's own lock and say what was done, one line each."""
     from dvc.lock import Lock
 
-    (root / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
+    state_folder_at(root / ".dvc/tmp")
+    for path in (*(root / ".dvc/tmp" / name for name in ("lock", "rwlock", "rwlock.lock")), root / GOOD, root / "dvc.lock"):
+        if path.is_dir():
+            set_aside(path)
     with Lock(str(root / ".dvc/tmp/lock"), wait=True):
         busy, done = _heal_rwlock(root / ".dvc/tmp/rwlock")
         done += _heal_dvc_lock(root)
@@ -75,7 +79,7 @@ def heal_runs(project: Path) -> tuple[str, ...]:
 def snapshot(root: Path) -> None:
     """Keep a copy of dvc.lock after a run, to restore it from."""
     lock = root / "dvc.lock"
-    if _is_dvc_lock(lock):
+    if is_dvc_lock(lock):
         write_text(root / GOOD, lock.read_text(encoding="utf-8"))
 
 
@@ -110,7 +114,7 @@ def _holds(info: dict[str, Any]) -> bool:
     return set(str(info["cmd"]).split()[1:]) <= command
 
 
-def _is_dvc_lock(path: Path) -> bool:
+def is_dvc_lock(path: Path) -> bool:
     """Whether DVC would read it."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
@@ -125,15 +129,15 @@ def _is_dvc_lock(path: Path) -> bool:
 def _heal_dvc_lock(root: Path) -> list[str]:
     """Restore a torn dvc.lock from the last good one, else from git, else start anew (the run cache then restores the stages)."""
     lock = root / "dvc.lock"
-    if not lock.exists() or _is_dvc_lock(lock):
+    if not lock.exists() or is_dvc_lock(lock):
         return []
-    if _is_dvc_lock(root / GOOD):
+    if is_dvc_lock(root / GOOD):
         write_text(lock, (root / GOOD).read_text(encoding="utf-8"))
         return ["restored dvc.lock, which was torn, from the last run's copy"]
     committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, text=True, check=False)
     if committed.returncode == 0:
         write_text(lock, committed.stdout)
-        if _is_dvc_lock(lock):
+        if is_dvc_lock(lock):
             return ["restored dvc.lock, which was torn, from the last commit"]
     lock.unlink()
     return ["removed dvc.lock, which was torn; stages come back from the run cache"]

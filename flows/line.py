@@ -54,6 +54,7 @@ def run_line(project: Path, options: Options) -> Outcome:
     params = check_overrides(project, options.set_params)
     _note(heal_runs(project))
     if options.set_params or options.isolated or _is_scheduled():
+        _note(heal(project))
         return _run_in_clone(project, options, params, began)
     with workspace_lock(project):
         return _run_in(Run(project, project, options, params, began))

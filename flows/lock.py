@@ -11,6 +11,7 @@ from typing import TextIO
 
 from flows.environment import now_utc
 from slimline.errors import BusyError
+from slimline.state_file import set_aside, state_folder_at
 
 LOCK = Path(".dvc/tmp/slimline.lock")
 
@@ -23,7 +24,9 @@ def workspace_lock(folder: Path) -> Iterator[None]:
         BusyError: another run holds it; the message names the process, its command and since when.
     """
     path = folder / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
+    state_folder_at(path.parent)
+    if path.is_dir():
+        set_aside(path)
     with path.open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,7 +42,7 @@ def workspace_lock(folder: Path) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a run works in this folder now."""
     path = folder / LOCK
-    if not path.exists():
+    if not path.is_file():
         return False
     with path.open("a+", encoding="utf-8") as stream:
         try:

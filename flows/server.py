@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 
-from flows.environment import state_folder
+from flows.environment import prefect_home, state_folder
 from flows.guard import guard
+from flows.prefect_home import database_set_aside, healed_database
 from flows.processes import stop_service
 from slimline.errors import SlimlineError
+from slimline.state_file import state_folder_at
 
 EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",
@@ -28,6 +30,8 @@ EPHEMERAL = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
 START_SECONDS = 120.0
+NO_DATABASE = ("sqlalchemy", "alembic", "sqlite3")
+"""What the server's last words hold where it could make nothing of its database."""
 
 
 def server_command(port: int) -> list[str]:
@@ -61,23 +65,41 @@ def wait_until_healthy(api_url: str, process: subprocess.Popen[bytes], log: Path
     deadline = time.monotonic() + START_SECONDS
     while not is_healthy(api_url):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SlimlineError(f"Prefect's server did not start (exit code {process.poll()}); see {log}")
+            said = last_words(log)
+            raise SlimlineError(f"Prefect's server did not start (exit code {process.poll()}): {said}; see {log}, or free {log.parents[1]}")
         time.sleep(0.05)
 
 
-def start_temporary_server(project: Path) -> str:
-    """Start a server on a free port and give the address of its API; it ends with this process.
+def last_words(log: Path) -> str:
+    """The last line that a server wrote before it ended."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:240] if lines else "it said nothing"
 
-    Runs stay in Prefect's database below .slimline/, so the server of `make up` shows them too. The end is left to atexit,
-    which comes after Prefect has sent its last logs and events.
+
+def start_temporary_server(project: Path, port: int | None = None) -> str:
+    """Start a server, on a free port unless one is given, and give the address of its API; it ends with this process.
+
+    Runs stay in Prefect's database below .slimline/, so the server of `make up` shows them too. A database that is damaged, or that
+    this version of Prefect can make nothing of, is set aside. The end is left to atexit, which comes after Prefect has sent its last
+    logs and events.
 
     Raises:
         SlimlineError: it does not start.
     """
-    log = state_folder(project) / "logs" / "prefect-temporary.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    with log.open("ab") as output:
+    home = prefect_home(os.environ)
+    log = state_folder_at(state_folder(project) / "logs") / "prefect-temporary.log"
+    healed_database(home)
+    try:
+        return _start(port or free_port(), log)
+    except SlimlineError:
+        if not any(word in last_words(log) for word in NO_DATABASE):
+            raise
+        database_set_aside(home)
+        return _start(port or free_port(), log)
+
+
+def _start(port: int, log: Path) -> str:
+    with log.open("wb") as output:
         environment = {**os.environ, **EPHEMERAL}
         process = subprocess.Popen(server_command(port), env=environment, stdout=output, stderr=output, start_new_session=True)
     watched = guard().add(process.pid, in_order=False)

@@ -6,11 +6,10 @@ is recorded by pid and birth time in .slimline/services.json; `down` ends exactl
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -20,13 +19,15 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from flows.environment import now_utc, state_folder
+from flows.environment import now_utc, prefect_home, state_folder
+from flows.prefect_home import healed_database
 from flows.processes import find, identity, stop_service
 from flows.server import free_port, is_healthy, wait_until_healthy
 from slimline.artifact.folder import write_json
 from slimline.errors import BusyError, SlimlineError
 from slimline.params import Params
 from slimline.project import find_project
+from slimline.state_file import read_state, refusal, set_aside, state_folder_at
 
 DEFAULT_PORT = 4200
 POOL = "slimline"
@@ -68,11 +69,12 @@ class Services:
 
 def recorded(project: Path) -> Services | None:
     """What .slimline/services.json says."""
-    try:
-        content: Mapping[str, Any] = json.loads(_record(project).read_text(encoding="utf-8"))
-        return Services(content["api_url"], content["since"], tuple(Service(**service) for service in content["processes"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+    return read_state(_record(project), _services)
+
+
+def _services(content: Any) -> Services:
+    processes = tuple(Service(str(one["name"]), int(one["pid"]), float(one["born"])) for one in content["processes"])
+    return Services(str(content["api_url"]), str(content["since"]), processes)
 
 
 def running_api_url(project: Path) -> str | None:
@@ -115,6 +117,7 @@ def stop_services(project: Path) -> Services | None:
 def _start_all(project: Path, params: Params, port: int) -> Services:
     from flows.deployments import register
 
+    healed_database(prefect_home(os.environ))
     chosen = _checked(port)
     api_url = f"http://127.0.0.1:{chosen}/api"
     server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
@@ -136,7 +139,7 @@ def _start_all(project: Path, params: Params, port: int) -> Services:
 def _start(project: Path, services: Services, name: str, command: list[str]) -> tuple[subprocess.Popen[bytes], Services]:
     """Start one service in a session of its own, with default signals, and record it at once."""
     log = _log(project, name)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    state_folder_at(log.parent)
     environment = {**os.environ, "PREFECT_API_URL": services.api_url}
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -182,7 +185,9 @@ def _checked(port: int) -> int:
 @contextmanager
 def _only_one(project: Path) -> Iterator[None]:
     lock = state_folder(project) / "services.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    state_folder_at(lock.parent)
+    if lock.is_dir():
+        set_aside(lock)
     with lock.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -199,7 +204,10 @@ def _log(project: Path, name: str) -> Path:
 @contextmanager
 def _explained() -> Iterator[None]:
     try:
-        yield
+        try:
+            yield
+        except OSError as error:
+            raise refusal(error, Path(error.filename or find_project())) from None
     except SlimlineError as error:
         typer.secho("\n".join(f"error: {line}" for line in str(error).splitlines()), fg="red", err=True)
         raise SystemExit(error.exit_code) from None

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import engine
+from flows.api import attempt
 from flows.events import Ended, Said, Started, tell
 from slimline.errors import NothingPassed, SlimlineError
 
@@ -123,7 +124,7 @@ def _what_happened(stage: str, tail: tuple[str, ...]) -> str:
 def _attach_page(stage: str, root: str, page: str | None) -> None:
     if page is not None and (path := Path(root) / page).is_file():
         text = path.read_text(encoding="utf-8")
-        create_markdown_artifact(key=artifact_key("report", stage), markdown=text, description=f"{stage}: {page}")
+        attempt(lambda: create_markdown_artifact(key=artifact_key("report", stage), markdown=text, description=f"{stage}: {page}"))
 
 
 def _reason(tail: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.carry import carry_changes, lend_teacher
-from flows.heal import GOOD, RUNS
+from flows.heal import GOOD, RUNS, is_dvc_lock
 from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
@@ -110,7 +110,7 @@ def _share_settings(project: Path, folder: Path, cache: Path) -> None:
 
 def _share_finished_stages(project: Path, folder: Path) -> None:
     """The clone knows what the project has built, also where its dvc.lock is not committed: that much needs no stage process."""
-    if (project / GOOD).is_file():
+    if is_dvc_lock(project / GOOD):
         shutil.copyfile(project / GOOD, folder / "dvc.lock")
 
 

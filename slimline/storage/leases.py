@@ -12,6 +12,7 @@ import psutil
 
 from slimline.artifact.folder import write_text
 from slimline.errors import StorageUnavailable
+from slimline.state_file import DAMAGED_NAME, read_state_text, set_aside, state_folder_at
 
 HOLD = "hold"
 WAIT_S = 90.0
@@ -41,7 +42,9 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         StorageUnavailable: another process keeps it for longer than WAIT_S.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state_folder_at(folder, 0o700)
+    if (folder / "lock").is_dir():
+        set_aside(folder / "lock")
     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _wait_for(handle, folder)
@@ -86,8 +89,10 @@ def drop_hold(folder: Path) -> None:
 def holders(folder: Path) -> list[str]:
     """The living leases' marks ("hold" for the lasting one); dead leases are removed. Call it under the lock."""
     living = []
-    for lease in sorted((folder / "leases").glob("[!.]*")):
-        mark = lease.read_text(encoding="utf-8")
+    for lease in sorted(path for path in state_folder_at(folder / "leases").glob("[!.]*") if DAMAGED_NAME not in path.name):
+        mark = read_state_text(lease, str)
+        if mark is None:
+            continue
         if lease.name == HOLD and _is_this_boot(mark):
             living.append(HOLD)
         elif lease.name != HOLD and is_alive(mark):

@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import write_json
 from slimline.errors import StorageUnavailable
+from slimline.state_file import read_state
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.leases import is_alive, process_mark
 
@@ -72,9 +73,8 @@ def environment_of(state: Mapping[str, Any], keys: Keys) -> dict[str, str]:
 def keys_of(folder: Path) -> Keys:
     """Read the keys, or make them: s3.json, readable by its owner only."""
     path = folder / "s3.json"
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, IndexError):
-        pair = json.loads(path.read_text(encoding="utf-8"))["identities"][0]["credentials"][0]
-        return Keys(pair["accessKey"], pair["secretKey"])
+    if there := read_state(path, _keys):
+        return there
     keys = Keys(secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
     identity = {
         "name": "slimline",
@@ -87,6 +87,14 @@ def keys_of(folder: Path) -> Keys:
         json.dump({"identities": [identity]}, stream)
     draft.replace(path)
     return keys
+
+
+def _keys(content: Any) -> Keys:
+    pair = content["identities"][0]["credentials"][0]
+    access, secret = pair["accessKey"], pair["secretKey"]
+    if not (isinstance(access, str) and isinstance(secret, str) and access and secret):
+        raise TypeError("a key is no text")
+    return Keys(access, secret)
 
 
 def command(folder: Path, ports: Mapping[str, int], bucket: str) -> list[str]:
@@ -102,12 +110,19 @@ def command(folder: Path, ports: Mapping[str, int], bucket: str) -> list[str]:
 
 def running(folder: Path) -> dict[str, Any] | None:
     """The state of this folder's server while its process lives, else None."""
-    try:
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        ours = is_alive(state["process"]) and _serves(psutil.Process(int(state["process"].partition(":")[0])), folder)
-    except (FileNotFoundError, ValueError, KeyError, psutil.Error):
+    state = read_state(folder / "state.json", _state)
+    if state is None or not is_alive(state["process"]):
         return None
-    return state if ours else None
+    with contextlib.suppress(psutil.Error):
+        return state if _serves(psutil.Process(int(state["process"].partition(":")[0])), folder) else None
+    return None
+
+
+def _state(content: Any) -> dict[str, Any]:
+    ports = {name: int(content["ports"][name]) for name in PORT_NAMES}
+    if not all(FIRST_PORT <= port < LAST_PORT for port in ports.values()):
+        raise ValueError("no port of ours")
+    return {"process": str(content["process"]), "ports": ports}
 
 
 def start(folder: Path, bucket: str) -> dict[str, Any]:
@@ -173,10 +188,9 @@ def _use(store: Store) -> None:
 
 
 def _ports(folder: Path) -> dict[str, int]:
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        last: dict[str, int] = json.loads((folder / "state.json").read_text(encoding="utf-8"))["ports"]
-        if set(last) == set(PORT_NAMES) and all(_is_free(port) for port in last.values()):
-            return last
+    last = read_state(folder / "state.json", _state)
+    if last is not None and all(_is_free(port) for port in last["ports"].values()):
+        return dict(last["ports"])
     found = (port for port in iter(lambda: random.SystemRandom().randrange(FIRST_PORT, LAST_PORT), None) if _is_free(port))
     ports: dict[str, int] = {}
     for port in found:
