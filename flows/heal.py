@@ -18,12 +18,10 @@ from flows.lock import is_held
 from slimline.artifact.folder import write_text
 from slimline.errors import BusyError, InputError
 from slimline.params.yaml_file import read_yaml
-from slimline.state_file import set_aside, state_folder_at
+from slimline.state_file import DAMAGED, set_aside, state_folder_at
 
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")
-TORN = (ValueError, AttributeError, KeyError, TypeError)
-"""What reading a torn rwlock raises."""
 OTHERS_SECONDS = 15.0
 _DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
 
@@ -62,7 +60,7 @@ def _holders(path: Path) -> set[tuple[int, str]]:
     """The living processes that hold DVC's locks of paths. A torn file names nobody."""
     try:
         kept, _ = _living(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, *TORN):
+    except (OSError, *DAMAGED):
         return set()
     infos = [*kept.get("write", {}).values(), *(info for readers in kept.get("read", {}).values() for info in readers)]
     return {(int(info["pid"]), " ".join(["dvc", *str(info["cmd"]).split()[1:]])) for info in infos}
@@ -89,7 +87,7 @@ def _heal_rwlock(path: Path) -> tuple[bool, list[str]]:
         return False, []
     try:
         kept, dropped = _living(json.loads(path.read_text(encoding="utf-8")))
-    except TORN:
+    except DAMAGED:
         write_text(path, "{}")
         return False, ["replaced .dvc/tmp/rwlock, which was torn by a killed process"]
     if dropped:

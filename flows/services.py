@@ -74,6 +74,8 @@ def recorded(project: Path) -> Services | None:
 
 def _services(content: Any) -> Services:
     processes = tuple(Service(str(one["name"]), int(one["pid"]), float(one["born"])) for one in content["processes"])
+    if any(service.pid <= 0 for service in processes):
+        raise ValueError("no process has such a number")
     return Services(str(content["api_url"]), str(content["since"]), processes)
 
 

@@ -16,7 +16,7 @@ from slimline.errors import SlimlineError
 log = logging.getLogger(__name__)
 Content = TypeVar("Content")
 DAMAGED_NAME = ".damaged-"
-DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, IsADirectoryError)
+DAMAGED = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError, IsADirectoryError)
 """What reading a file raises that is no UTF-8, no JSON, or JSON of another shape, and where a folder stands in its place."""
 
 

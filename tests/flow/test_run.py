@@ -4,131 +4,23 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections import defaultdict
-from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-REPO = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny"
+from tests.flow.running import SLIMLINE_RUN, Project, eventually, prefect_api, runs, sh
+
+NEW = ["tasks/dummy.py", "data/own.safetensors", "workload.py", "own-data/table-é.csv"]
+TEACHER = "python -m tasks.dummy teacher 0.2"
 STAGES = {"teacher", "prune@p50", "quantize@q8", "report"}
-
-
-def clean_environment(folder):
-    """No settings of the user's, of the real project's or of another test's."""
-    names = ("PREFECT", "SLIMLINE", "DVC", "AWS", "GIT", "TINY")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
-    own = {f"DVC_{name}": str(folder / name.lower()) for name in ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR", "SITE_CACHE_DIR")}
-    return {**kept, **own, "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"), "PYTHONPATH": str(REPO)}
-
-
-def sh(*command, cwd, env):
-    return subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout
-
-
-def hear_interrupts():
-    """A job that a shell put in the background ignores SIGINT, and so would everything that the tests start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Project:
-    """A copy of the tiny project in git and DVC, and how to run the flow in it."""
-
-    def __init__(self, folder, api_url):
-        self.folder, self.root = folder, folder / "project"
-        self.control = folder / "control"
-        self.control.mkdir()
-        self.started = []
-        self.env = clean_environment(folder) | {
-            "PREFECT_API_URL": api_url,
-            "TINY_LOG": str(folder / "log"),
-            "TINY_CONTROL": str(self.control),
-        }
-        shutil.copytree(TINY, self.root, ignore=shutil.ignore_patterns("__pycache__"))
-        (self.root / "gitignore.txt").rename(self.root / ".gitignore")
-        (self.root / "dvc.yaml.txt").rename(self.root / "dvc.yaml")
-        sh("git", "init", "-q", "-b", "main", cwd=self.root, env=self.env)
-        self.dvc("init", "-q")
-        self.dvc("config", "core.autostage", "false")
-        self.dvc("remote", "add", "-q", "-d", "store", str(folder / "remote"))
-        self.commit()
-
-    def commit(self):
-        sh("git", "add", "-A", cwd=self.root, env=self.env)
-        sh("git", "commit", "-qm", "state", cwd=self.root, env=self.env)
-
-    def dvc(self, *arguments):
-        return sh(sys.executable, "-m", "dvc", *arguments, cwd=self.root, env=self.env)
-
-    def hold(self, *stages):
-        for stage in stages:
-            (self.control / f"{stage}.hold").touch()
-
-    def let_go(self):
-        for held in self.control.glob("*.hold"):
-            held.unlink()
-
-    def fail(self, stage, code):
-        (self.control / f"{stage}.fail").write_text(str(code))
-
-    def start(self, *flags):
-        command = [sys.executable, "-m", "flows.compress", "--json", *flags]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, cwd=self.root, env=self.env, text=True, preexec_fn=hear_interrupts, **pipes)
-        self.started.append(process)
-        return process
-
-    def run(self, *flags):
-        """(exit code, outcome or None, what the terminal showed)"""
-        return self.end(self.start(*flags))
-
-    def end(self, process):
-        out, shown = process.communicate(timeout=120)
-        return process.returncode, json.loads(out) if out.strip() else None, shown
-
-    def executions(self):
-        """{stage: [(start, end or None), …]}"""
-        times = defaultdict(list)
-        log = self.folder / "log"
-        for line in log.read_text().splitlines() if log.exists() else ():
-            stage, what, when, _ = line.split()
-            if what == "start":
-                times[stage].append([float(when), None])
-            else:
-                times[stage][-1][1] = float(when)
-        return times
-
-    def stage_pids(self, stage):
-        return [int(line.split()[3]) for line in (self.folder / "log").read_text().splitlines() if line.startswith(f"{stage} start")]
-
-    def wait_for(self, stage, seconds=60):
-        deadline = time.monotonic() + seconds
-        while not self.executions().get(stage):
-            assert time.monotonic() < deadline, f"{stage} did not start"
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     """A real Prefect API for all runs of this module."""
-    from flows.server import free_port, server_command, wait_until_healthy
-
-    folder = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    env = clean_environment(folder) | {"PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    with (folder / "log.txt").open("wb") as log:
-        server = subprocess.Popen(server_command(port), env=env, stdout=log, stderr=log)
-    api_url = f"http://127.0.0.1:{port}/api"
-    wait_until_healthy(api_url, server, folder / "log.txt")
-    yield api_url
-    server.terminate()
-    server.wait(timeout=20)
+    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
+        yield api_url
 
 
 @pytest.fixture
@@ -138,23 +30,6 @@ def project(tmp_path, api):
     for process in made.started:  # a failed test may have left one; its stages end with it
         process.kill()
         process.wait()
-
-
-def runs(pid):
-    """Whether a process is there and has not ended; a zombie, which nobody has taken note of yet, has."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def eventually(condition, seconds=15):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def latest_run(api):
@@ -252,8 +127,7 @@ def test_publishes_what_passed_and_pushes(project):
     assert outcome["releases"]["q8-onnxruntime"].startswith("http://127.0.0.1:")
     assert (project.folder / "remote/runs").is_dir()
     assert (project.folder / "remote/files").is_dir()
-    leftovers = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or ())]
-    assert leftovers == []
+    assert project.processes() == []
 
 
 def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
@@ -272,20 +146,34 @@ def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
     assert "Data and pipelines are up to date" in project.dvc("status")
 
 
-def test_uncommitted_changes_are_carried_into_the_clone(project):
-    params = project.root / "params.yaml"
+def test_a_clone_holds_what_the_working_tree_holds(project):
+    params, dvc = (project.root / name for name in ("params.yaml", "dvc.yaml"))
     params.write_text(params.read_text().replace("  q8: {source", "  q4: {source").replace("p50, q8]", "p50]"))
-    dvc = project.root / "dvc.yaml"
-    dvc.write_text(dvc.read_text().replace("data/models/q8]", "data/models/q4]"))
-    code, outcome, shown = project.run("--no-publish", "--set", "prune.p50.ratio=0.7")
+    dvc.write_text(dvc.read_text().replace("data/models/q8]", "data/models/q4]").replace("deps: [tasks/dummy.py]", f"deps: {NEW}"))
+    dvc.write_text(dvc.read_text().replace("python -m tasks.dummy teacher 0.2", f"cat {' '.join(NEW)} > /dev/null && {TEACHER}"))
+    fetched = f'teacher: {{source: "file:data/own.safetensors", sha256: "{"0123456789" * 6}1e23"}}'
+    params.write_text(params.read_text().replace("teacher: {source: train, epochs: 1}", fetched))
+    for name in NEW:  # of these git knows the first, ignores the second, and has not seen the others
+        (project.root / name).parent.mkdir(exist_ok=True)
+        (project.root / name).touch()
+    code, outcome, shown = project.run("--no-publish", "--set", "prune.p50.ratio=0.7", "--set", "workload=digits")
     assert code == 0, shown
+    assert set(outcome["stages"].values()) == {"Completed"}
     assert "quantize@q4" in outcome["stages"]
     assert "ratio: 0.5" in params.read_text()
+    project.dvc("exp", "apply", "--force", outcome["experiment"])
+    assert fetched in params.read_text(), "an override rewrote another value"
+
+
+def test_a_clone_of_a_tree_that_was_merely_touched(project):
+    os.utime(project.root / "params.yaml", (0, 0))
+    code, outcome, shown = project.run("--no-publish", "--target", "teacher", "--set", "seed=3")
+    assert (code, outcome["stages"]) == (0, {"teacher": "Completed"}), shown
 
 
 def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     project.hold("p50", "q8")
-    flow = project.start("--no-publish", "--jobs", "2")
+    flow = project.start("--no-publish", "--jobs", "2", command=SLIMLINE_RUN)
     project.wait_for("p50")
     project.wait_for("q8")
     pids = project.stage_pids("p50") + project.stage_pids("q8")
@@ -304,16 +192,16 @@ def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     assert "Data and pipelines are up to date" in project.dvc("status")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_flow_ends_its_stages_in_order(project, number):
     project.hold("p50", "q8")
     (project.control / "p50.slow").touch()
-    flow = project.start("--no-publish")
+    flow = project.start("--no-publish", command=SLIMLINE_RUN)
     project.wait_for("p50")
     began = time.monotonic()
     flow.send_signal(number)
     flow.communicate(timeout=30)
-    assert flow.returncode != 0
+    assert flow.returncode == 128 + number
     assert time.monotonic() - began < 20
     assert not any(map(runs, project.stage_pids("p50")))
     assert json.loads((project.root / ".dvc/tmp/rwlock").read_text() or "{}") in ({}, {"read": {}, "write": {}})

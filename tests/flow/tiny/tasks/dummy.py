@@ -68,6 +68,8 @@ if __name__ == "__main__":
     name, seconds = sys.argv[1], float(sys.argv[2])
     if (CONTROL / f"{name}.slow").exists():
         signal.signal(signal.SIGTERM, end_slowly)
+    if (CONTROL / f"{name}.deaf").exists():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     note(name, "start")
     sys.stdout.write(f"{name} works\n")
     sys.stdout.flush()
