@@ -20,7 +20,7 @@ from flows.events import Event, Noted, listeners, tell
 from flows.options import Options
 from flows.processes import own_identity
 from flows.results import Outcome
-from flows.server import is_healthy, start_temporary_server
+from flows.server import complaint, is_healthy, start_temporary_server, temporary_log
 from flows.services import running_api_url
 from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
 from flows.terminal import Screen
@@ -111,22 +111,29 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
             heard.append(event)
 
     _quiet_prefect()
-    api_url, is_ours = _api()
-    with Screen(console), temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+    with Screen(console):
         listeners.append(keep)
+        try:
+            error = _error_of(compress, options)
+        finally:
+            listeners.remove(keep)
+    if heard:  # also where no API was left at the end that could have been told of it
+        return heard[0]
+    raise error or SlimlineError("the flow ended without an outcome")
+
+
+def _error_of(compress: Flow[..., Any], options: Options) -> SlimlineError | None:
+    """Run the flow; what stopped the whole of it, if anything did."""
+    api_url, is_ours = _api()
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
         try:
             with kept_up(api_url, find_project(), is_ours=is_ours):
                 state = compress(options, return_state=True)
         except NO_ANSWER as error:
-            if not heard:
-                said = " ".join(str(error).split())[:200]
-                raise SlimlineError(f"Prefect's API at {api_url} does not answer: {said}; run again") from None
-        finally:
-            listeners.remove(keep)
-    if heard:
-        return heard[0]
+            why = complaint(temporary_log(find_project())) if is_ours else "start it, or unset PREFECT_API_URL"
+            return SlimlineError(f"Prefect's API at {api_url} does not answer ({' '.join(str(error).split())[:100]}): {why}")
     error = state.result(raise_on_failure=False)
-    raise error if isinstance(error, SlimlineError) else SlimlineError(f"the flow ended {state.name}: {state.message}")
+    return error if isinstance(error, SlimlineError) else SlimlineError(f"the flow ended {state.name}: {state.message}")
 
 
 def show(outcome: Outcome, console: Console) -> None:

@@ -6,6 +6,8 @@ process is killed. This one is started beside the import of everything else, and
 
 import atexit
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import psutil
 
 from flows.environment import prefect_home, state_folder
 from flows.guard import guard
-from flows.prefect_home import database_set_aside, healed_database
+from flows.prefect_home import DATABASE, database_set_aside, healed_database
 from flows.processes import stop_service
 from slimline.errors import SlimlineError
 from slimline.state_file import state_folder_at
@@ -27,11 +29,14 @@ EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }
 START_SECONDS = 120.0
-NO_DATABASE = ("sqlalchemy", "alembic", "sqlite3")
-"""What the server's last words hold where it could make nothing of its database."""
+MIN_FREE_BYTES = 1 << 20
+FULL = "database or disk is full"
+_ERROR = re.compile(r"[a-z_]+(\.\w+)+: .+")
+"""The last line of a traceback: the error's whole name, and what it says."""
+_OF_DATABASE = ("sqlalchemy.", "alembic.", "sqlite3.")
 
 
 def server_command(port: int) -> list[str]:
@@ -65,15 +70,28 @@ def wait_until_healthy(api_url: str, process: subprocess.Popen[bytes], log: Path
     deadline = time.monotonic() + START_SECONDS
     while not is_healthy(api_url):
         if process.poll() is not None or time.monotonic() > deadline:
-            said = last_words(log)
-            raise SlimlineError(f"Prefect's server did not start (exit code {process.poll()}): {said}; see {log}, or free {log.parents[1]}")
+            raise SlimlineError(f"Prefect's server did not start (exit code {process.poll()}): {complaint(log)}")
         time.sleep(0.05)
 
 
-def last_words(log: Path) -> str:
-    """The last line that a server wrote before it ended."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:240] if lines else "it said nothing"
+def complaint(log: Path) -> str:
+    """The last error that a server wrote, and what to do about it."""
+    database = prefect_home(os.environ) / DATABASE
+    error = _last_error(log)
+    if FULL in error or shutil.disk_usage(log.parent).free < MIN_FREE_BYTES:
+        return f"disk full while writing {database}; free some space and run again, finished stages are kept"
+    anew = f"to begin a new database: mv {database} {database}.old"
+    return f"{error or 'it said nothing'} ({log}); {anew}"
+
+
+def _last_error(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return next((line[:200] for line in reversed(lines) if _ERROR.match(line)), "")
+
+
+def temporary_log(project: Path) -> Path:
+    """What the temporary server says."""
+    return state_folder_at(state_folder(project) / "logs") / "prefect-temporary.log"
 
 
 def start_temporary_server(project: Path, port: int | None = None) -> str:
@@ -87,12 +105,13 @@ def start_temporary_server(project: Path, port: int | None = None) -> str:
         SlimlineError: it does not start.
     """
     home = prefect_home(os.environ)
-    log = state_folder_at(state_folder(project) / "logs") / "prefect-temporary.log"
+    log = temporary_log(project)
     healed_database(home)
     try:
         return _start(port or free_port(), log)
     except SlimlineError:
-        if not any(word in last_words(log) for word in NO_DATABASE):
+        error = _last_error(log)
+        if not error.startswith(_OF_DATABASE) or FULL in error:
             raise
         database_set_aside(home)
         return _start(port or free_port(), log)

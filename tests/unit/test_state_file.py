@@ -9,7 +9,7 @@ from flows.heal import heal
 from flows.lock import is_held, workspace_lock
 from flows.prefect_home import healed_database, prepared_home
 from slimline.errors import SlimlineError
-from slimline.state_file import read_state, set_aside, state_folder_at
+from slimline.state_file import read_state, refusal, state_folder_at
 from slimline.storage import leases, weed
 
 DAMAGE = {
@@ -153,9 +153,7 @@ def test_what_the_system_refuses_is_one_line_with_the_remedy(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_a_full_disk_says_so(monkeypatch, tmp_path):
-    path = tmp_path / "state.json"
-    path.write_text("[")
-    monkeypatch.setattr("pathlib.Path.rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(SlimlineError, match=f"disk full while writing {path}; free some space"):
-        set_aside(path)
+def test_a_full_disk_says_so(tmp_path):
+    with pytest.raises(OSError, match="No space") as full, open("/dev/full", "w", buffering=1) as device:  # noqa: PTH123 - it is no file
+        device.write("a line\n")
+    assert str(refusal(full.value, tmp_path / "state.json")).startswith(f"disk full while writing {tmp_path}/state.json; free some space")
