@@ -29,7 +29,7 @@ from slimline.commands.advice import warnings
 from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolated, Jobs, NoPublish, Overrides, Pull, Targets
 from slimline.errors import InputError, SlimlineError
 from slimline.project import find_project
-from slimline.state_file import refusal
+from slimline.storage.state_file import refusal
 
 PIPE_COLUMNS = 160
 
@@ -132,7 +132,9 @@ def _error_of(compress: Flow[..., Any], options: Options) -> SlimlineError | Non
         except NO_ANSWER as error:
             why = complaint(temporary_log(find_project())) if is_ours else "start it, or unset PREFECT_API_URL"
             return SlimlineError(f"Prefect's API at {api_url} does not answer ({' '.join(str(error).split())[:100]}): {why}")
-    error = state.result(raise_on_failure=False)
+    if state.is_completed():
+        return None
+    error = None if state.data is None else state.result(raise_on_failure=False)
     return error if isinstance(error, SlimlineError) else SlimlineError(f"the flow ended {state.name}: {state.message}")
 
 

@@ -18,7 +18,7 @@ from flows.lock import is_held
 from slimline.artifact.folder import write_text
 from slimline.errors import BusyError, InputError
 from slimline.params.yaml_file import read_yaml
-from slimline.state_file import DAMAGED, set_aside, state_folder_at
+from slimline.storage.state_file import DAMAGED, set_aside, state_folder_at
 
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")

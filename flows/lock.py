@@ -11,7 +11,7 @@ from typing import TextIO
 
 from flows.environment import now_utc
 from slimline.errors import BusyError
-from slimline.state_file import set_aside, state_folder_at
+from slimline.storage.state_file import set_aside, state_folder_at
 
 LOCK = Path(".dvc/tmp/slimline.lock")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slimline.errors import SlimlineError
-from slimline.state_file import read_state_text, set_aside, state_folder_at
+from slimline.storage.state_file import read_state_text, set_aside, state_folder_at
 
 DATABASE = "prefect.db"
 CHECK_SECONDS = 2.0

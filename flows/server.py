@@ -23,7 +23,7 @@ from flows.guard import guard
 from flows.prefect_home import DATABASE, database_set_aside, healed_database
 from flows.processes import stop_service
 from slimline.errors import SlimlineError
-from slimline.state_file import state_folder_at
+from slimline.storage.state_file import state_folder_at
 
 EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",

@@ -27,7 +27,7 @@ from slimline.artifact.folder import write_json
 from slimline.errors import BusyError, SlimlineError
 from slimline.params import Params
 from slimline.project import find_project
-from slimline.state_file import read_state, refusal, set_aside, state_folder_at
+from slimline.storage.state_file import read_state, refusal, set_aside, state_folder_at
 
 DEFAULT_PORT = 4200
 POOL = "slimline"

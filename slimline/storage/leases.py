@@ -12,7 +12,7 @@ import psutil
 
 from slimline.artifact.folder import write_text
 from slimline.errors import StorageUnavailable
-from slimline.state_file import DAMAGED_NAME, read_state_text, set_aside, state_folder_at
+from slimline.storage.state_file import DAMAGED_NAME, read_state_text, set_aside, state_folder_at
 
 HOLD = "hold"
 WAIT_S = 90.0

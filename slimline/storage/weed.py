@@ -25,9 +25,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import write_json
 from slimline.errors import StorageUnavailable
-from slimline.state_file import read_state
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.leases import is_alive, process_mark
+from slimline.storage.state_file import read_state
 
 PORT_NAMES = ("master", "volume", "filer", "s3", "admin")
 FIRST_PORT, LAST_PORT = 12000, 22000  # with gRPC at +10000 both stay below the ports that the kernel lends out

@@ -9,8 +9,8 @@ from flows.heal import heal
 from flows.lock import is_held, workspace_lock
 from flows.prefect_home import healed_database, prepared_home
 from slimline.errors import SlimlineError
-from slimline.state_file import read_state, refusal, state_folder_at
 from slimline.storage import leases, weed
+from slimline.storage.state_file import read_state, refusal, state_folder_at
 
 DAMAGE = {
     "garbage": b"\0garbage{",
