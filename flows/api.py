@@ -37,7 +37,7 @@ _is_there.set()
 def kept_up(api_url: str, project: Path, *, is_ours: bool) -> Iterator[None]:
     """For the length of the block look after the API: a server `is_ours` where this project started it on this machine."""
     left = threading.Event()
-    threading.Thread(target=_look_after, args=(api_url, project, left, is_ours), daemon=True).start()
+    threading.Thread(target=_look_after, args=(api_url, project, left, RESTARTS if is_ours else 0), daemon=True).start()
     try:
         yield
         reachable()  # the last state of the run is still to be told
@@ -61,14 +61,15 @@ def attempt(call: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _look_after(api_url: str, project: Path, left: threading.Event, is_ours: bool) -> None:
-    for _ in range(RESTARTS):
-        while _listens(api_url) or _listens(api_url):
-            if left.wait(LOOK_SECONDS):
-                return
-        if not is_ours or left.is_set() or not _started_anew(api_url, project):
-            break
-    if not left.is_set():
+def _look_after(api_url: str, project: Path, left: threading.Event, restarts: int) -> None:
+    while _listens(api_url):
+        if left.wait(LOOK_SECONDS):
+            return
+    if left.is_set():
+        return
+    if restarts and _started_anew(api_url, project):
+        _look_after(api_url, project, left, restarts - 1)
+    else:
         tell(Noted(GONE))
         _is_gone.set()
 
@@ -93,5 +94,7 @@ def _listens(api_url: str) -> bool:
     try:
         with socket.create_connection((place.hostname or "", port), timeout=2 * LOOK_SECONDS):
             return True
+    except TimeoutError:  # it is busy
+        return True
     except OSError:
         return False

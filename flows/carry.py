@@ -41,7 +41,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _listed(project: Path, *command: str) -> list[str]:
-    done = subprocess.run(["git", *command], cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", *command], cwd=project, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     if done.returncode:
         raise SlimlineError(f"git {' '.join(command)}: {' '.join(done.stderr.split())}")
     return [name for name in done.stdout.split("\0") if name]

@@ -14,13 +14,13 @@ from prefect import Flow
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
-from flows.api import NO_ANSWER, RETRIES, kept_up, reachable
+from flows.api import NO_ANSWER, RETRIES, reachable
 from flows.environment import mark_as_parent
 from flows.events import Event, Noted, listeners, tell
 from flows.options import Options
 from flows.processes import own_identity
 from flows.results import Outcome
-from flows.server import complaint, is_healthy, start_temporary_server, temporary_log
+from flows.server import complaint, is_healthy, start_temporary_server, started_here, temporary_log
 from flows.services import running_api_url
 from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
 from flows.terminal import Screen
@@ -36,7 +36,6 @@ PIPE_COLUMNS = 160
 
 def main(compress: Flow[..., Any]) -> None:
     """Read the flags and run the flow; ends the process with the outcome's exit code."""
-    listen()
     end_with_wrapper(os.environ)
     mark_as_parent(os.environ, *own_identity())
 
@@ -73,15 +72,17 @@ def _leave(exit_code: int) -> None:
 def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
     console = _console(to_stderr=json)
     try:
+        listen()
         outcome = run_flow(compress, options(), console)
     except SlimlineError as error:
         return _refused(error)
     except OSError as error:
         return _refused(refusal(error, Path(error.filename or find_project())))
     except Stopped as stopped:
-        leave_at_once(stopped.exit_code)
         Console(stderr=True).print(f"stopped by {stopped}; finished stages are kept, the next run goes on from here")
         return stopped.exit_code
+    finally:
+        leave_at_once()
     if json:
         sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
     show(outcome, console)
@@ -124,13 +125,12 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
 
 def _error_of(compress: Flow[..., Any], options: Options) -> SlimlineError | None:
     """Run the flow; what stopped the whole of it, if anything did."""
-    api_url, is_ours = _api()
+    api_url = _api_url()
     with temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
         try:
-            with kept_up(api_url, find_project(), is_ours=is_ours):
-                state = compress(options, return_state=True)
+            state = compress(options, return_state=True)
         except NO_ANSWER as error:
-            why = complaint(temporary_log(find_project())) if is_ours else "start it, or unset PREFECT_API_URL"
+            why = complaint(temporary_log(find_project())) if api_url in started_here else "start it anew, or unset PREFECT_API_URL"
             return SlimlineError(f"Prefect's API at {api_url} does not answer ({' '.join(str(error).split())[:100]}): {why}")
     if state.is_completed():
         return None
@@ -158,12 +158,10 @@ def _console(*, to_stderr: bool) -> Console:
     return console if console.is_terminal else Console(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
 
 
-def _api() -> tuple[str, bool]:
-    """The address of the user's own Prefect, the server of `make up`, or one for this run; whether it is ours to start anew."""
-    own, lasting = os.environ.get("PREFECT_API_URL"), running_api_url(find_project())
-    if (given := own or lasting) and is_healthy(given):
-        return given, given == lasting
-    return start_temporary_server(find_project()), True
+def _api_url() -> str:
+    """The user's own Prefect, the server of `make up`, or one for this run."""
+    given = os.environ.get("PREFECT_API_URL") or running_api_url(find_project())
+    return given if given and is_healthy(given) else start_temporary_server(find_project())
 
 
 class _Notes(logging.Handler):

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,29 +60,34 @@ def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], o
     stop = functools.partial(_stop, handle, in_order=in_order)
     with _lock:
         _running[process.pid] = stop
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
     try:
         if STOPPING.is_set():
             stop()
-        assert process.stdout is not None
-        for raw in process.stdout:
-            if line := readable(raw):
-                tail.append(line)
-                on_line(line)
-        code = process.wait()
-        if code < 0:
-            tail.append(f"error: {signal.Signals(-code).name} ended {command[-1]}; run again, finished stages are kept")
-            on_line(tail[-1])
-        return Finished(code, tuple(tail))
-    except BaseException:  # a signal in the main thread, which runs publish and push: `stop_all` would not know them any more
-        stop()
-        raise
+        with ExitStack() as broken_off:  # by a signal in the main thread, which runs publish and push
+            broken_off.callback(stop)
+            finished = _heard(process, command[-1], on_line)
+            broken_off.pop_all()
+        return finished
     finally:
         if process.stdout is not None:
             process.stdout.close()
         with _lock:
             _running.pop(process.pid, None)
         guard().drop(name)
+
+
+def _heard(process: subprocess.Popen[bytes], name: str, on_line: Callable[[str], object]) -> Finished:
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    assert process.stdout is not None
+    for raw in process.stdout:
+        if line := readable(raw):
+            tail.append(line)
+            on_line(line)
+    code = process.wait()
+    if code < 0:
+        tail.append(f"error: {signal.Signals(-code).name} ended {name}; run again, finished stages are kept")
+        on_line(tail[-1])
+    return Finished(code, tuple(tail))
 
 
 def readable(raw: bytes) -> str:
@@ -96,6 +101,8 @@ def stop_all() -> None:
     STOPPING.set()
     with _lock:
         stops = list(_running.values())
+    if stops:
+        tell(Noted("stopping: the running commands end in order, at most 10 s; the same again ends them at once"))
     with ending(HURRY.set):
         all_at_once(stops)
 
@@ -103,12 +110,10 @@ def stop_all() -> None:
 @contextmanager
 def stopped_on_the_way_out() -> Iterator[None]:
     """Whatever breaks off the block ends its commands first, before anything that they work with is put away."""
-    try:
+    with ExitStack() as broken_off:
+        broken_off.callback(stop_all)
         yield
-    except BaseException:
-        tell(Noted("stopping: the running commands end in order, at most 10 s; the same again ends them at once"))
-        stop_all()
-        raise
+        broken_off.pop_all()
 
 
 def start_over() -> None:

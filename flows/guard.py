@@ -65,6 +65,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._stores = 0
         pid, born = own_identity()
         command = [sys.executable, "-m", "flows.guard", str(pid), repr(born)]
         code = Path(__file__).parents[1]
@@ -85,9 +86,12 @@ class Guard:
     @contextlib.contextmanager
     def store(self, project: Path) -> Iterator[None]:
         """The embedded S3 server of this project is in use; the block itself stops it, unless it is not left in order."""
+        self._stores += 1
         self._write(f"store {project}")
         yield
-        self._write("store ")
+        self._stores -= 1
+        if not self._stores:
+            self._write("store ")
 
     def close(self) -> None:
         """Close the pipe and wait for the guard."""

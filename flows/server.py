@@ -39,6 +39,10 @@ _ERROR = re.compile(r"[a-z_]+(\.\w+)+: .+")
 _OF_DATABASE = ("sqlalchemy.", "alembic.", "sqlite3.")
 
 
+started_here: list[str] = []
+"""The addresses of the servers that this process has started."""
+
+
 def server_command(port: int) -> list[str]:
     """Prefect's API as a plain process on this machine only."""
     factory = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
@@ -125,6 +129,7 @@ def _start(port: int, log: Path) -> str:
     atexit.register(_stop, process, watched)
     api_url = f"http://127.0.0.1:{port}/api"
     wait_until_healthy(api_url, process, log)
+    started_here.append(api_url)
     return api_url
 
 

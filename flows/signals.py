@@ -29,10 +29,11 @@ class Stopped(KeyboardInterrupt):
 def listen() -> None:
     """From here on the signals raise Stopped in the main thread, also in a job that a script started in the background.
 
-    Hang-ups are left ignored where they are (nohup).
+    Those that came since `slimline.commands.run` held them back are heard now. Hang-ups stay ignored where they are (nohup).
     """
     for number in _heeded():
         signal.signal(number, _raise_stopped)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 @contextmanager
@@ -49,10 +50,10 @@ def ending(hurry: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def leave_at_once(exit_code: int) -> None:
+def leave_at_once() -> None:
     """Nothing is left to do but to close down: another signal ends the process, and the guard does the rest."""
     for number in _heeded():
-        signal.signal(number, lambda *_: os._exit(exit_code))
+        signal.signal(number, lambda stop, _: os._exit(128 + stop))
 
 
 def end_with_wrapper(environment: MutableMapping[str, str]) -> None:

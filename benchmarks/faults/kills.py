@@ -78,6 +78,7 @@ class Project:
 
 def made(folder: Path) -> Project:
     """The tiny project after its commit, not yet run."""
+    folder.mkdir()
     _, environment = make_project(folder)
     return Project(folder, environment | {"TINY_LOG": str(folder / "log")}, {})
 

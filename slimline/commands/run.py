@@ -1,6 +1,7 @@
 """`slimline run`: become the flow of the project around this folder."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -48,4 +49,5 @@ def run(
     arguments += [part for pair in set_ or [] for part in ("--set", pair)]
     arguments += [part for name in target or [] for part in ("--target", name)]
     os.chdir(project)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))  # until the flow listens for them
     os.execv(sys.executable, [sys.executable, "-m", "flows.compress", *arguments])  # one process: whatever ends it ends the flow
