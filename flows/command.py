@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from flows.results import Outcome
 from flows.server import complaint, is_healthy, start_temporary_server, started_here, temporary_log
 from flows.services import running_api_url
 from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
-from flows.terminal import Screen
+from flows.terminal import Screen, Terminal
 from flows.workspace import check_overrides
 from slimline.commands.advice import warnings
 from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolated, Jobs, NoPublish, Overrides, Pull, Targets
@@ -79,19 +80,21 @@ def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
     except OSError as error:
         return _refused(refusal(error, Path(error.filename or find_project())))
     except Stopped as stopped:
-        Console(stderr=True).print(f"stopped by {stopped}; finished stages are kept, the next run goes on from here")
+        Terminal(stderr=True).print(f"stopped by {stopped}; finished stages are kept, the next run goes on from here")
         return stopped.exit_code
     finally:
         leave_at_once()
-    if json:
-        sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
-    show(outcome, console)
+    with suppress(OSError):  # nobody reads any more, and the run is over
+        if json:
+            sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
+            sys.stdout.flush()
+        show(outcome, console)
     return outcome.exit_code
 
 
 def _refused(error: SlimlineError) -> int:
     for line in str(error).splitlines():
-        Console(stderr=True).print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Terminal(stderr=True).print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     return error.exit_code
 
 
@@ -104,7 +107,7 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
     os.chdir(find_project())
     params = check_overrides(find_project(), options.set_params)
     for line in warnings(params, find_project()):
-        Console(stderr=True).print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        Terminal(stderr=True).print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     heard: list[Outcome] = []
 
     def keep(event: Event) -> None:
@@ -154,8 +157,8 @@ def show(outcome: Outcome, console: Console) -> None:
 
 def _console(*, to_stderr: bool) -> Console:
     """The terminal as wide as it is; a log or a pipe wide enough for the table."""
-    console = Console(stderr=to_stderr)
-    return console if console.is_terminal else Console(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
+    console = Terminal(stderr=to_stderr)
+    return console if console.is_terminal else Terminal(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
 
 
 def _api_url() -> str:

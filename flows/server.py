@@ -37,8 +37,6 @@ FULL = "database or disk is full"
 _ERROR = re.compile(r"[a-z_]+(\.\w+)+: .+")
 """The last line of a traceback: the error's whole name, and what it says."""
 _OF_DATABASE = ("sqlalchemy.", "alembic.", "sqlite3.")
-
-
 started_here: list[str] = []
 """The addresses of the servers that this process has started."""
 

@@ -1,5 +1,6 @@
 """A run on the terminal: what runs now, and one line for every stage that has ended. Prefect has the full log."""
 
+import os
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -15,6 +16,15 @@ from flows.events import Ended, Event, Noted, Planned, Said, Started, listeners
 
 MARKS = {"Completed": "[green]✓[/]", "Restored": "[cyan]↺[/]", "Cached": "[dim]=[/]", "Failed": "[red]✗[/]"}
 LINE_WIDTH = 60
+
+
+class Terminal(Console):
+    """A console whose reader may go away (`slimline run | head`): what nobody reads goes nowhere, and the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more, and keep Python from trying once more at its end; rich's own would end whichever thread was printing."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Screen:
@@ -40,7 +50,7 @@ class Screen:
         listeners.remove(self.hear)
 
     def hear(self, event: Event) -> None:
-        """Show one event; called from the threads of the stages, which go on where nobody reads any more (a closed pipe or terminal)."""
+        """Show one event; called from the threads of the stages, which go on where the terminal is gone."""
         if self._is_gone:
             return
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node
 
 from slimline.errors import InputError
-from slimline.params.yaml_file import children, compose_yaml, parse_yaml
+from slimline.params.yaml_file import SHOWN, children, compose_yaml, parse_yaml
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -24,7 +24,7 @@ def with_overrides(text: str, overrides: Mapping[str, str], origin: str = "param
         InputError: a value is no YAML, a section is unknown, or a value cannot be changed where it stands.
     """
     for key, written in overrides.items():
-        value = parse_yaml(written, f"--set {key}={written}")
+        value = parse_yaml(written, f"--set {key}={' '.join(written.split())[:SHOWN]}")
         expected = _assigned(parse_yaml(text, origin), key, value, origin)
         text = _changed(text, key, value, origin)
         if _frozen(_parsed(text, key, origin)) != _frozen(expected):

@@ -213,8 +213,8 @@ def test_what_yaml_can_share_and_merge_stays() -> None:
             with_overrides(text, {key: "5"})
 
 
-@pytest.mark.parametrize("value", ["[1", "2026-02-30", "!!python/name:os.system", "&a [*a]", "a: b: c", "\x01", "- \t x:\n\ty"])
+@pytest.mark.parametrize("value", ["[1", "2026-02-30", "!!python/name:os.system", "&a [*a]", "a: b: c", "\x01", "- \t x:\n\ty", "[" * 5000])
 def test_a_value_that_is_no_yaml_is_refused_by_its_key(value: str) -> None:
     with pytest.raises(InputError, match="--set seed=") as refused:
         with_overrides(TEXT, {"seed": value})
-    assert "\n" not in str(refused.value).removeprefix(f"--set seed={value}")
+    assert "\n" not in str(refused.value)
