@@ -24,6 +24,7 @@ from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
 from flows.schedule import failure_code, run_dag
 from flows.stages import run_upload
 from flows.workspace import Workspace, check_overrides, run_workspace, save_experiment
+from slimline.errors import SlimlineError
 from slimline.measure.machine import record
 from slimline.params import Params
 from slimline.report.provenance import STARTED
@@ -67,8 +68,17 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
         outcome = _run_in(Run(project, workspace.folder, options, params, began))
         _keep_reports(project, workspace)
         if all(state in DONE for state in outcome.states.values()):
-            outcome = replace(outcome, experiment=save_experiment(project, workspace))
+            outcome = _saved(project, workspace, outcome, tuple(outcome.states) if options.targets else ())
     return replace(outcome, reports=state_folder(project) / "runs" / workspace.name, seconds=time.monotonic() - began)
+
+
+def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[str, ...]) -> Outcome:
+    """The outcome with its experiment; where that cannot be saved, the results are in the cache all the same."""
+    try:
+        return replace(outcome, experiment=save_experiment(project, workspace, stages))
+    except SlimlineError as error:
+        tell(Noted(f"not saved as an experiment: {error}"))
+        return replace(outcome, failures={**outcome.failures, "experiment": error.exit_code})
 
 
 def _run_in(run: Run) -> Outcome:

@@ -7,7 +7,7 @@ import configparser
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +51,16 @@ def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str,
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_experiment(project: Path, workspace: Workspace) -> str:
-    """Save the clone as a DVC experiment of the project; `dvc exp show` lists it, `dvc exp apply` brings it in."""
+def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str]) -> str:
+    """Save the clone as a DVC experiment of the project; `dvc exp show` lists it, `dvc exp apply` brings it in.
+
+    `stages` are those that ran, where not all did: the results of others are not there. None: all.
+
+    Raises:
+        SlimlineError: what DVC or git said.
+    """
     message = f"slimline run {workspace.name}"
-    _run(sys.executable, "-m", "dvc", "exp", "save", "-f", "-n", workspace.name, "-m", message, folder=workspace.folder)
+    _run(sys.executable, "-m", "dvc", "exp", "save", "-f", "-n", workspace.name, "-m", message, *stages, folder=workspace.folder)
     ref = _run("git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{workspace.name}", folder=workspace.folder).strip()
     _run("git", "push", "-q", "--force", str(project), f"{ref}:{ref}", folder=workspace.folder)
     return workspace.name
