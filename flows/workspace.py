@@ -54,7 +54,7 @@ def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str,
 def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str]) -> str:
     """Save the clone as a DVC experiment of the project; `dvc exp show` lists it, `dvc exp apply` brings it in.
 
-    `stages` are those that ran, where not all did: the results of others are not there. None: all.
+    `stages` are those that ran, where not all did: the results of the others are not there.
 
     Raises:
         SlimlineError: what DVC or git said.

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from tries import SLIMLINE, Try, all_tried, tree_of
+from tries import SLIMLINE, Try, all_tried
 
+from slimline.artifact.folder import sha256_of
 from slimline.errors import SlimlineError
 from tests.tiny_project import make_project
 
@@ -92,7 +93,8 @@ def copied(template: Project, folder: Path) -> Project:
 
 def artifacts(project: Project) -> dict[str, str]:
     """What the stages made, by checksum."""
-    return tree_of(project.root / "data") | tree_of(project.root / "reports/stages")
+    files = (path for top in ("data", "reports/stages") for path in (project.root / top).rglob("*") if path.is_file())
+    return {path.relative_to(project.root).as_posix(): sha256_of(path) for path in files}
 
 
 def signalled(template: Project, folder: Path, whom: str, number: signal.Signals, delay_s: float) -> None:
