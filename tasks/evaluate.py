@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder, write_json
+from slimline.artifact.missed import require_made
 from slimline.artifact.variant import load_variant
-from slimline.errors import StageError
+from slimline.errors import DataError, MachineError, SlimlineError, StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.energy import energy_per_call
 from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
@@ -41,6 +42,7 @@ from slimline.verdict.noise import noise_floor
 from slimline.worker import Worker
 from slimline.workloads import Workload
 from slimline.workloads.prepared import load_table
+from tasks.missed import note_miss
 
 log = logging.getLogger(__name__)
 
@@ -141,14 +143,14 @@ def _memory(workers: Workers, inputs: Floats, batch_size: int) -> dict[str, Any]
     return {**peaks[VARIANT], "baseline": peaks[BASELINE], "same_runtime_baseline": peaks[SAME_RUNTIME]}
 
 
-def finite(who: str, logits: Floats) -> Floats:
+def finite(who: str, logits: Floats, wrong_with: type[SlimlineError] = StageError) -> Floats:
     """The logits, if every one is a finite number.
 
     Raises:
-        StageError: one is not; the message counts the samples.
+        StageError, or what `wrong_with` says: one is not; the message counts the samples.
     """
     if wrong := int((~np.isfinite(logits)).any(axis=1).sum()):
-        raise StageError(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
+        raise wrong_with(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
     return logits
 
 
@@ -193,8 +195,9 @@ def _identity(stage: Stage, manifest: CompiledManifest, compiled: Path) -> dict[
 def _locations(stage: Stage) -> dict[str, Path]:
     """Who is timed, in this order: the variant and its twin stand in the middle, so that both follow a teacher equally often."""
     compiled, teacher = COMPILED / stage.label, COMPILED / f"{TEACHER}-{stage.target}"
+    require_made(compiled)
     if not teacher.is_dir():
-        raise StageError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
+        raise MachineError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
     return {BASELINE: MODELS / TEACHER, VARIANT: compiled, TWIN: compiled, SAME_RUNTIME: teacher}
 
 
@@ -206,7 +209,10 @@ def main(stage: Stage) -> None:
     inputs, targets = stage.workload.inputs(test).numpy(), test["label"].to_numpy(np.int64)
     with _workers(locations, config.threads, stage.params.workload) as workers, _stored(inputs, config.batch_size) as batches:
         memory = _memory(workers, inputs, config.batch_size)
-        outputs = {who: finite(str(locations[who]), workers[who].predict(inputs, config.batch_size)) for who in (BASELINE, VARIANT)}
+        outputs = {
+            who: finite(str(locations[who]), workers[who].predict(inputs, config.batch_size), wrong_with)
+            for who, wrong_with in ((BASELINE, DataError), (VARIANT, StageError))
+        }
         timing = time_workers(workers, batches, config, stage.params.gate.confidence)
         runtimes = {name: workers[name].state for name in (BASELINE, VARIANT, SAME_RUNTIME)}
     quality_facts, table = run(Logits(outputs[BASELINE], outputs[VARIANT], targets), stage.workload, stage.params)
@@ -228,4 +234,4 @@ def _write(stage: Stage, facts: dict[str, Any], timing: dict[str, Any], tables: 
 
 
 if __name__ == "__main__":
-    stage_main("evaluate", main, __doc__, per="target")
+    stage_main("evaluate", main, __doc__, per="target", on_miss=note_miss)

@@ -1,8 +1,9 @@
 """reports/summary.json: every deployed variant with what was measured and what the gate made of it."""
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,45 @@ class Evaluation:
         return f"{self.quality['variant']}-{self.quality['target']}"
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A deployed variant that was not made: by which stage, and what that said. It has no figures."""
+
+    variant: str
+    target: str
+    stage: str
+    method: str
+    source: str
+    missed: str
+    reason: str
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As it stands in summary.json: rejected, `missed` names the stage, every figure is null."""
+        figures: dict[str, Any] = dict.fromkeys((*FROM_QUALITY, *FROM_TIMING)) | {"quality": {}}
+        known = {key: value for key, value in vars(self).items() if key != "reason"}
+        return figures | known | {"verdict": "reject", "reasons": [self.reason], "release": None}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a run could not judge: a variant on a target (None where it is not deployed); which stage failed, and why."""
+
+    variant: str
+    target: str | None
+    stage: str
+    reason: str
+
+
+def read_rejected(folder: Path, variant: str, target: str) -> Rejected | None:
+    """What evaluate wrote of a variant that was not made; None of one that was, or where there is nothing."""
+    path = folder / f"{variant}-{target}.json"
+    facts = read_json(path) if path.is_file() else {}
+    if "missed" not in facts:
+        return None
+    return Rejected(variant, target, **{key: facts[key] for key in ("stage", "method", "source", "missed", "reason")})
+
+
 def read_measured(folder: Path, variant: str, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The two files that evaluate wrote: quality and timing.
 
@@ -56,10 +96,28 @@ def read_measured(folder: Path, variant: str, target: str) -> tuple[dict[str, An
     return found[0], found[1]
 
 
-def summarise(workload: str, run: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """The whole summary; the rows keep the order of params.yaml."""
-    rows = [_row(evaluation) for evaluation in evaluations]
-    return {"schema": SCHEMA, "workload": workload, "run": dict(run), "baseline": _baseline(evaluations), "variants": rows}
+def summarise(
+    workload: str, run: Mapping[str, Any], judged: Sequence[Evaluation | Rejected], missing: Sequence[Missing] = ()
+) -> dict[str, Any]:
+    """The whole summary; the rows keep the order of params.yaml, `missing` names what a failed stage has kept from being judged."""
+    return {
+        "schema": SCHEMA,
+        "workload": workload,
+        "run": dict(run),
+        "baseline": _baseline(evaluations_of(judged)),
+        "variants": [one.row if isinstance(one, Rejected) else _row(one) for one in judged],
+        "missing": [asdict(one) for one in missing],
+    }
+
+
+def evaluations_of(judged: Sequence[Evaluation | Rejected]) -> tuple[Evaluation, ...]:
+    """Those that were measured."""
+    return tuple(one for one in judged if isinstance(one, Evaluation))
+
+
+def measured(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of summary.json that have figures: all but those of variants that were not made."""
+    return [row for row in rows if row.get("missed") is None]
 
 
 def count_verdicts(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -74,8 +132,13 @@ def preferred(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def by_merit(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Accepted rows first, then undecided, then rejected; in each the smallest first."""
-    return sorted(rows, key=lambda row: (VERDICTS.index(row["verdict"]), row["size_bytes"], row["variant"], row["target"]))
+    """Accepted rows first, then undecided, then rejected; in each the smallest first, what was not made last."""
+
+    def merit(row: Mapping[str, Any]) -> tuple[int, float, str, str]:
+        size_bytes = math.inf if row["size_bytes"] is None else row["size_bytes"]
+        return VERDICTS.index(row["verdict"]), size_bytes, row["variant"], row["target"]
+
+    return sorted(rows, key=merit)
 
 
 def one_machine(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -89,7 +152,7 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
     accepted = evaluation.verdict == "accept"
     release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
-    return row | {"verdict": evaluation.verdict, "reasons": list(evaluation.reasons), "release": release}
+    return row | {"verdict": evaluation.verdict, "reasons": list(evaluation.reasons), "release": release, "missed": None}
 
 
 def _baseline(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
