@@ -119,7 +119,12 @@ def _run(stage: Stage, run: Callable[[Stage], None], on_miss: Callable[[Stage, S
 
 
 def _located(line: str, stage: str, variant: str) -> str:
-    """A method's `prune: …` as `prune.VARIANT: …`, where params.yaml sets it: methods do not know which variant they make."""
+    """A method's `prune: …` as `prune.VARIANT: …`, where params.yaml sets it: methods do not know which variant they make.
+
+    So a training's `training: …`.
+    """
+    if line.startswith("training: "):
+        return f"{stage}: {line}" if variant == stage else f"{stage}.{variant}: {line}"
     for start in (f"{stage}: ", f"params.yaml: {stage}: "):
         if line.startswith(start) and variant != stage:
             return f"{start[:-2]}.{variant}: {line.removeprefix(start)}"

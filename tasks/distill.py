@@ -15,7 +15,7 @@ from slimline.artifact.variant import build_architecture
 from slimline.errors import WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
-from slimline.methods.fit import FitHistory
+from slimline.methods.fit import FitHistory, require_learned
 from slimline.params import ScratchParams, SoftTargetsParams
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
@@ -61,6 +61,7 @@ def main(stage: Stage) -> None:
     require_shrunk(stage, origin.source.model, student)
     settings = training(stage, origin, load_split(stage.workload, "train"))
     model, history = run(student, origin.source.model, config, settings)
+    require_learned(history, config)
     trained = f"Trained for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     outcome = Outcome(model, (asked(config), trained), history, architecture=architecture, tables=(student_table(model),))
     save_outcome(stage, origin, outcome)

@@ -24,7 +24,7 @@ from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder, write_json
 from slimline.artifact.missed import require_made
 from slimline.artifact.variant import load_variant
-from slimline.errors import DataError, MachineError, SlimlineError, StageError
+from slimline.errors import ArtifactError, DataError, SlimlineError, StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.energy import energy_per_call
 from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
@@ -197,7 +197,7 @@ def _locations(stage: Stage) -> dict[str, Path]:
     compiled, teacher = COMPILED / stage.label, COMPILED / f"{TEACHER}-{stage.target}"
     require_made(compiled)
     if not teacher.is_dir():
-        raise MachineError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
+        raise ArtifactError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
     return {BASELINE: MODELS / TEACHER, VARIANT: compiled, TWIN: compiled, SAME_RUNTIME: teacher}
 
 

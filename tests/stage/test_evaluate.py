@@ -13,7 +13,7 @@ import torch
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.errors import StageError
+from slimline.errors import ArtifactError, StageError
 from slimline.methods.fit import Samples, fit
 from slimline.params import Params, Training
 from slimline.stage import Stage
@@ -163,7 +163,7 @@ def test_the_page_shows_it(evaluated: Path) -> None:
 
 
 def test_a_missing_float32_teacher_on_the_target_is_told(in_folder: Path) -> None:
-    with pytest.raises(StageError, match=r"teacher-onnxruntime: missing.*deploy\.variants"):
+    with pytest.raises(ArtifactError, match=r"teacher-onnxruntime: missing.*deploy\.variants"):
         evaluate.main(stage("evaluate", "small"))
 
 
