@@ -21,6 +21,9 @@ variant is rejected with that reason, and the line goes on (`tasks/missed.py`).
 
 from collections.abc import Sequence
 
+MOST_TOLD = 50
+"""Lines of mistakes that are shown at once."""
+
 
 class SlimlineError(Exception):
     """Any failure that Slimline foresees."""
@@ -39,7 +42,8 @@ class ParamsError(InputError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+        super().__init__("\n".join([*self.problems[:MOST_TOLD], *more]))
 
 
 class WorkloadError(InputError):

@@ -228,7 +228,7 @@ def require_learned(history: FitHistory, config: Training) -> None:
         losses = [epoch.validation_loss for epoch in history.epochs]
         raise Diverged(
             f"training: none of {len(losses)} epochs was better on validation than the untrained model (losses {losses[0]:.4g} to "
-            f"{losses[-1]:.4g}): it got worse from epoch 1 on; lower learning_rate ({config.learning_rate:g})"
+            f"{losses[-1]:.4g}): it got worse from epoch 1 on; lower learning_rate ({config.learning_rate:g}), or raise epochs"
         )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import require_learned, steps_per_epoch
+from slimline.methods.fit import steps_per_epoch
 from slimline.methods.masks import WEIGHTED
 from slimline.methods.prune.lottery_findings import Finding, finding, told
 from slimline.methods.prune.lottery_rounds import RANDOM_INIT, RANDOM_TICKET, Round, Trained, from_tensors, to_tensors
@@ -37,7 +37,6 @@ def lottery_ticket(model: nn.Module, config: LotteryTicketParams, *, data: Metho
 
     Raises:
         StageError: there are no untrained weights to begin with.
-        Diverged: the dense training never got better than where it began.
     """
     if config.idle:
         return Edited(copy.deepcopy(model))
@@ -63,9 +62,7 @@ def dense_round(initial: nn.Module, config: LotteryTicketParams, data: MethodDat
         if steps == rewind_step:
             rewind = _state(model)
 
-    dense = _train(initial, {}, config, data, after_step=note)
-    require_learned(dense.history, config.training)
-    return Round(dense, rewind=rewind)
+    return Round(_train(initial, {}, config, data, after_step=note), rewind=rewind)
 
 
 def ticket_round(number: int, start: nn.Module, trained: Tensors, config: LotteryTicketParams, data: MethodData) -> Round:

@@ -100,8 +100,7 @@ def chosen_weight(layer: Layer, entry: Mapping[str, Any], target: Target, config
             error = (outputs - target.outputs[batch]).square().mean() / target.nearest_error
             loss = error + config.regularisation * _undecided(h, step / config.iterations)
             if not bool(loss.isfinite()):
-                raise Diverged(f"quantize: adaround: the loss is {loss.item()} in step {step + 1}; lower learning_rate")} in step {step + 1} of {config.iterations}; lower learning_rate"
-                )
+                raise Diverged(f"quantize: adaround: the loss is {loss.item()} in step {step + 1}; lower learning_rate")
             (v.grad,) = torch.autograd.grad(loss, [v])
             optimizer.step()
     return at((_share(v.detach()) >= HALF).float())
