@@ -18,6 +18,8 @@ def results_rows(summary: Mapping[str, Any], releases: Mapping[str, str] | None)
 
 
 def _row(row: Mapping[str, Any], release: str) -> dict[str, Any]:
+    if row.get("missed") is not None:
+        return {"variant": row["variant"], "target": row["target"], "verdict": row["verdict"], "released": "", "why": row["reasons"][0]}
     metric = row["drop"]["metric"]
     return {
         "variant": row["variant"],

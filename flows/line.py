@@ -1,5 +1,6 @@
 """One run of the line, in place or in a clone: check, heal, lock, run the DAG, publish, push."""
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ from flows.lock import workspace_lock
 from flows.options import Options
 from flows.orphans import remove_orphans
 from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
-from flows.schedule import failure_code, run_dag
+from flows.schedule import Failure, failure_code, failure_of, run_dag
 from flows.stages import run_upload
+from flows.standing import report_what_stands, stands, what_is_missing
 from flows.workspace import Workspace, check_overrides, run_workspace, save_experiment
 from slimline.errors import SlimlineError
 from slimline.measure.machine import record
@@ -108,8 +110,11 @@ def _run_stages(run: Run) -> Outcome:
     clean = 0 if run.options.force else sum(node.clean for node in dag.nodes.values())
     tell(Planned(len(dag.nodes), clean, str(run.folder)))
     get_run_logger().info("%d stages, %d of them up to date", len(dag.nodes), clean)
-    states, failures = _states(run, dag)
+    states, failed = _states(run, dag)
+    failures = {name: failure.code for name, failure in failed.items()}
     judged = states.get(dag.maker(SUMMARY) or "") in DONE
+    if failed and states.get(dag.maker(SUMMARY) or "") == "NotReady" and run.options.on_failure == "keep-going":
+        judged = _report_what_stands(run, dag, states, failed)
     return Outcome(
         reports=run.folder / "reports",
         seconds=0.0,
@@ -120,16 +125,24 @@ def _run_stages(run: Run) -> Outcome:
     )
 
 
-def _states(run: Run, dag: Dag) -> tuple[dict[str, str], dict[str, int]]:
+def _report_what_stands(run: Run, dag: Dag, states: dict[str, str], failed: dict[str, Failure]) -> bool:
+    """A page of all that no failed stage has cost; whether there is one."""
+    deployed = tuple(itertools.product(run.params.deploy.variants, run.params.deploy.targets))
+    missing = what_is_missing(dag.nodes, states, {name: failure.reason for name, failure in failed.items()}, deployed)
+    if engine.STOPPING.is_set() or not stands(dag.nodes, missing, deployed):
+        return False
+    return report_what_stands(run.folder, missing) == 0
+
+
+def _states(run: Run, dag: Dag) -> tuple[dict[str, str], dict[str, Failure]]:
     states: dict[str, str] = {}
-    failures: dict[str, int] = {}
+    failures: dict[str, Failure] = {}
     jobs, force, fail_fast = run.options.jobs, run.options.force, run.options.on_failure == "fail-fast"
     progress = progress_artifact()
     for name, state in run_dag(dag.nodes, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
         states[name] = state.name
-        code = failure_code(state)
-        if code is not None:
-            failures[name] = code
+        if (failure := failure_of(state)) is not None:
+            failures[name] = failure
     for name in dag.nodes:
         states.setdefault(name, "NotReady")
     return states, failures

@@ -16,7 +16,10 @@ DONE = ("Completed", "Restored", "Cached")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run. `states` holds every stage's state, `failures` the exit code of each that failed, `reports` the folder of its pages."""
+    """One run. `states` holds every stage's state, `failures` the exit code of each that failed, `reports` the folder of its pages.
+
+    `summary` is there where the report was made, be it over what stands alone.
+    """
 
     reports: Path
     seconds: float
@@ -56,6 +59,7 @@ class Outcome:
         parts = [f"{counts[state]} {state.lower()}" for state in (*DONE, "Failed", "NotReady") if counts[state]]
         if self.failures:
             parts.append("failed: " + ", ".join(sorted(self.failures)))
+            parts += ["the report shows what stands"] if self.summary is not None else []
         elif self.accepted == 0:
             parts.append("nothing passed the gate")
         return "; ".join(parts)

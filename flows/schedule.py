@@ -5,6 +5,7 @@ Prefect's thread pool would let a waiting stage occupy a thread, so the ready li
 
 import queue
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flows.dag import Node
@@ -54,12 +55,28 @@ def run_dag(
         yield name, futures[name].state
 
 
-def failure_code(state: Any) -> int | None:
-    """The exit code of a failed stage (1 where it has none); None for a state that is no failure."""
+@dataclass(frozen=True)
+class Failure:
+    """How a stage failed: its exit code (1 where it has none), and what it said."""
+
+    code: int
+    reason: str
+
+
+def failure_of(state: Any) -> Failure | None:
+    """The failure in a stage's final state; None for a state that is no failure."""
     if not (state.is_failed() or state.is_crashed()):
         return None
     error = state.result(raise_on_failure=False)
-    return error.code if isinstance(error, CommandFailedError) and error.code is not None else 1
+    if isinstance(error, CommandFailedError):
+        return Failure(1 if error.code is None else error.code, error.reason)
+    return Failure(1, " ".join(str(error).split()) or state.name)
+
+
+def failure_code(state: Any) -> int | None:
+    """The exit code of a failed stage; None for a state that is no failure."""
+    failure = failure_of(state)
+    return None if failure is None else failure.code
 
 
 def _counts(node: Node, need: Future) -> bool:

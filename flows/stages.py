@@ -31,6 +31,7 @@ class CommandFailedError(SlimlineError):
     def __init__(self, stage: str, code: int | None, tail: tuple[str, ...]) -> None:
         self.stage, self.code, self.tail = stage, code, tail
         how = f"exited with {code}" if code is not None else "was not run: DVC failed"
+        self.reason = _reason(tail).removeprefix("error: ")
         super().__init__(f"{stage} {how}: {_reason(tail)}")
 
 

@@ -7,15 +7,22 @@ SlimlineError                1  something went wrong; the message says what and 
 │   ├── DataError            2  a table fails its expectations
 │   ├── ArtifactError        2  a model file is truncated, altered, unsafe or of the wrong shape
 │   └── StorageRefused       2  the S3 store says no: wrong key, missing bucket
-├── StageError               1  a stage ran and did not do what it was asked
+├── StageError               1  a method ran and did not do what it was asked
+│   └── NotMade              1  a variant is asked for that an earlier stage did not make
+├── Diverged                 1  a training ran into NaN or infinity, or never got better than where it began
+├── MachineError             1  this machine lacks what a stage needs, or a runtime's process died on it
 ├── StorageUnavailable       1  the S3 store does not answer
 ├── BusyError                1  another run holds this workspace
 └── NothingPassed            3  the line ran and no variant passed the gate
 
-A message is one line: what, which value, where it was set, what to do.
+A message is one line: what, which value, where it was set, what to do. A StageError of a stage that makes a variant is a result: the
+variant is rejected with that reason, and the line goes on (`tasks/missed.py`).
 """
 
 from collections.abc import Sequence
+
+MOST_TOLD = 50
+"""Lines of mistakes that are shown at once."""
 
 
 class SlimlineError(Exception):
@@ -35,7 +42,8 @@ class ParamsError(InputError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+        super().__init__("\n".join([*self.problems[:MOST_TOLD], *more]))
 
 
 class WorkloadError(InputError):
@@ -55,7 +63,23 @@ class StorageRefused(InputError):
 
 
 class StageError(SlimlineError):
-    """A stage ran and did not do what it was asked."""
+    """A method ran and did not do what it was asked: nothing shrank, a budget is out of reach, a graph computes something else."""
+
+
+class NotMade(StageError):
+    """A variant is asked for that an earlier stage did not make: `stage` is that one, `reason` what it said."""
+
+    def __init__(self, variant: str, stage: str, reason: str) -> None:
+        self.variant, self.stage, self.reason = variant, stage, reason
+        super().__init__(f"{variant!r} was not made: {reason}")
+
+
+class Diverged(SlimlineError):
+    """A training ran into NaN or infinity, or never got better than where it began; the message has the epoch."""
+
+
+class MachineError(SlimlineError):
+    """This machine lacks what a stage needs (a package, a program, memory), or a runtime's process died on it."""
 
 
 class StorageUnavailable(SlimlineError):

@@ -18,9 +18,10 @@ import psutil
 import torch
 
 from slimline.artifact.folder import write_json
-from slimline.errors import ParamsError, SlimlineError
+from slimline.errors import NotMade, ParamsError, SlimlineError, StageError
 from slimline.params import Params
 from slimline.workloads import Workload, get_workload
+from slimline.workloads.border import through_their_code
 
 log = logging.getLogger(__name__)
 PARENT = "SLIMLINE_PARENT"
@@ -62,10 +63,20 @@ class Stage:
         return Path("reports/stages") / self.name / self.label
 
 
-def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: list[str] | None = None, *, per: str = "stage") -> None:
+def stage_main(
+    name: str,
+    run: Callable[[Stage], None],
+    doc: str | None,
+    argv: list[str] | None = None,
+    *,
+    per: str = "stage",
+    on_miss: Callable[[Stage, StageError], None] | None = None,
+) -> None:
     """Parse the command line, prepare the process, run the stage, and exit with the code that the outcome has.
 
     `per` says what one run makes: "stage" (no argument), "variant" (--variant), "target" (--target) or "pair" (--variant --target).
+    `on_miss` writes what stands in the place of a variant that was not made: that is a result, and the code is 0. What a net's own code
+    raises is told as its workload's.
     """
     parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(variant=name if per == "stage" else "", target=None)
@@ -80,7 +91,8 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
         params = Params.load()
         stage = Stage(name, arguments.variant, arguments.target, params, get_workload(params.workload))
         fix_randomness(params.seed)
-        run(stage)
+        with through_their_code(params.workload):
+            _run(stage, run, on_miss)
     except SlimlineError as error:
         for line in str(error).splitlines():
             log.error("error: %s", _located(line, name, arguments.variant))
@@ -90,10 +102,28 @@ def stage_main(name: str, run: Callable[[Stage], None], doc: str | None, argv: l
             raise
         log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
         raise SystemExit(1) from None
+    except MemoryError:
+        log.error("error: %s: this machine has too little memory for it; lower its batch_size, or run fewer stages side by side", name)
+        raise SystemExit(1) from None
+
+
+def _run(stage: Stage, run: Callable[[Stage], None], on_miss: Callable[[Stage, StageError], None] | None) -> None:
+    try:
+        run(stage)
+    except StageError as error:
+        if on_miss is None:
+            raise
+        is_located = isinstance(error, NotMade)
+        on_miss(stage, error if is_located else StageError(_located(str(error), stage.name, stage.variant)))
 
 
 def _located(line: str, stage: str, variant: str) -> str:
-    """A method's `prune: …` as `prune.VARIANT: …`, where params.yaml sets it: methods do not know which variant they make."""
+    """A method's `prune: …` as `prune.VARIANT: …`, where params.yaml sets it: methods do not know which variant they make.
+
+    So a training's `training: …`.
+    """
+    if line.startswith("training: "):
+        return f"{stage}: {line}" if variant == stage else f"{stage}.{variant}: {line}"
     for start in (f"{stage}: ", f"params.yaml: {stage}: "):
         if line.startswith(start) and variant != stage:
             return f"{start[:-2]}.{variant}: {line.removeprefix(start)}"

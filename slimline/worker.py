@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimline import errors
-from slimline.errors import SlimlineError, StageError
+from slimline.errors import MachineError, SlimlineError
 from slimline.measure.memory import peak_memory_bytes
 from slimline.measure.timing import Sample, Turn, take_turn
+from slimline.workloads.border import through_their_code
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
@@ -82,7 +83,7 @@ class Worker:
 
         Raises:
             SlimlineError: what loading raised, in the child.
-            StageError: the child died, or did not answer in time.
+            MachineError: the child died, or did not answer in time.
         """
         return self._wait()
 
@@ -124,7 +125,7 @@ class Worker:
         while b"\n" not in self._pending:
             if not select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 self._process.kill()
-                raise StageError(f"{self._name}: no answer to {doing!r} within {self._timeout_s:g} s; its process was ended")
+                raise MachineError(f"{self._name}: no answer to {doing!r} within {self._timeout_s:g} s; its process was ended")
             if not (piece := os.read(self._process.stdout.fileno(), 1 << 16)):
                 raise self._crash(doing)
             self._pending += piece
@@ -134,7 +135,7 @@ class Worker:
             raise getattr(errors, answer["kind"])(answer["error"])
         return answer
 
-    def _crash(self, doing: str) -> StageError:
+    def _crash(self, doing: str) -> MachineError:
         try:
             code = self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
@@ -143,7 +144,7 @@ class Worker:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         self._errors.seek(0)
         lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        return StageError(f"{self._name}: its process {how} at {doing!r}; it said last: {lines[-1].strip() if lines else 'nothing'}")
+        return MachineError(f"{self._name}: its process {how} at {doing!r}; it said last: {lines[-1].strip() if lines else 'nothing'}")
 
     @property
     def _name(self) -> str:
@@ -215,7 +216,8 @@ def _main() -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
 
     try:
-        serve(arguments.location, arguments.threads, arguments.workload, iter(sys.stdin.readline, ""), answer)
+        with through_their_code(arguments.workload or ""):
+            serve(arguments.location, arguments.threads, arguments.workload, iter(sys.stdin.readline, ""), answer)
     except SlimlineError as error:
         answer({"error": str(error), "kind": type(error).__name__})
     os._exit(0)  # a runtime's tear-down takes up to a second, and some crash in it; nothing is left to save

@@ -20,7 +20,7 @@ from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_f
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
-from slimline.errors import StageError
+from slimline.errors import MachineError, ParamsError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import compare_outputs, require_parity
@@ -33,6 +33,7 @@ from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads.prepared import load_split, load_table
+from tasks.missed import note_miss
 
 log = logging.getLogger(__name__)
 MODELS, COMPILED = Path("data/models"), Path("data/compiled")
@@ -62,8 +63,8 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
     """Write the graph into `folder` and hold it to the plan. `samples` are the compiler's example_input, calibration and batch_sizes.
 
     Raises:
-        StageError: a planned layer has other weights in the graph, its constants take no fewer bytes than in float32, or a package
-            that the target needs is not installed.
+        StageError: a planned layer has other weights in the graph, or its constants take no fewer bytes than in float32.
+        MachineError: a package that the target needs is not installed.
     """
     try:
         lowered: Lowered = get_method("compile", target)(variant.model, variant.plan, folder, grids=variant.grids, **samples)
@@ -71,7 +72,7 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
         if (package := str(error.name).partition(".")[0]) not in LIBRARIES[target]:
             raise
         way_out = f"pip install 'slimline[{target}]', or remove {target!r} from params.yaml: deploy.targets"
-        raise StageError(f"compile: the target {target} needs {package}, which is not installed; {way_out}") from error
+        raise MachineError(f"compile: the target {target} needs {package}, which is not installed; {way_out}") from error
     if variant.plan is None:
         return lowered
     wanted = [name for name, layer in variant.plan["layers"].items() if layer["precision"] != "float32"]
@@ -203,7 +204,7 @@ def settings_table(manifest: CompiledManifest, lowered: Lowered) -> Table:
 def main(stage: Stage) -> None:
     """Compile into a new folder, check it, write its manifest, the metrics and the page."""
     if stage.target is None or stage.target not in LIBRARIES:
-        raise StageError(f"compile: no target {stage.target!r}; there are: {', '.join(LIBRARIES)}")
+        raise ParamsError([f"compile: no target {stage.target!r}; there are: {', '.join(LIBRARIES)}"])
     torch.set_num_threads(1)
     variant = load_variant(MODELS / stage.variant, stage.workload)
     calibration, validation = (load_split(stage.workload, split).inputs.contiguous() for split in ("calibration", "validation"))
@@ -240,4 +241,4 @@ def metrics_of(manifest: CompiledManifest, lowered: Lowered, parity: Parity, siz
 
 
 if __name__ == "__main__":
-    stage_main("compile", main, __doc__, per="pair")
+    stage_main("compile", main, __doc__, per="pair", on_miss=note_miss)

@@ -6,19 +6,20 @@ params  workload, seed, data
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
-from slimline.errors import DataError
+from slimline.errors import DataError, WorkloadError
 from slimline.params import DataParams
 from slimline.report.figures import bar_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.workloads import FOREIGN_ERRORS, SPLITS, Workload, told
+from slimline.workloads import SPLITS, Workload
 from slimline.workloads.expectations import OWN_COLUMNS, Finding, check_splits, content_hashes
+from slimline.workloads.trial import trial_problems
 
 log = logging.getLogger(__name__)
 PREPARED = Path("data/prepared")
@@ -28,58 +29,49 @@ def run(workload: Workload, config: DataParams, seed: int) -> tuple[dict[str, pd
     """The splits, and the outcome of every expectation.
 
     Raises:
+        WorkloadError: a member of the workload fails or breaks its promise on its own table; all that do are named.
         DataError: the workload gives other splits than it should, or an expectation fails (named with its rows).
     """
-    splits = _tables(workload, config, seed)
+    splits = workload.splits(config.model_dump(), seed)
+    _require_tables(f"workload {workload.name!r}: splits()", splits)
     columns = tuple(column for column in splits["train"].columns if column != "label")
     findings = check_splits(splits, workload, columns, config.min_class_share)
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
-    _require_inputs(workload, splits["train"])
+    if problems := trial_problems(workload, splits["validation"]):
+        raise WorkloadError("\n".join(problems))
     return splits, findings
 
 
-def _tables(workload: Workload, config: DataParams, seed: int) -> dict[str, pd.DataFrame]:
-    """What the workload's splits() gives, if it is tables of the same columns, `label` among them."""
-    where = f"workload {workload.name!r}: splits()"
-    try:
-        splits = workload.splits(config.model_dump(), seed)
-    except FOREIGN_ERRORS as error:
-        raise DataError(f"{where} failed: {told(error)}") from error
+def _require_tables(where: str, splits: object) -> None:
+    """Hold what splits() gave to what it must be: tables of the same columns, `label` among them, each with rows.
+
+    Raises:
+        DataError: it is something else; all problems of all tables together.
+    """
     if not isinstance(splits, Mapping) or set(splits) != set(SPLITS):
         given = sorted(map(str, splits)) if isinstance(splits, Mapping) else type(splits).__name__
         raise DataError(f"{where} gave {given}; it must give {', '.join(SPLITS)}")
-    for split, table in splits.items():
-        if not isinstance(table, pd.DataFrame):
-            raise DataError(f"{where} gave {type(table).__name__} for {split!r}; it must be a pandas DataFrame")
-        _require_columns(f"{where}: split {split!r}", list(table.columns), list(splits["train"].columns))
-    return splits
+    if others := [split for split in SPLITS if not isinstance(splits[split], pd.DataFrame)]:
+        wrong = ", ".join(f"{type(splits[split]).__name__} for {split!r}" for split in others)
+        raise DataError(f"{where} gave {wrong}; each split must be a pandas DataFrame")
+    problems = [problem for split in SPLITS for problem in _table_problems(f"{where}: split {split!r}", splits[split], splits["train"])]
+    if problems:
+        raise DataError("\n".join(problems))
 
 
-def _require_columns(where: str, columns: Sequence[object], train: Sequence[object]) -> None:
-    names = Counter(columns)
+def _table_problems(where: str, table: pd.DataFrame, train: pd.DataFrame) -> Iterator[str]:
+    names = Counter(table.columns)
     if odd := [name for name in names if not isinstance(name, str) or name in OWN_COLUMNS]:
-        raise DataError(f"{where} has a column {odd[0]!r}; a column's name is a string, and none of {', '.join(OWN_COLUMNS)}; rename it")
+        yield f"{where} has a column {odd[0]!r}; a column's name is a string, and none of {', '.join(OWN_COLUMNS)}; rename it"
+        return
     if twice := [name for name, count in names.items() if count > 1]:
-        raise DataError(f"{where} has {names[twice[0]]} columns {twice[0]!r}; names are unique; rename or drop one")
-    for name in ("label", *train):
-        if name not in names:
-            raise DataError(f"{where} has no column {name!r}; every split has the columns of train, and `label`")
-
-
-def _require_inputs(workload: Workload, train: pd.DataFrame) -> None:
-    """The model takes what inputs() makes of the table."""
-    expected = tuple(workload.example_input().shape[1:])
-    try:
-        given = tuple(workload.inputs(train.head(2)).shape[1:])
-    except FOREIGN_ERRORS as error:
-        raise DataError(f"workload {workload.name!r}: inputs() failed on its own table: {told(error)}") from error
-    if given != expected:
-        raise DataError(
-            f"workload {workload.name!r}: inputs() makes samples of shape {list(given)} of {train.shape[1] - 1} feature columns; "
-            f"example_input() has {list(expected)}; a column may be missing or too many"
-        )
+        yield f"{where} has {names[twice[0]]} columns {twice[0]!r}; names are unique; rename or drop one"
+    if lacking := [name for name in dict.fromkeys(("label", *train.columns)) if name not in names]:
+        yield f"{where} has no column {lacking[0]!r}; every split has the columns of train, and `label`"
+    if len(names) < 2 or table.empty:
+        yield f"{where} has {len(table)} rows and {table.shape[1]} columns; give each split samples, with features beside `label`"
 
 
 def _failure(finding: Finding) -> str:

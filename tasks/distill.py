@@ -15,12 +15,12 @@ from slimline.artifact.variant import build_architecture
 from slimline.errors import WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
-from slimline.methods.fit import FitHistory
+from slimline.methods.fit import FitHistory, require_learned
 from slimline.params import ScratchParams, SoftTargetsParams
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
-from slimline.workloads import FOREIGN_ERRORS, told
 from slimline.workloads.prepared import load_split
+from tasks.missed import note_miss
 from tasks.variant import Outcome, load_origin, require_shrunk, save_outcome, training
 
 
@@ -50,8 +50,6 @@ def _built(stage: Stage, architecture: Architecture) -> nn.Module:
         return build_architecture(stage.workload, architecture)
     except WorkloadError as error:
         raise WorkloadError(f"params.yaml: distill.{stage.variant}.student: {error}") from None
-    except FOREIGN_ERRORS as error:
-        raise WorkloadError(f"params.yaml: distill.{stage.variant}.student: {architecture.config} does not build: {told(error)}") from error
 
 
 def main(stage: Stage) -> None:
@@ -63,10 +61,11 @@ def main(stage: Stage) -> None:
     require_shrunk(stage, origin.source.model, student)
     settings = training(stage, origin, load_split(stage.workload, "train"))
     model, history = run(student, origin.source.model, config, settings)
+    require_learned(history, config)
     trained = f"Trained for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     outcome = Outcome(model, (asked(config), trained), history, architecture=architecture, tables=(student_table(model),))
     save_outcome(stage, origin, outcome)
 
 
 if __name__ == "__main__":
-    stage_main("distill", main, __doc__, per="variant")
+    stage_main("distill", main, __doc__, per="variant", on_miss=note_miss)

@@ -11,6 +11,7 @@ from slimline.artifact.manifest import read_json
 from slimline.artifact.structure import replay
 from slimline.artifact.variant import build_architecture
 from slimline.calibration.sensitivity import plain, sensitivity
+from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
@@ -40,9 +41,7 @@ def main(stage: Stage) -> None:
     """Read the source, edit it, check that it shrank, train it with mask and shape kept, save."""
     origin, config, rounds = load_origin(stage), stage.config, RoundFiles(stage)
     data = edit_data(stage, origin, rounds)
-    made = run(stage.name, origin.source.model, config, data)
-    if not config.idle:
-        require_shrunk(stage, origin.source.model, made.model)
+    made = _made(stage, origin, data, rounds)
     model, history = recover(made.model, origin.source.model, config.recover, training(stage, origin, data.train))
     trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
     outcome = Outcome(
@@ -56,6 +55,18 @@ def main(stage: Stage) -> None:
     )
     save_outcome(stage, origin, outcome)
     rounds.clear()
+
+
+def _made(stage: Stage, origin: Origin, data: MethodData, rounds: RoundFiles) -> Edited:
+    """What the method makes of the source, held to what it declares; a miss is a result, and needs its rounds no more."""
+    try:
+        made = run(stage.name, origin.source.model, stage.config, data)
+        if not stage.config.idle:
+            require_shrunk(stage, origin.source.model, made.model)
+    except StageError:
+        rounds.clear()
+        raise
+    return made
 
 
 def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder
+from slimline.artifact.missed import require_made
 from slimline.artifact.variant import load_variant
-from slimline.errors import StageError
+from slimline.errors import DataError, SlimlineError, StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
 from slimline.measure.quality import quality
@@ -35,6 +36,7 @@ from slimline.verdict.difference import Resampling, metric_drop
 from slimline.worker import Worker
 from slimline.workloads import Workload
 from slimline.workloads.prepared import load_table
+from tasks.missed import note_miss
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +79,14 @@ def run(logits: Logits, workload: Workload, params: Params) -> tuple[dict[str, A
     return facts, table
 
 
-def finite(who: str, logits: Floats) -> Floats:
+def finite(who: str, logits: Floats, wrong_with: type[SlimlineError] = StageError) -> Floats:
     """The logits, if every one is a finite number.
 
     Raises:
-        StageError: one is not; the message counts the samples.
+        StageError, or what `wrong_with` says: one is not; the message counts the samples.
     """
     if wrong := int((~np.isfinite(logits)).any(axis=1).sum()):
-        raise StageError(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
+        raise wrong_with(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
     return logits
 
 
@@ -121,10 +123,11 @@ def main(stage: Stage) -> None:
     started, config, compiled = time.monotonic(), stage.params.evaluate, COMPILED / stage.label
     test = load_table("test")
     inputs, targets = stage.workload.inputs(test), test["label"].to_numpy(np.int64)
+    require_made(compiled)
     with Worker(compiled, threads=config.threads, workload=stage.params.workload) as worker:
         outputs = finite(str(compiled), worker.predict(inputs.numpy(), config.batch_size))
     teacher = load_variant(MODELS / TEACHER, stage.workload).model
-    baseline = finite(str(MODELS / TEACHER), predict(teacher, inputs, config.batch_size).numpy())
+    baseline = finite(str(MODELS / TEACHER), predict(teacher, inputs, config.batch_size).numpy(), DataError)
     facts, table = run(Logits(baseline, outputs, targets), stage.workload, stage.params)
     facts = merged(facts, _identity(stage, read_compiled(compiled), compiled))
     with whole_folder(EVALUATED / stage.label) as folder:
@@ -137,4 +140,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("evaluate", main, __doc__, per="pair")
+    stage_main("evaluate", main, __doc__, per="pair", on_miss=note_miss)

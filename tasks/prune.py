@@ -7,6 +7,7 @@ params  workload, seed, calibrate, gate.metric, prune.<variant>
 
 from slimline.stage import stage_main
 from tasks.edit import main
+from tasks.missed import note_miss
 
 if __name__ == "__main__":
-    stage_main("prune", main, __doc__, per="variant")
+    stage_main("prune", main, __doc__, per="variant", on_miss=note_miss)

@@ -29,6 +29,7 @@ from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from tasks.method_data import method_data
+from tasks.missed import note_miss
 from tasks.variant import Outcome, Sizes, load_origin, save_outcome
 
 FLOAT = "float32"
@@ -131,4 +132,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("quantize", main, __doc__, per="variant")
+    stage_main("quantize", main, __doc__, per="variant", on_miss=note_miss)

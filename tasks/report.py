@@ -7,8 +7,9 @@ params  workload, seed, prune, quantize, factorize, distill, deploy, gate
 The gate is applied here and not in `evaluate`, so that another limit re-runs this stage alone.
 """
 
+import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from slimline.artifact.folder import write_json
 from slimline.errors import StageError
-from slimline.params import Params, params_sha256
+from slimline.params import GateParams, Params, params_sha256
 from slimline.report import plain
 from slimline.report.controls import Predictions, controls
 from slimline.report.decision import Evidence, write_decision
@@ -24,7 +25,20 @@ from slimline.report.gate_table import check_results, results_frame
 from slimline.report.lost import lost_samples
 from slimline.report.page import StagePage, Table, write_page
 from slimline.report.provenance import run_facts
-from slimline.report.summary import Evaluation, by_merit, count_verdicts, one_machine, preferred, read_measured, summarise
+from slimline.report.summary import (
+    Evaluation,
+    Missing,
+    Rejected,
+    by_merit,
+    count_verdicts,
+    evaluations_of,
+    measured,
+    one_machine,
+    preferred,
+    read_measured,
+    read_rejected,
+    summarise,
+)
 from slimline.stage import Stage, stage_main
 from slimline.verdict.gate import judge
 from slimline.workloads import Workload
@@ -32,57 +46,74 @@ from slimline.workloads import Workload
 log = logging.getLogger(__name__)
 
 REPORTS, EVALUATED = Path("reports"), Path("data/evaluated")
+Key = tuple[str, str]
+"""(variant, target)"""
 
 
 def run(
-    evaluations: tuple[Evaluation, ...],
+    judged: tuple[Evaluation | Rejected, ...],
     predictions: Predictions,
     samples: pd.DataFrame,
     workload: Workload,
     params: Params,
     facts: Mapping[str, Any],
+    missing: tuple[Missing, ...] = (),
 ) -> Evidence:
-    """Everything that the pages show, from what was measured; `facts` says which run this is, `samples` holds those that flipped."""
+    """Everything that the pages show, from what was measured; `facts` says which run this is, `samples` holds those that flipped.
+
+    Raises:
+        StageError: nothing was measured, or measurement and verdict contradict each other.
+    """
+    if not (evaluations := evaluations_of(judged)):
+        raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
     machine, elsewhere = one_machine(evaluations)
-    summary = summarise(workload.name, {**facts, "machine": machine}, evaluations)
+    summary = summarise(workload.name, {**facts, "machine": machine}, judged, missing)
     return Evidence(
         summary=summary,
         params=params,
         controls=tuple(controls(params, predictions)),
         lost=lost_samples(predictions, samples, workload.labels, workload.show),
-        rules=check_results(results_frame(summary["variants"]), params.gate),
+        rules=check_results(results_frame(measured(summary["variants"])), params.gate),
         elsewhere=elsewhere,
     )
 
 
-def read_evaluations(params: Params, folder: Path = REPORTS / "metrics") -> Iterator[Evaluation]:
-    """What evaluate and time wrote of every deployed variant, judged, in the order of params.yaml."""
-    for variant in params.deploy.variants:
-        for target in params.deploy.targets:
-            quality, timing = read_measured(folder, variant, target)
-            verdict = judge(quality, timing, params.gate)
-            yield Evaluation(quality, timing, verdict.verdict, tuple(verdict.reasons))
+def deployed(params: Params, missing: Sequence[Missing] = ()) -> tuple[Key, ...]:
+    """Every variant on its targets in the order of params.yaml, without those that are missing."""
+    gone = {(one.variant, one.target) for one in missing}
+    every = itertools.product(params.deploy.variants, params.deploy.targets)
+    return tuple(key for key in every if key not in gone)
 
 
-def read_predictions(params: Params, folder: Path = EVALUATED) -> Predictions:
-    """Every deployed variant's answers on the test split."""
-    return _read_evaluated(params, folder, "predictions.parquet")
+def read_judged(keys: Sequence[Key], gate: GateParams, folder: Path = REPORTS / "metrics") -> Iterator[Evaluation | Rejected]:
+    """What evaluate and time wrote of each, judged; a variant that was not made is rejected with what its stage said."""
+    for variant, target in keys:
+        if rejected := read_rejected(folder, variant, target):
+            yield rejected
+            continue
+        quality, timing = read_measured(folder, variant, target)
+        verdict = judge(quality, timing, gate)
+        yield Evaluation(quality, timing, verdict.verdict, tuple(verdict.reasons))
 
 
-def read_flipped(params: Params, folder: Path = EVALUATED) -> pd.DataFrame:
-    """The test samples that some deployed variant lost or gained, as evaluate kept them, under their number in the test split."""
-    rows = pd.concat(_read_evaluated(params, folder, "flipped.parquet").values())
+def read_predictions(keys: Sequence[Key], folder: Path = EVALUATED) -> Predictions:
+    """The answers of each on the test split."""
+    return _read_evaluated(keys, folder, "predictions.parquet")
+
+
+def read_flipped(keys: Sequence[Key], folder: Path = EVALUATED) -> pd.DataFrame:
+    """The test samples that one of them lost or gained, as evaluate kept them, under their number in the test split."""
+    rows = pd.concat(_read_evaluated(keys, folder, "flipped.parquet").values())
     return rows[~rows.index.duplicated()].sort_index()
 
 
-def _read_evaluated(params: Params, folder: Path, name: str) -> dict[tuple[str, str], pd.DataFrame]:
+def _read_evaluated(keys: Sequence[Key], folder: Path, name: str) -> dict[Key, pd.DataFrame]:
     found = {}
-    for variant in params.deploy.variants:
-        for target in params.deploy.targets:
-            path = folder / f"{variant}-{target}" / name
-            if not path.is_file():
-                raise StageError(f"{path}: missing; run `dvc repro evaluate@{variant}-{target}`")
-            found[variant, target] = pd.read_parquet(path)
+    for variant, target in keys:
+        path = folder / f"{variant}-{target}" / name
+        if not path.is_file():
+            raise StageError(f"{path}: missing; run `dvc repro evaluate@{variant}-{target}`")
+        found[variant, target] = pd.read_parquet(path)
     return found
 
 
@@ -96,7 +127,7 @@ def page(evidence: Evidence) -> StagePage:
         stage="report",
         variant="report",
         title=plain.headline(summary, best),
-        summary=tuple(plain.lead(summary, best, metric)),
+        summary=(*plain.lead(summary, best, metric), *plain.missing(summary)),
         comparison=(),
         tables=(
             Table("Verdicts", ("verdict", "variants"), verdicts),
@@ -106,11 +137,12 @@ def page(evidence: Evidence) -> StagePage:
     )
 
 
-def main(stage: Stage) -> None:
+def main(stage: Stage, missing: tuple[Missing, ...] = ()) -> None:
     """Read what was measured, judge it, write the summary and the pages."""
-    evaluations = tuple(read_evaluations(stage.params))
+    judged = tuple(read_judged(deployed(stage.params, missing), stage.params.gate))
+    made = [(one.quality["variant"], one.quality["target"]) for one in evaluations_of(judged)]
     facts = run_facts(Path(), params_sha256(Path("params.yaml")))
-    evidence = run(evaluations, read_predictions(stage.params), read_flipped(stage.params), stage.workload, stage.params, facts)
+    evidence = run(judged, read_predictions(made), read_flipped(made), stage.workload, stage.params, facts, missing)
     write_decision(evidence, REPORTS)
     write_json(REPORTS / "summary.json", evidence.summary)
     write_page(page(evidence), stage.page_path)

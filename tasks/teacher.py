@@ -6,6 +6,7 @@ params  workload, seed, teacher, gate.metric
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,14 +19,16 @@ from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_weights
 from slimline.calibration.look import look
-from slimline.errors import ArtifactError, WorkloadError
+from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
-from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
-from slimline.params import TEACHER, TeacherParams
+from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict, require_learned
+from slimline.params import TEACHER, GateParams, TeacherParams
 from slimline.report.figures import line_figure
 from slimline.report.numbers import percent
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
+from slimline.verdict.chance import Chance, chance
+from slimline.verdict.difference import Resampling
 from slimline.workloads import Workload
 from slimline.workloads.prepared import load_split
 from slimline.workloads.score import metric_of
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
 WITHOUT_EXPORT = ("eager", "torchscript")
 """Targets that take a net as it is or trace it."""
+RESAMPLES = 400
 
 
 def run(
@@ -43,8 +47,14 @@ def run(
     if config.source != "train":
         return _fetched(workload, config), FitHistory()
     fix_randomness(seed, threads=config.threads)
-    return fit(
-        workload.build_teacher(),
+    untrained = workload.build_teacher()
+    if wrong := not_finite(untrained, validation):
+        raise WorkloadError(
+            f"workload {workload.name!r}: the untrained net of build_teacher() gives outputs that are no finite numbers for {wrong} of "
+            f"{len(validation)} validation samples, so it cannot be trained; mend its initial weights or its forward"
+        )
+    model, history = fit(
+        untrained,
         train,
         config,
         loss=lambda outputs, targets, _inputs: workload.loss(outputs, targets),
@@ -54,6 +64,36 @@ def run(
         seed=seed,
         on_epoch=_announce,
     )
+    require_learned(history, config)
+    return model, history
+
+
+def not_finite(model: nn.Module, samples: Samples) -> int:
+    """For how many samples the outputs are not all finite."""
+    return int((~predict(model, samples.inputs).isfinite()).flatten(1).any(1).sum())
+
+
+def compared_with_chance(workload: Workload, config: TeacherParams, model: nn.Module, validation: Samples, gate: GateParams) -> Chance:
+    """How the teacher compares with always giving the commonest class, on the gate's metric.
+
+    Raises:
+        Diverged, or ArtifactError for a fetched one: it is no better than that, or gives outputs that are not finite; every variant would
+            be held against a model that has learned nothing.
+    """
+    refused = Diverged if config.source == "train" else ArtifactError
+    who = "training: the teacher" if config.source == "train" else f"params.yaml: teacher.source: {config.source}"
+    if wrong := not_finite(model, validation):
+        raise refused(f"{who} gives outputs that are no finite numbers for {wrong} of {len(validation)} validation samples")
+    outputs, targets = predict(model, validation.inputs).numpy(), validation.targets.numpy()
+    found = chance(outputs, targets, gate.metric, workload.metrics, Resampling(RESAMPLES, gate.confidence, 0))
+    if not found.is_beaten:
+        ways = "change epochs or learning_rate, or look at inputs() and the labels" if config.source == "train" else "give a trained one"
+        raise refused(
+            f"{who} has {gate.metric} {percent(found.value)} on {len(validation)} validation samples, no better than chance: always "
+            f"{workload.labels[found.answer]!r} has {percent(found.constant)} (the difference lies in {percent(found.gain[0])} to "
+            f"{percent(found.gain[1])}); {ways}"
+        )
+    return found
 
 
 def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
@@ -83,8 +123,24 @@ def _announce(epoch: Epoch) -> None:
     log.info("teacher: epoch %d, loss %.4f, validation %.4f", epoch.number, epoch.loss, epoch.metric)
 
 
+def unshown(found: Chance, labels: Sequence[str]) -> tuple[str, ...]:
+    """A warning where validation is too small, or one class too common, to show that the teacher is better than one constant answer."""
+    if found.is_shown:
+        return ()
+    return (
+        f"Its {found.metric} of {percent(found.value)} is not shown to be better than always giving {labels[found.answer]!r}, "
+        f"{percent(found.constant)}: validation has too few samples of the other classes. Its answers do depend on the inputs.",
+    )
+
+
 def page(
-    config: TeacherParams, quality: dict[str, float], compute: Compute, size_bytes: int, history: FitHistory, folded: tuple[str, ...]
+    config: TeacherParams,
+    quality: dict[str, float],
+    compute: Compute,
+    size_bytes: int,
+    history: FitHistory,
+    folded: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> StagePage:
     """The baseline that every other page compares with."""
     measured = Table("Measured", ("validation figure", "value"), tuple((name, percent(value)) for name, value in quality.items()))
@@ -100,7 +156,7 @@ def page(
         how = f"Fetched from {config.source}; its sha256 {config.sha256} was checked."
     plain = (f"Folded into plain weights, which is what is compressed: {', '.join(folded)}.",) if folded else ()
     summary = (how, *plain, "It is the baseline: every variant is compared with it.")
-    return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=figures)
+    return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=figures, notes=notes)
 
 
 def main(stage: Stage) -> None:
@@ -123,6 +179,7 @@ def main(stage: Stage) -> None:
         structure={},
         seed=params.seed,
     )
+    found = compared_with_chance(workload, params.teacher, model, validation, params.gate)
     save_variant(MODEL, model, manifest, workload)
     quality = workload.metrics(predict(model, validation.inputs).numpy(), validation.targets.numpy())
     compute, size_bytes = count(model, workload.example_input()), folder_bytes(MODEL)
@@ -131,7 +188,8 @@ def main(stage: Stage) -> None:
     write_metrics(
         stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts}
     )
-    write_page(page(params.teacher, quality, compute, size_bytes, history, folded), stage.page_path)
+    notes = unshown(found, workload.labels)
+    write_page(page(params.teacher, quality, compute, size_bytes, history, folded, notes), stage.page_path)
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import read_json
-from slimline.errors import StageError
+from slimline.artifact.missed import read_missed
+from slimline.errors import ArtifactError, MachineError
 from slimline.measure.latency import Launches, cold_percentiles, cold_speed_ratio, launches_needed, noise_floor, percentiles, speed_ratio
 from slimline.measure.machine import MACHINE, fingerprint
 from slimline.params import TEACHER, Params
@@ -120,13 +121,17 @@ def locations(params: Params, target: str) -> dict[str, Path]:
     """Who is timed: the teacher in eager PyTorch, and what stands compiled of the deployed variants, the teacher first.
 
     Raises:
-        StageError: the teacher itself is not compiled for the target.
+        ArtifactError: the teacher itself is not compiled for the target.
     """
     teacher = COMPILED / f"{TEACHER}-{target}"
     if not teacher.is_dir():
-        raise StageError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
+        raise ArtifactError(f"{teacher}: missing; the speed on the same runtime needs it: list 'teacher' in params.yaml: deploy.variants")
     compiled = {variant: COMPILED / f"{variant}-{target}" for variant in params.deploy.variants}
-    return {BASELINE: MODELS / TEACHER, TEACHER: teacher, **{variant: folder for variant, folder in compiled.items() if folder.is_dir()}}
+    return {BASELINE: MODELS / TEACHER, TEACHER: teacher, **{variant: folder for variant, folder in compiled.items() if _is_made(folder)}}
+
+
+def _is_made(folder: Path) -> bool:
+    return folder.is_dir() and read_missed(folder) is None
 
 
 def launching(params: Params) -> Launching:
@@ -140,11 +145,11 @@ def this_machine() -> dict[str, Any]:
     """The fingerprint of this machine.
 
     Raises:
-        StageError: data/machine.json, by which DVC keys the timings, is another's.
+        MachineError: data/machine.json, by which DVC keys the timings, is another's.
     """
     found = fingerprint()
     if read_json(MACHINE) != found:
-        raise StageError(f"{MACHINE}: is of another machine than this one; write it anew: dvc repro --force --single-item machine")
+        raise MachineError(f"{MACHINE}: is of another machine than this one; write it anew: dvc repro --force --single-item machine")
     return found
 
 

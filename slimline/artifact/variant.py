@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
 from slimline.artifact.manifest import Architecture, Manifest, Packing, library_versions, read_json, read_manifest, write_manifest
+from slimline.artifact.missed import require_made
 from slimline.artifact.packed import read_stored, write_stored
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import replay, structure_edits
@@ -87,7 +88,9 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
 
     Raises:
         ArtifactError: a file is missing or altered, or the weights do not fit the structure.
+        NotMade: the folder holds the note that its stage did not make it.
     """
+    require_made(folder)
     manifest = read_manifest(folder)
     if manifest.workload != workload.name:
         raise ArtifactError(f"{folder}: made for workload {manifest.workload!r}, asked for {workload.name!r}")

@@ -85,6 +85,8 @@ def _figures(a: Row, b: Row) -> list[dict[str, Any]]:
 
 
 def _named(row: Row) -> Iterator[tuple[str, tuple[float | None, str, str]]]:
+    if row.get("missed") is not None:  # it was not made and has no figures
+        return
     for name, figure in row["quality"].items():
         yield name, (figure["value"], "fraction", "higher")
     for name, unit in PLAIN.items():

@@ -56,5 +56,5 @@ def _type_text(field: Mapping[str, Any]) -> str:
     if "items" in field:
         return f"list of {_type_text(field['items'])}"
     kind = WORDS.get(field.get("type", ""), field.get("type", "anything"))
-    bounds = ", ".join(f"{sign} {field[name]:g}" for name, sign in BOUNDS.items() if name in field)
+    bounds = ", ".join(f"{sign} {field[name]:,.10g}" for name, sign in BOUNDS.items() if name in field)
     return f"{kind} {bounds}".strip()

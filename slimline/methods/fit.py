@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slimline.errors import Diverged
 from slimline.params import Training
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -106,11 +107,14 @@ def fit(
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
     `first_epoch` enters the schedule and the order of batches later, for weights that have had the epochs before it.
+
+    Raises:
+        Diverged: a loss is NaN or infinite, at the epoch where it is.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
         return model, FitHistory()
-    judge = partial(_judged, validation=validation, loss=loss, metric=metric)
+    judge = partial(_judged, validation=validation, loss=loss, metric=metric, config=config)
     shaping = _Shaping(augment or _unchanged, masks or {}, penalty, after_step)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
@@ -175,12 +179,12 @@ def _fit(
         for batch in _batches(len(train), config.batch_size, generator):
             inputs = shaping.augment(train.inputs[batch], generator)
             value = loss(model(inputs), train.targets[batch], inputs)
+            losses.append(finite_loss(value.item(), "training", number, config))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(value if shaping.penalty is None else value + shaping.penalty(model))
             optimizer.step()
             shaping.change_(model, optimizer.param_groups[0]["lr"])
             schedule.step()
-            losses.append(value.item())
         history.append(judge(model.eval(), number, float(np.mean(losses))))
         if on_epoch:
             on_epoch(history[-1])
@@ -200,10 +204,40 @@ def _skip(train: Samples, batch_size: int, augment: Augment, generator: torch.Ge
             augment(train.inputs[batch], generator)
 
 
-def _judged(model: nn.Module, number: int, training_loss: float, *, validation: Samples, loss: Loss, metric: Metric) -> Epoch:
+def finite_loss(value: float, what: str, epoch: int, config: Training) -> float:
+    """A loss as it came.
+
+    Raises:
+        Diverged: it is NaN or infinite.
+    """
+    if math.isfinite(value):
+        return value
+    if epoch == 0:
+        raise Diverged(f"training: the {what} loss is {value} before the first epoch; look at the model's weights and the workload's loss")
+    way_out = f"lower learning_rate ({config.learning_rate:g}), or look at the workload's loss"
+    raise Diverged(f"training: the {what} loss is {value} in epoch {epoch} of {config.epochs}; {way_out}")
+
+
+def require_learned(history: FitHistory, config: Training) -> None:
+    """Hold a training that began with random weights to having learned something.
+
+    Raises:
+        Diverged: no epoch was better on validation than the untrained model.
+    """
+    if history.epochs and history.best_epoch == 0:
+        losses = [epoch.validation_loss for epoch in history.epochs]
+        raise Diverged(
+            f"training: none of {len(losses)} epochs was better on validation than the untrained model (losses {losses[0]:.4g} to "
+            f"{losses[-1]:.4g}): it got worse from epoch 1 on; lower learning_rate ({config.learning_rate:g}), or raise epochs"
+        )
+
+
+def _judged(
+    model: nn.Module, number: int, training_loss: float, *, validation: Samples, loss: Loss, metric: Metric, config: Training
+) -> Epoch:
     outputs = predict(model, validation.inputs)
     with torch.no_grad():
-        validation_loss = loss(outputs, validation.targets, validation.inputs).item()
+        validation_loss = finite_loss(loss(outputs, validation.targets, validation.inputs).item(), "validation", number, config)
     return Epoch(number, training_loss, validation_loss, metric(outputs.numpy(), validation.targets.numpy()))
 
 

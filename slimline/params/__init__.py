@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, ValidationError
 
@@ -30,7 +30,7 @@ from slimline.params.quantize import (
     StaticParams,
     WeightOnlyParams,
 )
-from slimline.params.section import EditParams, Recovery, Section, Training, VariantParams
+from slimline.params.section import EditParams, Number, Recovery, Section, Text, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,
     DataParams,
@@ -131,8 +131,8 @@ TARGETS: tuple[str, ...] = get_args(Target)
 class Params(Section):
     """A whole run: the workload, every variant, where they are deployed and what they must show."""
 
-    workload: str
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    workload: Annotated[Text, Field(max_length=200)]
+    seed: Annotated[int, Number, Field(ge=0, lt=2**32)] = 0
     data: DataParams = DataParams()
     teacher: TeacherParams = TeacherParams()
     calibrate: CalibrateParams = CalibrateParams()

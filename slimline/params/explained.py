@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
 
+LONGEST = 100
+"""Characters of a key or a value that a message shows."""
 Configs = Mapping[str, Mapping[str, type[BaseModel]]]
 """Section -> method -> its config."""
 
@@ -17,14 +19,14 @@ def explained(error: ValidationError, origin: str, model: type[BaseModel], confi
         if problem["type"] == "too_short" and problem["loc"] in inside:
             continue  # the items that are wrong have been told already
         path = _without_discriminator(problem["loc"], configs)
-        key = ".".join(str(part) for part in path)
+        key = _short(".".join(str(part) for part in path))
         if problem["type"] == "extra_forbidden":
-            yield f"{origin}: {key}: unknown key{_suggestion(str(path[-1]), _allowed_keys(problem['loc'], model, configs))}"
+            yield f"{origin}: {key}: unknown key{_suggestion(str(path[-1])[:LONGEST], _allowed_keys(problem['loc'], model, configs))}"
         elif problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
             given = problem.get("input")
             method = given.get("method") if isinstance(given, Mapping) else None
             known = ", ".join(configs[str(problem["loc"][0])])
-            yield f"{origin}: {key}.method: {f'unknown method {method!r}' if method else 'missing'}; known: {known}"
+            yield f"{origin}: {key}.method: {f'unknown method {_short(repr(method))}' if method else 'missing'}; known: {known}"
         elif problem["input"] is None and problem["type"] in ("dict_type", "model_type"):
             way_out = f"write `{path[-1]}: {{}}` for a section without entries" if len(path) == 1 else "give it entries, or remove it"
             yield f"{origin}: {key}: empty; {way_out}"
@@ -32,8 +34,12 @@ def explained(error: ValidationError, origin: str, model: type[BaseModel], confi
             yield f"{origin}: {key}: missing; add it"
         else:
             given = problem.get("input")
-            shown = "" if isinstance(given, Mapping) else f" (given: {given!r})"
+            shown = "" if isinstance(given, Mapping) else f" (given: {_short(repr(given))})"
             yield f"{origin}: {key}: {_in_yaml_words(problem['msg'])}{shown}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _in_yaml_words(message: str) -> str:

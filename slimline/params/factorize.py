@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from slimline.params.factorized_training import FactorizedTrainingParams
-from slimline.params.section import Count, EditParams, Fraction, Number, Recovery, Section
+from slimline.params.section import Count, EditParams, Fraction, Names, Number, Recovery, Section
 
 Energy = Annotated[float, Number, Field(gt=0, le=1)]
 
@@ -56,7 +56,7 @@ class LowRankParams(EditParams):
     """Ranks are multiples of this where such ones save anything: kernels gain nothing from odd ones. A given rank is taken as it is."""
     min_channels: Count = 32
     """Layers with fewer inputs or outputs stay: they get smaller by it and rarely faster."""
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     """Names of layers that stay as they are, * for any part of a name."""
     activation_aware: bool = True
     """Whether the error is measured in the layer's outputs on the calibration sample, or in its weight."""

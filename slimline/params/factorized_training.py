@@ -1,10 +1,10 @@
 """Config of the method that factorizes before training."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from slimline.params.section import Count, EditParams, Fraction, Number, Recovery, Training
+from slimline.params.section import Amount, Count, EditParams, Epochs, Fraction, Names, Recovery, Training
 
 
 class FactorizedTrainingParams(EditParams, Training):
@@ -24,11 +24,11 @@ class FactorizedTrainingParams(EditParams, Training):
     """Ranks by parameter_ratio are multiples of this from there on, since kernels gain nothing from odd ones."""
     min_channels: Count = 32
     """Layers with fewer inputs or outputs stay whole."""
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     """Layers that stay whole; `*` stands for any part of a name."""
-    frobenius_decay: Annotated[float, Number, Field(ge=0)] = 0.0
+    frobenius_decay: Amount = 0.0
     """The decay of each pair's product (half its squared Frobenius norm is added to the loss so many times)."""
-    epochs: Annotated[int, Number, Field(ge=0)] = 30
+    epochs: Epochs = 30
     """The most epochs of the training, and of its control's; 0 leaves the source as it is."""
     recover: Recovery = Recovery(epochs=0)
     """More training afterwards, which the control does not get."""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from slimline.params.section import VariantParams
+from slimline.params.section import LONGEST_NAME, VariantParams
 
 if TYPE_CHECKING:
     from slimline.params import Params
@@ -18,7 +18,9 @@ def name_problems(raw: Mapping[str, Any], sections: tuple[str, ...]) -> Iterator
     """Say what is wrong with the variants' names, before anything else is known of them."""
     names = [(section, str(name)) for section in sections for name in (raw.get(section) or {})]
     for section, name in names:
-        if not VARIANT_NAME.fullmatch(name):
+        if len(name) > LONGEST_NAME:
+            yield f"params.yaml: {section}.{name[:LONGEST_NAME]}…: a variant's name has at most {LONGEST_NAME} characters; rename it"
+        elif not VARIANT_NAME.fullmatch(name):
             yield f"params.yaml: {section}.{name}: a variant's name is made of a-z, 0-9 and '-', never a path; rename it"
         elif name == TEACHER:
             yield f"params.yaml: {section}.{name}: 'teacher' is the baseline's own name; rename this variant"

@@ -1,10 +1,10 @@
 """Configs of pruning attention heads, the width of perceptrons, and whole residual blocks."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from slimline.params.section import Count, EditParams, Number, Strength
+from slimline.params.section import Count, EditParams, Names, Steps, Strength
 
 
 class HeadsParams(EditParams):
@@ -26,7 +26,7 @@ class HeadsParams(EditParams):
     """The share of hidden neurons that go from each pair of Linear layers outside attention."""
     round_to: Count = 8
     """What is left of a hidden layer is a multiple of this many neurons; kernels like 8 and 16."""
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     """Names of attention modules and Linear layers that stay whole, * for any part of a name."""
     samples: Count = 256
     """Training samples that criterion taylor takes gradients of."""
@@ -52,13 +52,13 @@ class DepthParams(EditParams):
     method: Literal["depth"]
     criterion: Literal["output_change", "block_influence", "random"] = "output_change"
     """What makes a block dispensable: how far the outputs move without it, how little it turns its input, or chance (a control)."""
-    blocks: Annotated[int, Number, Field(ge=0)] | None = None
+    blocks: Steps | None = None
     """How many blocks go; or give ratio."""
     ratio: Strength | None = None
     """The share of the blocks that could go which do, rounded to the nearest, and at least one."""
     rescore: bool = True
     """Whether the others are scored anew after each block that goes."""
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     """Names of blocks that stay, * for any part of a name."""
 
     @model_validator(mode="after")

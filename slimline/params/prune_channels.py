@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from slimline.params.schedule import ScheduledParams
-from slimline.params.section import Count, Fraction, Positive, Strength
+from slimline.params.section import Count, Fraction, Names, Positive, Strength
 
 AMOUNTS = ("ratio", "threshold", "parameters", "macs", "latency")
 
@@ -35,9 +35,9 @@ class ChannelsParams(ScheduledParams):
     """The least share of a layer's channels that stays."""
     round_to: Count = 8
     """What is left of a layer is a multiple of this many channels; kernels like 8 and 16."""
-    only: tuple[str, ...] = ()
+    only: Names = ()
     """Names of the layers that may lose channels, * for any part of a name; empty: all. Coupled layers go along."""
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     """Names of layers that keep their channels, and with them all that are coupled to them."""
     samples: Count = 256
     """Training samples that criterion taylor takes gradients of."""

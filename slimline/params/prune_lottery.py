@@ -1,10 +1,10 @@
 """Config of the lottery ticket."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from slimline.params.section import Count, EditParams, Number, Recovery, Strength, Training
+from slimline.params.section import Count, EditParams, Epochs, Recovery, Strength, Training
 
 
 class LotteryTicketParams(EditParams):
@@ -21,7 +21,7 @@ class LotteryTicketParams(EditParams):
     """The share of the weights still there that goes each round: 30 rounds of 0.1 leave 4.2 %."""
     floor: Strength = 0.0
     """The share of each layer's weights that stays whatever their size; one weight of a layer always does."""
-    rewind_epoch: Annotated[int, Number, Field(ge=0)] = 0
+    rewind_epoch: Epochs = 0
     """Go back to the weights after so many epochs of the dense training; 0: to the initial ones."""
     training: Training = Training(epochs=15)
     """Each round's training; round 0 trains the dense net with it."""

@@ -1,12 +1,10 @@
 """Configs of the pruning methods that train with a penalty, until weights or channels are exactly zero."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from slimline.params.section import Count, EditParams, Number, Positive, Training
-
-Penalty = Annotated[float, Number, Field(ge=0)]
+from slimline.params.section import Amount, Count, EditParams, Positive, Training
 
 
 class _RegularisedParams(EditParams):
@@ -14,7 +12,7 @@ class _RegularisedParams(EditParams):
 
     needs_labels: ClassVar[bool] = True
 
-    penalty: Penalty = 1.0
+    penalty: Amount = 1.0
     """How strong the penalty is."""
     training: Training = Training(epochs=20, learning_rate=0.001, weight_decay=0.0)
     """The training with the penalty; all its epochs run, for each one makes the model smaller."""
@@ -37,7 +35,7 @@ class L1RegularisedParams(_RegularisedParams):
     judgement: ClassVar[str] = "As magnitude, but training picks the weights; smaller only once packed sparse, never faster."
 
     method: Literal["l1_regularised"]
-    penalty: Penalty = 2.0
+    penalty: Amount = 2.0
     """How far the whole training draws every weight to zero, in mean weights of the source, where the loss does not hold it."""
 
     @property
@@ -61,7 +59,7 @@ class NetworkSlimmingParams(_SilencedParams):
     judgement: ClassVar[str] = "Smaller and faster where every layer has a batch norm; needs many steps, layers without one stay whole."
 
     method: Literal["network_slimming"]
-    penalty: Penalty = 0.8
+    penalty: Amount = 0.8
     """How far the whole training draws every scale to zero, in mean scales of the source; the loss holds little against more than 1."""
 
     @property
@@ -78,7 +76,7 @@ class GroupLassoParams(_SilencedParams):
     )
 
     method: Literal["group_lasso"]
-    penalty: Penalty = 5.0
+    penalty: Amount = 5.0
     """How far the whole training draws a group's weakest channel to zero, in mean sizes of its channels; the strongest a 16th of it."""
 
     @property
@@ -93,7 +91,7 @@ class HardConcreteParams(_SilencedParams):
     judgement: ClassVar[str] = "Smaller and faster on every target, without shrinking what stays; needs labels and a penalty to be tried."
 
     method: Literal["hard_concrete"]
-    penalty: Penalty = 1.0
+    penalty: Amount = 1.0
     """What is added to the loss when all gates are open; less in proportion to the weights behind open ones."""
     gate_learning_rate: Positive = 0.1
     """The highest learning rate of the gates, which have farther to go than weights."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from slimline.params.section import Count, Number, Positive, Recovery, Section, VariantParams
+from slimline.params.section import Amount, Count, Epochs, Names, Number, Positive, Recovery, Section, Steps, VariantParams
 
 NO_INT8_KERNELS = {
     "eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino",
@@ -35,7 +35,7 @@ class CalibratedParams(VariantParams):
 
     observer: Literal["minmax", "moving_average", "percentile", "mse", "entropy"] = "minmax"
     """Which range of a layer's inputs the 256 levels are spread over: all values, or fewer so that the levels are finer."""
-    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    percentile: Annotated[float, Number, Field(gt=50, le=100)] = 99.99
     """For observer percentile: the share of values, in per cent, that lies below the upper end."""
     activations: Literal["asymmetric", "symmetric"] = "asymmetric"
     """Whether zero is where the range puts it or always level 128; symmetric wastes half of them behind a ReLU, for no gain on x86."""
@@ -47,7 +47,7 @@ class CalibratedParams(VariantParams):
     """Cross-layer equalisation: weight ranges of neighbouring layers are made alike; batch norms are folded first."""
     bias_correction: bool = False
     """Take the shift that rounding causes in each channel's mean output out of the biases; batch norms are folded first."""
-    keep_float: tuple[str, ...] = ()
+    keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
 
 
@@ -67,13 +67,13 @@ class AdaroundParams(CalibratedParams):
     )
 
     method: Literal["adaround"]
-    iterations: Annotated[int, Field(ge=0)] = 100
+    iterations: Steps = 100
     """Steps a layer; 0 rounds to the nearest level."""
     batch_size: Count = 32
     """Calibration samples a step."""
     learning_rate: Positive = 0.05
     """Of Adam, for the variable that decides each weight's direction."""
-    regularisation: Annotated[float, Field(ge=0)] = 1.0
+    regularisation: Amount = 1.0
     """The weight of the term that drives every decision to up or down."""
 
 
@@ -87,13 +87,13 @@ class QatParams(CalibratedParams, Recovery):
     method: Literal["qat"]
     ranges: Literal["learned", "calibrated"] = "learned"
     """Whether the ranges of inputs and weights are trained as well (LSQ), or stay where calibration put them."""
-    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    teacher_weight: Annotated[float, Number, Field(ge=0, le=1)] = 0.0
     """The share of the loss that compares the outputs with those of the float source (distillation); 0 is the labels alone."""
-    epochs: Annotated[int, Number, Field(ge=0)] = 10
+    epochs: Epochs = 10
     """The most epochs that it is trained for; 0 is static quantization with batch norms folded."""
     learning_rate: Positive = 0.001
     """The highest, after the warm-up; for weights in units of their channel's largest, for ranges in shares of themselves."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Amount = 0.0
     """AdamW's decoupled decay; it draws the ranges back to where calibration put them."""
 
 
@@ -173,7 +173,7 @@ class IntegerWeightParams(VariantParams):
     """How many bits a weight takes."""
     group_size: Literal[32, 64, 128] = 64
     """Per group: how many weights of an output share a scale; smaller is more exact and takes more bytes (32: 1 bit a weight)."""
-    keep_float: tuple[str, ...] = ()
+    keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
 
     def refused_by(self, target: str) -> str | None:
@@ -201,13 +201,13 @@ class HqqParams(IntegerWeightParams):
     )
 
     method: Literal["hqq"]
-    p: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    p: Annotated[float, Number, Field(gt=0, lt=1)] = 0.7
     """The norm of the error that is made least: below 1 a few large errors count little."""
     beta: Positive = 10.0
     """How large an error has to be, in levels, to count as an outlier: the larger beta, the more of them do."""
-    kappa: Annotated[float, Field(ge=1)] = 1.01
+    kappa: Annotated[float, Number, Field(ge=1, le=1e6)] = 1.01
     """By how much beta grows with each iteration."""
-    iterations: Annotated[int, Field(ge=0)] = 20
+    iterations: Steps = 20
     """Steps of the fit; 0 leaves the zero points where each group's smallest weight puts them."""
 
 
@@ -220,7 +220,7 @@ class DynamicParams(VariantParams):
     impossible_on: ClassVar[Mapping[str, str]] = NO_INT8_KERNELS
 
     method: Literal["dynamic"]
-    keep_float: tuple[str, ...] = ()
+    keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
 
 

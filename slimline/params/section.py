@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _no_truth(value: object) -> object:
@@ -13,13 +13,29 @@ def _no_truth(value: object) -> object:
     return value
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a text has no line break and no other control character")
+    return text
+
+
+LONGEST_NAME, LONGEST_TEXT, MOST_NAMES = 64, 500, 1000
 Number = BeforeValidator(_no_truth)
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_printable)]
+Names = Annotated[tuple[Text, ...], Field(max_length=MOST_NAMES)]
 Fraction = Annotated[float, Number, Field(gt=0, lt=1)]
 """A share strictly between 0 and 1."""
 Strength = Annotated[float, Number, Field(ge=0, lt=1)]
 """A share from 0 (leaves the model as it is) up to, not including, 1."""
-Count = Annotated[int, Number, Field(ge=1)]
-Positive = Annotated[float, Number, Field(gt=0)]
+Count = Annotated[int, Number, Field(ge=1, le=10_000_000)]
+Positive = Annotated[float, Number, Field(gt=0, le=1e6)]
+Amount = Annotated[float, Number, Field(ge=0, le=1e6)]
+"""How much of something, 0 for nothing of it."""
+Epochs = Annotated[int, Number, Field(ge=0, le=100_000)]
+Steps = Annotated[int, Number, Field(ge=0, le=1_000_000)]
+Threads = Annotated[int, Number, Field(ge=1, le=1024)]
+"""As many as the largest machines have; more only fight for the cores."""
+BatchSize = Annotated[int, Number, Field(ge=1, le=65_536)]
 Pack = Literal["none", "sparse", "entropy"]
 """How weights are stored: as they are, as a bit mask and the non-zero values, or entropy-coded."""
 
@@ -36,17 +52,17 @@ class Training(Section):
     `patience` ends the training after so many epochs without a better one; without it all epochs run.
     """
 
-    epochs: Annotated[int, Number, Field(ge=0)] = 5
+    epochs: Epochs = 5
     """The most epochs that it is trained for; 0 leaves the model as it is."""
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     """Samples a step."""
     learning_rate: Positive = 0.002
     """The highest, after the warm-up."""
-    weight_decay: Annotated[float, Number, Field(ge=0)] = 0.01
+    weight_decay: Amount = 0.01
     """AdamW's decoupled decay."""
     patience: Count | None = None
     """Stop after so many epochs without a lower validation loss."""
-    threads: Count = 1
+    threads: Threads = 1
     """CPU threads of the training; another number gives other last bits."""
 
 
@@ -84,9 +100,9 @@ class VariantParams(Section):
     impossible_on: ClassVar[Mapping[str, str]] = {}
     judgement: ClassVar[str] = ""
 
-    source: str
+    source: Text
     """The variant that it starts from: teacher, or any other name."""
-    method: str
+    method: Text
     """Which method makes it."""
 
     @property

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from slimline.params.section import Count, Fraction, Section, Training
+from slimline.params.section import LONGEST_NAME, Amount, BatchSize, Count, Fraction, Names, Number, Section, Text, Threads, Training
 
 Target = Literal["eager", "torchscript", "inductor", "onnxruntime", "openvino", "xla", "executorch"]
 CODE_CARRYING: frozenset[Target] = frozenset({"torchscript", "inductor"})
@@ -24,7 +24,7 @@ class DataParams(Section):
 class TeacherParams(Training):
     """Where the teacher comes from: trained here, or fetched as safetensors with its sha256."""
 
-    source: Annotated[str, Field(pattern=r"^(train|file:.+|s3://[^/]+/.+|hf:.+)$")] = "train"
+    source: Annotated[Text, Field(pattern=r"^(train|file:.+|s3://[^/]+/.+|hf:.+)$")] = "train"
     sha256: Sha256 | None = None
 
     @model_validator(mode="after")
@@ -38,13 +38,13 @@ class CalibrateParams(Section):
     """How much of the calibration split runs through the teacher."""
 
     samples: Count = 256
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
 
 
 class DeployParams(Section):
     """Every listed variant is compiled for every listed target."""
 
-    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    variants: Annotated[Names, Field(min_length=1)]
     targets: Annotated[tuple[Target, ...], Field(min_length=1)]
 
 
@@ -55,26 +55,26 @@ class EvaluateParams(Section):
     over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes.
     """
 
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    pairs: Annotated[int, Field(ge=10)] = 50
-    launches: Annotated[int, Field(ge=2, le=100)] = 6
-    threads: Count = 1
-    resamples: Annotated[int, Field(ge=200)] = 2000
+    batch_size: Annotated[int, Number, Field(ge=2, le=4096)] = 32
+    pairs: Annotated[int, Number, Field(ge=10, le=10_000)] = 50
+    launches: Annotated[int, Number, Field(ge=2, le=100)] = 6
+    threads: Threads = 1
+    resamples: Annotated[int, Number, Field(ge=200, le=100_000)] = 2000
 
 
 class GateParams(Section):
     """What a variant must show, with `confidence`, to be accepted."""
 
-    metric: str = "accuracy"
-    max_drop: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    min_size_ratio: Annotated[float, Field(ge=0)] = 1.0
-    min_speed_ratio: Annotated[float, Field(ge=0)] = 1.0
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    metric: Annotated[Text, Field(max_length=LONGEST_NAME)] = "accuracy"
+    max_drop: Annotated[float, Number, Field(gt=0, lt=1)] = 0.01
+    min_size_ratio: Amount = 1.0
+    min_speed_ratio: Amount = 1.0
+    confidence: Annotated[float, Number, Field(gt=0.5, lt=1)] = 0.95
 
 
 class PublishParams(Section):
     """Where accepted variants go. Without `endpoint_url` and AWS settings the embedded server is used."""
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "slimline"
-    alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "latest"
+    alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] = "latest"
     endpoint_url: str | None = None

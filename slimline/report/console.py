@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slimline.report.numbers import loss, percent, ratio, size
-from slimline.report.summary import by_merit
+from slimline.report.summary import by_merit, measured
 
 STYLES = {"accept": "bold green", "reject": "bold red", "inconclusive": "bold yellow"}
 
@@ -19,7 +19,7 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
 
     Below a figure stands its interval, below a size its ratio, below a verdict the release's id; the caption says in which folder.
     """
-    metric = summary["variants"][0]["drop"]["metric"] if summary["variants"] else "accuracy"
+    metric = next((row["drop"]["metric"] for row in measured(summary["variants"])), "accuracy")
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
     table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", caption_justify="left", **style)
     table.add_column("variant", no_wrap=True)
@@ -34,6 +34,12 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
 
 
 def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> tuple[Text, ...]:
+    if row.get("missed") is not None:
+        return (
+            _two_lines(row["variant"], row["target"]),
+            *[Text("–")] * 4,
+            Text(row["verdict"], style=STYLES[row["verdict"]]).append("\nnot made"),
+        )
     quality, speed = row["quality"][metric], row["speed_ratio"]["batch_1"]
     url = releases.get(f"{row['variant']}-{row['target']}", "")
     return (

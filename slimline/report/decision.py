@@ -17,7 +17,7 @@ from slimline.report.numbers import loss, milliseconds, percent, points, ratio, 
 from slimline.report.page import Figure
 from slimline.report.pareto import Levels, Point, pareto_figure
 from slimline.report.render import TEMPLATES, render
-from slimline.report.summary import by_merit, count_verdicts, preferred
+from slimline.report.summary import by_merit, count_verdicts, measured, preferred
 from slimline.report.tables import half_table, pages_table, quality_table, speed_table
 
 BEFORE_VARIANTS = ("data", "teacher", "calibrate")
@@ -60,7 +60,7 @@ def decision_context(evidence: Evidence) -> dict[str, Any]:
     """What the templates show: every figure is computed here or by their filters, none is typed."""
     summary, params = evidence.summary, evidence.params
     rows, metric = by_merit(summary["variants"]), params.gate.metric
-    best = preferred(rows)
+    best, shown = preferred(rows), measured(rows)
     return {
         "summary": summary,
         "metric": metric,
@@ -76,16 +76,17 @@ def decision_context(evidence: Evidence) -> dict[str, Any]:
         "tiles": tuple(_tiles(summary, best, metric)),
         "figures": (_pareto(evidence, _size_point, "size on disk", size), _pareto(evidence, _latency_point, LATENCY, milliseconds)),
         "lineage": Figure("Where each variant comes from", lineage_figure(tuple(_nodes(evidence)))),
+        "missing": tuple(plain.missing(summary)),
         "power": tuple(plain.power(summary, params.gate.confidence)),
         "shortfalls": tuple(plain.shortfalls(summary)),
         "elsewhere": plain.elsewhere(evidence.elsewhere),
         "controls": evidence.controls,
-        "half": half_table(rows, metric),
-        "details": (speed_table(rows), quality_table(rows)),
+        "half": half_table(shown, metric),
+        "details": (speed_table(shown), quality_table(shown)),
         "lost": evidence.lost,
         "rules": evidence.rules,
         "before": BEFORE_VARIANTS,
-        "pages": pages_table(params),
+        "pages": pages_table(params, {(one["variant"], one["target"]) for one in summary["missing"]}),
     }
 
 
@@ -104,7 +105,7 @@ def _pareto(evidence: Evidence, point: Callable[[Mapping[str, Any], str], Point]
     summary, gate = evidence.summary, evidence.params.gate
     base = point(summary["baseline"] | {"verdict": ""}, gate.metric)
     floor = base.y - gate.max_drop
-    points_shown = [point(row, gate.metric) for row in summary["variants"]]
+    points_shown = [point(row, gate.metric) for row in measured(summary["variants"])]
     svg = pareto_figure(points_shown, Levels(base, floor), x_label=x_label, y_label=gate.metric, x_format=write, y_format=_whole_percent)
     return Figure(f"{gate.metric.capitalize()} against {x_label.split(' (')[0]}", svg)
 
@@ -138,15 +139,21 @@ def _nodes(evidence: Evidence) -> Iterator[Node]:
     made = "fetched" if params.teacher.source != "train" else "trained here"
     for name in (TEACHER, *params.variants):
         own = by_merit([row for row in rows if row["variant"] == name])
-        reached = (
-            f"{ratio(own[0]['size_ratio'])} smaller, {ratio(own[0]['speed_ratio']['batch_1']['value'])} faster" if own else "not deployed"
-        )
+        reached = _reached(own)
         verdict = own[0]["verdict"] if own else None
         if name == TEACHER:
             yield Node(name, None, f"baseline, {made}", f"{size(base['size_bytes'])}, {_p50(base)} (eager)", None)
         else:
             stage, config = params.variants[name]
             yield Node(name, config.source, f"{stage}: {config.method}", reached, verdict)
+
+
+def _reached(rows: list[Mapping[str, Any]]) -> str:
+    """A variant's best figures, from its rows by merit."""
+    if not rows:
+        return "not deployed, or missing"
+    size_ratio = rows[0]["size_ratio"]
+    return "not made" if size_ratio is None else f"{ratio(size_ratio)} smaller, {ratio(rows[0]['speed_ratio']['batch_1']['value'])} faster"
 
 
 def _p50(row: Mapping[str, Any]) -> str:

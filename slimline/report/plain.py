@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimline.report.numbers import TIMES, count, listed, loss, percent, ratio
+from slimline.report.summary import measured
 from slimline.verdict.zeros import in_short, speed_of_zeros, zero_share
 
 Summary = Mapping[str, Any]
@@ -37,7 +38,7 @@ def lead(summary: Summary, best: Row | None, metric: str) -> Iterator[str]:
 
 def power(summary: Summary, confidence: float) -> Iterator[str]:
     """Which drop the test set could have shown, and how far the clock's own noise reaches."""
-    rows = summary["variants"]
+    rows = measured(summary["variants"])
     drops = sorted(row["detectable_drop"] for row in rows)
     reach = loss(drops[0]) if drops[0] == drops[-1] else f"{loss(drops[0])} to {loss(drops[-1])}"
     yield (
@@ -51,7 +52,7 @@ def power(summary: Summary, confidence: float) -> Iterator[str]:
 
 def shortfalls(summary: Summary) -> Iterator[str]:
     """What did not become smaller or faster, for each way of not doing so."""
-    rows = summary["variants"]
+    rows = measured(summary["variants"])
     yield _said(
         rows,
         _size,
@@ -76,9 +77,10 @@ def shortfalls(summary: Summary) -> Iterator[str]:
 
 def zeros(summary: Summary) -> Iterator[str]:
     """Of each variant that only holds zeros: where it is smaller, and the intervals by which it is not faster."""
-    shares = {row["variant"]: share for row in summary["variants"] if (share := zero_share(row, summary["baseline"])) is not None}
+    found = measured(summary["variants"])
+    shares = {row["variant"]: share for row in found if (share := zero_share(row, summary["baseline"])) is not None}
     for name, share in shares.items():
-        rows = [row for row in summary["variants"] if row["variant"] == name]
+        rows = [row for row in found if row["variant"] == name]
         told: dict[str, list[str]] = {}
         for row in rows:
             if said := speed_of_zeros(row["speed_ratio_same_runtime"]):
@@ -100,6 +102,16 @@ def elsewhere(keys: Sequence[str]) -> str:
         if keys
         else ""
     )
+
+
+def missing(summary: Summary) -> Iterator[str]:
+    """What failed stages have kept from being judged: each with the variants it cost, and what the stage said."""
+    lost: dict[tuple[str, str], list[str]] = {}
+    for one in summary["missing"]:
+        what = one["variant"] if one["target"] is None else named(one)
+        lost.setdefault((one["stage"], one["reason"]), []).append(what)
+    for (stage, reason), names in lost.items():
+        yield f"The stage {stage} failed, which keeps {listed(names)} from this page: {reason}"
 
 
 def named(row: Row) -> str:

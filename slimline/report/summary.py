@@ -1,8 +1,9 @@
 """reports/summary.json: every deployed variant with what was measured and what the gate made of it."""
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,51 @@ class Evaluation:
     def key(self) -> str:
         """variant-target, as files and releases are named."""
         return f"{self.quality['variant']}-{self.quality['target']}"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A deployed variant that was not made: by which stage, and what that said. It has no figures."""
+
+    variant: str
+    target: str
+    stage: str
+    method: str
+    source: str | None
+    missed: str
+    reason: str
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As it stands in summary.json: rejected, `missed` names the stage, every figure is null."""
+        figures: dict[str, Any] = dict.fromkeys((*FROM_QUALITY, *FROM_TIMING, "measured_on")) | {"quality": {}}
+        known = {key: value for key, value in vars(self).items() if key != "reason"}
+        return figures | known | {"verdict": "reject", "reasons": [self.reason], "release": None}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a run could not judge: a variant on a target (None where it is not deployed); which stage failed, and why."""
+
+    variant: str
+    target: str | None
+    stage: str
+    reason: str
+
+
+def read_rejected(metrics: Path, variant: str, target: str) -> Rejected | None:
+    """Why a variant has no figures: evaluate says that it was not made, or its times that it could not be timed; else None."""
+    facts = _facts(metrics / "evaluate" / f"{variant}-{target}.json")
+    if "missed" in facts:
+        return Rejected(variant, target, **{key: facts[key] for key in ("stage", "method", "source", "missed", "reason")})
+    if reason := _facts(metrics / "time" / f"{target}.json").get("failures", {}).get(variant):
+        return Rejected(variant, target, **{key: facts[key] for key in ("stage", "method", "source")}, missed="time", reason=reason)
+    return None
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """A metrics file, empty where there is none."""
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def read_measured(metrics: Path, variant: str, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -74,18 +120,32 @@ def _of_schema(path: Path, stage: str, needed: Sequence[str]) -> dict[str, Any]:
     return data
 
 
-def summarise(workload: str, run: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """The whole summary; the rows keep the order of params.yaml, and name the machine that timed them by its id in `machines`."""
-    rows = [_row(evaluation) for evaluation in evaluations]
-    machines = {machine_id(machine): machine for machine in map(machine_of, evaluations)}
+def summarise(
+    workload: str, run: Mapping[str, Any], judged: Sequence[Evaluation | Rejected], missing: Sequence[Missing] = ()
+) -> dict[str, Any]:
+    """The whole summary; the rows keep the order of params.yaml, `missing` names what a failed stage has kept from being judged.
+
+    A row names the machine that timed it by its id in `machines`.
+    """
     return {
         "schema": SCHEMA,
         "workload": workload,
         "run": dict(run),
-        "machines": machines,
-        "baseline": _baseline(evaluations),
-        "variants": rows,
+        "machines": {machine_id(machine): machine for machine in map(machine_of, evaluations_of(judged))},
+        "baseline": _baseline(evaluations_of(judged)),
+        "variants": [one.row if isinstance(one, Rejected) else _row(one) for one in judged],
+        "missing": [asdict(one) for one in missing],
     }
+
+
+def evaluations_of(judged: Sequence[Evaluation | Rejected]) -> tuple[Evaluation, ...]:
+    """Those that were measured."""
+    return tuple(one for one in judged if isinstance(one, Evaluation))
+
+
+def measured(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of summary.json that have figures: all but those of variants that were not made."""
+    return [row for row in rows if row.get("missed") is None]
 
 
 def count_verdicts(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -100,8 +160,13 @@ def preferred(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def by_merit(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Accepted rows first, then undecided, then rejected; in each the smallest first."""
-    return sorted(rows, key=lambda row: (VERDICTS.index(row["verdict"]), row["size_bytes"], row["variant"], row["target"]))
+    """Accepted rows first, then undecided, then rejected; in each the smallest first, what was not made last."""
+
+    def merit(row: Mapping[str, Any]) -> tuple[int, float, str, str]:
+        size_bytes = math.inf if row["size_bytes"] is None else row["size_bytes"]
+        return VERDICTS.index(row["verdict"]), size_bytes, row["variant"], row["target"]
+
+    return sorted(rows, key=merit)
 
 
 def one_machine(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -120,8 +185,8 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
     accepted = evaluation.verdict == "accept"
     release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
-    measured_on = machine_id(machine_of(evaluation))
-    return row | {"measured_on": measured_on, "verdict": evaluation.verdict, "reasons": list(evaluation.reasons), "release": release}
+    known = {"measured_on": machine_id(machine_of(evaluation)), "verdict": evaluation.verdict, "reasons": list(evaluation.reasons)}
+    return row | known | {"release": release, "missed": None}
 
 
 def _baseline(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

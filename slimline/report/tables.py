@@ -1,6 +1,6 @@
 """The decision page's tables of detail."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -84,13 +84,13 @@ def quality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table("Quality and size in full", columns, cells, note)
 
 
-def pages_table(params: Params) -> Table:
-    """Links to the pages of every variant's stages."""
+def pages_table(params: Params, missing: Set[tuple[str, str | None]] = frozenset()) -> Table:
+    """Links to the pages of every variant's stages; none to those of a (variant, target) that is missing."""
     cells = []
     for name in params.deploy.variants + tuple(name for name in params.variants if name not in params.deploy.variants):
         stage = params.variants[name][0] if name != TEACHER else TEACHER
         deployed = name in params.deploy.variants
-        on = [_target_links(name, target) if deployed else ABSENT for target in params.deploy.targets]
+        on = [_target_links(name, target) if deployed and (name, target) not in missing else ABSENT for target in params.deploy.targets]
         cells.append((name, _link(stage, name, stage), *on))
     cells.append(("all together", ABSENT, *(_link("time", target, "time") for target in params.deploy.targets)))
     return Table("Every page", ("variant", "made by", *params.deploy.targets), tuple(cells))

@@ -2,41 +2,24 @@
 
 import importlib
 import importlib.util
-import inspect
 import sys
-import traceback
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from slimline.errors import WorkloadError
+from slimline.workloads.border import theirs
+from slimline.workloads.guarded import guarded
+from slimline.workloads.known import BUNDLED, known_workloads, locate_workload
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from torch import Generator, Tensor, nn
 
-BUNDLED = {
-    "digits": "slimline.workloads.digits:Digits",
-    "tabular": "slimline.workloads.tabular:Tabular",
-}
-ENTRY_POINT_GROUP = "slimline.workloads"
+__all__ = ["BUNDLED", "SPLITS", "Workload", "get_workload", "known_workloads", "locate_workload"]
+
 SPLITS = ("train", "validation", "calibration", "test")
-FOREIGN_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What a mistake in somebody's workload raises; where it is called, it is told as theirs."""
 
 
 @runtime_checkable
@@ -84,63 +67,20 @@ class Workload(Protocol):
         """One sample as a small piece of HTML (an inline SVG, or the row's telling columns)."""
 
 
-def known_workloads() -> dict[str, str]:
-    """Name -> "module:Class" of the bundled and the installed ones.
-
-    Raises:
-        WorkloadError: two of them have the same name.
-    """
-    known = dict(BUNDLED)
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name in known:
-            raise WorkloadError(f"workload {entry.name!r}: both {known[entry.name]} and {entry.value} claim this name; uninstall one")
-        known[entry.name] = entry.value
-    return known
-
-
-def locate_workload(name: str, root: Path = Path()) -> str:
-    """Say where a workload's class is, without importing it.
-
-    Raises:
-        WorkloadError: no such name, or no such file.
-    """
-    if ".py:" in name:
-        path, _, attribute = name.rpartition(":")
-        if not (root / path).is_file():
-            raise WorkloadError(f"params.yaml: workload: no file {path!r} (given: {name!r}); the path is relative to the project folder")
-        if not attribute.isidentifier():
-            raise WorkloadError(f"params.yaml: workload: {attribute!r} is no class name (given: {name!r}); write path/to/file.py:ClassName")
-        return name
-    known = known_workloads()
-    if name not in known:
-        raise WorkloadError(f"params.yaml: workload: unknown {name!r}; known: {', '.join(sorted(known))}, or path/to/file.py:ClassName")
-    return known[name]
-
-
 def get_workload(name: str, root: Path = Path()) -> Workload:
-    """Import and make a workload: a known name, or `path/to/file.py:ClassName`.
+    """Import and make a workload, a known name or `path/to/file.py:ClassName`; whatever its members raise is told as theirs.
 
     Raises:
-        WorkloadError: it is unknown, does not import, or lacks a member of the Protocol.
+        WorkloadError: it is unknown, does not import, or breaks the Protocol.
     """
     module_name, _, attribute = locate_workload(name, root).rpartition(":")
-    try:
+    with theirs(name, "importing it"):
         module = _module_of_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
-        workload: Workload = getattr(module, attribute)()
-    except FOREIGN_ERRORS as error:
-        raise WorkloadError(f"params.yaml: workload: {name!r} cannot be made: {told(error)}") from error
-    members = {key for key, value in inspect.getmembers(Workload) if not key.startswith("_") and callable(value)}
-    missing = sorted(member for member in members | {"name", "task", "labels", "feature_range"} if not hasattr(workload, member))
-    if missing:
-        raise WorkloadError(f"params.yaml: workload: {name!r} lacks {', '.join(missing)}; docs/add-a-workload.md shows a whole one")
-    return workload
-
-
-def told(error: BaseException) -> str:
-    """An error of somebody's code in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+        built_by = getattr(module, attribute, None)
+        made = None if built_by is None else built_by()
+    if built_by is None:
+        raise WorkloadError(f"params.yaml: workload: {module_name} has no class {attribute!r} (given: {name!r})")
+    return guarded(name, made)
 
 
 def _module_of_file(path: Path) -> Any:

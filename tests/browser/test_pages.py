@@ -11,7 +11,7 @@ from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.workloads.digits import Digits
 from slimline.workloads.prepared import load_table
-from tasks.report import page, read_evaluations, read_predictions, run
+from tasks.report import deployed, page, read_judged, read_predictions, run
 from tests.measured_line import write_line
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -57,8 +57,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     """The pages of a measured line."""
     root, templates = tmp_path_factory.mktemp("line"), project / "reports/templates"
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
-    evaluations = tuple(read_evaluations(params, root / "reports/metrics"))
-    predictions = read_predictions(params, root / "data/evaluated")
+    evaluations = tuple(read_judged(deployed(params), params.gate, root / "reports/metrics"))
+    predictions = read_predictions(deployed(params), root / "data/evaluated")
     facts = {"git": "0" * 40, "git_dirty": False, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
     evidence = run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, facts)
     write_decision(evidence, root / "reports", templates=templates)

@@ -101,11 +101,11 @@ def test_digits_teacher_is_large_enough() -> None:
     [
         ("didgits", "unknown 'didgits'; known: digits, tabular"),
         ("nope/own.py:Own", "no file 'nope/own.py'"),
-        ("own.py:Missing", "cannot be made: AttributeError"),
+        ("own.py:Missing", "own.py has no class 'Missing'"),
         ("own.py:Half", "lacks augment, build_student"),
         ("own.py:not a name", "is no class name"),
-        ("broken.py:X", "cannot be made: SyntaxError"),
-        ("raises.py:X", "cannot be made: NameError: name 'undefined' is not defined (raises.py, line 2)"),
+        ("broken.py:X", "importing it raised SyntaxError"),
+        ("raises.py:X", "importing it raised NameError: name 'undefined' is not defined (raises.py, line 2)"),
     ],
 )
 def test_wrong_names_say_what_is_allowed(in_folder: Path, name: str, said: str) -> None:

@@ -94,6 +94,52 @@ def test_a_failed_stage_takes_only_its_descendants(project, stage_code, exit_cod
     assert (code, outcome["stages"]) == (0, {"teacher": "Cached", "quantize@q8": "Completed"})
 
 
+def judged(project):
+    """Every deployed variant of the tiny line gets a stage that judges it, and the report needs them all."""
+    dvc = project.root / "dvc.yaml"
+    line, report = dvc.read_text().split("  report:\n")
+    evaluate = """  evaluate:
+    matrix: {variant: "${deploy.variants}", target: "${deploy.targets}"}
+    cmd: python -m tasks.dummy ${item.variant}-${item.target} 0.1
+    deps: [tasks/dummy.py, "data/models/${item.variant}"]
+    outs: ["data/models/${item.variant}-${item.target}", "reports/stages/${item.variant}-${item.target}"]
+  report:
+"""
+    dvc.write_text(
+        line
+        + evaluate
+        + report.replace(
+            "data/models/p50, data/models/q8", ", ".join(f"data/models/{name}-onnxruntime" for name in ("teacher", "p50", "q8"))
+        )
+    )
+    project.commit()
+
+
+def test_a_failed_variant_does_not_cost_the_report_of_the_others(project):
+    judged(project)
+    project.fail("p50", 1)
+    code, outcome, shown = project.run()
+    assert code == 1, shown
+    assert outcome["stages"]["report"] == "NotReady"
+    assert outcome["failures"] == {"prune@p50": 1}
+    assert outcome["message"].endswith("failed: prune@p50; the report shows what stands")
+    missing = json.loads((project.root / "reports/summary.json").read_text())["missing"]
+    assert missing == [{"variant": "p50", "target": "onnxruntime", "stage": "prune@p50", "reason": "the input of p50 is wrong"}]
+    assert list(outcome["releases"]) == ["q8-onnxruntime"]
+    (project.control / "p50.fail").unlink()
+    code, outcome, shown = project.run("--no-publish")
+    assert (code, outcome["stages"]["report"], outcome["failures"]) == (0, "Completed", {}), shown
+    assert "missing" not in json.loads((project.root / "reports/summary.json").read_text())
+
+
+def test_no_report_where_nothing_stands(project):
+    judged(project)
+    project.fail("teacher", 1)
+    code, outcome, _ = project.run()
+    assert (code, outcome["accepted"], outcome["failures"]) == (1, None, {"teacher": 1})
+    assert not (project.root / "reports/summary.json").exists()
+
+
 def test_fail_fast_starts_nothing_more(project):
     project.fail("teacher", 1)
     code, outcome, _ = project.run("--no-publish", "--fail-fast")

@@ -13,7 +13,7 @@ import torch
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.errors import ArtifactError, StageError
+from slimline.errors import ArtifactError, MachineError, StageError
 from slimline.measure.machine import MACHINE, record
 from slimline.methods.fit import Samples, fit
 from slimline.params import Params, Training
@@ -174,7 +174,7 @@ def test_both_stages_are_joined_by_the_bytes_that_they_measured(evaluated: Path)
 def test_another_machines_fingerprint_is_refused(evaluated: Path, in_folder: Path) -> None:
     (in_folder / MACHINE).parent.mkdir(parents=True)
     (in_folder / MACHINE).write_text(json.dumps(json.loads((evaluated / MACHINE).read_text()) | {"cores": 96}))
-    with pytest.raises(StageError, match=r"data/machine\.json: is of another machine.*dvc repro --force --single-item machine"):
+    with pytest.raises(MachineError, match=r"data/machine\.json: is of another machine.*dvc repro --force --single-item machine"):
         time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
 
 
@@ -223,7 +223,7 @@ def test_the_page_shows_it(evaluated: Path) -> None:
 
 def test_a_missing_float32_teacher_on_the_target_is_told(in_folder: Path) -> None:
     record(in_folder)
-    with pytest.raises(StageError, match=r"teacher-onnxruntime: missing.*deploy\.variants"):
+    with pytest.raises(ArtifactError, match=r"teacher-onnxruntime: missing.*deploy\.variants"):
         time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
 
 

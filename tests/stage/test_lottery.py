@@ -24,7 +24,7 @@ WORKLOAD = get_workload("tabular")
 ROUNDS = 5
 PARAMS: dict[str, Any] = {
     "workload": "tabular",
-    "teacher": {"source": "train", "epochs": 2, "batch_size": 32},
+    "teacher": {"source": "train", "epochs": 8, "batch_size": 32},
     "prune": {
         "ticket": {
             "source": "teacher",

@@ -13,7 +13,7 @@ from slimline.report.numbers import percent, ratio
 from slimline.report.summary import preferred
 from slimline.workloads.digits import Digits
 from slimline.workloads.prepared import load_table
-from tasks.report import read_evaluations, read_predictions, run
+from tasks.report import deployed, read_judged, read_predictions, run
 from tests.measured_line import write_line
 
 FACTS = {"git": "0123456789abcdef", "git_dirty": True, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
@@ -24,8 +24,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Evidenc
     """What the report stage would show of a measured line."""
     root = tmp_path_factory.mktemp("line")
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
-    evaluations = tuple(read_evaluations(params, root / "reports/metrics"))
-    predictions = read_predictions(params, root / "data/evaluated")
+    evaluations = tuple(read_judged(deployed(params), params.gate, root / "reports/metrics"))
+    predictions = read_predictions(deployed(params), root / "data/evaluated")
     return run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, FACTS)
 
 

@@ -33,8 +33,8 @@ def test_the_options_of_a_config_are_read_from_its_fields() -> None:
     assert found["kind"] == Option("kind", "a | b", "a", "Which kind it is.")
     assert found["share"] == Option("share", "number > 0, ≤ 1", "required", "")
     assert found["bits"] == Option("bits", "list of 4 | 8", "[4, 8]", "")
-    assert found["rounds"] == Option("rounds", "whole number ≥ 1", "none", "")
-    assert (found["recover.epochs"].type, found["recover.epochs"].default) == ("whole number ≥ 0", "7")
+    assert found["rounds"] == Option("rounds", "whole number ≥ 1, ≤ 10,000,000", "none", "")
+    assert (found["recover.epochs"].type, found["recover.epochs"].default) == ("whole number ≥ 0, ≤ 100,000", "7")
     assert found["relearn.epochs"].default == "5"
     assert found["source"].default == "required"
     assert "method" not in found

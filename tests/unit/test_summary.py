@@ -19,7 +19,7 @@ from slimline.report.provenance import STARTED, run_facts
 from slimline.report.summary import by_merit, one_machine, preferred, read_measured, summarise
 from slimline.workloads.digits import Digits
 from slimline.workloads.prepared import load_table
-from tasks.report import read_evaluations, read_predictions
+from tasks.report import deployed, read_judged, read_predictions
 from tests.measured_line import MADE, TEACHER_BYTES, write_line
 
 
@@ -33,7 +33,7 @@ def line(tmp_path_factory: pytest.TempPathFactory, project: Path) -> tuple[Path,
 @pytest.fixture(scope="module")
 def summary(line: tuple[Path, Params]) -> dict:
     """The summary of that line."""
-    evaluations = tuple(read_evaluations(line[1], line[0] / "reports/metrics"))
+    evaluations = tuple(read_judged(deployed(line[1]), line[1].gate, line[0] / "reports/metrics"))
     return summarise("digits", {"git": None, "started": "2026-11-22T00:00:00+00:00"}, evaluations)
 
 
@@ -92,7 +92,7 @@ def test_times_that_are_missing_or_of_other_bytes_are_named(line: tuple[Path, Pa
 
 
 def test_timings_of_another_machine_are_named(line: tuple[Path, Params]) -> None:
-    first, *rest = read_evaluations(line[1], line[0] / "reports/metrics")
+    first, *rest = read_judged(deployed(line[1]), line[1].gate, line[0] / "reports/metrics")
     moved = type(first)(
         first.quality, {**first.timing, "machine": {**first.timing["machine"], "cpu": "other"}}, first.verdict, first.reasons
     )
@@ -102,7 +102,7 @@ def test_timings_of_another_machine_are_named(line: tuple[Path, Params]) -> None
 
 
 def test_the_control_row_is_the_paired_difference(line: tuple[Path, Params]) -> None:
-    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    predictions = read_predictions(deployed(line[1]), line[0] / "data/evaluated")
     rows = list(controls(line[1], predictions))
     assert [(row.student, row.control, row.target) for row in rows] == [
         ("small", "small-scratch", target) for target in line[1].deploy.targets
@@ -115,7 +115,7 @@ def test_the_control_row_is_the_paired_difference(line: tuple[Path, Params]) -> 
 
 
 def test_lost_samples_show_label_and_both_answers(line: tuple[Path, Params]) -> None:
-    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    predictions = read_predictions(deployed(line[1]), line[0] / "data/evaluated")
     digits = Digits()
     lost = lost_samples(predictions, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show, most=5)
     tables = [table[(table["baseline"] == table["label"]) & (table["variant"] != table["label"])] for table in predictions.values()]
@@ -129,7 +129,7 @@ def test_lost_samples_show_label_and_both_answers(line: tuple[Path, Params]) -> 
 
 
 def test_a_target_is_named_only_where_targets_disagree(line: tuple[Path, Params]) -> None:
-    predictions = read_predictions(line[1], line[0] / "data/evaluated")
+    predictions = read_predictions(deployed(line[1]), line[0] / "data/evaluated")
     alone = {key: table if key == ("svd", "openvino") else table.assign(variant=table["label"]) for key, table in predictions.items()}
     digits = Digits()
     lost = lost_samples(alone, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show)

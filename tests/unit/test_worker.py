@@ -12,7 +12,7 @@ import torch
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.errors import ArtifactError, InputError, StageError
+from slimline.errors import ArtifactError, InputError, MachineError
 from slimline.methods.fit import predict
 from slimline.worker import Worker
 from slimline.workloads import get_workload
@@ -82,14 +82,14 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
         assert worker.state
         (child,) = children()
         os.kill(child.pid, signal.SIGSEGV)
-        with pytest.raises(StageError, match=r"^small: its process was ended by SIGSEGV at 'predict'; it said last: "):
+        with pytest.raises(MachineError, match=r"^small: its process was ended by SIGSEGV at 'predict'; it said last: "):
             worker.predict(inputs, 16)
 
 
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
     with (
         Worker(student) as worker,
-        pytest.raises(StageError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npy"),
+        pytest.raises(MachineError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npy"),
     ):
         worker.turn(tmp_path / "none.npy", 1)
 
@@ -107,7 +107,7 @@ def test_an_altered_file_is_refused(student: Path, tmp_path: Path) -> None:
 
 
 def test_no_answer_in_time_ends_the_child(student: Path) -> None:
-    with Worker(student, timeout_s=0.01) as worker, pytest.raises(StageError, match=r"small: no answer to 'load' within 0\.01 s"):
+    with Worker(student, timeout_s=0.01) as worker, pytest.raises(MachineError, match=r"small: no answer to 'load' within 0\.01 s"):
         assert worker.state
     assert not children()
 

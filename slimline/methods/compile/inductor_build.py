@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._inductor.codegen.cpp_wrapper_cpu import CppWrapperCpu
 
-from slimline.errors import StageError
+from slimline.errors import MachineError
 
 COMPILER = """#!/bin/sh
 for given in "$@"; do case "$given" in *.cpp) set -- "$@" "-ffile-prefix-map=${given%/*}=.";; esac; done
@@ -48,11 +48,11 @@ def reproducible() -> Iterator[Path]:
     """A new folder that Inductor keeps its files in meanwhile, with a compiler script in it, `g++`.
 
     Raises:
-        StageError: g++ is not installed.
+        MachineError: g++ is not installed.
     """
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
-        raise StageError("compile: the target inductor needs a C++ compiler and g++ is not installed; apt-get install g++")
+        raise MachineError("compile: the target inductor needs a C++ compiler and g++ is not installed; apt-get install g++")
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
         script = Path(place) / "g++"
         script.write_text(COMPILER.replace("COMPILER", compiler).replace("TORCH", str(Path(torch.__file__).parent)), encoding="utf-8")

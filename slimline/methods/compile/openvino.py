@@ -10,7 +10,7 @@ import onnx
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
-from slimline.errors import StageError
+from slimline.errors import MachineError
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
 from slimline.methods.compile.openvino_graph import name_scaled, stored_layers
@@ -141,7 +141,7 @@ def _save(model: ov.Model, path: Path) -> None:
         ov.serialize(model, path, path.with_suffix(".bin"))
     except RuntimeError as error:
         free = shutil.disk_usage(path.parent).free
-        raise StageError(f"compile: OpenVINO could not write {path.name} ({error}); {free:,} bytes are free on its disk") from error
+        raise MachineError(f"compile: OpenVINO could not write {path.name} ({error}); {free:,} bytes are free on its disk") from error
     slim_ir(path)
 
 

@@ -19,7 +19,7 @@ from slimline.methods.factorize.chains import input_shapes, layers, why_whole
 from slimline.methods.factorize.decomposition import Layer, chain, decomposed, replaced
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.whitening import NOT_WHITENED
-from slimline.methods.fit import FitHistory, predict
+from slimline.methods.fit import FitHistory, predict, require_learned
 from slimline.methods.name_patterns import matching
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import FactorizedTrainingParams
@@ -40,6 +40,7 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     Raises:
         InputError: keep names a layer that does not exist.
         StageError: no layer gets smaller, or the untrained source is not known.
+        Diverged: the training never got better than where it began.
     """
     if config.idle:
         return Edited(copy.deepcopy(model))
@@ -48,6 +49,7 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     initial = data.initial()
     names = chosen(initial, config, data.example_input)
     thin, history = data.fitted(factorized(initial, names), config, penalty=frobenius_decay(names, config.frobenius_decay))
+    require_learned(history, config)
     dense, control = data.fitted(initial, config)
     cut = recalibrate_batchnorm(factorized(dense, names), data.train.inputs)
     rows = (_row(BEFORE, thin, history, data), _row(DENSE, dense, control, data), _row(AFTER, cut, None, data))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from slimline.errors import Diverged
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.layerwise import mend_layers
 from slimline.methods.quantize.plan import Layer, weighted_layers, weighted_of_kind
@@ -35,6 +36,7 @@ def adaround(model: nn.Module, config: AdaroundParams, *, statistics: Records, d
     Raises:
         InputError: keep_float names a layer that does not exist.
         StageError: torch.export cannot follow the model, where batch norms are to be folded.
+        Diverged: the training of a layer's rounding ran into NaN or infinity.
     """
     start, sample = calibrated(model, config, statistics=statistics, data=data), required(data)
     if config.iterations > 0:
@@ -97,6 +99,8 @@ def chosen_weight(layer: Layer, entry: Mapping[str, Any], target: Target, config
             outputs = functional_call(layer, {"weight": at(h)}, (target.inputs[batch],))
             error = (outputs - target.outputs[batch]).square().mean() / target.nearest_error
             loss = error + config.regularisation * _undecided(h, step / config.iterations)
+            if not bool(loss.isfinite()):
+                raise Diverged(f"quantize: adaround: the loss is {loss.item()} in step {step + 1}; lower learning_rate")
             (v.grad,) = torch.autograd.grad(loss, [v])
             optimizer.step()
     return at((_share(v.detach()) >= HALF).float())
