@@ -38,7 +38,7 @@ PARAMS: dict[str, Any] = {
 
 
 def run(stage: str, *arguments: str) -> None:
-    module, per = {"quantize": (quantize, "variant"), "compile": (compile_stage, "target")}[stage]
+    module, per = {"quantize": (quantize, "variant"), "compile": (compile_stage, "pair")}[stage]
     stage_main(stage, module.main, None, list(arguments), per=per)
 
 

@@ -38,7 +38,7 @@ PARAMS: dict[str, Any] = {
 
 
 def compile_for(variant: str, target: str) -> Path:
-    stage_main("compile", compile_stage.main, None, ["--variant", variant, "--target", target], per="target")
+    stage_main("compile", compile_stage.main, None, ["--variant", variant, "--target", target], per="pair")
     return Path(f"data/compiled/{variant}-{target}")
 
 

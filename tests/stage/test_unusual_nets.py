@@ -153,7 +153,7 @@ def test_every_stage_follows_a_net_of_many_traits(in_folder: Path, project: Path
         assert {name for name, entry in layers.items() if entry["precision"] == "float32"} == set(LEFT)
         assert "bytes stay in float" in Path(f"reports/stages/quantize/{variant}.md").read_text()
         for target in PARAMS["deploy"]["targets"]:
-            stage_main("compile", compile.main, None, ["--variant", variant, "--target", target], per="target")
+            stage_main("compile", compile.main, None, ["--variant", variant, "--target", target], per="pair")
             compiled = read("compile", f"{variant}-{target}")
             assert compiled["weight_bytes"] == pytest.approx(read("quantize", variant)["size_bytes"], rel=0.06)
             assert set(compiled["layers"]) == layers.keys() - set(LEFT)
