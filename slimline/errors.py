@@ -8,6 +8,7 @@ SlimlineError                1  something went wrong; the message says what and 
 │   ├── ArtifactError        2  a model file is truncated, altered, unsafe or of the wrong shape
 │   └── StorageRefused       2  the S3 store says no: wrong key, missing bucket
 ├── StageError               1  a stage ran and did not do what it was asked
+├── DiskError                1  the disk is full, fails, or may not be written
 ├── StorageUnavailable       1  the S3 store does not answer
 ├── BusyError                1  another run holds this workspace
 └── NothingPassed            3  the line ran and no variant passed the gate
@@ -56,6 +57,10 @@ class StorageRefused(InputError):
 
 class StageError(SlimlineError):
     """A stage ran and did not do what it was asked."""
+
+
+class DiskError(SlimlineError):
+    """The disk is full, fails, or may not be written; nobody's input is wrong."""
 
 
 class StorageUnavailable(SlimlineError):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slimline.artifact.folder import write_json
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.errors import StageError
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
