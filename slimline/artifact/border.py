@@ -58,22 +58,23 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def told_of_the_disk(doing: str) -> Iterator[None]:
-    """Around a whole process: what the system refused, and nobody nearer has told, is one line; `doing` says what was being done.
+    """Around a whole process: what the system refused, and nobody nearer has told, is one line; `doing` is what was probably written.
 
     Raises:
         DiskError: on exit, in place of an OSError.
+        SystemExit: whoever read the output has gone: the process ends in silence, as is usual.
     """
     try:
         yield
     except BrokenPipeError:
-        raise
+        raise SystemExit(1) from None
     except OSError as error:
         raise disk_error(error, doing) from error
 
 
-def disk_error(error: OSError, doing: str = "") -> DiskError:
+def disk_error(error: OSError, doing: str = "a file") -> DiskError:
     """What the system refused, where, and what to do."""
-    place = str(error.filename or doing or "a file")
+    place = str(error.filename or doing)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskError(f"disk full while writing {place}; free some space and run again, what was finished is kept")
-    return DiskError(f"{place}: {error.strerror or reason_of(error)}; mend the disk or its rights and run again")
+    return DiskError(f"{place}: {reason_of(error)}; mend it and run again")

@@ -14,6 +14,8 @@ from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
 from slimline.workloads import Workload
 
+RUNTIME, GRAPH = f"torch {torch.__version__}", "its weights"
+
 
 def load(folder: Path, manifest: CompiledManifest, threads: int, workload: Workload) -> tuple[Infer, dict[str, str]]:
     """The model as a function, and how it runs.
