@@ -102,7 +102,8 @@ def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> Wor
     if named is None and manifest.workload not in BUNDLED:
         raise WorkloadError(
             f"workload: unknown {manifest.workload[:LONGEST_NAME]!r}: of what a model says, only bundled workloads are imported "
-            f"({', '.join(sorted(BUNDLED))}); name your own: --workload path/to/file.py:ClassName (in Python: workload=…)"
+            f"({', '.join(sorted(BUNDLED))}); name your own: --workload path/to/file.py:ClassName (in Python: workload=…); "
+            "arrays (.npy) need none but for eager models"
         )
     try:
         return get_workload(manifest.workload if named is None else named)

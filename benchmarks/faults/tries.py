@@ -40,9 +40,9 @@ class Try:
     """One hostile input and what a refusal of it may cost.
 
     `run` is a command, or a function for a fork of this very process, which says what to answer by returning (exit code 0) or by
-    raising (a SlimlineError, as `slimline` tells it; anything else is a traceback). `keeps` names files and folders that must be as
-    they were, one that does not exist included. `memory_bytes` bounds what the process takes beyond what a harmless run takes
-    (a command) or beyond what it has when it starts (a function).
+    raising (a SlimlineError, as `slimline` tells it, or SystemExit; anything else is a traceback). `keeps` names files and folders
+    that must be as they were, one that does not exist included. `memory_bytes` bounds what the process takes beyond what a harmless
+    run takes (a command) or beyond what it has when it starts (a function).
     """
 
     family: str
@@ -202,6 +202,8 @@ def _child(attempt: Try, run: Callable[[], None], output: int) -> None:
     except SlimlineError as error:
         os.write(2, "".join(f"{ERROR}{line}\n" for line in str(error).splitlines()).encode())
         code = error.exit_code
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 - a fork must not go on in this script, whatever it met
         os.write(2, traceback.format_exc().encode())
     finally:

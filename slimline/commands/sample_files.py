@@ -92,12 +92,15 @@ def _of_table(path: Path, columns: tuple[str, ...], workload: "Callable[[], Work
     rows, maker = 0, workload()
     for table in _parquet(path, columns) if path.suffix == ".parquet" else _csv(path):
         features = _features(path, table, columns, rows)
-        with told_as(lambda reason: DataError(f"--input {path}: {len(features.columns)} columns do not make the model's inputs: {reason}")):
-            inputs = maker.inputs(features).numpy()
-        yield inputs
+        yield _inputs(path, features, maker)
         rows += len(features)
     if rows == 0:
         raise DataError(f"--input {path}: holds no row of features; give at least one sample")
+
+
+def _inputs(path: Path, features: "pd.DataFrame", workload: "Workload") -> "NDArray[Any]":
+    with told_as(lambda reason: DataError(f"--input {path}: {len(features.columns)} columns do not make the model's inputs: {reason}")):
+        return workload.inputs(features).numpy()
 
 
 def _reading(path: Path) -> told_as:
@@ -127,7 +130,8 @@ def _csv(path: Path) -> "Iterator[pd.DataFrame]":
             for table in pieces:
                 if not isinstance(table.index, pd.RangeIndex):
                     raise DataError(f"--input {path}: its rows hold more values than its first line names columns")
-                yield table
+                if len(table):
+                    yield table
 
 
 def _features(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], first: int) -> "pd.DataFrame":
