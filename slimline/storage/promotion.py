@@ -1,9 +1,10 @@
 """Choose releases by hand: what a reference means, and pointing an alias at it."""
 
+from slimline.artifact.compiled import RELEASE
 from slimline.errors import ArtifactError, InputError, StorageRefused
 from slimline.storage.aliases import Alias, Standing, list_aliases, promote
 from slimline.storage.client import Store
-from slimline.storage.releases import RELEASE, is_whole, list_releases, read_release, verify_stored
+from slimline.storage.releases import is_whole, list_releases, read_release, verify_stored
 
 
 def promote_reference(store: Store, base: str, reference: str, *, alias: str, source: str) -> tuple[Alias, bool]:
