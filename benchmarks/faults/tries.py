@@ -114,7 +114,7 @@ def judged(attempt: Try, code: int | None, text: str, taken_bytes: int = 0) -> t
 
 def tree_of(path: Path) -> Tree:
     """Relative path -> kind, mode and checksum of everything at and below `path`; empty where there is nothing."""
-    if not path.exists(follow_symlinks=False):
+    if not (path.is_symlink() or path.exists()):
         return {}
     found = [path, *(sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else ())]
     return {one.relative_to(path).as_posix(): _state(one) for one in found}
