@@ -189,9 +189,7 @@ def main() -> None:
         (place / "honest").mkdir()
         wanted = {name for name in arguments.only.split(",") if name}
         targets = tuple(dict.fromkeys(target for family in wanted or NEEDED for target in NEEDED[family]))
-        made = tried(Try("", "honest artifacts", partial(make_all, place / "honest", targets), codes=(0,), limit_s=600))
-        if not made.held:
-            sys.exit(f"the honest artifacts could not be made: {made.text}")
+        make_all(place / "honest", targets)
         (place / "batch.npy").write_bytes((place / "honest/batch.npy").read_bytes())
         sys.exit(all_tried(tries(place, arguments.seed, wanted), heading=f"Altered artifacts, seed {arguments.seed}"))
 

@@ -221,9 +221,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slimline-inputs-") as folder:
         place = Path(folder)
         (place / "honest").mkdir()
-        made = tried(Try("", "honest artifacts", partial(make_all, place / "honest", MODELS[1:]), codes=(0,), limit_s=600))
-        if not made.held:
-            sys.exit(f"the honest artifacts could not be made: {made.text}")
+        make_all(place / "honest", MODELS[1:])
         wanted = arguments.only.split(",")
         chosen = (one for one in tries(place, arguments.seed) if one.family in wanted)
         sys.exit(all_tried(chosen, heading=f"Inputs of `slimline predict`, seed {arguments.seed}"))
