@@ -1,6 +1,7 @@
 """Weights and architectures that lie: what an artifact's file says of itself, and what its manifest asks to be built."""
 
 import json
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def hungry_packed() -> Iterator[tuple[str, Alter]]:
     yield "zeros that fit a student of 3.6 GB", _zeros
     yield "a frame that hides its size", lambda folder: _framed(folder, write_content_size=False)
     yield "two frames", lambda folder: (folder / PACKED).write_bytes((folder / PACKED).read_bytes() * 2)
-    yield "plain weights beside packed ones", lambda folder: save_file({"x": torch.ones(1)}, folder / WEIGHTS)
+    yield "a plain file beside a frame of 3 GB", _hidden
 
 
 def hungry_sparse() -> Iterator[tuple[str, Alter]]:
@@ -133,6 +134,12 @@ def _bomb(folder: Path, size: int) -> None:
     else:
         _stream(folder, [b""], size)
     _packing(folder, size)
+
+
+def _hidden(folder: Path) -> None:
+    """The plain file fits the model; the packed one, which the manifest says is read, is the bomb."""
+    shutil.copy(folder.parent.parent / "honest/plain-none" / WEIGHTS, folder / WEIGHTS)
+    _bomb(folder, 3 * GIGABYTE)
 
 
 def _stream(folder: Path, parts: list[bytes], size: int) -> None:

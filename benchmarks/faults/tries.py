@@ -30,7 +30,7 @@ SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
 TRACEBACK, ERROR = "Traceback (most recent call last)", "error: "
 MEGABYTE = 1_000_000
 LOOK_S = 0.01
-LONGEST_LINE = 1000
+LONGEST_LINE, LONGEST_NUMBER = 1000, 20
 
 Tree = dict[str, str]
 
@@ -176,11 +176,14 @@ def _ended(attempt: Try, output: int) -> tuple[int | None, int]:
 
 def _forked(attempt: Try, run: Callable[[], None], output: int) -> tuple[int | None, int]:
     sys.stdout.flush()
-    start = _peak_bytes(os.getpid(), "VmRSS")
+    told, telling = os.pipe()
     if not (pid := os.fork()):
+        os.write(telling, str(_memory_bytes(os.getpid(), "VmRSS")).encode())
         _child(attempt, run, output)
+    os.close(telling)
     code, peak = _watched(pid, attempt.limit_s)
-    return code, max(0, peak - start)
+    with os.fdopen(told, "rb") as stream:
+        return code, max(0, peak - int(stream.read(LONGEST_NUMBER)))
 
 
 def _child(attempt: Try, run: Callable[[], None], output: int) -> None:
@@ -214,7 +217,7 @@ def _watched(pid: int, limit_s: float) -> tuple[int | None, int]:
     """Wait for a process that leads a session of its own, looking at its memory; kill the session at the limit."""
     peak, deadline, killed = 0, time.monotonic() + limit_s, False
     while True:
-        peak = max(peak, _peak_bytes(pid, "VmHWM"))
+        peak = max(peak, _memory_bytes(pid, "VmHWM"))
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             break
@@ -227,7 +230,7 @@ def _watched(pid: int, limit_s: float) -> tuple[int | None, int]:
     return None if killed else os.waitstatus_to_exitcode(status), peak
 
 
-def _peak_bytes(pid: int, what: str) -> int:
+def _memory_bytes(pid: int, what: str) -> int:
     """VmHWM or VmRSS of a process; 0 where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
