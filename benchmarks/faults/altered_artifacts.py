@@ -69,16 +69,21 @@ def manifests(generator: random.Random) -> Iterator[tuple[str, str, Callable[[Pa
         for key in sorted(KEYS):
             value = generator.choice([one for one in ODD_VALUES if not _fits(key, one)])
             yield artifact, f"{key}: {str(value)[:20]}", lambda folder, key=key, value=value: say(folder, **{key: value})
+        for key in REQUIRED["plain" if artifact.startswith("plain") else "compiled"]:
             yield artifact, f"without {key}", lambda folder, key=key: _without(folder, key)
 
 
 KEYS = ("files", "workload", "architecture", "structure", "input_shape", "labels", "execution", "target", "schema_version", "kind")
+REQUIRED = {
+    "plain": ("files", "workload", "architecture", "structure"),
+    "compiled": ("files", "workload", "kind", "labels", "input_shape", "target"),
+}
 
 
 def _fits(key: str, value: Any) -> bool:
     """Whether an odd value may stand there: an artifact that says it is as good as before."""
     free = {"input_shape": ([],), "labels": ([],), "structure": ({}, None), "architecture": ({}, None), "execution": ({},)}
-    return value in free.get(key, ()) or (key == "schema_version" and value is True)
+    return (key == "workload" and isinstance(value, str)) or value in free.get(key, ()) or (key == "schema_version" and value is True)
 
 
 def files() -> Iterator[tuple[str, str, Callable[[Path], None], bool]]:

@@ -27,7 +27,11 @@ def spoilt() -> Iterator[tuple[str, str, Alter]]:
         yield target, "noise", lambda folder, graph=graph: _rewrite(folder / graph, lambda _: bytes(range(256)) * 40)
         yield target, "text", lambda folder, graph=graph: _rewrite(folder / graph, lambda _: b"not a model\n" * 9)
     yield "openvino", "weights cut", lambda folder: _rewrite(folder / "model.bin", lambda data: data[:10])
-    yield "openvino", "a shape of 10 GB", lambda folder: _rewrite(folder / "model.xml", lambda data: data.replace(b">30<", b">99999999<"))
+    yield (
+        "openvino",
+        "a shape of 10 GB",
+        lambda folder: _rewrite(folder / "model.xml", lambda data: data.replace(b'shape="', b'shape="99999999, ')),
+    )
     yield "openvino", "other rank", lambda folder: say(folder, input_shape=[1, WIDTH])
 
 

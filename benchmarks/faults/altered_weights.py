@@ -58,7 +58,7 @@ def tensors() -> Iterator[tuple[str, Alter]]:
     yield "one more", lambda folder: _remade(folder, lambda found: found | {"more": torch.ones(3)})
     yield "renamed", lambda folder: _remade(folder, lambda found: {f"x.{name}": value for name, value in found.items()})
     yield "none", lambda folder: _remade(folder, lambda _: {})
-    yield "transposed", lambda folder: _remade(folder, lambda found: {n: v.T.contiguous() for n, v in found.items()})
+    yield "of another rank", lambda folder: _remade(folder, lambda found: {n: v[None].contiguous() for n, v in found.items()})
     yield "other values' names", lambda folder: (folder / WEIGHTS).rename(folder / "weights.bin")
     yield "a zip", lambda folder: (folder / WEIGHTS).write_bytes(b"PK\x03\x04" + bytes(100))
     yield "a pickle", lambda folder: (folder / WEIGHTS).write_bytes(b"\x80\x04\x95" + bytes(100))

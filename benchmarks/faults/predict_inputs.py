@@ -156,7 +156,7 @@ def tries(place: Path, seed: int) -> Iterator[Try]:
         table.to_parquet(place / "good.parquet", index=False)
         spent = tried(Try("", "", partial(predicted, model, place / "good.parquet"), codes=(0,))).peak_bytes
         for family, name, path in inputs:
-            size = path.stat().st_blocks * 512 if path.is_file() else 0
+            size = 0 if family == "places" else path.stat().st_blocks * 512
             yield Try(
                 family,
                 f"{artifact}: {name}",
