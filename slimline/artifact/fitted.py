@@ -79,6 +79,11 @@ def fitted(
         _edited(folder, sketch, structure, found, allowed)
     with told_as(lambda reason: ArtifactError(f"{asked} does not build: {reason}")), bounded():
         whole = build_architecture(workload, architecture)
+    if kept := [name for name, value in chain(whole.named_parameters(), whole.named_buffers()) if value.is_meta]:
+        raise ArtifactError(
+            f"workload {workload.name!r}: builds {kept[0]!r} of a tensor that it kept from an earlier model, which had no memory; "
+            "make it anew in each (no functools.cache around it)"
+        )
     model = _edited(folder, whole, structure, found, allowed)
     _fill_(model)
     return model, read_stored(folder, packing)

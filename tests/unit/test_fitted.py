@@ -1,5 +1,6 @@
 """A model is built within what its weights and the teacher take, and comes back as it was, whatever its builder does."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,19 @@ class Recurrent(nn.Module):
         return self.last(self.first(x[:, None])[0][:, -1])
 
 
+@functools.cache
+def kept_waves() -> Tensor:
+    return torch.cos(torch.arange(4.0))
+
+
+class Keeps(Plain):
+    """Takes a tensor that an earlier model made."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.register_buffer("waves", kept_waves(), persistent=False)
+
+
 KINDS: tuple[Callable[[int], nn.Module], ...] = (Plain, Reads, Mixes, Tied, Recurrent)
 
 
@@ -113,6 +127,15 @@ def test_every_kind_of_builder_comes_back_as_it_was(
     assert all(value.requires_grad for value in loaded.parameters())
     if kind is Tied:
         assert loaded.again.weight is loaded.first.weight
+
+
+def test_a_tensor_that_a_builder_keeps_is_never_zeros_in_silence(tmp_path: Path) -> None:
+    kept_waves.cache_clear()
+    model, x = saved(tmp_path / "v", Keeps, Architecture(), narrow=False), torch.randn(5, 4)
+    assert torch.equal(load_variant(tmp_path / "v", Workload(Keeps)).model(x), model(x))
+    kept_waves.cache_clear()
+    with pytest.raises(ArtifactError, match=r"workload 'kinds': builds 'waves' of a tensor that it kept from an earlier model"):
+        load_variant(tmp_path / "v", Workload(Keeps))
 
 
 @pytest.mark.parametrize("kind", [Plain, Reads, Mixes])
