@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from slimline.measure.timing import Turn
+from slimline.params import Params
 from slimline.runtime import load
 from slimline.worker import Worker
 
@@ -65,8 +66,9 @@ def interleaved(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
 @contextlib.contextmanager
 def started(locations: dict[str, Path], threads: int) -> Iterator[dict[str, Worker]]:
     """Fresh processes, loaded."""
+    workload = Params.load().workload
     with contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(location, threads=threads)) for name, location in locations.items()}
+        workers = {name: stack.enter_context(Worker(location, threads=threads, workload=workload)) for name, location in locations.items()}
         for worker in workers.values():
             assert worker.state
         yield workers

@@ -1,11 +1,13 @@
 """The command `slimline`. Imports nothing heavy: each command imports what it needs when it runs."""
 
 import logging
+import os
 import sys
 
 import typer
 
 from slimline import __version__
+from slimline.artifact.border import told_of_the_disk
 from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
@@ -39,12 +41,25 @@ def slimline(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run a command; a foreseen error is one line for each problem and its exit code."""
+    """Run a command; a foreseen error, or the system's refusal, is one line for each problem and its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:
-        app()
+        with told_of_the_disk("standard output"):
+            _run()
     except SlimlineError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"error: {line}\n")
         raise SystemExit(error.exit_code) from None
+
+
+def _run() -> None:
+    """A command, and what it printed brought out, while somebody still hears that it could not be."""
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
+            raise

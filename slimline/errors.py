@@ -11,6 +11,7 @@ SlimlineError                1  something went wrong; the message says what and 
 │   └── NotMade              1  a variant is asked for that an earlier stage did not make
 ├── Diverged                 1  a training ran into NaN or infinity, or never got better than where it began
 ├── MachineError             1  this machine lacks what a stage needs, or a runtime's process died on it
+├── DiskError                1  the disk is full, fails, or may not be written
 ├── StorageUnavailable       1  the S3 store does not answer
 ├── BusyError                1  another run holds this workspace
 └── NothingPassed            3  the line ran and no variant passed the gate
@@ -80,6 +81,10 @@ class Diverged(SlimlineError):
 
 class MachineError(SlimlineError):
     """This machine lacks what a stage needs (a package, a program, memory), or a runtime's process died on it."""
+
+
+class DiskError(SlimlineError):
+    """The disk is full, fails, or may not be written; nobody's input is wrong."""
 
 
 class StorageUnavailable(SlimlineError):

@@ -10,16 +10,17 @@ import importlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from slimline.artifact.border import told_as
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
 from slimline.artifact.manifest import Manifest, read_manifest
-from slimline.errors import InputError
+from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.loaders import Floats, Infer
-from slimline.params import Params
 from slimline.params.sections import CODE_CARRYING
-from slimline.workloads import Workload, get_workload, known_workloads
+from slimline.workloads import BUNDLED, Workload, get_workload
 
 _LOADERS = {
     "eager": "slimline.loaders.eager",
@@ -30,6 +31,9 @@ _LOADERS = {
     "xla": "slimline.loaders.xla",
     "executorch": "slimline.loaders.executorch",
 }
+LONGEST_NAME = 100
+"""Characters of a foreign name that are shown."""
+RUNNING = told_as(lambda reason: ArtifactError(f"the model does not run as its manifest says: {reason}"))
 
 
 @dataclass(frozen=True)
@@ -41,31 +45,37 @@ class Model:
     input_shape: tuple[int, ...]
     infer: Infer = field(repr=False)
     execution: dict[str, str] = field(default_factory=dict)
+    running: told_as = field(default=RUNNING, repr=False)
 
     def predict(self, batch: Floats) -> Floats:
         """Logits [N, classes] of a batch [N, …] of float32, N at least 1.
 
         Raises:
             InputError: the batch has another shape or type.
+            ArtifactError: the runtime cannot run the graph, or gives something else than logits of the manifest's labels.
         """
         if batch.dtype != np.float32 or batch.shape[1:] != self.input_shape or len(batch) == 0:
             expected = ", ".join(str(size) for size in self.input_shape)
             raise InputError(f"input: is {batch.dtype} {list(batch.shape)}, the model takes float32 [N, {expected}] with N at least 1")
-        return self.infer(batch)
+        with self.running:
+            logits = self.infer(batch)
+            if logits.dtype != np.float32 or logits.shape != (len(batch), len(self.labels)):
+                raise TypeError(f"it gives {logits.dtype} {list(logits.shape)} for {len(batch)} samples of {len(self.labels)} labels")
+            return logits
 
 
 def load(location: str | Path, *, threads: int = 1, workload: str | None = None, trust_code: bool = False) -> Model:
     """Load a model and verify the checksum of every file.
 
     `location` is the folder of a compiled variant, a release or a plain variant (which then runs in eager PyTorch), or the
-    s3:// URL of a release or of an alias. `workload` (as written in params.yaml) is only needed for plain variants of a
-    workload that is given as a file. Files of some targets run code when they are loaded; they are refused unless `trust_code`
-    says that they are your own.
+    s3:// URL of a release or of an alias. An eager or a plain one is built by its workload: a bundled one by its name, any other only
+    if `workload` says so (as params.yaml does: a name, or `path/to/file.py:ClassName`), for what an artifact names is never imported.
+    Files of some targets run code when they are loaded; they are refused unless `trust_code` says that they are your own.
 
     Raises:
         ArtifactError: a file is missing, altered or not listed, or the runtime cannot read it.
         InputError: the target's runtime is not installed, or its files carry code that nobody vouched for.
-        WorkloadError: an eager model's workload is unknown.
+        WorkloadError: an eager model's workload is not bundled and nobody named it, or it cannot be made.
     """
     folder = _fetched(str(location)) if str(location).startswith("s3://") else Path(location)
     if not is_compiled(folder):
@@ -76,16 +86,29 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
             f"{folder}: a model for {manifest.target} runs code when it is loaded; pass trust_code=True (slimline predict --trust-code) "
             "only if you know who compiled it"
         )
+    loader = _loader(folder, manifest)
+    needs = {"workload": workload_of(manifest, workload)} if manifest.target == "eager" else {}
+    with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
+        infer, execution = loader.load(folder, manifest, threads, **needs)
+    return Model(manifest, manifest.labels, manifest.input_shape, infer, execution, _running(folder))
+
+
+def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> Workload:
+    """The workload that a model was made for: what the caller named, or a bundled one that the manifest names.
+
+    Raises:
+        WorkloadError: the manifest's is not bundled and nobody named one, or it cannot be made.
+    """
+    if named is None and manifest.workload not in BUNDLED:
+        raise WorkloadError(
+            f"workload: unknown {manifest.workload[:LONGEST_NAME]!r}: of what a model says, only bundled workloads are imported "
+            f"({', '.join(sorted(BUNDLED))}); name your own: --workload path/to/file.py:ClassName (in Python: workload=…); "
+            "arrays (.npy) need none but for eager models"
+        )
     try:
-        loader = importlib.import_module(_LOADERS[manifest.target])
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("slimline", "torch"):
-            raise
-        made_with = "==".join([error.name, *filter(None, [manifest.versions.get(error.name)])])
-        raise InputError(f"{folder}: runs on {error.name}, which is not installed; pip install {made_with}") from None
-    needs = {"workload": workload_of(manifest)} if manifest.target == "eager" else {}
-    infer, execution = loader.load(folder, manifest, threads, **needs)
-    return Model(manifest, manifest.labels, manifest.input_shape, infer, execution)
+        return get_workload(manifest.workload if named is None else named)
+    except WorkloadError as error:
+        raise WorkloadError(str(error).removeprefix("params.yaml: ")) from error
 
 
 def _fetched(url: str) -> Path:
@@ -95,21 +118,26 @@ def _fetched(url: str) -> Path:
     return fetch_release(url, cache / "slimline" / "releases")
 
 
-def _load_plain(folder: Path, threads: int, workload_name: str | None) -> Model:
-    from slimline.loaders.eager import load_network
+def _loader(folder: Path, manifest: CompiledManifest) -> Any:
+    try:
+        return importlib.import_module(_LOADERS[manifest.target])
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("slimline", "torch"):
+            raise
+        made_with = "==".join([error.name, *filter(None, [manifest.versions.get(error.name)])])
+        raise InputError(f"{folder}: runs on {error.name}, which is not installed; pip install {made_with}") from None
+
+
+def _load_plain(folder: Path, threads: int, named: str | None) -> Model:
+    from slimline.loaders import eager
 
     manifest = read_manifest(folder)
-    workload = get_workload(workload_name) if workload_name else workload_of(manifest)
-    infer, execution = load_network(folder, workload, manifest.architecture, manifest.structure, threads, manifest.packing)
+    workload = workload_of(manifest, named)
+    with told_as(lambda reason: ArtifactError(f"{folder}: {eager.RUNTIME} cannot load {eager.GRAPH}: {reason}")):
+        infer, execution = eager.load_network(folder, workload, manifest.architecture, manifest.structure, threads, manifest.packing)
     shape = tuple(workload.example_input().shape[1:])
-    return Model(manifest, workload.labels, shape, infer, execution)
+    return Model(manifest, workload.labels, shape, infer, execution, _running(folder))
 
 
-def workload_of(manifest: CompiledManifest | Manifest) -> Workload:
-    """The workload that a model was made for. A plain variant knows its name only: where that is a file's, params.yaml says which.
-
-    Raises:
-        WorkloadError: it is unknown here.
-    """
-    known = manifest.workload in known_workloads() or ".py:" in manifest.workload
-    return get_workload(manifest.workload if known or not Path("params.yaml").is_file() else Params.load().workload)
+def _running(folder: Path) -> told_as:
+    return told_as(lambda reason: ArtifactError(f"{folder}: the model does not run as its manifest says: {reason}"))

@@ -1,7 +1,6 @@
 """What all stage modules share: arguments, logging, fixed threads, exit codes and the way their results are written."""
 
 import argparse
-import errno
 import logging
 import os
 import random
@@ -17,6 +16,7 @@ import numpy as np
 import psutil
 import torch
 
+from slimline.artifact.border import told_of_the_disk
 from slimline.artifact.folder import write_json
 from slimline.errors import NotMade, ParamsError, SlimlineError, StageError
 from slimline.params import Params
@@ -88,20 +88,16 @@ def stage_main(
     _show_own_log_lines()
     _die_with_parent(os.environ.get(PARENT))
     try:
-        params = Params.load()
-        stage = Stage(name, arguments.variant, arguments.target, params, get_workload(params.workload))
-        fix_randomness(params.seed)
-        with through_their_code(params.workload):
-            _run(stage, run, on_miss)
+        with told_of_the_disk(name):
+            params = Params.load()
+            stage = Stage(name, arguments.variant, arguments.target, params, get_workload(params.workload))
+            fix_randomness(params.seed)
+            with through_their_code(params.workload):
+                _run(stage, run, on_miss)
     except SlimlineError as error:
         for line in str(error).splitlines():
             log.error("error: %s", _located(line, name, arguments.variant))
         raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        log.error("error: disk full while writing %s; free some space and run again, finished stages are kept", error.filename or name)
-        raise SystemExit(1) from None
     except MemoryError:
         log.error("error: %s: this machine has too little memory for it; lower its batch_size, or run fewer stages side by side", name)
         raise SystemExit(1) from None

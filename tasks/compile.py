@@ -95,21 +95,21 @@ def shipped(target: str, variant: Variant, folder: Path, lowered: Lowered) -> tu
     return dataclasses.replace(lowered, weight_bytes=packed.stored_bytes), packed
 
 
-def outputs_of(folder: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def outputs_of(folder: Path, inputs: NDArray[np.float32], workload: str) -> NDArray[np.float32]:
     """The compiled model's logits [N, classes], by way of the runtime that an application uses."""
-    model = load(folder, trust_code=True)  # made a moment ago, by ourselves
+    model = load(folder, workload=workload, trust_code=True)  # made a moment ago, by ourselves
     batches = [inputs[start : start + BATCH_SIZE] for start in range(0, len(inputs), BATCH_SIZE)]
     return np.concatenate([model.predict(batch) for batch in batches])
 
 
-def check(label: str, variant: Variant, folder: Path, validation: Tensor) -> Parity:
+def check(label: str, variant: Variant, folder: Path, validation: Tensor, workload: str) -> Parity:
     """Compare the compiled model with its source (float32) or with its plan's simulation, on the validation split.
 
     Raises:
         StageError: a bound is broken; the message has the worst sample.
     """
     reference_model = variant.model if variant.plan is None else simulate(variant.model, variant.plan, variant.grids)
-    reference, outputs = predict(reference_model, validation).numpy(), outputs_of(folder, validation.numpy())
+    reference, outputs = predict(reference_model, validation).numpy(), outputs_of(folder, validation.numpy(), workload)
     source = None if variant.plan is None else predict(variant.model, validation).numpy()
     parity = compare_outputs(reference, outputs, exact=variant.plan is None, source=source)
     require_parity(label, parity, reference, outputs)
@@ -216,7 +216,7 @@ def main(stage: Stage) -> None:
         lowered, packing = shipped(stage.target, variant, draft, lowered)
         unchecked = manifest_of(stage, stage.target, variant, lowered, draft).model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)
-        parity = check(stage.label, variant, draft, validation)
+        parity = check(stage.label, variant, draft, validation, stage.params.workload)
         manifest = unchecked.model_copy(update={"parity": parity})
         write_manifest(draft, manifest)
     size_bytes = folder_bytes(COMPILED / stage.label)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from slimline.artifact.fitted import build_architecture
 from slimline.artifact.manifest import Architecture
-from slimline.artifact.variant import build_architecture
 from slimline.errors import WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from slimline.artifact.manifest import read_json
+from slimline.artifact.fitted import build_architecture
+from slimline.artifact.json_file import read_json
 from slimline.artifact.structure import replay
-from slimline.artifact.variant import build_architecture
 from slimline.calibration.sensitivity import plain, sensitivity
 from slimline.errors import StageError
 from slimline.methods import get_method

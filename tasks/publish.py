@@ -6,11 +6,11 @@ params  publish
 """
 
 import argparse
-import errno
 import logging
 import sys
 from pathlib import Path
 
+from slimline.artifact.border import told_of_the_disk
 from slimline.errors import SlimlineError
 from slimline.params import Params
 from slimline.storage.publish import Publication, publish_project
@@ -30,15 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     ).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        run(Path.cwd(), Params.load())
+        with told_of_the_disk("reports"):
+            run(Path.cwd(), Params.load())
     except SlimlineError as error:
         sys.stderr.writelines(f"error: {line}\n" for line in str(error).splitlines())
         raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        sys.stderr.write(f"error: disk full while writing {error.filename or 'reports'}; free some space and publish again\n")
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ out     as the stage `report`, whose place in dvc.lock is left as it is: the nex
 import sys
 from pathlib import Path
 
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.report.summary import Missing
 from slimline.stage import Stage, stage_main
 from tasks import report

@@ -17,7 +17,7 @@ from slimline.artifact.folder import folder_bytes
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
-from slimline.artifact.weights import load_weights, read_weights
+from slimline.artifact.weights import load_weights, read_fitting
 from slimline.calibration.look import look
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
@@ -101,7 +101,7 @@ def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
     with TemporaryDirectory(prefix="slimline-teacher-") as folder:
         path = fetch_weights(config.source, config.sha256 or "", Path(folder))
         try:
-            load_weights(model, read_weights(path), path)
+            load_weights(model, read_fitting(model, path), path)
         except ArtifactError as error:
             raise ArtifactError(f"params.yaml: teacher.source: {config.source}: {str(error).removeprefix(f'{path}: ')}") from None
     if broken := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.artifact.missed import read_missed
 from slimline.errors import ArtifactError, MachineError
 from slimline.measure.latency import Launches, cold_percentiles, cold_speed_ratio, launches_needed, noise_floor, percentiles, speed_ratio

@@ -29,6 +29,8 @@ SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
 """The command `slimline`, of whichever tree PYTHONPATH names."""
 TRACEBACK, ERROR = "Traceback (most recent call last)", "error: "
 MEGABYTE = 1_000_000
+LARGE_BYTES = 64 * MEGABYTE
+"""A file above is compared by its size and time."""
 LOOK_S = 0.01
 LONGEST_LINE, LONGEST_NUMBER = 1000, 20
 
@@ -246,4 +248,6 @@ def _state(path: Path) -> str:
         return f"{kind} -> {path.readlink()}"
     if not stat.S_ISREG(about.st_mode):
         return kind
-    return f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()}" if os.access(path, os.R_OK) else kind
+    if about.st_size > LARGE_BYTES or not os.access(path, os.R_OK):
+        return f"{kind} {about.st_size} {about.st_mtime_ns}"
+    return f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()}"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.manifest import Architecture, Packing, parse_manifest, read_json, verify_files
+from slimline.artifact.manifest import Architecture, Packing, manifest_json, parse_manifest, verify_files
 from slimline.errors import ArtifactError
 from slimline.params.sections import Target
 
@@ -21,12 +21,12 @@ SETTINGS: dict[Target, dict[str, str]] = {
     "onnxruntime": {},
     "openvino": {
         "INFERENCE_PRECISION_HINT": "f32|bf16|f16",
-        "NUM_STREAMS": r"[1-9]\d*",
+        "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": r"\d+",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": r"\d{1,6}",
     },
-    "xla": {"batch_sizes": r"[1-9]\d*(,[1-9]\d*)*"},
-    "executorch": {"largest_batch": r"[1-9]\d*"},
+    "xla": {"batch_sizes": r"[1-9]\d{0,6}(,[1-9]\d{0,6}){0,15}"},
+    "executorch": {"largest_batch": r"[1-9]\d{0,6}"},
 }
 """Target -> every setting that a manifest's `execution` may hold, and what its value may be.
 
@@ -97,9 +97,7 @@ def is_compiled(folder: Path) -> bool:
     Raises:
         ArtifactError: no manifest.json, or an unreadable one.
     """
-    if not (folder / "manifest.json").is_file():
-        raise ArtifactError(f"{folder}: holds no manifest.json; give the folder of a compiled variant, a release or a variant")
-    manifest = read_json(folder / "manifest.json")
+    manifest = manifest_json(folder)
     return isinstance(manifest, dict) and manifest.get("kind") == "compiled"
 
 

@@ -1,16 +1,22 @@
 """manifest.json: what an artifact is, where it comes from, and the checksum of every file beside it."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from slimline.artifact.border import told_as
 from slimline.artifact.folder import sha256_of, write_json
+from slimline.artifact.json_file import read_json
 from slimline.errors import ArtifactError
 
 SCHEMA: Final = 1
+MANIFEST = "manifest.json"
+LONGEST_BYTES = 2_000_000
+"""Of a manifest, which is read before anything vouches for it."""
+LONGEST_PLACE = 300
+"""Characters of a folder's name that are shown where the system refuses it."""
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -65,7 +71,7 @@ def library_versions(*names: str) -> dict[str, str]:
 
 def write_manifest(folder: Path, manifest: BaseModel) -> None:
     """Store the manifest as the folder's last file."""
-    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -79,19 +85,29 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def manifest_json(folder: Path) -> Any:
+    """What a folder's manifest.json says, as plain data.
+
+    Raises:
+        ArtifactError: there is none, or it is no bounded JSON.
+    """
+    with told_as(lambda reason: ArtifactError(f"{str(folder)[:LONGEST_PLACE]}: cannot be read: {reason}")):
+        there = (folder / MANIFEST).is_file()
+    if not there:
+        raise ArtifactError(f"{folder}: holds no manifest.json; give the folder of a compiled variant, a release or a variant")
+    return read_json(folder / MANIFEST, LONGEST_BYTES)
+
+
 def parse_manifest(folder: Path, kind: type[Parsed], what: str) -> Parsed:
     """A folder's manifest.json as one of the two kinds; nothing beside it is looked at.
 
     Raises:
         ArtifactError: no manifest, or an unreadable one; the message says what it should have been.
     """
-    path = folder / "manifest.json"
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder}: holds no manifest.json; it is no artifact of Slimline") from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not {what}: {' '.join(str(error).split())[:200]}") from None
+    path = folder / MANIFEST
+    found = manifest_json(folder)
+    with told_as(lambda reason: ArtifactError(f"{path}: not {what}: {reason}")):
+        return kind.model_validate(found)
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:
@@ -100,25 +116,19 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
     Raises:
         ArtifactError: a file is missing, altered, outside the folder or not listed.
     """
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"manifest.json"}
+    with told_as(lambda reason: ArtifactError(f"{folder}: cannot be looked through: {reason}")):
+        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     for name in sorted(files.keys() - present):
         raise ArtifactError(f"{folder}: {name} is listed in manifest.json and missing; fetch or build the artifact again")
     for name in sorted(present - files.keys()):
         raise ArtifactError(f"{folder}: {name} is not listed in manifest.json; remove it or build the artifact again")
     for name, expected in files.items():
-        if (found := sha256_of(folder / name)) != expected:
+        if (found := _checksum(folder, name)) != expected:
             raise ArtifactError(
                 f"{folder}: {name} has sha256 {found[:12]}…, manifest.json says {expected[:12]}…; it was altered or cut short"
             )
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file that Slimline wrote.
-
-    Raises:
-        ArtifactError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}") from error
+def _checksum(folder: Path, name: str) -> str:
+    with told_as(lambda reason: ArtifactError(f"{folder}: {name} cannot be read: {reason}")):
+        return sha256_of(folder / name)

@@ -12,23 +12,21 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import zstandard
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from slimline.artifact.border import told_as
 from slimline.artifact.manifest import Packing
-from slimline.artifact.weight_header import FILES, LAYOUT, packed_layout, read_header
+from slimline.artifact.weight_header import FILES, LAYOUT, MASK, PLANES, Kind, read_header
 from slimline.artifact.weights import WEIGHTS, plain_tensors, read_weights, write_weights
 from slimline.errors import ArtifactError
 from slimline.params.section import Pack
 
 LEVEL = 19
-MASK, PLANES = ":mask", ":planes"
 FLOATS = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 
 
@@ -52,12 +50,19 @@ def read_stored(folder: Path, packing: Packing | None) -> dict[str, Tensor]:
     """
     if packing is None:
         return read_weights(folder / WEIGHTS)
-    path = folder / FILES[packing.kind]
-    try:
-        data = path.read_bytes() if packing.kind == "sparse" else _decompressed(path.read_bytes(), packing.unpacked_bytes)
-        return _unpacked(data)
-    except (OSError, SafetensorError, zstandard.ZstdError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path}: is no whole file of {packing.kind} weights ({error}); fetch or build the artifact again") from error
+    path = stored_path(folder, packing)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file of {packing.kind} weights")
+    with told_as(
+        lambda reason: ArtifactError(f"{path}: is no whole file of {packing.kind} weights ({reason}); fetch or build the artifact again")
+    ):
+        data = path.read_bytes()
+        return _unpacked(data if packing.kind == "sparse" else _decompressed(data, packing.unpacked_bytes))
+
+
+def stored_path(folder: Path, packing: Packing | None) -> Path:
+    """The one file of a folder that its weights are read from."""
+    return folder / FILES["none" if packing is None else packing.kind]
 
 
 def repack(folder: Path, packing: Packing) -> Packing | None:
@@ -75,10 +80,7 @@ def _decompressed(data: bytes, size: int) -> bytes:
     """Unpack one Zstandard frame of exactly `size` bytes; what the frame says is looked at before memory is taken."""
     if (declared := zstandard.frame_content_size(data)) != size:
         raise ValueError(f"it unpacks to {declared:,} bytes, manifest.json says {size:,}")
-    try:
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
-    except MemoryError:
-        raise ValueError(f"it unpacks to {size:,} bytes, more than this machine has memory for") from None
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
 
 
 def _packed(tensors: Mapping[str, Tensor], *, planes: bool) -> bytes:
@@ -103,21 +105,19 @@ def _mask_saves(value: Tensor) -> bool:
 
 def _unpacked(data: bytes) -> dict[str, Tensor]:
     stored = load(data)
-    layout = packed_layout(read_header(io.BytesIO(data)))
-    packed = {name: _dense(name, entry, stored) for name, entry in layout.items()}
+    layout = read_header(io.BytesIO(data)).packed
+    packed = {name: _dense(name, kind, stored) for name, kind in layout.items()}
     return packed | {name: value for name, value in stored.items() if name not in layout and not name.endswith((MASK, PLANES))}
 
 
-def _dense(name: str, entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensor:
-    """One tensor from its mask and values; nothing of its size is allocated before both fit its shape.
+def _dense(name: str, kind: Kind, stored: Mapping[str, Tensor]) -> Tensor:
+    """One tensor from its mask, which the header holds to its shape, and values; nothing of its size is allocated before they fit.
 
     Raises:
         ValueError: they do not.
     """
-    dtype, shape, bits = FLOATS[entry["dtype"]], tuple(entry["shape"]), stored[name + MASK]
+    dtype, shape, bits = FLOATS[kind.dtype], kind.shape, stored[name + MASK]
     count = math.prod(shape)
-    if min(shape, default=0) < 0 or bits.dtype != torch.uint8 or bits.shape != (math.ceil(count / 8),):
-        raise ValueError(f"the mask of {name} does not fit its shape {shape}")
     present = torch.from_numpy(np.unpackbits(bits.numpy(), count=count)).bool()
     values, expected = stored.get(name, stored.get(name + PLANES)), int(present.sum())
     planes = (torch.uint8, (dtype.itemsize, expected))

@@ -4,36 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from slimline.artifact.fitted import Builds, build_architecture, fitted
 from slimline.artifact.folder import checksums, whole_folder, write_json
-from slimline.artifact.manifest import Architecture, Manifest, Packing, library_versions, read_json, read_manifest, write_manifest
+from slimline.artifact.json_file import read_json
+from slimline.artifact.manifest import Manifest, library_versions, read_manifest, write_manifest
 from slimline.artifact.missed import require_made
-from slimline.artifact.packed import read_stored, write_stored
-from slimline.artifact.plain_weights import make_plain_
-from slimline.artifact.structure import replay, structure_edits
-from slimline.artifact.weight_header import weight_shapes
-from slimline.artifact.weights import load_weights, read_weights, require_shapes, shapes_of, write_weights
+from slimline.artifact.packed import write_stored
+from slimline.artifact.structure import structure_edits
+from slimline.artifact.weights import load_weights, read_weights, write_weights
 from slimline.errors import ArtifactError
 from slimline.params.section import Pack
 
 PLAN, GRIDS = "quantization.json", "quantization.safetensors"
 NO_GRIDS: Mapping[str, Tensor] = MappingProxyType({})
-
-
-class Builds(Protocol):
-    """The part of a workload that an artifact needs: its two architectures."""
-
-    name: str
-
-    def build_teacher(self) -> nn.Module:
-        """The uncompressed architecture, untrained."""
-
-    def build_student(self, config: dict[str, Any]) -> nn.Module:
-        """A smaller architecture, untrained."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +31,6 @@ class Variant:
     manifest: Manifest
     plan: dict[str, Any] | None = None
     grids: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-def build_architecture(workload: Builds, architecture: Architecture) -> nn.Module:
-    """The workload's untrained model that the structure edits are relative to, its weights plain."""
-    is_student = architecture.role == "student"
-    model = workload.build_student(dict(architecture.config)) if is_student else workload.build_teacher()
-    make_plain_(model)
-    return model
 
 
 def save_variant(
@@ -94,27 +73,8 @@ def load_variant(folder: Path, workload: Builds) -> Variant:
     manifest = read_manifest(folder)
     if manifest.workload != workload.name:
         raise ArtifactError(f"{folder}: made for workload {manifest.workload!r}, asked for {workload.name!r}")
-    architecture = build_architecture(workload, manifest.architecture)
-    weights = fitting_weights(folder, architecture, manifest.structure, manifest.packing)
-    model = replay(architecture, manifest.structure)
+    model, weights = fitted(folder, workload, manifest.architecture, manifest.structure, manifest.packing)
     load_weights(model, weights, folder)
     plan = read_json(folder / PLAN) if (folder / PLAN).exists() else None
     grids = read_weights(folder / GRIDS) if (folder / GRIDS).exists() else {}
     return Variant(model.eval(), manifest, plan, grids)
-
-
-def fitting_weights(
-    folder: Path, architecture: nn.Module, structure: Mapping[str, dict[str, Any]], packing: Packing | None
-) -> dict[str, Tensor]:
-    """The weights in `folder`, read only if their file's header has the names and shapes of the architecture with its edits.
-
-    The edits are first made without memory, so a manifest cannot ask for more than the file beside it holds.
-
-    Raises:
-        ArtifactError: a file is missing or damaged, or names or shapes differ.
-    """
-    with torch.device("meta"):
-        planned = replay(architecture, structure)
-    if found := weight_shapes(folder):
-        require_shapes(shapes_of(planned.state_dict()), found, folder)
-    return read_stored(folder, packing)

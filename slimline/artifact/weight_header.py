@@ -1,63 +1,144 @@
-"""What a variant's weights are called and which shapes they have, by the header of its file alone; torch is not imported.
+"""What a variant's weights are called and which types and shapes they have, by the header of its file alone; torch is not imported.
 
-A safetensors file begins with the length of its header (8 bytes, little-endian) and the header, JSON. Packed weights keep the shapes
-that they unpack to in the header's metadata.
+A safetensors file begins with the length of its header (8 bytes, little-endian) and the header, JSON. Packed weights keep the types and
+shapes that they unpack to in the header's metadata. https://huggingface.co/docs/safetensors
 """
 
 import contextlib
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
 
-LENGTH_BYTES, LONGEST_HEADER_BYTES = 8, 100_000_000
+from slimline.artifact.border import told_as
+from slimline.artifact.json_file import parse_json
+from slimline.errors import ArtifactError
+
+LENGTH_BYTES, LONGEST_HEADER_BYTES = 8, 2_000_000
+"""A tensor takes about 100 bytes of header; parsed JSON may take twenty times its own."""
+WINDOW_BYTES = 1 << 23
+"""What Zstandard looks back on at the level that weights are packed with."""
+FRAME_HEADER_BYTES = 18
 FILES = {"none": "weights.safetensors", "sparse": "weights.sparse.safetensors", "entropy": "weights.safetensors.zst"}
 """How weights are stored -> the file's name."""
 LAYOUT = "layout"
 """The metadata's key under which JSON gives dtype and shape of each tensor that is packed."""
+MASK, PLANES = ":mask", ":planes"
+DTYPES = {
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "I16": ("int16", 2),
+    "I32": ("int32", 4),
+    "I64": ("int64", 8),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
+    "C64": ("complex64", 8),
+}
+"""What safetensors calls a type -> torch's name and the bytes of a value; one that is not here fits no model."""
+
+
+class Kind(NamedTuple):
+    """Type (as torch calls it) and shape of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Header(NamedTuple):
+    """What a safetensors file says of itself: the tensors that lie in it, what the packed ones unpack to, and the bytes of it all."""
+
+    stored: Mapping[str, Kind]
+    packed: Mapping[str, Kind]
+    size_bytes: int
+
+    @property
+    def unpacked(self) -> dict[str, Kind]:
+        """Tensor name -> type and shape as the model has it."""
+        plain = {name: kind for name, kind in self.stored.items() if name not in self.packed and not name.endswith((MASK, PLANES))}
+        return plain | dict(self.packed)
+
+
+def stored_kinds(path: Path) -> dict[str, Kind]:
+    """Tensor name -> type and shape once unpacked; what the header says is held to the bytes that there are.
+
+    Raises:
+        ArtifactError: the file is missing, cut short, or no file of weights.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file")
+    header, size_bytes = _read(path)
+    if header.size_bytes != size_bytes:
+        accounted = f"its header accounts for {header.size_bytes:,} bytes, there are {size_bytes:,}"
+        raise ArtifactError(f"{path}: is no whole safetensors file: {accounted}; it may be cut short, fetch it again")
+    return header.unpacked
 
 
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape once unpacked; nothing where the file is missing or torn."""
+    """Tensor name -> shape, whichever way a folder's weights are stored; nothing where there is no file with a whole header."""
     path = next((folder / name for name in FILES.values() if (folder / name).is_file()), None)
-    if path is None:
-        return {}
     try:
-        with _opened(path) as stream:
-            header = read_header(stream)
-        layout = packed_layout(header)
-        plain = {name: entry["shape"] for name, entry in header.items() if ":" not in name and name != "__metadata__"}
-        return {name: tuple(shape) for name, shape in (plain | {name: entry["shape"] for name, entry in layout.items()}).items()}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, zstandard.ZstdError):
+        return {} if path is None else {name: kind.shape for name, kind in _read(path)[0].unpacked.items()}
+    except ArtifactError:
         return {}
 
 
-def read_header(stream: BinaryIO) -> dict[str, Any]:
-    """The header of a safetensors stream.
+def read_header(stream: BinaryIO) -> Header:
+    """The header of a safetensors stream, each tensor's bytes and each mask held to its shape.
 
     Raises:
-        ValueError: it is too long, or no JSON object.
+        ValueError, LookupError, TypeError, AttributeError: it is none; `told_as` tells each.
     """
     length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
-    header = json.loads(stream.read(length)) if 0 < length < LONGEST_HEADER_BYTES else None
-    if not isinstance(header, dict):
-        raise ValueError("no header of a safetensors file")  # noqa: TRY004 - a torn file, not a wrong argument
-    return header
+    if not 0 < length <= LONGEST_HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes")
+    entries = parse_json(stream.read(length))
+    layout = parse_json((entries.pop("__metadata__", None) or {}).get(LAYOUT, "{}").encode())
+    stored = {name: _stored_kind(name, entry) for name, entry in entries.items()}
+    packed = {name: Kind(entry["dtype"], _shape(name, entry["shape"])) for name, entry in layout.items()}
+    for name, kind in packed.items():
+        mask = Kind("uint8", (math.ceil(math.prod(kind.shape) / 8),))
+        if min(kind.shape, default=0) < 0 or stored.get(name + MASK) != mask:
+            raise ValueError(f"the mask of {name} does not fit its shape {kind.shape}: {name}{MASK} is {stored.get(name + MASK)}")
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    return Header(stored, packed, LENGTH_BYTES + length + end)
 
 
-def packed_layout(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> {"dtype", "shape"} of the tensors that are packed."""
-    layout: dict[str, dict[str, Any]] = json.loads(header.get("__metadata__", {}).get(LAYOUT, "{}"))
-    return layout
+def _stored_kind(name: str, entry: Mapping[str, Any]) -> Kind:
+    dtype, item_bytes = DTYPES.get(entry["dtype"], (entry["dtype"], None))
+    shape, (start, end) = _shape(name, entry["shape"]), entry["data_offsets"]
+    if item_bytes is not None and end - start != math.prod(shape) * item_bytes:
+        raise ValueError(f"{name} has {end - start:,} bytes for a shape {shape} of {dtype}")
+    return Kind(dtype, shape)
+
+
+def _shape(name: str, sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+        raise ValueError(f"{name} has no shape")
+    return tuple(sizes)
+
+
+def _read(path: Path) -> tuple[Header, int]:
+    """A file's header, and how many plain bytes the file says it holds."""
+    with (
+        told_as(lambda reason: ArtifactError(f"{path}: is no whole safetensors file ({reason}); it may be cut short, fetch it again")),
+        _opened(path) as (stream, size_bytes),
+    ):
+        return read_header(stream), size_bytes
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The stream of a file's plain bytes, and how many there are."""
     with path.open("rb") as stream:
         if path.suffix != ".zst":
-            yield stream
-        else:
-            with zstandard.ZstdDecompressor().stream_reader(stream) as reader:
-                yield reader
+            yield stream, path.stat().st_size
+            return
+        size_bytes = zstandard.frame_content_size(stream.read(FRAME_HEADER_BYTES))
+        stream.seek(0)
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).stream_reader(stream) as reader:
+            yield reader, size_bytes

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from slimline.artifact.weight_header import FILES
+from slimline.artifact.border import told_as
+from slimline.artifact.weight_header import FILES, Kind, stored_kinds
 from slimline.errors import ArtifactError
 
 WEIGHTS = FILES["none"]
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 PICKLE_ENDINGS = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"}
 PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -37,11 +38,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file")
-    refuse_pickle(path)
-    try:
+    with told_as(lambda reason: ArtifactError(f"{path}: is no whole safetensors file ({reason}); it may be cut short, fetch it again")):
+        refuse_pickle(path)
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path}: is no whole safetensors file ({error}); it may be cut short, fetch it again") from error
 
 
 def refuse_pickle(path: Path) -> None:
@@ -64,27 +63,48 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: Path) -> 
     """Put weights into a model, strictly.
 
     Raises:
-        ArtifactError: names or shapes differ; the message counts them and shows the first.
+        ArtifactError: names, shapes or types differ; the message counts them and shows the first.
     """
-    require_shapes(shapes_of(model.state_dict()), shapes_of(weights), origin)
+    require_fit(kinds_of(model.state_dict()), kinds_of(weights), origin)
     model.load_state_dict(weights, strict=True)
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape."""
-    return {name: tuple(value.shape) for name, value in tensors.items()}
-
-
-def require_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], origin: Path) -> None:
-    """Hold the tensors of a file to those of a model: name -> shape.
+def read_fitting(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The tensors of a plain safetensors file, read only if its header has the names, shapes and types of the model's.
 
     Raises:
-        ArtifactError: names or shapes differ; the message counts them and shows the first.
+        ArtifactError: the file is missing, cut short or a pickle, or does not fit.
     """
-    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    if path.is_file():
+        refuse_pickle(path)
+    require_fit(kinds_of(model.state_dict()), stored_kinds(path), path)
+    return read_weights(path)
+
+
+def kinds_of(tensors: Mapping[str, Tensor]) -> dict[str, Kind]:
+    """Tensor name -> type and shape."""
+    return {name: Kind(str(value.dtype).removeprefix("torch."), tuple(value.shape)) for name, value in tensors.items()}
+
+
+def require_fit(expected: Mapping[str, Kind], found: Mapping[str, Kind], origin: Path) -> None:
+    """Hold the tensors of a file to those of a model; a float may be of any width, every other type is the model's own.
+
+    Raises:
+        ArtifactError: names, shapes or types differ; the message counts them and shows the first.
+    """
+    wrong = [name for name in expected.keys() | found.keys() if not _fits(expected.get(name), found.get(name))]
     if wrong:
         name = min(wrong)
+        have, want = found.get(name), expected.get(name)
+        is_type = have is not None and want is not None and have.shape == want.shape
+        shown = [str(kind.dtype if is_type else kind.shape) if kind else None for kind in (have, want)]
         raise ArtifactError(
             f"{origin}: {len(wrong)} of {len(expected)} tensors do not fit the model; "
-            f"first: {name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}"
+            f"first: {name} is {shown[0] or 'missing'}, expected {shown[1] or 'nothing of that name'}"
         )
+
+
+def _fits(expected: Kind | None, found: Kind | None) -> bool:
+    if expected is None or found is None:
+        return False
+    return expected.shape == found.shape and (expected.dtype == found.dtype or {expected.dtype, found.dtype} <= FLOATS)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.artifact.weights import read_weights, write_weights
-from slimline.errors import StageError
+from slimline.errors import ArtifactError, StageError
 from slimline.methods.layer_calls import WATCHED, on_input
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
@@ -126,8 +127,11 @@ def load_statistics(folder: Path) -> CalibrationStatistics:
         ArtifactError: a file is missing or damaged.
     """
     plain, tensors = read_json(folder / STATISTICS), read_weights(folder / TENSORS)
-    layers = {name: _loaded(name, plain["layers"][name], tensors) for name in plain["order"]}
-    return CalibrationStatistics(layers, plain["batches_run"], plain["samples_run"], plain["batch_size"])
+    with told_as(
+        lambda reason: ArtifactError(f"{folder / STATISTICS}: is damaged: {reason}; calibrate again (dvc repro --force calibrate)")
+    ):
+        layers = {name: _loaded(name, plain["layers"][name], tensors) for name in plain["order"]}
+        return CalibrationStatistics(layers, plain["batches_run"], plain["samples_run"], plain["batch_size"])
 
 
 def _loaded(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> LayerStatistics:

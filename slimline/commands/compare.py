@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from slimline.artifact.manifest import read_json
-from slimline.errors import InputError
+from slimline.artifact.border import told_as
+from slimline.artifact.json_file import read_json
+from slimline.errors import ArtifactError, InputError
 from slimline.params import Params
 from slimline.project import find_project
 from slimline.report.numbers import change, points, quantity, times
@@ -106,7 +107,8 @@ def _paired(root: Path, a: str, b: str) -> dict[str, Any] | None:
 
     from slimline.verdict.difference import accuracy_drop
 
-    first, second = (pd.read_parquet(file) for file in files)
+    with told_as(lambda reason: ArtifactError(f"{files[0]} or {files[1]}: is damaged: {reason}; evaluate both again")):
+        first, second = (pd.read_parquet(file) for file in files)
     if not first[["index", "label"]].equals(second[["index", "label"]]):
         return None
     rights = [table["variant"] == table["label"] for table in (first, second)]

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from slimline.artifact.compiled import CompiledManifest
+from slimline.artifact.fitted import fitted
 from slimline.artifact.manifest import Architecture, Packing
-from slimline.artifact.structure import replay
-from slimline.artifact.variant import build_architecture, fitting_weights
 from slimline.artifact.weights import load_weights
 from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
 from slimline.workloads import Workload
+
+RUNTIME, GRAPH = f"torch {torch.__version__}", "its weights"
 
 
 def load(folder: Path, manifest: CompiledManifest, threads: int, workload: Workload) -> tuple[Infer, dict[str, str]]:
@@ -31,10 +32,9 @@ def load_network(
     folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]], threads: int, packing: Packing | None
 ) -> tuple[Infer, dict[str, str]]:
     """The same for any folder with weights, plain variants included; packed weights are unpacked here."""
-    model = build_architecture(workload, architecture)
-    weights = fitting_weights(folder, model, structure, packing)
+    model, weights = fitted(folder, workload, architecture, structure, packing)
     dtype = next((value.dtype for value in weights.values() if value.is_floating_point()), None)
-    network = replay(model, structure).to(dtype=dtype)
+    network = model.to(dtype=dtype)
     load_weights(network, weights, folder)
     return _infer(network.eval().requires_grad_(False), threads)
 

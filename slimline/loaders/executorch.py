@@ -7,27 +7,21 @@ import torch
 from executorch.extension.pybindings import _C as runtime  # noqa: N811 (it links against torch, which is imported before)
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
+
+RUNTIME, GRAPH = "executorch", "model.pte"
 
 
 def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
     """The model as a function, and how it runs: larger batches than it was compiled for are cut.
 
     The runtime's pool of threads is one for the whole process; it is made anew with as many as asked for. The binding is
-    imported without executorch.runtime, which draws in the whole compiler (140 MB, seconds) for the same functions.
-
-    Raises:
-        ArtifactError: this version of ExecuTorch cannot load the program.
+    imported without executorch.runtime, which draws in the whole compiler (140 MB, seconds) for the same functions. What it
+    raises is told by slimline.runtime.
     """
     runtime._unsafe_reset_threadpool(threads)
-    path = folder / "model.pte"
-    try:
-        program = runtime._load_program(str(path), program_verification=runtime.Verification.InternalConsistency)
-        method = program.load_method("forward")
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{folder}: executorch cannot load {path.name}: {reason}") from error
+    program = runtime._load_program(str(folder / GRAPH), program_verification=runtime.Verification.InternalConsistency)
+    method = program.load_method("forward")
     largest = int(manifest.execution["largest_batch"])
 
     def infer(batch: Floats) -> Floats:

@@ -10,23 +10,21 @@ from slimline.loaders import Floats, Infer, writable
 from slimline.methods.compile.inductor_build import open_package
 from slimline.methods.compile.instruction_sets import instruction_sets
 
+RUNTIME, GRAPH = f"torch {torch.__version__}", "model.pt2"
+
 
 def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
     """The model as a function, and how it runs.
 
     Raises:
-        ArtifactError: this CPU lacks instructions that the code was compiled for, or this version of torch cannot load it.
+        ArtifactError: this CPU lacks instructions that the code was compiled for.
     """
     if lacking := [name for name in manifest.execution["instruction_sets"].split() if name not in instruction_sets()]:
         raise ArtifactError(
             f"{folder}: is machine code for a CPU with {', '.join(lacking)}, which this one lacks; compile it here, or take onnxruntime"
         )
     torch.set_num_threads(threads)
-    try:
-        run = open_package(folder / "model.pt2")
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{folder}: torch {torch.__version__} cannot load model.pt2: {reason}") from error
+    run = open_package(folder / GRAPH)
 
     def infer(batch: Floats) -> Floats:
         with torch.inference_mode():

@@ -8,25 +8,18 @@ from typing import Any
 import torch
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.errors import ArtifactError
 from slimline.loaders import Floats, Infer, writable
+
+RUNTIME, GRAPH = f"torch {torch.__version__}", "model.pt"
 
 
 def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
-    """The model as a function, and how it runs.
-
-    Raises:
-        ArtifactError: this version of torch cannot load the file.
-    """
+    """The model as a function, and how it runs; what torch raises is told by slimline.runtime."""
     torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            read: Callable[..., Any] = torch.jit.load  # has no annotations
-            network = read(folder / "model.pt", map_location="cpu")
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{folder}: torch {torch.__version__} cannot load model.pt: {reason}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        read: Callable[..., Any] = torch.jit.load  # has no annotations
+        network = read(folder / GRAPH, map_location="cpu")
 
     def infer(batch: Floats) -> Floats:
         with torch.inference_mode():

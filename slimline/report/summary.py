@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.errors import StageError
 from slimline.measure.machine import machine_id
 

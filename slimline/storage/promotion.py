@@ -1,9 +1,10 @@
 """Choose releases by hand: what a reference means, and pointing an alias at it."""
 
-from slimline.errors import InputError, StorageRefused
+from slimline.artifact.compiled import RELEASE
+from slimline.errors import ArtifactError, InputError, StorageRefused
 from slimline.storage.aliases import Alias, Standing, list_aliases, promote
 from slimline.storage.client import Store
-from slimline.storage.releases import is_whole, list_releases, read_release
+from slimline.storage.releases import is_whole, list_releases, read_release, verify_stored
 
 
 def promote_reference(store: Store, base: str, reference: str, *, alias: str, source: str) -> tuple[Alias, bool]:
@@ -11,12 +12,17 @@ def promote_reference(store: Store, base: str, reference: str, *, alias: str, so
 
     Raises:
         InputError: the reference means nothing or more than one release.
-        StorageRefused: the release is not whole in the store.
+        StorageRefused: the release is not whole in the store, or any byte of it was altered.
     """
     standing = resolve(store, base, reference, source)
     release = read_release(store, base, standing.release)
     if not is_whole(store, f"{base}/{standing.release}", release):
         raise StorageRefused(f"{store.url(base)}/{standing.release}/: files are missing in the store; publish it again first")
+    try:
+        verify_stored(store, base, standing.release)
+    except ArtifactError as error:
+        remedy = f"delete {store.url(base)}/{standing.release}/{RELEASE} and publish again, which uploads all of it"
+        raise StorageRefused(f"{str(error).rpartition(',')[0]}; {remedy}") from None
     return promote(store, base, alias, standing)
 
 

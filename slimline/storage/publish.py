@@ -11,7 +11,7 @@ from typing import Any
 
 from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import json_text, write_json
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.errors import ArtifactError, InputError, NothingPassed
 from slimline.params import PublishParams
 from slimline.params.sections import CODE_CARRYING

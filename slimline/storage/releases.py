@@ -186,6 +186,17 @@ def fetch_object(url: str, into: Path) -> Path:
     return into
 
 
+def verify_stored(store: Store, base: str, identity: str) -> None:
+    """Fetch a release into a folder that is dropped again, and check every byte of it: sizes do not tell what was altered.
+
+    Raises:
+        StorageRefused, StorageUnavailable: the store says no or nothing.
+        ArtifactError: a file differs from its checksum, or the manifest from the release's id.
+    """
+    with tempfile.TemporaryDirectory(prefix="slimline-release-") as folder:
+        _download_release(store, base, identity, Path(folder) / identity)
+
+
 def verify_release(folder: Path, identity: str) -> CompiledManifest:
     """Check a fetched release against its id, its manifest and its release.json.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from slimline.artifact.border import told_as
 from slimline.errors import DataError
 from slimline.methods.fit import Samples
 from slimline.workloads import Workload
@@ -16,12 +17,13 @@ def load_table(split: str, folder: Path = PREPARED) -> pd.DataFrame:
     """One split as a table of feature columns and `label`.
 
     Raises:
-        DataError: the split has not been prepared.
+        DataError: the split has not been prepared, or its file is damaged.
     """
     path = folder / f"{split}.parquet"
     if not path.is_file():
         raise DataError(f"{path}: missing; run the stage `data` first (dvc repro data)")
-    return pd.read_parquet(path)
+    with told_as(lambda reason: DataError(f"{path}: is no readable parquet table: {reason}; prepare it again (dvc repro --force data)")):
+        return pd.read_parquet(path)
 
 
 def load_split(workload: Workload, split: str, folder: Path = PREPARED) -> Samples:

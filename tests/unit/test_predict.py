@@ -1,6 +1,7 @@
 """`slimline predict`: labels and probabilities from arrays and tables, and one clear line for what is wrong with them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.commands.predict import predict
-from slimline.errors import DataError, InputError
+from slimline.commands.predict import _shown, predict
+from slimline.errors import DataError, InputError, WorkloadError
 from slimline.workloads.tabular import Tabular
 
 WORKLOAD = Tabular()
@@ -116,3 +118,51 @@ def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> 
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="is no readable parquet table"):
         predict(variant, tmp_path / "torn.parquet")
+
+
+def test_a_table_of_a_workload_that_is_not_bundled_needs_the_callers_word_an_array_does_not(
+    variant: str, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("from slimline.workloads.tabular import Tabular as Mine\n")
+    folder = tmp_path / "v"
+    shutil.copytree(variant, folder)
+    facts = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", facts | {"workload": "elsewhere.py:Mine"})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(WorkloadError, match=r"'elsewhere\.py:Mine': .* name your own: --workload"):
+        predict(str(folder), tmp_path / "t.csv")
+    predict(variant, tmp_path / "t.csv")
+    expected = capsys.readouterr().out
+    predict(str(folder), tmp_path / "t.csv", workload=f"{tmp_path}/mine.py:Mine")
+    assert capsys.readouterr().out == expected
+
+
+def test_many_rows_are_read_in_pieces_and_answered_in_order(
+    variant: str, table: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = pd.concat([table] * 700, ignore_index=True)
+    many.to_parquet(tmp_path / "t.parquet", index=False)
+    predict(variant, tmp_path / "t.parquet", as_json=True)
+    found = rows(capsys)
+    assert [row["row"] for row in found] == list(range(len(many)))
+    assert [row["label"] for row in found[-12:]] == [row["label"] for row in found[:12]]
+    many.loc[8000, "mean area"] = np.nan
+    many.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match="column 'mean area' has no value in row 8000"):
+        predict(variant, tmp_path / "t.csv")
+    assert capsys.readouterr().out == "", "all or nothing"
+
+
+def test_a_file_that_claims_more_than_it_holds_is_refused(variant: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.zeros((4, 30), np.float32))
+    whole = (tmp_path / "t.npy").read_bytes()
+    for claim in (b"(5, 30)", b"(99999999999, 30)"):
+        (tmp_path / "t.npy").write_bytes(whole.replace(b"(4, 30), }" + b" " * (len(claim) - 7), claim + b", }"))
+        with pytest.raises(InputError, match="is no array of numbers"):
+            predict(variant, tmp_path / "t.npy")
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "a\ttab", "\x1b[2J"])
+def test_a_label_cannot_move_the_cursor(label: str) -> None:
+    assert _shown(label) == repr(label)
+    assert _shown("größer") == "größer"

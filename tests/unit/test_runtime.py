@@ -193,6 +193,65 @@ def test_a_plain_variant_runs_in_eager_pytorch(
         load(tmp_path / "v")
 
 
+MINE = """
+from pathlib import Path
+
+from slimline.workloads.digits import Digits
+
+(Path(__file__).parent / "imported").touch()
+
+
+class Mine(Digits):
+    name = "mine"
+"""
+
+
+@pytest.mark.parametrize("named", ["mine.py:Mine", "./mine.py:Mine", "{folder}/mine.py:Mine", "../v/mine.py:Mine", "mine:Mine", "mine"])
+@pytest.mark.parametrize("kind", ["plain", "eager"])
+def test_what_an_artifact_names_is_never_imported(
+    kind: str, named: str, compiled: Path, model: nn.Module, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "v"
+    if kind == "plain":
+        identity = {"variant": "small", "stage": "distill", "method": "m", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
+        save_variant(folder, model, Manifest(workload="mine", architecture=STUDENT, structure={}, **identity), WORKLOAD)
+    else:
+        copied(compiled / "eager", folder)
+    (folder / "mine.py").write_text(MINE)
+    (folder / "params.yaml").write_text("workload: mine.py:Mine\n")
+    facts = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", facts | {"workload": named.format(folder=folder), "files": checksums(folder)})
+    monkeypatch.chdir(folder)
+    with pytest.raises(WorkloadError, match=r"only bundled workloads are imported \(digits, tabular\); name your own: --workload"):
+        load(folder)
+    assert not (folder / "imported").exists()
+    (tmp_path / "own.py").write_text(MINE)
+    runtime = load(folder, workload=f"{tmp_path}/own.py:Mine")
+    with torch.no_grad():
+        assert np.allclose(runtime.predict(batch), model(torch.from_numpy(batch)).numpy(), atol=1e-5)
+    assert not (folder / "imported").exists()
+
+
+def test_a_callers_own_workload_that_is_none_is_told_as_theirs(compiled: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"^workload: no file '.*none\.py'"):
+        load(compiled / "eager", workload=f"{tmp_path}/none.py:Mine")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("labels", [[], ["one"], [str(number) for number in range(11)]], ids=len)
+def test_a_graph_that_gives_something_else_than_its_manifest_says_is_refused(
+    target: str, labels: list[str], compiled: Path, batch: np.ndarray, tmp_path: Path
+) -> None:
+    folder = copied(compiled / target, tmp_path / "c")
+    facts = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", facts | {"labels": labels})
+    with pytest.raises(ArtifactError, match=rf"does not run as its manifest says: it gives float32 \[9, 10\] .* of {len(labels)} labels"):
+        load(folder).predict(batch)
+    write_json(folder / "manifest.json", facts | {"input_shape": [2, 8, 8]})
+    with pytest.raises(ArtifactError, match="does not run as its manifest says: "):
+        load(folder).predict(np.zeros((1, 2, 8, 8), np.float32))
+
+
 ALONE = """
 import sys
 calls = []

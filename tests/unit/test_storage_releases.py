@@ -340,6 +340,22 @@ def test_references_mean_an_alias_an_id_or_a_variant_on_a_target(project, store,
         promote_reference(store, base, identity, alias="production", source="latest")
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "report.html"])
+def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_publishing(project, store, workload, name):
+    done, _ = published(project)
+    base, identity = release_base(workload), one_url(done).rstrip("/").rpartition("/")[2]
+    key = f"{base}/{identity}/{name}"
+    body = store.client.get_object(Bucket=store.bucket, Key=key)["Body"].read()
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=bytes([body[0] ^ 1]) + body[1:])
+    with pytest.raises(StorageRefused, match=rf"altered.*; delete .*/{identity}/release\.json and publish again"):
+        promote_reference(store, base, identity, alias="production", source="latest")
+    with pytest.raises(StorageRefused, match="no such alias"):
+        read_alias(store, base, "production")
+    store.client.delete_object(Bucket=store.bucket, Key=f"{base}/{identity}/release.json")
+    published(project)
+    assert promote_reference(store, base, identity, alias="production", source="latest")[1]
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "release.json", "all"])
 def test_a_tampered_release_is_refused_by_fetch(project, store, tmp_path, name):
     url = one_url(published(project)[0])

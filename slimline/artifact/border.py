@@ -1,0 +1,80 @@
+"""The borders to files and runtimes: whatever a library raises over them is told as our error, in one line.
+
+A file may hold anything, and a graph may ask anything of the runtime that is given it: no list of exception types is ever whole, and
+some libraries derive theirs from Exception alone. A context manager sees whatever leaves its block without an except clause, so there
+is one such place and nothing is swallowed: what it cannot name goes on as the error's cause. Our own errors, an interrupt and an exit
+pass as they are.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from slimline.errors import DiskError, SlimlineError
+
+DISK = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""The system's words for a disk that fails, is full or is read-only: nobody's input is wrong then."""
+LONGEST = 300
+"""Characters of a foreign message that are shown."""
+
+
+@dataclass(frozen=True)
+class told_as:  # noqa: N801 - read as words: with told_as(lambda reason: ArtifactError(f"{path}: {reason}"))
+    """Around whatever reads a file or runs a graph: `tell` makes our error of the reason, one line.
+
+    Raises:
+        SlimlineError: on exit, what `tell` makes of whatever was raised inside.
+        DiskError: on exit, where the disk failed.
+    """
+
+    tell: Callable[[str], SlimlineError]
+
+    def __enter__(self) -> None:
+        """Nothing is set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise disk_error(error) from error
+        if isinstance(error, Exception) and not isinstance(error, SlimlineError):
+            raise self.tell(reason_of(error)) from error
+        return False
+
+
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, in one line of bearable length."""
+    if isinstance(error, MemoryError):
+        return "it takes more than this machine has memory for"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    told = text if text and not isinstance(error, LookupError) else f"{type(error).__name__} {text}".strip()
+    return told if len(told) <= LONGEST else f"{told[:LONGEST]}…"
+
+
+@contextmanager
+def told_of_the_disk(doing: str) -> Iterator[None]:
+    """Around a whole process: what the system refused, and nobody nearer has told, is one line; `doing` is what was probably written.
+
+    Raises:
+        DiskError: on exit, in place of an OSError.
+        SystemExit: whoever read the output has gone: the process ends in silence, as is usual.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except OSError as error:
+        raise disk_error(error, doing) from error
+
+
+def disk_error(error: OSError, doing: str = "a file") -> DiskError:
+    """What the system refused, where, and what to do."""
+    place = str(error.filename or doing)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(f"disk full while writing {place}; free some space and run again, what was finished is kept")
+    return DiskError(f"{place}: {reason_of(error)}; mend it and run again")
