@@ -1,9 +1,10 @@
 """One run of the line, in place or in a clone: check, heal, lock, run the DAG, publish, push."""
 
 import itertools
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from prefect.context import FlowRunContext
 
 from flows import engine
 from flows.artifacts import progress_artifact, show_results
+from flows.cache import Cache
 from flows.dag import Dag, read_dag
 from flows.environment import added, state_folder
 from flows.events import Noted, Planned, tell
 from flows.guard import guard
-from flows.heal import heal, heal_runs, snapshot, wait_for_others
+from flows.heal import heal, heal_runs, remove_drafts, snapshot, wait_for_others
+from flows.kept import keep_foreign
 from flows.lock import workspace_lock
+from flows.mend import drop_damaged_lists, mend
 from flows.options import Options
 from flows.orphans import remove_orphans
 from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
@@ -30,6 +34,7 @@ from slimline.errors import SlimlineError
 from slimline.measure.machine import record
 from slimline.params import Params
 from slimline.report.provenance import STARTED
+from slimline.storage.url import refuse_secrets
 
 KEPT_REPORTS = ("index.html", "index.md", "summary.json", "releases.json")
 
@@ -50,14 +55,16 @@ def run_line(project: Path, options: Options) -> Outcome:
 
     Raises:
         ParamsError: params.yaml or an override is wrong; nothing was started.
+        StorageRefused: the store's address holds a password; nothing was started.
         InputError: a target matches no stage, or dvc.yaml is wrong.
         BusyError: another run holds the workspace.
     """
     began = time.monotonic()
     params = check_overrides(project, options.set_params)
-    _note(heal_runs(project))
+    refuse_secrets(params.publish.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    _note(heal_runs(project), "healed: ")
     if options.set_params or options.isolated or _is_scheduled():
-        _note(heal(project))
+        _note(heal(project), "healed: ")
         return _run_in_clone(project, options, params, began)
     with workspace_lock(project):
         return _run_in(Run(project, project, options, params, began))
@@ -85,32 +92,37 @@ def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[
 
 def _run_in(run: Run) -> Outcome:
     wait_for_others(run.folder)
-    _note(heal(run.folder))
+    _note(heal(run.folder), "healed: ")
     record(run.folder)
     with ExitStack() as open_until_the_end:
         open_until_the_end.enter_context(added({STARTED: str(time.time())}))
         if run.params.teacher.source.startswith("s3://") or run.options.pull:
             open_until_the_end.enter_context(store(run))
         open_until_the_end.enter_context(engine.stopped_on_the_way_out())
-        outcome = _run_stages(run)
-        snapshot(run.folder)
-        if run.options.publish and outcome.accepted:
-            outcome = _publish(run, outcome)
+        outcome = _released(run, _run_stages(run))
+        if "publish" in outcome.failures and _mend(run, read_dag(run.folder), outcome.states, outcome.states):
+            outcome = _released(run, _run_stages(run))
     if outcome.summary is not None:
         show_results(outcome.summary, outcome.releases)
     return replace(outcome, seconds=time.monotonic() - run.began)
 
 
+def _released(run: Run, outcome: Outcome) -> Outcome:
+    snapshot(run.folder)
+    return _publish(run, outcome) if run.options.publish and outcome.accepted else outcome
+
+
 def _run_stages(run: Run) -> Outcome:
     if run.options.pull:
         run_upload("fetch", str(run.folder), ["-m", "dvc", "fetch", "--run-cache"], return_state=True)
-    dag = read_dag(run.folder, run.options.targets)
-    if not run.options.targets:
-        _note(remove_orphans(run.folder, dag))
+    dag = _ready_dag(run)
     clean = 0 if run.options.force else sum(node.clean for node in dag.nodes.values())
     tell(Planned(len(dag.nodes), clean, str(run.folder)))
     get_run_logger().info("%d stages, %d of them up to date", len(dag.nodes), clean)
     states, failed = _states(run, dag)
+    if _mend(run, dag, dag.above(failed) | {dag.maker(SUMMARY) or ""}, states):
+        dag = read_dag(run.folder, run.options.targets)
+        states, failed = _states(run, dag)
     failures = {name: failure.code for name, failure in failed.items()}
     judged = states.get(dag.maker(SUMMARY) or "") in DONE
     if failed and states.get(dag.maker(SUMMARY) or "") == "NotReady" and run.options.on_failure == "keep-going":
@@ -134,12 +146,33 @@ def _report_what_stands(run: Run, dag: Dag, states: dict[str, str], failed: dict
     return report_what_stands(run.folder, missing) == 0
 
 
+def _ready_dag(run: Run) -> Dag:
+    """The DAG of a workspace that is cleaned: nothing of stages that are gone, nothing of somebody's own where DVC would remove it."""
+    dag = read_dag(run.folder, run.options.targets)
+    _note((*drop_damaged_lists(Cache(dag.cache)), *remove_drafts(run.folder, (*dag.outs, RELEASES))), "healed: ")
+    if run.folder != run.project and _mend(run, dag, dag.nodes, {name: "Restored" for name, node in dag.nodes.items() if node.clean}):
+        dag = read_dag(run.folder, run.options.targets)
+    if not run.options.targets:
+        cleaned = remove_orphans(run.folder, dag)
+        _note(cleaned.removed)
+        _note(cleaned.left)
+    _note(keep_foreign(run.folder, run.project, dag))
+    return dag
+
+
+def _mend(run: Run, dag: Dag, suspects: Iterable[str], states: Mapping[str, str]) -> bool:
+    """Whether any of the stages that DVC took for up to date had damaged files; they are removed then, and run_dag brings them back."""
+    healed = mend(run.folder, Cache(dag.cache), sorted(name for name in suspects if states.get(name) in ("Cached", "Restored")))
+    _note(healed, "healed: ")
+    return bool(healed)
+
+
 def _states(run: Run, dag: Dag) -> tuple[dict[str, str], dict[str, Failure]]:
     states: dict[str, str] = {}
     failures: dict[str, Failure] = {}
     jobs, force, fail_fast = run.options.jobs, run.options.force, run.options.on_failure == "fail-fast"
     progress = progress_artifact()
-    for name, state in run_dag(dag.nodes, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
+    for name, state in run_dag(dag, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
         states[name] = state.name
         if (failure := failure_of(state)) is not None:
             failures[name] = failure
@@ -174,10 +207,10 @@ def store(run: Run) -> Iterator[None]:
         yield
 
 
-def _note(lines: tuple[str, ...]) -> None:
+def _note(lines: tuple[str, ...], before: str = "") -> None:
     for line in lines:
-        get_run_logger().warning("healed: %s", line)
-        tell(Noted(f"healed: {line}"))
+        get_run_logger().warning("%s%s", before, line)
+        tell(Noted(f"{before}{line}"))
 
 
 def _is_scheduled() -> bool:

@@ -1,7 +1,7 @@
 """The SeaweedFS process behind the embedded S3 server: its files, its flags, start, readiness and stop.
 
-Everything listens on 127.0.0.1 only, telemetry is off, the keys are generated, and SeaweedFS's own HTTP doors
-(which ask for no key) are shut: what is stored can be reached through S3 with the key alone.
+Everything listens on 127.0.0.1 only, telemetry is off, the keys are generated, SeaweedFS's own HTTP doors (which ask
+for no key) are shut, and its parts talk to each other by a certificate: what is stored can be reached through S3 with the key alone.
 """
 
 import contextlib
@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import write_json
-from slimline.errors import StorageUnavailable
+from slimline.errors import StorageRefused, StorageUnavailable
+from slimline.storage.certificate import internal_certificate
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.leases import is_alive, process_mark
+from slimline.storage.objects import make_buckets, put_bytes, remove
 from slimline.storage.state_file import read_state
 
 PORT_NAMES = ("master", "volume", "filer", "s3", "admin")
@@ -156,7 +157,8 @@ def stop(folder: Path) -> None:
 
 def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Popen[bytes]:
     signing = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
-    environment = {"PATH": os.defpath, "HOME": str(folder)} | {f"WEED_JWT_{name}_KEY": secrets.token_hex(16) for name in signing}
+    keys = {f"WEED_JWT_{name}_KEY": secrets.token_hex(16) for name in signing}
+    environment = {"PATH": os.defpath, "HOME": str(folder)} | keys | internal_certificate(folder)
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
             command(folder, ports, bucket),
@@ -166,13 +168,14 @@ def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Po
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
 
 
 def _comes_up(process: subprocess.Popen[bytes], store: Store) -> bool:
     end = time.monotonic() + READY_S
     while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(ClientError, BotoCoreError):
+        with contextlib.suppress(StorageRefused, StorageUnavailable):
             _use(store)
             return True
         time.sleep(POLL_S)
@@ -180,11 +183,9 @@ def _comes_up(process: subprocess.Popen[bytes], store: Store) -> bool:
 
 
 def _use(store: Store) -> None:
-    names = [bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]]
-    if store.bucket not in names:
-        store.client.create_bucket(Bucket=store.bucket)
-    store.client.put_object(Bucket=store.bucket, Key=".ready", Body=b"1")
-    store.client.delete_object(Bucket=store.bucket, Key=".ready")
+    make_buckets(store, (store.bucket,))
+    put_bytes(store, ".ready", b"1")
+    remove(store, ".ready")
 
 
 def _ports(folder: Path) -> dict[str, int]:
