@@ -18,8 +18,9 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
-from slimline.methods.prune.channel_graph import ROOTS
-from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
+from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
+from slimline.methods.prune.channel_layers import ROOTS
+from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_scores import channel_scores
 from slimline.methods.prune.channel_target import least_ratio, measure_of
 from slimline.methods.prune.channel_trial import removable_groups
@@ -81,7 +82,7 @@ class _Cut:
             return kept_counts(scores, self.groups, self.config, ratio, sensitivity)
 
         def removed(counts: Counts) -> nn.Module:
-            return remove_channels(model, groups, weakest(scores, counts), self.data.example_input)
+            return remove_channels(model, groups, weakest(scores, counts))
 
         if self.config.amount in ("ratio", "threshold"):
             return removed(counts_at(amount))
