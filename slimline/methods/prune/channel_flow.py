@@ -8,8 +8,9 @@ The idea of groups is that of Fang et al. 2023, "DepGraph: Towards any structura
 of a table of operations follow views, splits and concatenations through any code.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +23,20 @@ from slimline.methods.prune.channel_units import NOBODY, Units
 
 FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
 """What torch raises where channels cannot be followed, or shapes do not fit."""
+Even = Literal["", "outer", "inner"]
+"""Of a view that makes two dimensions of one with channels: nothing more is asked, or as many must be left in each line of the first
+(outer; the code fixes how many lines there are), or of the second (inner)."""
 FILLED_LIKE = frozenset(f"{name}_like" for name in ("zeros", "ones", "full", "empty", "rand", "randn"))
+PARTING = frozenset({"split", "split_with_sizes", "unbind", "select", "slice", "channel_shuffle"})
 COPIES = frozenset({"clone", "_to_copy", "copy_"})
 
 
 class ChannelFlow(TorchDispatchMode):
     """Numbers every tensor that is made while it is active, unless a layer is `inside`, whose inputs and outputs its hooks number."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, even: Even) -> None:
         super().__init__()
-        self.units, self.inside = units, 0
+        self.units, self.even, self.inside = units, even, 0
         self._channels: Any = WeakTensorKeyDictionary()
         self._fixed: Any = WeakTensorKeyDictionary()
 
@@ -60,11 +65,14 @@ class ChannelFlow(TorchDispatchMode):
             return func(*args, **options)
         given = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
         name, holds = func.overloadpacket.__name__, any(self._holds(one) for one in given)
-        is_plain = func.is_view or torch.Tag.pointwise in func.tags or name in FILLED_LIKE | COPIES
+        is_view = func.is_view or name == "_unsafe_view"
+        is_plain = is_view or torch.Tag.pointwise in func.tags or name in FILLED_LIKE | COPIES
         probed = self._probed(func, name, args, options) if holds and not is_plain else []
+        if holds and name in PARTING:
+            _join_parts(self.units, func, self.channels(args[0]), args, options)
         result = func(*args, **options)
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if func.is_view:
+        if is_view:
             self._view(func, name, args, options, made)
         elif holds and is_plain:
             self._meet(made[0], given[-1:] if name == "copy_" else given)
@@ -91,7 +99,8 @@ class ChannelFlow(TorchDispatchMode):
     def _view(self, func: Any, name: str, args: Sequence[Any], options: Mapping[str, Any], made: Sequence[Tensor]) -> None:
         """Views of the numbers stand beside views of the values, so that what is written into one is seen in all."""
         channels = self.channels(args[0])
-        _join_parts(self.units, func, channels, args, options)
+        for one in made if self.even else ():
+            _join_split(self.units, channels, one.shape, self.even)
         try:
             views = tree_leaves(func(channels, *args[1:], **options))
         except FAILURES:
@@ -138,27 +147,43 @@ def _varies_along(channels: Tensor, fixed: Tensor) -> bool:
 
 def _join_parts(units: Units, func: Any, channels: Tensor, args: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Channels at the same place of equal parts go together: as many must be left in each."""
+    names = [argument.name for argument in func._schema.arguments]
     given = {argument.name: argument.default_value for argument in func._schema.arguments}
-    given |= dict(zip(given, args, strict=False)) | dict(options)
-    part, step = _part(func.overloadpacket.__name__, given, channels)
-    if part and step:
-        lines = channels.movedim(given["dim"], 0).reshape(channels.shape[given["dim"]], -1)
+    given |= dict(zip(names, args, strict=False)) | dict(options)
+    dim = given.get("dim", 1)
+    part, step = _part(func.overloadpacket.__name__, given, channels.shape[dim])
+    if part:
+        lines = channels.movedim(dim, 0).reshape(channels.shape[dim], -1)
         parts = lines.view(-1, step, lines.shape[1]).transpose(0, 1) if step > 1 else lines.view(-1, part, lines.shape[1])
         units.join(parts[:1].expand_as(parts), parts)
 
 
-def _part(name: str, given: Mapping[str, Any], channels: Tensor) -> tuple[int, int]:
-    """The length of each part, and the step from one of its elements to the next; 0 where an operation makes no equal parts."""
-    if name not in ("split", "split_with_sizes", "unbind", "select", "slice"):
-        return 0, 0
-    whole = channels.shape[given["dim"]]
-    part, start, step = 1, 0, 1
+def _join_split(units: Units, channels: Tensor, shape: Sequence[int], even: Even) -> None:
+    """Channels at the same place of each line go together where a view makes two or more dimensions of one."""
+    ahead = 1
+    for dim, size in enumerate(channels.shape):
+        first = next((place for place in range(len(shape)) if math.prod(shape[:place]) == ahead and 1 < shape[place] < size), None)
+        if first is not None and size % shape[first] == 0 and math.prod(shape[: first + 1]) % ahead == 0:
+            lines = channels.movedim(dim, 0).reshape(shape[first], size // shape[first], -1)
+            lines = lines if even == "outer" else lines.transpose(0, 1)
+            units.join(lines[:1].expand_as(lines), lines)
+        ahead *= size
+
+
+def _part(name: str, given: Mapping[str, Any], whole: int) -> tuple[int, int]:
+    """The length of each of the equal parts of a `whole`, and the step between its elements; 0 where there are none."""
+    start, step = 0, 1
     if name == "split":
         part = given["split_size"]
     elif name == "split_with_sizes":
         part = given["split_sizes"][0] if len(set(given["split_sizes"])) == 1 else whole
+    elif name == "channel_shuffle":
+        part = whole // given["groups"]
     elif name == "slice":
         start, end, _ = slice(given["start"], given["end"]).indices(whole)
-        part, step = (end - start, 1) if given["step"] == 1 else (whole // given["step"], given["step"])
-    fits = 0 < part < whole and whole % part == 0 and (step > 1 or start % part == 0) and whole % step == 0
+        step = given["step"]
+        part = end - start if step == 1 else whole // step
+    else:
+        part = 1
+    fits = 0 < part < whole and whole % part == 0 and whole % step == 0 and (step > 1 or start % part == 0)
     return (part, step) if fits else (0, 0)

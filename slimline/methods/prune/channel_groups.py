@@ -6,6 +6,7 @@ and indices alone, so that scores, penalties and gates can be computed on any mo
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from slimline.methods.prune.channel_flow import Even
 from slimline.methods.prune.channel_layers import NORMS, ROOTS, divisions, followed, is_depthwise
 from slimline.methods.prune.channel_units import NOBODY
 from slimline.methods.shared_weights import shared_weights
@@ -48,7 +50,7 @@ class ChannelGroup:
 
     There are `channels` to choose from, each standing at `blocks` places of `layer` (more than 1 where values and gates come from one
     layer, or a grouped convolution or a group norm divides them); `fewest` must stay. `why_whole` says why none of them can go; empty
-    where they can.
+    where they can. `even` is how views that split channels were taken.
     """
 
     layer: str
@@ -58,17 +60,20 @@ class ChannelGroup:
     slices: tuple[Slice, ...]
     why_whole: str = ""
     fewest: int = 1
+    even: Even = ""
 
 
-def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
+def channel_groups(model: nn.Module, example_input: Tensor, even: Even = "") -> tuple[ChannelGroup, ...]:
     """Every group of coupled channels but those of the model's output, those of the last layers first; `model` stays as it is.
+
+    `even` says what views ask for that split channels.
 
     Raises:
         StageError: the model cannot be traced.
     """
-    found, shared = followed(model, example_input), shared_weights(model)
+    found, shared = followed(model, example_input, even), shared_weights(model)
     reads, made = ({name: found.units.of(channels) for name, channels in of.items()} for of in (found.reads, found.made))
-    given = {unit for channels in found.outputs for unit in found.units.of(channels).unique().tolist()}
+    given = {unit for channels in found.outputs for unit in torch.unique(found.units.of(channels)).tolist()}
     groups = []
     for layers in _coupled({name: made[name] for name in reversed(found.order) if name in made}):
         roots = [name for name in layers if isinstance(model.get_submodule(name), ROOTS)]
@@ -76,7 +81,7 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
         if roots and not given & units.keys():
             slices = tuple(place for name in found.order for place in _slices(name, model.get_submodule(name), reads, made, units))
             group = _group(model, tuple(roots), len(units), slices, found.units.why_kept(units))
-            groups.append(_whole_where_shared(group, shared))
+            groups.append(dataclasses.replace(_whole_where_shared(group, shared), even=even))
     return tuple(groups)
 
 
@@ -159,4 +164,4 @@ def _local(channels: Tensor, units: Mapping[int, int]) -> Tensor:
 
 def _sizes(channel: Tensor) -> list[int]:
     """How often each channel stands there that does."""
-    return channel[channel != NOBODY].unique(return_counts=True)[1].tolist()
+    return list(Counter(channel[channel != NOBODY].tolist()).values())

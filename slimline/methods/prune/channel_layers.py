@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from slimline.errors import StageError
-from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow
+from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow, Even
 from slimline.methods.prune.channel_units import NOBODY, Units
 
 ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -34,22 +34,22 @@ class Followed:
     outputs: list[Tensor] = field(default_factory=list)
 
 
-def followed(model: nn.Module, example_input: Tensor) -> Followed:
+def followed(model: nn.Module, example_input: Tensor, even: Even) -> Followed:
     """Run a copy of `model` in evaluation mode on `example_input` [N, …] and follow the channels of every layer.
 
     Raises:
-        StageError: its forward does not run, or not with gradients.
+        StageError: its forward does not run.
     """
-    traced = copy.deepcopy(model).eval().requires_grad_(True)  # with gradients, as torch's fused attention would pass by the layers
+    traced = copy.deepcopy(model).eval()
     found = Followed()
-    flow = ChannelFlow(found.units)
+    flow = ChannelFlow(found.units, even)
     for name, module in traced.named_modules():
         if is_followed(module) or _is_opaque(module):
             watch = _Watch(name, module, found, flow)
             module.register_forward_pre_hook(watch.enter, with_kwargs=True)
             module.register_forward_hook(watch.leave)
     try:
-        with torch.enable_grad(), flow:
+        with torch.no_grad(), flow:
             outputs = traced(example_input)
     except FAILURES as error:
         reason = " ".join(str(error).split())[:120]
@@ -94,7 +94,7 @@ def channel_dim(module: Any, values: Tensor) -> int:
     if isinstance(module, _ConvNd):
         return -1 - len(module.kernel_size)
     if isinstance(module, _InstanceNorm):
-        return -int(module._get_no_batch_dim())
+        return -int(cast("Any", module)._get_no_batch_dim())
     if isinstance(module, _BatchNorm | nn.GroupNorm | nn.PReLU):
         return 1 - values.dim()
     is_own = isinstance(module, nn.LayerNorm | nn.RMSNorm) and type(module).forward not in (nn.LayerNorm.forward, nn.RMSNorm.forward)
@@ -137,10 +137,9 @@ class _Watch:
 
     def _read(self, channels: Tensor) -> None:
         """The layer reads these channels, one a line of its weights; those of an earlier call stand in the same lines."""
-        units, before = self.found.units, self.found.reads.setdefault(self.name, channels)
-        units.join(before, channels)
-        mixed = (before == NOBODY) != (channels == NOBODY)
-        units.keep(torch.cat([before[mixed], channels[mixed]]), f"{self.name} reads them and others by turns")
+        before = self.found.reads.get(self.name, channels)
+        self.found.units.join(before, channels)
+        self.found.reads[self.name] = torch.where(before == NOBODY, channels, before)
         self._divide(channels)
 
     def _made(self, width: int) -> Tensor:

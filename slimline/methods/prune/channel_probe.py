@@ -40,9 +40,7 @@ class Operation:
         return [one.isnan() for one in made]
 
 
-def made_of(
-    function: Callable[..., Any], args: Any, options: Any, channels: Callable[[Tensor], Tensor | None], units: Units
-) -> list[Tensor]:
+def made_of(function: Callable[..., Any], args: Any, options: Any, channels: Callable[[Tensor], Tensor], units: Units) -> list[Tensor]:
     """The channel of each element of each output tensor: int64 of its shape.
 
     Elements that come from some channels make these one unit. Those that come from every channel there is, as of a mean over all
@@ -53,8 +51,8 @@ def made_of(
     """
     leaves, tree = tree_flatten((args, options))
     found = {place: channels(leaf) for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()}
-    held = {place: units.of(mine) for place, mine in found.items() if bool((mine != NOBODY).any())}
-    names = torch.cat([mine.flatten() for mine in held.values()]).unique()
+    held = {place: units.of(mine) for place, mine in found.items() if bool(torch.any(mine != NOBODY))}
+    names = torch.unique(torch.cat([mine.flatten() for mine in held.values()]))
     names = names[names != NOBODY]
     numbers = {place: torch.where(mine == NOBODY, NOBODY, torch.searchsorted(names, mine)) for place, mine in held.items()}
     operation = Operation(function, leaves, tree, numbers, len(names))
@@ -82,8 +80,8 @@ def _one_by_one(operation: Operation, several: list[Tensor], made: list[Tensor],
     if len(names) > MOST:
         raise RuntimeError(f"more than {MOST} channels meet")
     times = [torch.zeros_like(number) for number in made]
-    for number in range(len(names)):
-        for time, reached in zip(times, operation.reached(torch.tensor([number])), strict=True):
+    for channel in range(len(names)):
+        for time, reached in zip(times, operation.reached(torch.tensor([channel])), strict=True):
             time += reached
     inputs = list(operation.numbers.values())
     for number, some, time in zip(made, several, times, strict=True):

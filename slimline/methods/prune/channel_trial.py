@@ -3,11 +3,12 @@
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.prune.channel_flow import FAILURES
+from slimline.methods.prune.channel_flow import FAILURES, Even
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels, without_reading
 from slimline.methods.prune.frozen_norms import Factors, hold_still_, norm_factors
@@ -18,37 +19,7 @@ TRIED = 4
 TOLERANCE, ROUNDING = 1e-3, 1e-5
 
 
-def removable_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
-    """The groups of `channel_groups`, `why_whole` also set where a trial fails: removing must be the same as not reading a channel.
-
-    Norms across channels are held still for it, as they answer to every channel that goes.
-    """
-    groups = channel_groups(model, example_input)
-    trial = _Trial(model, groups, noise_like(example_input))
-    if not trial.problem([group for group in groups if not group.why_whole]):
-        return groups
-    return tuple(dataclasses.replace(group, why_whole=group.why_whole or trial.problem([group])) for group in groups)
-
-
-def tried_channels(channels: int, seed: int) -> tuple[list[int], ...]:
-    """Which of so many channels go in each trial: one in four by chance, the first of all, and every fourth.
-
-    One-sided sets and chance tell apart what a regular pattern does not: halves that lose alike fit each other by luck.
-    """
-    some = max(1, channels // TRIED)
-    chance = torch.randperm(channels, generator=torch.Generator().manual_seed(seed))[:some].sort().values.tolist()
-    return chance, list(range(some)), list(range(0, channels, TRIED))
-
-
-def same_outputs(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
-    """Whether outputs are those expected, but for a small share of what the loss changed of the whole model's and for rounding."""
-    if found.shape != expected.shape:
-        return False
-    found, expected, whole = (one.detach().nan_to_num() for one in (found, expected, whole))
-    return bool((found - expected).norm() <= TOLERANCE * (expected - whole).norm() + ROUNDING * expected.norm())
-
-
-class _Trial:
+class Trial:
     """Removes channels of some groups on noise, and compares with not reading them."""
 
     def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup], inputs: Tensor) -> None:
@@ -62,9 +33,10 @@ class _Trial:
         """What goes wrong when some channels of these groups are removed together; empty where nothing does."""
         tried = zip(*(tried_channels(group.channels, seed) for seed, group in enumerate(groups)), strict=True)
         trials = ({group.layer: channels for group, channels in zip(groups, sets, strict=True)} for sets in tried)
-        return next(filter(None, (self._without(groups, removed) for removed in trials)), "")
+        return next(filter(None, (self.without(groups, removed) for removed in trials)), "")
 
-    def _without(self, groups: Sequence[ChannelGroup], removed: Mapping[str, Sequence[int]]) -> str:
+    def without(self, groups: Sequence[ChannelGroup], removed: Mapping[str, Sequence[int]]) -> str:
+        """What goes wrong when these channels are removed; empty where nothing does."""
         expected = _outputs(without_reading(self.model, groups, removed), self.factors, self.inputs)
         try:
             found = _outputs(remove_channels(self.model, groups, removed), self.factors, self.inputs)
@@ -75,6 +47,56 @@ class _Trial:
         if same_outputs(found, expected, self.outputs):
             return ""
         return "channels that are removed are not those that the layers behind stop reading"
+
+
+def removable_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
+    """The groups of `channel_groups`, `why_whole` also set where a trial fails: removing must be the same as not reading a channel.
+
+    Where some fail, views that split channels (a channel shuffle) are taken for what asks more, and what frees most of the channels is
+    used. Norms across channels are held still for the trial, as they answer to every channel that goes.
+    """
+    found: list[tuple[ChannelGroup, ...]] = []
+    for even in get_args(Even):
+        groups = channel_groups(model, example_input, even)
+        trial = Trial(model, groups, noise_like(example_input))
+        if not trial.problem([group for group in groups if not group.why_whole]):
+            found.append(groups)
+            break
+        found.append(_one_after_another(trial, groups))
+    return max(found, key=_freed)
+
+
+def _one_after_another(trial: Trial, groups: Sequence[ChannelGroup]) -> tuple[ChannelGroup, ...]:
+    """The groups, of which each that does not go along with those before it stays whole."""
+    tried: list[ChannelGroup] = []
+    for group in groups:
+        free = [one for one in tried if not one.why_whole]
+        tried.append(dataclasses.replace(group, why_whole=group.why_whole or trial.problem([*free, group])))
+    return tuple(tried)
+
+
+def _freed(groups: Sequence[ChannelGroup]) -> int:
+    """How many channels of layers can be chosen from."""
+    return sum(int((place.channel >= 0).sum()) for group in groups if not group.why_whole for place in group.slices if not place.reads)
+
+
+def tried_channels(channels: int, seed: int) -> tuple[list[int], ...]:
+    """Which of so many channels go in each trial: one in four, by chance (twice), the first, the last, and at even distances.
+
+    One-sided sets and chance tell apart what a regular pattern does not: halves that lose alike fit each other by luck.
+    """
+    some = max(1, channels // TRIED)
+    generator = torch.Generator().manual_seed(seed)
+    chance = [torch.randperm(channels, generator=generator)[:some].sort().values.tolist() for _ in range(2)]
+    return *chance, list(range(some)), list(range(channels - some, channels)), list(range(0, channels, TRIED))
+
+
+def same_outputs(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
+    """Whether outputs are those expected, but for a small share of what the loss changed of the whole model's and for rounding."""
+    if found.shape != expected.shape:
+        return False
+    found, expected, whole = (one.detach().nan_to_num() for one in (found, expected, whole))
+    return bool((found - expected).norm() <= TOLERANCE * (expected - whole).norm() + ROUNDING * expected.norm())
 
 
 def _outputs(model: nn.Module, factors: Factors, inputs: Tensor) -> Tensor:

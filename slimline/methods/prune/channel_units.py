@@ -26,7 +26,7 @@ class Units:
         """Make one unit of the channels that stand at the same place of two tensors of one shape."""
         differ = (first != second) & (first != NOBODY) & (second != NOBODY)
         if bool(differ.any()):
-            pairs = torch.stack([first[differ], second[differ]], 1).unique(dim=0)
+            pairs = torch.unique(torch.stack([first[differ], second[differ]], 1), dim=0)
             for one, other in pairs.tolist():
                 self._parents[self._root(other)] = self._root(one)
 
@@ -38,12 +38,12 @@ class Units:
 
     def keep(self, channels: Tensor, why: str) -> None:
         """These cannot go, nor what is joined with them; the first reason counts."""
-        for channel in channels[channels != NOBODY].unique().tolist():
+        for channel in torch.unique(channels[channels != NOBODY]).tolist():
             self._kept.setdefault(channel, why)
 
     def of(self, channels: Tensor) -> Tensor:
         """The unit of each channel, as the number of one channel in it: int64 of the same shape."""
-        numbers, places = channels.unique(return_inverse=True)
+        numbers, places = torch.unique(channels, return_inverse=True)
         roots = torch.tensor([number if number == NOBODY else self._root(number) for number in numbers.tolist()], dtype=torch.long)
         return roots[places]
 

@@ -74,7 +74,7 @@ class _Cut:
     def __call__(self, model: nn.Module, amount: float) -> nn.Module:
         """A copy of `model` with as few channels as a ratio, a threshold or a budget of `amount` asks for."""
         names = {group.layer for group in self.groups}
-        groups = [group for group in channel_groups(model, self.data.example_input) if group.layer in names]
+        groups = [group for group in channel_groups(model, self.data.example_input, self.groups[0].even) if group.layer in names]
         scores = channel_scores(model, groups, self.config, self.data)
         sensitivity = self._sensitivity()
 

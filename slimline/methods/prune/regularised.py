@@ -75,7 +75,7 @@ def without_silent(trained: nn.Module, groups: Sequence[ChannelGroup], worth: Ma
 
     Each group keeps a multiple of `round_to` channels (or all that it has), so a few of no worth may stay.
     """
-    removed = {group.layer: _least(worth[group.layer], multiple(group, round_to), group.fewest) for group in free(groups)}
+    removed = {group.layer: _least(worth[group.layer], multiple(group, round_to)) for group in free(groups)}
     smaller = remove_channels(trained, free(groups), removed)
     rows = tuple(_row(group, worth.get(group.layer), removed.get(group.layer, [])) for group in groups)
     listing = Listing("Channels by group", COLUMNS, rows, NOTE.format(round_to))
@@ -95,8 +95,8 @@ def _masks(model: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{ORIGINAL if name in gated else 'weight'}".lstrip("."): mask for name, mask in masks.items()}
 
 
-def _least(worth: Tensor, multiple_of: int, fewest: int) -> list[int]:
-    """The channels that go: those of no worth, but never so many that less than a multiple, or the fewest, is left."""
-    alive = max(fewest, int((worth > 0).sum()))
+def _least(worth: Tensor, multiple_of: int) -> list[int]:
+    """The channels that go: those of no worth, but never so many that less than a multiple is left."""
+    alive = max(1, int((worth > 0).sum()))
     kept = min(len(worth), -(-alive // multiple_of) * multiple_of)
     return sorted(torch.argsort(worth, stable=True)[: len(worth) - kept].tolist())
