@@ -12,19 +12,7 @@ from slimline.errors import StageError
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
-
-
-class Network(nn.Module):
-    """Layers by name, and how they are put together."""
-
-    def __init__(self, forward: Callable[["Network", Tensor], Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        self._forward = forward
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._forward(self, x)
+from tests.coupled_nets import Network
 
 
 def conv(inputs: int, outputs: int, size: int = 3, **more: int) -> nn.Conv2d:
@@ -158,12 +146,9 @@ def unread(model: nn.Module, groups: list[ChannelGroup], removed: dict[str, list
     return copied
 
 
-def test_a_model_that_cannot_be_traced_is_told_so() -> None:
-    def through_numpy(net: Network, x: Tensor) -> Tensor:
-        return net.head(torch.from_numpy(net.first(x).numpy()))
-
-    with pytest.raises(StageError, match=r"cannot be traced .*numpy"):
-        channel_groups(Network(through_numpy, first=nn.Linear(4, 8), head=nn.Linear(8, 3)), torch.randn(2, 4))
+def test_a_model_that_does_not_run_is_told_so() -> None:
+    with pytest.raises(StageError, match=r"cannot be traced \(mat1 and mat2"):
+        channel_groups(nn.Sequential(nn.Linear(4, 8), nn.Linear(7, 3)), torch.randn(2, 4))
 
 
 def test_heads_that_are_joined_again_move_no_channels() -> None:

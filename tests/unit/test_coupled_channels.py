@@ -1,7 +1,7 @@
 """Coupled channels are one unit: the asked share goes, what is left computes what the whole net does without them, or the layer stays."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,11 +13,12 @@ from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels, without_reading
 from slimline.methods.prune.channel_trial import Trial, removable_groups, tried_channels
 from slimline.methods.prune.channels import channels
-from slimline.methods.prune.group_lasso import group_lasso
-from slimline.methods.prune.hard_concrete import hard_concrete
+from slimline.methods.prune.group_lasso import channel_sizes, group_lasso
+from slimline.methods.prune.hard_concrete import Gate, final_gates, gated, merged
 from slimline.methods.prune.heads import heads
 from slimline.methods.prune.network_slimming import network_slimming
-from slimline.params import ChannelsParams, GroupLassoParams, HardConcreteParams, HeadsParams, NetworkSlimmingParams
+from slimline.methods.prune.regularised import without_silent
+from slimline.params import ChannelsParams, GroupLassoParams, HeadsParams, NetworkSlimmingParams
 from tests.coupled_nets import CASES, coupled
 from tests.coupled_networks import FREE, Build, swiglu
 from tests.method_data import method_data
@@ -142,31 +143,73 @@ def test_widths_are_multiples_for_the_layer_that_makes_values_and_gates() -> Non
     assert (len(made.first.weight), made.second.in_channels) == (24, 12), "22.4 of 32, in multiples of 4"
 
 
-TRAINING = {"epochs": 4, "batch_size": 8, "learning_rate": 0.01}
+UNITS = ["chunk behind batch norm", "chunk behind depthwise", "glu", "lstm", "maxout", "crelu", "swapped", "pixel shuffle", "group mean"]
 
 
-def regularised(name: str, method: str) -> Any:
-    shared = {"source": "teacher", "method": method, "round_to": 1, "training": TRAINING}
-    if method == "group_lasso":
-        return group_lasso(coupled(name), GroupLassoParams(**shared, penalty=2.0), data=DATA)
-    if method == "hard_concrete":
-        return hard_concrete(coupled(name), HardConcreteParams(**shared, penalty=20.0, gate_learning_rate=1.0), data=DATA)
-    return network_slimming(coupled(name), NetworkSlimmingParams(**shared, penalty=2.0), data=DATA)
+def without_every_other(name: str, groups: Sequence[ChannelGroup], made: nn.Module) -> None:
+    """Every other unit of each group is gone, in all layers."""
+    assert [len(made.get_submodule(group.layer).weight) for group in groups] == [group.channels * group.blocks // 2 for group in groups]
+    assert (len(made.first.weight), made.second.in_channels) == (CASES[name].made // 2, CASES[name].read // 2)
 
 
-@pytest.mark.parametrize("method", ["group_lasso", "hard_concrete", "network_slimming"])
-@pytest.mark.parametrize("name", ["chunk behind batch norm", "chunk behind depthwise", "glu", "lstm", "maxout", "crelu", "swapped"])
-def test_penalties_remove_the_same_units(name: str, method: str) -> None:
-    if method == "network_slimming" and CASES[name].norm is not nn.BatchNorm2d:
-        with pytest.raises(StageError, match="needs batch norms behind the layers"):
-            regularised(name, method)
-        return
-    case, made = CASES[name], regularised(name, method)
-    left, before = len(made.model.first.weight), case.made
+@pytest.mark.parametrize("name", UNITS)
+def test_channels_of_no_size_are_whole_units(name: str) -> None:
+    net = coupled(name)
+    groups = removable_groups(net, IMAGE)
+    for group in groups:
+        for place in group.slices:
+            if place.tensor in ("weight", "bias"):
+                lines = ((place.channel % 2 == 1) & (place.channel >= 0)).nonzero().flatten()
+                net.get_parameter(place.name).data.index_fill_(place.dim, lines, 0.0)
+    worth = {group.layer: channel_sizes(net, group) for group in groups}
+    made = without_silent(net, groups, worth, round_to=1).model
+    without_every_other(name, groups, made)
+    torch.testing.assert_close(made(SAMPLES), net(SAMPLES))
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_shut_gate_takes_a_whole_unit(name: str) -> None:
+    net = coupled(name)
+    groups = removable_groups(net, IMAGE)
+    student = gated(net, groups, speed=1.0)
+    with torch.no_grad():
+        for gate in [module for module in student.modules() if isinstance(module, Gate)]:
+            gate.scaled[1::2] = -9.0
+    gates = final_gates(student)
+    made = without_silent(merged(student, net), groups, gates, round_to=1).model
+    without_every_other(name, groups, made)
+    torch.testing.assert_close(made(SAMPLES), student(SAMPLES))
+
+
+def test_slimming_takes_units_of_which_every_scale_is_zero() -> None:
+    net = coupled("chunk behind batch norm")
+    with torch.no_grad():
+        for key in ("weight", "bias"):
+            net.norm.get_parameter(key)[:6] = 0.0
+            net.norm.get_parameter(key)[16:20] = 0.0
+    settings = {"penalty": 0.0001, "round_to": 1, "training": {"epochs": 1, "batch_size": 24, "learning_rate": 1e-6}}
+    made = network_slimming(net, NetworkSlimmingParams(source="teacher", method="network_slimming", **settings), data=DATA)
+    row = next(row for row in made.listings[0].rows if row[0] == "first")
+    assert row[1:4] == (32, 24, 24), "four units lost both scales, two more only that of their value"
+
+
+TRAINED = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize("name", ["chunk behind batch norm", "lstm", "crelu"])
+def test_a_penalty_trains_units_to_zero(name: str) -> None:
+    settings = {"source": "teacher", "method": "group_lasso", "penalty": 1.5, "round_to": 1, "training": TRAINED}
+    made = group_lasso(coupled(name), GroupLassoParams(**settings), data=DATA).model
+    case, left = CASES[name], len(made.first.weight)
     assert left % case.places == 0
-    assert made.model.second.in_channels * before == case.read * left
-    assert left < before
-    assert made.model(SAMPLES).shape == (24, 3)
+    assert made.second.in_channels * case.made == case.read * left
+    assert 0 < left < case.made
+
+
+@pytest.mark.parametrize("name", ["chunk behind depthwise", "glu", "maxout"])
+def test_slimming_asks_for_batch_norms_of_coupled_layers_too(name: str) -> None:
+    with pytest.raises(StageError, match="needs batch norms behind the layers"):
+        network_slimming(coupled(name), NetworkSlimmingParams(source="teacher", method="network_slimming"), data=DATA)
 
 
 def test_hidden_neurons_behind_a_gate_are_those_of_channels() -> None:

@@ -31,11 +31,11 @@ PARTING = frozenset({"split", "split_with_sizes", "unbind", "select", "slice", "
 COPIES = frozenset({"clone", "_to_copy", "copy_"})
 
 
-class ChannelFlow(TorchDispatchMode):
+class ChannelFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers every tensor that is made while it is active, unless a layer is `inside`, whose inputs and outputs its hooks number."""
 
     def __init__(self, units: Units, even: Even) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.units, self.even, self.inside = units, even, 0
         self._channels: Any = WeakTensorKeyDictionary()
         self._fixed: Any = WeakTensorKeyDictionary()

@@ -74,12 +74,14 @@ def channel_groups(model: nn.Module, example_input: Tensor, even: Even = "") -> 
     found, shared = followed(model, example_input, even), shared_weights(model)
     reads, made = ({name: found.units.of(channels) for name, channels in of.items()} for of in (found.reads, found.made))
     given = {unit for channels in found.outputs for unit in torch.unique(found.units.of(channels)).tolist()}
+    held = {name: {unit for of in (reads, made) if name in of for unit in of[name].tolist()} for name in found.order}
     groups = []
     for layers in _coupled({name: made[name] for name in reversed(found.order) if name in made}):
         roots = [name for name in layers if isinstance(model.get_submodule(name), ROOTS)]
         units = {unit: number for number, unit in enumerate(_distinct(made[name] for name in (*roots, *layers)))}
         if roots and not given & units.keys():
-            slices = tuple(place for name in found.order for place in _slices(name, model.get_submodule(name), reads, made, units))
+            near = [name for name in found.order if not units.keys().isdisjoint(held[name])]
+            slices = tuple(place for name in near for place in _slices(name, model.get_submodule(name), reads, made, units))
             group = _group(model, tuple(roots), len(units), slices, found.units.why_kept(units))
             groups.append(dataclasses.replace(_whole_where_shared(group, shared), even=even))
     return tuple(groups)

@@ -44,7 +44,7 @@ def followed(model: nn.Module, example_input: Tensor, even: Even) -> Followed:
     found = Followed()
     flow = ChannelFlow(found.units, even)
     for name, module in traced.named_modules():
-        if is_followed(module) or _is_opaque(module):
+        if (is_followed(module) or _is_opaque(module)) and not _has_one_slope(module):
             watch = _Watch(name, module, found, flow)
             module.register_forward_pre_hook(watch.enter, with_kwargs=True)
             module.register_forward_hook(watch.leave)
@@ -64,17 +64,19 @@ def is_followed(module: nn.Module) -> bool:
     """Whether a layer's channels stand in its tensors as they do in any of its kind."""
     if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
         return False
-    kind = (*MAKERS, *NORMS, nn.PReLU)
-    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
-        return False
-    return isinstance(module, kind) and not parametrize.is_parametrized(module) and "weight" in module._parameters
+    kinds = (*MAKERS, *NORMS, nn.PReLU)
+    return isinstance(module, kinds) and not parametrize.is_parametrized(module) and "weight" in module._parameters
+
+
+def _has_one_slope(module: nn.Module) -> bool:
+    """Whether it is an activation with one parameter for all channels, which is an operation like any other."""
+    return isinstance(module, nn.PReLU) and module.num_parameters == 1
 
 
 def _is_opaque(module: nn.Module) -> bool:
     """Whether a layer of torch has weights of a kind that is not followed."""
-    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
-        return False  # one slope for all channels: an operation like any other
-    return parametrize.is_parametrized(module) or (type(module).__module__.startswith("torch.nn.") and bool(module._parameters))
+    is_torchs = type(module).__module__.startswith("torch.nn.") and bool(module._parameters)
+    return not is_followed(module) and (is_torchs or parametrize.is_parametrized(module))
 
 
 def divisions(module: object) -> int:

@@ -26,8 +26,9 @@ class Units:
         """Make one unit of the channels that stand at the same place of two tensors of one shape."""
         differ = (first != second) & (first != NOBODY) & (second != NOBODY)
         if bool(differ.any()):
-            pairs = torch.unique(torch.stack([first[differ], second[differ]], 1), dim=0)
-            for one, other in pairs.tolist():
+            count = len(self._parents)
+            for pair in torch.unique(first[differ] * count + second[differ]).tolist():
+                one, other = divmod(pair, count)
                 self._parents[self._root(other)] = self._root(one)
 
     def join_lines(self, lines: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
+from slimline.methods.prune.channel_flow import FAILURES
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_layers import ROOTS
 from slimline.methods.prune.channel_removal import remove_channels
@@ -29,7 +30,8 @@ from slimline.params import ChannelsParams
 
 COLUMNS = ("layers", "channels", "left", "why whole")
 MEASURED = "Measured anew on ONNX Runtime (float32, one thread, one sample): {:.1%} of the source's time is left."
-NOTE = "Layers of one row lose the same channels; what reads them shrinks with them."
+WAY_OUT = "name the layers around it in keep, or ask for another amount"
+NOTE = "Layers of one row lose the same channels, values together with their gates; what reads them shrinks with them."
 
 
 def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> Edited:
@@ -52,7 +54,6 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
         raise StageError(f"prune: channels found none to remove in this model ({reasons})")
     made = stepwise(model, config, data, cut, final=config.strength)
-    _require_same_outputs(model, made.model, data.example_input)
     counted = ("parameters", "macs", *(["latency"] if config.latency else []))
     left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in counted}
     notes = (MEASURED.format(left["latency"]),) if config.latency else ()
@@ -82,7 +83,9 @@ class _Cut:
             return kept_counts(scores, self.groups, self.config, ratio, sensitivity)
 
         def removed(counts: Counts) -> nn.Module:
-            return remove_channels(model, groups, weakest(scores, counts))
+            smaller = remove_channels(model, groups, weakest(scores, counts))
+            _require_same_outputs(self.source, smaller, self.data.example_input)
+            return smaller
 
         if self.config.amount in ("ratio", "threshold"):
             return removed(counts_at(amount))
@@ -116,9 +119,15 @@ def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsPa
 
 
 def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Tensor) -> None:
-    shapes = [_output_shape(model, example_input) for model in (before, after)]
-    if shapes[0] != shapes[1]:
-        raise StageError(f"prune: channels gave outputs of shape {shapes[1]}, was {shapes[0]}; this architecture cannot be pruned so")
+    """The pruned model runs, to outputs of the same shape: a trial removes other numbers of channels than are asked for."""
+    shape = _output_shape(before, example_input)
+    try:
+        found = _output_shape(after, example_input)
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StageError(f"prune: channels: the model does not run with as many channels as are left ({reason}); {WAY_OUT}") from error
+    if found != shape:
+        raise StageError(f"prune: channels gave outputs of shape {found}, was {shape}; {WAY_OUT}")
 
 
 def _output_shape(model: nn.Module, example_input: Tensor) -> tuple[int, ...]:
