@@ -141,12 +141,26 @@ def normalised(x: Tensor) -> Tensor:
     return functional.normalize(x, dim=1)
 
 
+class PictureNorm(nn.LayerNorm):
+    """A layer norm over the channels of a picture, as ConvNeXt has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 CASES: dict[str, Case] = {
     "chunk": Case(32, 16, gated, 2),
     "chunk behind batch norm": Case(32, 16, gated, 2, nn.BatchNorm2d),
     "chunk behind group norm": Case(32, 16, gated, 4, lambda width: nn.GroupNorm(4, width)),
     "chunk behind depthwise": Case(32, 16, gated, 2, lambda width: nn.Conv2d(width, width, 3, padding=1, groups=width)),
     "chunk behind depthwise of two": Case(32, 32, gated, 4, lambda width: nn.Conv2d(width, 2 * width, 3, padding=1, groups=width)),
+    "chunk behind instance norm": Case(32, 16, gated, 2, nn.InstanceNorm2d),
+    "chunk behind a group a channel": Case(32, 16, gated, 2, lambda width: nn.GroupNorm(width, width)),
+    "chunk behind layer norm": Case(32, 16, gated, 2, PictureNorm),
+    "chunk behind slopes": Case(32, 16, gated, 2, nn.PReLU),
+    "chunk behind one slope": Case(32, 16, gated, 2, lambda _width: nn.PReLU()),
+    "chunk behind transposed": Case(32, 16, gated, 2, lambda width: nn.ConvTranspose2d(width, width, 2, groups=width)),
+    "chunk behind groups": Case(32, 16, gated, 4, lambda width: nn.Conv2d(width, width, 1, groups=4)),
     "glu": Case(32, 16, lambda x: functional.glu(x, 1), 2),
     "module glu": Case(32, 16, nn.GLU(1), 2),
     "slices": Case(32, 16, sliced, 2),

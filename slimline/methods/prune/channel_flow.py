@@ -125,7 +125,7 @@ class ChannelFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _probed(self, func: Any, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> list[Tensor]:
         """The channels of the outputs; none, and those of the inputs are kept, where the operation cannot say."""
         given = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
-        direct = [one for one in (*args, *options.values()) if isinstance(one, Tensor) and one.is_floating_point() and one.dim()]
+        direct = [one for one in (*args, *options.values()) if isinstance(one, Tensor) and one.is_floating_point() and one.numel() > 1]
         try:
             if len(direct) < 2:
                 return made_of(func, args, options, self.channels, self.units)

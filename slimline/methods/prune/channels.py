@@ -49,7 +49,8 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
     if config.idle:
         return Edited(copy.deepcopy(model).eval().requires_grad_(True))
     groups = _chosen(removable_groups(model, data.example_input), model, config)
-    cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data)
+    shape = _output_shape(copy.deepcopy(model).eval(), data.example_input)
+    cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data, shape)
     if not cut.groups:
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
         raise StageError(f"prune: channels found none to remove in this model ({reasons})")
@@ -71,6 +72,7 @@ class _Cut:
     groups: tuple[ChannelGroup, ...]
     config: ChannelsParams
     data: MethodData
+    shape: tuple[int, ...]
 
     def __call__(self, model: nn.Module, amount: float) -> nn.Module:
         """A copy of `model` with as few channels as a ratio, a threshold or a budget of `amount` asks for."""
@@ -84,7 +86,7 @@ class _Cut:
 
         def removed(counts: Counts) -> nn.Module:
             smaller = remove_channels(model, groups, weakest(scores, counts))
-            _require_same_outputs(self.source, smaller, self.data.example_input)
+            _require_outputs(smaller, self.data.example_input, self.shape)
             return smaller
 
         if self.config.amount in ("ratio", "threshold"):
@@ -118,11 +120,10 @@ def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsPa
     return tuple(dataclasses.replace(group, why_whole=why_whole(group)) for group in groups)
 
 
-def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Tensor) -> None:
-    """The pruned model runs, to outputs of the same shape: a trial removes other numbers of channels than are asked for."""
-    shape = _output_shape(before, example_input)
+def _require_outputs(smaller: nn.Module, example_input: Tensor, shape: Sequence[int]) -> None:
+    """The pruned model runs, to outputs of this shape: a trial removes other numbers of channels than are asked for."""
     try:
-        found = _output_shape(after, example_input)
+        found = _output_shape(smaller, example_input)
     except FAILURES as error:
         reason = " ".join(str(error).split())[:120]
         raise StageError(f"prune: channels: the model does not run with as many channels as are left ({reason}); {WAY_OUT}") from error
@@ -131,6 +132,7 @@ def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Te
 
 
 def _output_shape(model: nn.Module, example_input: Tensor) -> tuple[int, ...]:
+    """Of a model in evaluation mode: in training mode batch norms would learn from the example."""
     with torch.no_grad():
         return tuple(model(example_input).shape)
 
