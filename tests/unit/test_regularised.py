@@ -142,7 +142,7 @@ def test_channels_at_zero_go_in_multiples_and_the_outputs_stay(round_to: int, le
     model = silenced(seeded("blocks", 16), [0, 2, 3, 5, 8, 9, 15])
     groups = removable_groups(model, IMAGE)
     worth = {group.layer: channel_sizes(model, group) for group in groups}
-    made = without_silent(model, groups, worth, round_to=round_to, example_input=IMAGE)
+    made = without_silent(model, groups, worth, round_to=round_to)
     inputs = torch.randn(6, 1, 4, 4)
     assert made.model.stem[0].out_channels == made.model.blocks[2].norm.num_features == left
     assert made.listings[0].rows[0][1:4] == (16, 9, left)
@@ -183,7 +183,7 @@ def test_a_shut_gate_is_the_same_as_no_channel(net: str) -> None:
             if isinstance(module, Gate):
                 module.scaled[::2] = -9.0
     gates = final_gates(student)
-    made = without_silent(merged(student, model), groups, gates, round_to=1, example_input=IMAGE)
+    made = without_silent(merged(student, model), groups, gates, round_to=1)
     assert [row[3] for row in made.listings[0].rows] == [group.channels // 2 for group in groups]
     torch.testing.assert_close(predict(made.model, inputs), predict(student, inputs), atol=1e-5, rtol=1e-4)
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention
-from slimline.methods.prune.channel_graph import noise_like
 from slimline.methods.prune.channel_groups import ChannelGroup
-from slimline.methods.prune.linear_units import linear_slices, removal_works, remove_units_
+from slimline.methods.prune.channel_removal import remove_channels_
+from slimline.methods.prune.linear_units import linear_slices, removal_works
+from slimline.methods.prune.probe_inputs import noise_like
 
 HEADS = re.compile(r"_?(n|num|number_of)?_?(attention|attn)?_?heads?")
 WHY_WHOLE = "its forward takes a width from its input or elsewhere, not from its own number of heads"
@@ -71,7 +72,7 @@ def attention_heads(model: nn.Module, example_input: Tensor) -> tuple[AttentionH
 def remove_heads_(model: nn.Module, heads: AttentionHeads, removed: Sequence[int]) -> None:
     """Take these heads out of `model` itself."""
     attention = model.get_submodule(heads.group.layer)
-    remove_units_(model, heads.group, removed)
+    remove_channels_(model, [heads.group], {heads.group.layer: removed})
     for key in heads.counts:
         setattr(attention, key, heads.group.channels - len(removed))
     for key in heads.widths:
@@ -175,4 +176,4 @@ def _with_attributes(group: ChannelGroup, attention: nn.Module, width: int) -> I
 
 
 def _works(model: nn.Module, heads: AttentionHeads, inputs: Tensor) -> bool:
-    return removal_works(model, heads.group, lambda tried: remove_heads_(tried, heads, [0]), inputs)
+    return removal_works(model, heads.group, lambda tried, removed: remove_heads_(tried, heads, removed), inputs)

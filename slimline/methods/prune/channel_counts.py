@@ -29,10 +29,15 @@ def kept_counts(
         StageError: a threshold takes every channel of a layer, and there is no floor.
     """
     whole = {group.layer: group.channels for group in groups}
-    least = {group.layer: max(1 if group.blocks == 1 else 2, math.ceil(config.floor * group.channels - 1e-9)) for group in groups}
-    multiples = {group.layer: config.round_to // math.gcd(config.round_to, group.blocks) for group in groups}
+    least = {group.layer: max(group.fewest, math.ceil(config.floor * group.channels - 1e-9)) for group in groups}
+    multiples = {group.layer: multiple(group, config.round_to) for group in groups}
     wanted = _wanted(scores, whole, config, amount, sensitivity, least)
     return {name: _rounded(wanted[name], least[name], len(score), multiples[name]) for name, score in scores.items()}
+
+
+def multiple(group: ChannelGroup, round_to: int) -> int:
+    """Of how many channels of a group a multiple stays, so that the width of its `layer` is a multiple of `round_to`."""
+    return round_to // math.gcd(round_to, group.blocks)
 
 
 def weakest(scores: Mapping[str, Tensor], kept: Mapping[str, int]) -> dict[str, list[int]]:

@@ -1,28 +1,27 @@
-"""Which channels of which layers go together, as plain data by name, and their removal.
+"""Which channels of which layers go together, as plain data by name.
 
-Torch-Pruning's dependency graph (channel_graph.py) finds the layers that must lose the same channels: both ends of a residual
-connection, a depthwise convolution and those around it, a batch norm, the inputs of every layer that reads them. A group holds
-names and indices alone, so that scores, penalties and gates can be computed on any model of the same shape.
+A run of the model (channel_layers.py) finds what must lose the same channels: both ends of a residual connection, a depthwise
+convolution and those around it, values and their gates, a batch norm, the inputs of every layer that reads them. A group holds names
+and indices alone, so that scores, penalties and gates can be computed on any model of the same shape.
 """
 
-import copy
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from slimline.methods.prune.channel_graph import FAILURES, ROOTS, dependency_graph, output_layers
+from slimline.methods.prune.channel_flow import Even
+from slimline.methods.prune.channel_layers import NORMS, ROOTS, divisions, followed, is_depthwise
+from slimline.methods.prune.channel_units import NOBODY
 from slimline.methods.shared_weights import shared_weights
 
-NORMS = (_BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
-KNOWN = (_ConvNd, nn.Linear, nn.PReLU, nn.Embedding, *NORMS)
+WIDTH = ""
+"""In place of a tensor's name: the number of channels of a norm, which may have no tensor that shows it."""
+LOST = "its channels run through operations that cannot be followed"
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that go together. `layer` is where removal starts, `layers` are all Linear and convolution layers that make them.
+    """Channels that go together. `layers` are all Linear and convolution layers that make them, `layer` the last of these to run.
 
-    There are `channels` to choose from, each standing at the same place of `blocks` equal blocks (more than 1 where a grouped
-    convolution or a group norm divides them). `why_whole` says why none of them can go; empty where they can.
+    There are `channels` to choose from, each standing at `blocks` places of `layer` (more than 1 where values and gates come from one
+    layer, or a grouped convolution or a group norm divides them); `fewest` must stay. `why_whole` says why none of them can go; empty
+    where they can. `even` is how views that split channels were taken.
     """
 
     layer: str
@@ -59,30 +59,65 @@ class ChannelGroup:
     blocks: int
     slices: tuple[Slice, ...]
     why_whole: str = ""
-
-    def indices(self, channels: Sequence[int]) -> list[int]:
-        """The indices of these channels in `layer`, in every block."""
-        return sorted(block * self.channels + channel for block in range(self.blocks) for channel in channels)
+    fewest: int = 1
+    even: Even = ""
 
 
-def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
-    """Every group of coupled channels but those of the model's output, in the order of the graph; `model` stays as it is.
+def channel_groups(model: nn.Module, example_input: Tensor, even: Even = "") -> tuple[ChannelGroup, ...]:
+    """Every group of coupled channels but those of the model's output, those of the last layers first; `model` stays as it is.
+
+    `even` says what views ask for that split channels.
 
     Raises:
         StageError: the model cannot be traced.
     """
-    traced = copy.deepcopy(model).eval().requires_grad_(True)
-    graph, shared = dependency_graph(traced, example_input), shared_weights(model)
-    names = {module: name for name, module in traced.named_modules()}
-    protected, seen, groups = set(output_layers(graph)), set(), []
-    for layer in [module for module in graph.module2node if isinstance(module, ROOTS)]:
-        if layer not in seen:
-            found = _found(graph, layer)
-            made = {layer} if found is None else {item.dep.target.module for item in found.items if _makes(graph, item)}
-            seen |= made
-            if not made & protected:
-                groups.append(_group(found, names, graph) if found else _lost(names[layer], len(layer.weight)))
-    return tuple(_whole_where_shared(group, shared) for group in groups)
+    found, shared = followed(model, example_input, even), shared_weights(model)
+    reads, made = ({name: found.units.of(channels) for name, channels in of.items()} for of in (found.reads, found.made))
+    given = {unit for channels in found.outputs for unit in torch.unique(found.units.of(channels)).tolist()}
+    held = {name: {unit for of in (reads, made) if name in of for unit in of[name].tolist()} for name in found.order}
+    groups = []
+    for layers in _coupled({name: made[name] for name in reversed(found.order) if name in made}):
+        roots = [name for name in layers if isinstance(model.get_submodule(name), ROOTS)]
+        units = {unit: number for number, unit in enumerate(_distinct(made[name] for name in (*roots, *layers)))}
+        if roots and not given & units.keys():
+            near = [name for name in found.order if not units.keys().isdisjoint(held[name])]
+            slices = tuple(place for name in near for place in _slices(name, model.get_submodule(name), reads, made, units))
+            group = _group(model, tuple(roots), len(units), slices, found.units.why_kept(units))
+            groups.append(dataclasses.replace(_whole_where_shared(group, shared), even=even))
+    return tuple(groups)
+
+
+def _coupled(made: Mapping[str, Tensor]) -> list[list[str]]:
+    """The layers that make the same channels, together."""
+    coupled: list[tuple[set[int], list[str]]] = []
+    for name, channels in made.items():
+        units = set(channels.tolist())
+        same = [entry for entry in coupled if entry[0] & units]
+        merged = (units.union(*(entry[0] for entry in same)), [layer for entry in same for layer in entry[1]] + [name])
+        place = coupled.index(same[0]) if same else len(coupled)
+        coupled = [entry for entry in coupled if entry not in same]
+        coupled.insert(place, merged)
+    return [layers for _, layers in coupled]
+
+
+def _distinct(channels: Iterable[Tensor]) -> list[int]:
+    """Units in the order in which they first stand there."""
+    return list(dict.fromkeys(unit for one in channels for unit in one.tolist()))
+
+
+def _group(model: nn.Module, layers: tuple[str, ...], channels: int, slices: tuple[Slice, ...], why_kept: str) -> ChannelGroup:
+    made = [place for place in slices if place.tensor == "weight" and place.module in layers and not place.reads]
+    sizes = {place.module: _sizes(place.channel) for place in made}
+    uneven = next((name for name, counts in sizes.items() if len(set(counts)) > 1), "")
+    reasons = (
+        why_kept,
+        "" if any(place.reads for place in slices) else LOST,
+        "" if channels > 1 else "it has a single channel to choose from",
+        f"some of its channels would take more of {uneven} with them than others" if uneven else "",
+    )
+    divided = any(divisions(model.get_submodule(place.module)) > 1 for place in slices)
+    why_whole = next(filter(None, reasons), "")
+    return ChannelGroup(layers[0], layers, channels, max(sizes[layers[0]]), slices, why_whole, fewest=2 if divided else 1)
 
 
 def _whole_where_shared(group: ChannelGroup, shared: Mapping[str, str]) -> ChannelGroup:
@@ -91,101 +126,44 @@ def _whole_where_shared(group: ChannelGroup, shared: Mapping[str, str]) -> Chann
     return dataclasses.replace(group, why_whole=group.why_whole or f"{tied} is shared with another layer") if tied else group
 
 
-def remove_channels(
-    model: nn.Module, groups: Sequence[ChannelGroup], removed: Mapping[str, Sequence[int]], example_input: Tensor
-) -> nn.Module:
-    """Return a copy in evaluation mode without the channels `removed`: a group's `layer` -> which of its channels.
-
-    `groups` are those of `model` or of any model of the same shape; groups that `removed` does not name stay whole.
-    """
-    smaller = copy.deepcopy(model).eval().requires_grad_(True)
-    graph = dependency_graph(smaller, example_input)
-    for group in groups:
-        if channels := removed.get(group.layer, ()):
-            layer = smaller.get_submodule(group.layer)
-            start = graph.get_pruner_of_module(layer).prune_out_channels
-            graph.get_pruning_group(layer, start, group.indices(channels)).prune()
-    return smaller
+def _slices(
+    name: str, layer: nn.Module, reads: Mapping[str, Tensor], made: Mapping[str, Tensor], units: Mapping[int, int]
+) -> Iterator[Slice]:
+    """Where the units stand in a layer's tensors: in those that read them, and in those that make or pass them."""
+    makes = name in made
+    if name in reads and not is_depthwise(layer):
+        yield from _places(name, layer, _local(reads[name], units), reads=makes)
+    if makes:
+        yield from _places(name, layer, _local(made[name], units), reads=False)
 
 
-def without_reading(model: nn.Module, groups: Sequence[ChannelGroup], channels: Mapping[str, Sequence[int]]) -> nn.Module:
-    """A copy in evaluation mode whose layers have zeros where they read these channels: a group's `layer` -> which of its channels."""
-    copied = copy.deepcopy(model).eval()
-    for group in groups:
-        for place in group.slices if group.layer in channels else ():
-            if place.reads:
-                unread = torch.isin(place.channel, torch.tensor(list(channels[group.layer])))
-                with torch.no_grad():
-                    copied.get_parameter(place.name).index_fill_(place.dim, unread.nonzero().flatten(), 0.0)
-    return copied
+def _places(name: str, layer: nn.Module, channel: Tensor, *, reads: bool) -> Iterator[Slice]:
+    """The tensors of a layer that hold these channels, and its WIDTH where no tensor may say how many it has."""
+    if not bool((channel != NOBODY).any()):
+        return
+    if isinstance(layer, NORMS):
+        yield Slice(name, WIDTH, 0, channel, reads)
+    for tensor in ("weight",) if reads else ("weight", "bias", "running_mean", "running_var"):
+        if isinstance(value := getattr(layer, tensor, None), Tensor):
+            dim = _dimension(layer, reads=reads) if tensor == "weight" else 0
+            step = len(channel) // value.shape[dim] if is_depthwise(layer) else 1
+            yield Slice(name, tensor, dim, channel[::step][: value.shape[dim]], reads)
 
 
-def _found(graph: tp.DependencyGraph, layer: nn.Module) -> Any:
-    """Torch-Pruning's group of all channels that a layer makes; None where it cannot follow them."""
-    pruner = graph.get_pruner_of_module(layer)
-    try:
-        return graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(pruner.get_out_channels(layer))))
-    except FAILURES:
-        return None
-
-
-def _makes(graph: tp.DependencyGraph, item: Any) -> bool:
-    return bool(graph.is_out_channel_pruning_fn(item.dep.handler))
-
-
-def _lost(layer: str, channels: int) -> ChannelGroup:
-    return ChannelGroup(layer, (layer,), channels, 1, (), "its channels run through operations that cannot be followed")
-
-
-def _group(found: Any, names: Mapping[nn.Module, str], graph: tp.DependencyGraph) -> ChannelGroup:
-    root = found[0].dep.target.module
-    blocks = math.lcm(*(_divisions(item.dep.target.module) for item in found.items))
-    channels = graph.get_out_channels(root) // blocks
-    slices: list[Slice] = []
-    layers: dict[str, None] = {}
-    why_whole = "" if channels > 1 else "it has a single channel to choose from"
-    for item in found.items:
-        module = item.dep.target.module
-        if isinstance(module, KNOWN):
-            reads = not _makes(graph, item)
-            places = {index: origin % channels for index, origin in zip(item.idxs, item.root_idxs, strict=True)}
-            slices += _slices(module, names[module], places, reads)
-            layers |= {names[module]: None} if isinstance(module, ROOTS) and not reads else {}
-            if _divisions(module) > 1 and len(places) < _width(module, reads):
-                why_whole = f"{names[module]} divides it and other channels into groups"
-        elif isinstance(module, nn.Parameter) or (isinstance(module, nn.Module) and next(module.parameters(), None) is not None):
-            why_whole = f"its channels run through a {type(module).__name__}"
-    return ChannelGroup(names[root], tuple(layers), channels, blocks, tuple(slices), why_whole)
-
-
-def _divisions(module: object) -> int:
-    """In how many equal blocks a grouped convolution or group norm divides its channels; depthwise ones divide nothing."""
-    if isinstance(module, _ConvNd):
-        return module.groups if module.groups < module.out_channels else 1
-    return module.num_groups if isinstance(module, nn.GroupNorm) else 1
-
-
-def _slices(module: nn.Module, name: str, places: Mapping[int, int], reads: bool) -> list[Slice]:
-    """The tensors of a layer in which the channels stand; `places` is index among the layer's channels -> channel of the group."""
-    tensors = ("weight",) if reads else ("weight", "bias", "running_mean", "running_var")
-    found = []
-    for tensor in tensors:
-        if isinstance(value := getattr(module, tensor, None), Tensor):
-            dim = _dimension(module, reads) if tensor == "weight" else value.dim() - 1
-            channel = torch.tensor([places.get(index, -1) for index in range(value.shape[dim])])
-            found.append(Slice(name, tensor, dim, channel, reads))
-    return found
-
-
-def _dimension(module: nn.Module, reads: bool) -> int:
+def _dimension(layer: nn.Module, *, reads: bool) -> int:
     """Along which dimension of a layer's weight the channels that it reads or makes lie."""
-    if isinstance(module, nn.Embedding):
+    if isinstance(layer, nn.Embedding):
         return 1
-    return int(reads != (isinstance(module, _ConvNd) and module.transposed))
+    if is_depthwise(layer) or not isinstance(layer, _ConvNd):
+        return int(reads)
+    return int(reads != layer.transposed)
 
 
-def _width(module: Any, reads: bool) -> int:
-    """How many channels a layer reads or makes."""
-    if isinstance(module, _ConvNd):
-        return module.in_channels if reads else module.out_channels
-    return module.num_channels if isinstance(module, nn.GroupNorm) else len(module.weight)
+def _local(channels: Tensor, units: Mapping[int, int]) -> Tensor:
+    """The number within the group of each channel's unit, NOBODY for another group's."""
+    return torch.tensor([units.get(unit, NOBODY) for unit in channels.tolist()], dtype=torch.long)
+
+
+def _sizes(channel: Tensor) -> list[int]:
+    """How often each channel stands there that does."""
+    return list(Counter(channel[channel != NOBODY].tolist()).values())

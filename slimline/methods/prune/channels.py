@@ -18,8 +18,10 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
-from slimline.methods.prune.channel_graph import ROOTS
-from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups, remove_channels
+from slimline.methods.prune.channel_flow import FAILURES
+from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
+from slimline.methods.prune.channel_layers import ROOTS
+from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_scores import channel_scores
 from slimline.methods.prune.channel_target import least_ratio, measure_of
 from slimline.methods.prune.channel_trial import removable_groups
@@ -28,7 +30,8 @@ from slimline.params import ChannelsParams
 
 COLUMNS = ("layers", "channels", "left", "why whole")
 MEASURED = "Measured anew on ONNX Runtime (float32, one thread, one sample): {:.1%} of the source's time is left."
-NOTE = "Layers of one row lose the same channels; what reads them shrinks with them."
+WAY_OUT = "name the layers around it in keep, or ask for another amount"
+NOTE = "Layers of one row lose the same channels, values together with their gates; what reads them shrinks with them."
 
 
 def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> Edited:
@@ -46,12 +49,12 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
     if config.idle:
         return Edited(copy.deepcopy(model).eval().requires_grad_(True))
     groups = _chosen(removable_groups(model, data.example_input), model, config)
-    cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data)
+    shape = _output_shape(copy.deepcopy(model).eval(), data.example_input)
+    cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data, shape)
     if not cut.groups:
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
         raise StageError(f"prune: channels found none to remove in this model ({reasons})")
     made = stepwise(model, config, data, cut, final=config.strength)
-    _require_same_outputs(model, made.model, data.example_input)
     counted = ("parameters", "macs", *(["latency"] if config.latency else []))
     left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in counted}
     notes = (MEASURED.format(left["latency"]),) if config.latency else ()
@@ -69,11 +72,12 @@ class _Cut:
     groups: tuple[ChannelGroup, ...]
     config: ChannelsParams
     data: MethodData
+    shape: tuple[int, ...]
 
     def __call__(self, model: nn.Module, amount: float) -> nn.Module:
         """A copy of `model` with as few channels as a ratio, a threshold or a budget of `amount` asks for."""
         names = {group.layer for group in self.groups}
-        groups = [group for group in channel_groups(model, self.data.example_input) if group.layer in names]
+        groups = [group for group in channel_groups(model, self.data.example_input, self.groups[0].even) if group.layer in names]
         scores = channel_scores(model, groups, self.config, self.data)
         sensitivity = self._sensitivity()
 
@@ -81,7 +85,9 @@ class _Cut:
             return kept_counts(scores, self.groups, self.config, ratio, sensitivity)
 
         def removed(counts: Counts) -> nn.Module:
-            return remove_channels(model, groups, weakest(scores, counts), self.data.example_input)
+            smaller = remove_channels(model, groups, weakest(scores, counts))
+            _require_outputs(smaller, self.data.example_input, self.shape)
+            return smaller
 
         if self.config.amount in ("ratio", "threshold"):
             return removed(counts_at(amount))
@@ -114,13 +120,19 @@ def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsPa
     return tuple(dataclasses.replace(group, why_whole=why_whole(group)) for group in groups)
 
 
-def _require_same_outputs(before: nn.Module, after: nn.Module, example_input: Tensor) -> None:
-    shapes = [_output_shape(model, example_input) for model in (before, after)]
-    if shapes[0] != shapes[1]:
-        raise StageError(f"prune: channels gave outputs of shape {shapes[1]}, was {shapes[0]}; this architecture cannot be pruned so")
+def _require_outputs(smaller: nn.Module, example_input: Tensor, shape: Sequence[int]) -> None:
+    """The pruned model runs, to outputs of this shape: a trial removes other numbers of channels than are asked for."""
+    try:
+        found = _output_shape(smaller, example_input)
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:120]
+        raise StageError(f"prune: channels: the model does not run with as many channels as are left ({reason}); {WAY_OUT}") from error
+    if found != shape:
+        raise StageError(f"prune: channels gave outputs of shape {found}, was {shape}; {WAY_OUT}")
 
 
 def _output_shape(model: nn.Module, example_input: Tensor) -> tuple[int, ...]:
+    """Of a model in evaluation mode: in training mode batch norms would learn from the example."""
     with torch.no_grad():
         return tuple(model(example_input).shape)
 

@@ -43,7 +43,7 @@ def group_lasso(model: nn.Module, config: GroupLassoParams, *, data: MethodData)
     amounts = {group.layer: config.penalty * channel_sizes(model, group).mean().item() for group in free(groups)}
     trained, history = train_on(model, config.training, data, shrink=partial(_shrink_, groups=free(groups), amounts=amounts))
     worth = {group.layer: channel_sizes(trained, group) for group in free(groups)}
-    made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
+    made = without_silent(trained, groups, worth, round_to=config.round_to)
     return dataclasses.replace(made, history=history)
 
 

@@ -91,7 +91,7 @@ def hard_concrete(model: nn.Module, config: HardConcreteParams, *, data: MethodD
     student = gated(model, free(groups), speed=config.gate_learning_rate / config.training.learning_rate)
     trained, history = train_on(student, config.training, data, penalty=lambda net: config.penalty * expected_share(net))
     gates = final_gates(trained)
-    made = without_silent(merged(trained, model), groups, gates, round_to=config.round_to, example_input=data.example_input)
+    made = without_silent(merged(trained, model), groups, gates, round_to=config.round_to)
     return dataclasses.replace(made, history=history)
 
 

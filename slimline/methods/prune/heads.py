@@ -18,8 +18,9 @@ from slimline.methods.name_patterns import matching
 from slimline.methods.prune.attention import attention_heads, remove_heads_, with_open_heads
 from slimline.methods.prune.channel_counts import kept_counts, weakest
 from slimline.methods.prune.channel_groups import ChannelGroup
+from slimline.methods.prune.channel_removal import remove_channels_
 from slimline.methods.prune.channel_scores import channel_scores
-from slimline.methods.prune.linear_units import hidden_neurons, output_changes, remove_units_
+from slimline.methods.prune.linear_units import hidden_neurons, output_changes
 from slimline.params import ChannelsParams, HeadsParams
 
 Kind = Literal["heads", "neurons"]
@@ -63,8 +64,7 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
         raise StageError(_nothing(why_whole))
     for name, units in chosen["heads"].items():
         remove_heads_(smaller, attentions[name], units)
-    for group in groups["neurons"]:
-        remove_units_(smaller, group, chosen["neurons"].get(group.layer, ()))
+    remove_channels_(smaller, groups["neurons"], chosen["neurons"])
     _put_back_(smaller, model, [name for name in opened if not chosen["heads"].get(name)])
     rows = tuple(
         (group.layer, kind, group.channels, group.channels - len(chosen[kind].get(group.layer, ())), why_whole[group.layer])

@@ -17,9 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.prune.channel_graph import noise_like
-from slimline.methods.prune.channel_groups import ChannelGroup, Slice, without_reading
-from slimline.methods.prune.channel_trial import differ
+from slimline.methods.prune.channel_groups import ChannelGroup, Slice
+from slimline.methods.prune.channel_removal import without_reading
+from slimline.methods.prune.channel_trial import same_outputs
+from slimline.methods.prune.probe_inputs import noise_like
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import NetworkSlimmingParams
 
@@ -44,7 +45,7 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     shrink = partial(_shrink_, names=names, amount=config.penalty * sizes.mean().item())
     trained, history = train_on(model, config.training, data, shrink=shrink)
     worth = {group.layer: _scales(trained, group) for group in free(groups)}
-    made = without_silent(trained, groups, worth, round_to=config.round_to, example_input=data.example_input)
+    made = without_silent(trained, groups, worth, round_to=config.round_to)
     return dataclasses.replace(made, history=history)
 
 
@@ -58,13 +59,14 @@ def _needing_norms(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> Cha
 
 def _heard(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> bool:
     """Whether the first half of the group's channels still counts when all their batch norms give 0."""
-    silenced, half = copy.deepcopy(model).eval(), range(group.channels // 2)
+    whole, silenced, half = copy.deepcopy(model).eval(), copy.deepcopy(model).eval(), range(group.channels // 2)
     with torch.no_grad():
         for place in _norms(model, group):
             gone = torch.isin(place.channel, torch.tensor(half))
             for tensor in ("weight", "bias"):
                 silenced.get_parameter(f"{place.module}.{tensor}")[gone] = 0.0
-        return differ(without_reading(silenced, [group], {group.layer: half})(inputs), silenced(inputs))
+        unread = without_reading(silenced, [group], {group.layer: half})
+        return not same_outputs(unread(inputs), silenced(inputs), whole(inputs))
 
 
 def _norms(model: nn.Module, group: ChannelGroup) -> list[Slice]:

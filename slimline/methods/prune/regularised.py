@@ -11,7 +11,9 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.fit import FitHistory, Penalty, learning_rates, predict
 from slimline.methods.masks import ORIGINAL, zero_masks
-from slimline.methods.prune.channel_groups import ChannelGroup, remove_channels
+from slimline.methods.prune.channel_counts import multiple
+from slimline.methods.prune.channel_groups import ChannelGroup
+from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
 
@@ -68,15 +70,13 @@ def free(groups: Iterable[ChannelGroup]) -> tuple[ChannelGroup, ...]:
     return tuple(group for group in groups if not group.why_whole)
 
 
-def without_silent(
-    trained: nn.Module, groups: Sequence[ChannelGroup], worth: Mapping[str, Tensor], *, round_to: int, example_input: Tensor
-) -> Edited:
+def without_silent(trained: nn.Module, groups: Sequence[ChannelGroup], worth: Mapping[str, Tensor], *, round_to: int) -> Edited:
     """Remove the channels of no worth: `worth` is the layer of a free group -> [channels], 0 where a channel does nothing.
 
     Each group keeps a multiple of `round_to` channels (or all that it has), so a few of no worth may stay.
     """
-    removed = {layer: _least(values, round_to) for layer, values in worth.items()}
-    smaller = remove_channels(trained, free(groups), removed, example_input)
+    removed = {group.layer: _least(worth[group.layer], multiple(group, round_to)) for group in free(groups)}
+    smaller = remove_channels(trained, free(groups), removed)
     rows = tuple(_row(group, worth.get(group.layer), removed.get(group.layer, [])) for group in groups)
     listing = Listing("Channels by group", COLUMNS, rows, NOTE.format(round_to))
     return Edited(smaller, listings=(listing,), details={"channels": {row[0]: [row[1], row[3]] for row in rows}})
@@ -95,8 +95,8 @@ def _masks(model: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{ORIGINAL if name in gated else 'weight'}".lstrip("."): mask for name, mask in masks.items()}
 
 
-def _least(worth: Tensor, round_to: int) -> list[int]:
-    """The channels that go: those of no worth, but never so many that less than a multiple of `round_to` is left."""
+def _least(worth: Tensor, multiple_of: int) -> list[int]:
+    """The channels that go: those of no worth, but never so many that less than a multiple is left."""
     alive = max(1, int((worth > 0).sum()))
-    kept = min(len(worth), -(-alive // round_to) * round_to)
+    kept = min(len(worth), -(-alive // multiple_of) * multiple_of)
     return sorted(torch.argsort(worth, stable=True)[: len(worth) - kept].tolist())
