@@ -24,6 +24,8 @@ import numpy as np
 from honest_artifacts import MANIFEST, altered, make_all, said, say
 from tries import MEGABYTE, Try, all_tried, tried
 
+import slimline.loaders.eager
+import slimline.loaders.onnxruntime
 from slimline.runtime import load
 
 ODD_VALUES: tuple[Any, ...] = (None, True, 7, -1, 10**400, 1.5, "", "x" * 20_000, "../../etc", [], [[]], {}, {"a": [1]}, ["\x00"])
@@ -38,6 +40,8 @@ NEEDED = {
     "code": ("eager", "onnxruntime"),
 }
 """Family -> the targets that its tries alter an artifact of."""
+LOADED = (slimline.loaders.eager, slimline.loaders.onnxruntime)
+"""What a fork need not import again."""
 SPARE_BYTES = 64 * MEGABYTE
 
 

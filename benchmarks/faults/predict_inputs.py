@@ -20,10 +20,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy.special
 from honest_artifacts import WIDTH, WORKLOAD, make_all
 from pyarrow import parquet
 from tries import MEGABYTE, Try, all_tried, tried
 
+import slimline.commands.predict
+import slimline.loaders.eager
+import slimline.loaders.onnxruntime
+
+LOADED = (scipy.special, slimline.loaders.eager, slimline.loaders.onnxruntime, slimline.commands.predict)
+"""What a fork need not import again."""
 SPARE_BYTES = 64 * MEGABYTE
 MODELS = ("plain-none", "onnxruntime")
 FULL = Path("/dev/full")
