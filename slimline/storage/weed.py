@@ -1,7 +1,7 @@
 """The SeaweedFS process behind the embedded S3 server: its files, its flags, start, readiness and stop.
 
-Everything listens on 127.0.0.1 only, telemetry is off, the keys are generated, and SeaweedFS's own HTTP doors
-(which ask for no key) are shut: what is stored can be reached through S3 with the key alone.
+Everything listens on 127.0.0.1 only, telemetry is off, the keys are generated, SeaweedFS's own HTTP doors (which ask
+for no key) are shut, and its parts talk to each other by a certificate: what is stored can be reached through S3 with the key alone.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import write_json
 from slimline.errors import StorageUnavailable
+from slimline.storage.certificate import internal_certificate
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.leases import is_alive, process_mark
 from slimline.storage.state_file import read_state
@@ -156,7 +157,8 @@ def stop(folder: Path) -> None:
 
 def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Popen[bytes]:
     signing = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
-    environment = {"PATH": os.defpath, "HOME": str(folder)} | {f"WEED_JWT_{name}_KEY": secrets.token_hex(16) for name in signing}
+    keys = {f"WEED_JWT_{name}_KEY": secrets.token_hex(16) for name in signing}
+    environment = {"PATH": os.defpath, "HOME": str(folder)} | keys | internal_certificate(folder)
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
             command(folder, ports, bucket),
@@ -166,6 +168,7 @@ def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Po
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
 
 

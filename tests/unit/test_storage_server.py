@@ -1,5 +1,6 @@
 """The embedded S3 server: real SeaweedFS processes, leases, crashes, and what it shows to the outside."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from slimline.errors import StorageUnavailable
 from slimline.params import PublishParams
 from slimline.storage import leases, weed
+from slimline.storage.certificate import internal_certificate
 from slimline.storage.client import connect
 from slimline.storage.objects import read, write_if
 from slimline.storage.releases import fetch_object
@@ -73,9 +75,10 @@ def server_process(root):
     return psutil.Process(int(state["process"].partition(":")[0])) if state else None
 
 
-def status_of(url):
+def status_of(url, method="GET"):
+    request = urllib.request.Request(url, method=method, data=b"x" if method in ("PUT", "POST") else None)
     try:
-        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).status
+        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5).status
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -105,6 +108,45 @@ def test_it_listens_on_the_loopback_only_and_shuts_every_door_without_a_key(root
         assert status_of(f"{store.endpoint}/slimline/secret") == 403
         assert status_of(f"http://127.0.0.1:{ports['filer']}/buckets/slimline/secret") == 404
         assert status_of(f"http://127.0.0.1:{ports['master']}/dir/assign") == 404
+
+
+def shell(ports, environment, commands, folder):
+    """What `weed shell` says; it waits for ever for a server that does not take it."""
+    arguments = ["shell", f"-master=127.0.0.1:{ports['master']}", f"-filer=127.0.0.1:{ports['filer']}"]
+    own = {"PATH": os.defpath, "HOME": str(folder), **environment}
+    try:
+        given = {"input": commands, "timeout": 4, "cwd": folder, "env": own, "text": True, "check": False}
+        return subprocess.run([weed.weed_binary(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given).stdout
+    except subprocess.TimeoutExpired as error:
+        return (error.stdout or b"").decode()
+
+
+def test_other_users_of_the_machine_cannot_command_the_parts_of_the_server(root, tmp_path_factory):
+    """Deleting through `weed shell` worked for anybody who could reach the loopback."""
+    foreign = tmp_path_factory.mktemp("foreign")
+    delete = "fs.ls /buckets/slimline\nfs.rm -r /buckets/slimline/secret\nfs.ls /buckets/slimline\n"
+    with opened_store(root, PUBLISH) as store:
+        assert write_if(store, "secret", b"1", None)
+        folder = state_folder(root)
+        ports = weed.running(folder)["ports"]
+        for certificate in ({}, internal_certificate(foreign)):
+            assert "secret" not in shell(ports, certificate, delete, foreign)
+            assert read(store, "secret").body == b"1"
+        assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("internal.key", "internal.crt")} == {0o600}
+        mine = {f"WEED_GRPC_CLIENT_{kind.upper()}": str(folder / f"internal.{end}") for kind, end in (("cert", "crt"), ("key", "key"))}
+        assert "secret" in shell(ports, mine | {"WEED_GRPC_CA": str(folder / "internal.crt")}, delete, foreign), "the attack itself is wrong"
+        assert read(store, "secret") is None
+
+
+@pytest.mark.parametrize("part", ["master", "volume", "filer", "admin"])
+def test_the_http_doors_change_nothing_without_a_key(root, part):
+    with opened_store(root, PUBLISH) as store:
+        assert write_if(store, "secret", b"1", None)
+        port = weed.running(state_folder(root))["ports"][part]
+        paths = ("/buckets/slimline/secret", "/dir/assign", "/vol/grow?count=1", "/col/delete?collection=slimline", "/1,01637037d6")
+        for path, method in itertools.product(paths, ("GET", "PUT", "POST", "DELETE")):
+            assert status_of(f"http://127.0.0.1:{port}{path}", method) in (400, 401, 403, 404, 405), (path, method)
+        assert read(store, "secret").body == b"1"
 
 
 def test_keys_are_generated_and_readable_by_the_owner_only(root, tmp_path_factory):
