@@ -2,7 +2,7 @@
 
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ class Node:
     """One stage: what it needs, what it makes, whether it is up to date.
 
     `depth` is the number of stages in the longest chain that waits for it. In dvc.yaml `meta: {alone: true}` says that nothing may run
-    beside it, and `meta: {gathers: true}` that it works on what stands, also where a stage before it has failed.
+    beside it, and `meta: {gathers: true}` that it works on what stands, also where a stage before it has failed. `altered` are the outs
+    that stand there and are not what the stage last made.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Node:
     depth: int
     alone: bool
     gathers: bool = False
+    altered: tuple[str, ...] = ()
 
     @property
     def page(self) -> str | None:
@@ -34,11 +36,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Dag:
-    """The stages of a run by name, and what the project's DVC is set up with."""
+    """The stages of a run by name, and what the project's DVC is set up with.
+
+    `outs` is every path that DVC knows here, also of stages that are not run: of other pipelines, of `dvc add`.
+    """
 
     nodes: Mapping[str, Node]
     remote: str | None
     cache: Path
+    outs: frozenset[str]
+
+    def above(self, names: Iterable[str]) -> set[str]:
+        """The stages that these stand on, and theirs."""
+        needed = {need for name in names for need in self.nodes[name].needs}
+        return needed | self.above(needed) if needed else needed
 
     def maker(self, out: str) -> str | None:
         """The stage that makes this path."""
@@ -59,11 +70,11 @@ def read_dag(root: Path, targets: Sequence[str] = ()) -> Dag:
         with Repo(os.path.realpath(root), _wait_for_lock=True) as repo, lock_repo(repo):
             graph = _selected(repo, targets)
             try:
-                dirty = set(repo.status())
+                status = repo.status()
             except LockError:
-                dirty = {stage.addressing for stage in graph}
+                status = {stage.addressing: [] for stage in graph}
             remote = repo.config["core"].get("remote")
-            return Dag(_nodes(repo, graph, dirty), remote, Path(repo.cache.local_cache_dir))
+            return Dag(_nodes(repo, graph, status), remote, Path(repo.cache.local_cache_dir), frozenset(_outs(repo)))
     except DvcException as error:
         raise InputError(f"dvc.yaml: {_told(error)}") from None
 
@@ -105,7 +116,21 @@ def _selected(repo: Any, targets: Sequence[str]) -> Any:
     return graph.subgraph(wanted.union(*(networkx.descendants(graph, stage) for stage in wanted)))
 
 
-def _nodes(repo: Any, graph: Any, dirty: set[str]) -> dict[str, Node]:
+def _outs(repo: Any) -> Iterator[str]:
+    for stage in repo.index.stages:
+        yield os.path.relpath(stage.path, repo.root_dir)
+        yield from (os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs if out.protocol == "local")
+
+
+def _altered(repo: Any, stage: Any, said: Any) -> Iterator[str]:
+    """The outs that DVC's status of a stage calls neither the same nor deleted."""
+    states = {out: state for change in said if isinstance(change, dict) for out, state in change.get("changed outs", {}).items()}
+    for out in stage.outs:
+        if states.get(str(out), "deleted") != "deleted":
+            yield os.path.relpath(out.fs_path, repo.root_dir)
+
+
+def _nodes(repo: Any, graph: Any, status: Mapping[str, Any]) -> dict[str, Node]:
     import networkx
 
     def name(stage: Any) -> str:
@@ -118,9 +143,10 @@ def _nodes(repo: Any, graph: Any, dirty: set[str]) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     for stage in order:
         needs = tuple(sorted(name(needed) for needed in graph.successors(stage)))
-        clean = stage.addressing not in dirty and all(nodes[needed].clean for needed in needs)
+        clean = stage.addressing not in status and all(nodes[needed].clean for needed in needs)
         outs = tuple(os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs)
         meta = getattr(stage, "meta", None) or {}
         alone, gathers = (bool(meta.get(key)) for key in ("alone", "gathers"))
-        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone, gathers)
+        altered = tuple(_altered(repo, stage, status.get(stage.addressing, ())))
+        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone, gathers, altered)
     return nodes

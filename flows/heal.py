@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from slimline.storage.state_file import DAMAGED, set_aside, state_folder_at
 RUNS = Path(".dvc/tmp/runs")
 GOOD = Path(".dvc/tmp/dvc.lock.good")
 OTHERS_SECONDS = 15.0
-_DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
+_DRAFT = re.compile(r"\.[a-z0-9_]{8}")
 
 
 def heal(root: Path) -> tuple[str, ...]:
@@ -35,10 +35,8 @@ def heal(root: Path) -> tuple[str, ...]:
         if path.is_dir():
             set_aside(path)
     with Lock(str(root / ".dvc/tmp/lock"), wait=True):
-        busy, done = _heal_rwlock(root / ".dvc/tmp/rwlock")
+        done = _heal_rwlock(root / ".dvc/tmp/rwlock")
         done += _heal_dvc_lock(root)
-        if not busy:
-            done += _remove_drafts(root)
     return tuple(done)
 
 
@@ -68,7 +66,7 @@ def _holders(path: Path) -> set[tuple[int, str]]:
 
 def heal_runs(project: Path) -> tuple[str, ...]:
     """Remove clones whose run is gone."""
-    abandoned = [folder for folder in (project / RUNS).glob("*") if folder.is_dir() and not is_held(folder)]
+    abandoned = [folder for folder in (project / RUNS).glob("*") if folder.is_dir() and not folder.is_symlink() and not is_held(folder)]
     for folder in abandoned:
         shutil.rmtree(folder, ignore_errors=True)
     return tuple(f"removed {folder.relative_to(project)}, the clone of a run that was killed" for folder in abandoned)
@@ -81,18 +79,18 @@ def snapshot(root: Path) -> None:
         write_text(root / GOOD, lock.read_text(encoding="utf-8"))
 
 
-def _heal_rwlock(path: Path) -> tuple[bool, list[str]]:
-    """Drop the entries of dead processes; (whether living ones are left, what was done)."""
+def _heal_rwlock(path: Path) -> list[str]:
+    """Drop the entries of dead processes."""
     if not path.exists():
-        return False, []
+        return []
     try:
         kept, dropped = _living(json.loads(path.read_text(encoding="utf-8")))
     except DAMAGED:
         write_text(path, "{}")
-        return False, ["replaced .dvc/tmp/rwlock, which was torn by a killed process"]
+        return ["replaced .dvc/tmp/rwlock, which was torn by a killed process"]
     if dropped:
         write_text(path, json.dumps(kept))
-    return any(kept.values()), [f"dropped {dropped} locks of dead processes from .dvc/tmp/rwlock"] if dropped else []
+    return [f"dropped {dropped} locks of dead processes from .dvc/tmp/rwlock"] if dropped else []
 
 
 def _living(locks: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], int]:
@@ -141,23 +139,27 @@ def _heal_dvc_lock(root: Path) -> list[str]:
     return ["removed dvc.lock, which was torn; stages come back from the run cache"]
 
 
-def _remove_drafts(root: Path) -> list[str]:
-    drafts = list(_drafts(root))
+def remove_drafts(root: Path, outs: Iterable[str]) -> tuple[str, ...]:
+    """Remove what a killed stage was writing under another name beside its outs (slimline.artifact.folder); files that git knows stay.
+
+    While somebody is at work here, nothing is removed.
+    """
+    if _holders(root / ".dvc/tmp/rwlock"):
+        return ()
+    drafts = sorted(path for out in outs for path in _drafts(root / out))
+    tracked = _tracked(root, drafts) if drafts else set()
     for path in drafts:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        else:
+        elif path not in tracked:
             path.unlink(missing_ok=True)
-    return [f"removed {path.relative_to(root)}, left unfinished by a killed stage" for path in drafts]
+    return tuple(f"removed {path.relative_to(root)}, left unfinished by a killed stage" for path in drafts if path not in tracked)
 
 
-def _drafts(root: Path) -> Iterator[Path]:
-    """What slimline.artifact.folder writes before it renames; files that git knows are none."""
-    listed = subprocess.run(["git", "ls-files", "-z", "data", "reports"], cwd=root, capture_output=True, text=True, check=False)
-    tracked = set(listed.stdout.split("\0"))
-    for top in ("data", "reports"):
-        for path in sorted((root / top).rglob(".*")):
-            relative = path.relative_to(root)
-            inside = any(_DRAFT.fullmatch(parent) for parent in relative.parts[:-1])
-            if _DRAFT.fullmatch(path.name) and not inside and relative.as_posix() not in tracked:
-                yield path
+def _drafts(out: Path) -> Iterator[Path]:
+    return (path for path in out.parent.glob(f".{out.name}.*") if _DRAFT.fullmatch(path.name.removeprefix(f".{out.name}")))
+
+
+def _tracked(root: Path, paths: list[Path]) -> set[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", "--", *map(str, paths)], cwd=root, capture_output=True, text=True, check=False)
+    return {root / name for name in listed.stdout.split("\0") if name}

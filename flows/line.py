@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,15 @@ from prefect.context import FlowRunContext
 
 from flows import engine
 from flows.artifacts import progress_artifact, show_results
+from flows.cache import Cache
 from flows.dag import Dag, read_dag
 from flows.environment import added, state_folder
 from flows.events import Noted, Planned, tell
 from flows.guard import guard
-from flows.heal import heal, heal_runs, snapshot, wait_for_others
+from flows.heal import heal, heal_runs, remove_drafts, snapshot, wait_for_others
+from flows.kept import keep_foreign
 from flows.lock import workspace_lock
+from flows.mend import drop_damaged_lists, mend
 from flows.options import Options
 from flows.orphans import remove_orphans
 from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
@@ -53,9 +56,9 @@ def run_line(project: Path, options: Options) -> Outcome:
     """
     began = time.monotonic()
     params = check_overrides(project, options.set_params)
-    _note(heal_runs(project))
+    _note(heal_runs(project), "healed: ")
     if options.set_params or options.isolated or _is_scheduled():
-        _note(heal(project))
+        _note(heal(project), "healed: ")
         return _run_in_clone(project, options, params, began)
     with workspace_lock(project):
         return _run_in(Run(project, project, options, params, began))
@@ -83,32 +86,36 @@ def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[
 
 def _run_in(run: Run) -> Outcome:
     wait_for_others(run.folder)
-    _note(heal(run.folder))
+    _note(heal(run.folder), "healed: ")
     record(run.folder)
     with ExitStack() as open_until_the_end:
         open_until_the_end.enter_context(added({STARTED: str(time.time())}))
         if run.params.teacher.source.startswith("s3://") or run.options.pull:
             open_until_the_end.enter_context(store(run))
         open_until_the_end.enter_context(engine.stopped_on_the_way_out())
-        outcome = _run_stages(run)
-        snapshot(run.folder)
-        if run.options.publish and outcome.accepted:
-            outcome = _publish(run, outcome)
+        outcome = _released(run, _run_stages(run))
+        if "publish" in outcome.failures and _mend(run, read_dag(run.folder), outcome.states, outcome.states):
+            outcome = _released(run, _run_stages(run))
     if outcome.summary is not None:
         show_results(outcome.summary, outcome.releases)
     return replace(outcome, seconds=time.monotonic() - run.began)
 
 
+def _released(run: Run, outcome: Outcome) -> Outcome:
+    snapshot(run.folder)
+    return _publish(run, outcome) if run.options.publish and outcome.accepted else outcome
+
+
 def _run_stages(run: Run) -> Outcome:
     if run.options.pull:
         run_upload("fetch", str(run.folder), ["-m", "dvc", "fetch", "--run-cache"], return_state=True)
-    dag = read_dag(run.folder, run.options.targets)
-    if not run.options.targets:
-        _note(remove_orphans(run.folder, dag))
+    dag = _ready_dag(run)
     clean = 0 if run.options.force else sum(node.clean for node in dag.nodes.values())
     tell(Planned(len(dag.nodes), clean, str(run.folder)))
     get_run_logger().info("%d stages, %d of them up to date", len(dag.nodes), clean)
     states, failures = _states(run, dag)
+    if _mend(run, dag, dag.above(failures) | {dag.maker(SUMMARY) or ""}, states):
+        states, failures = _states(run, read_dag(run.folder, run.options.targets))
     judged = states.get(dag.maker(SUMMARY) or "") in DONE
     return Outcome(
         reports=run.folder / "reports",
@@ -120,12 +127,33 @@ def _run_stages(run: Run) -> Outcome:
     )
 
 
+def _ready_dag(run: Run) -> Dag:
+    """The DAG of a workspace that is cleaned: nothing of stages that are gone, nothing of somebody's own where DVC would remove it."""
+    dag = read_dag(run.folder, run.options.targets)
+    _note((*drop_damaged_lists(Cache(dag.cache)), *remove_drafts(run.folder, (*dag.outs, RELEASES))), "healed: ")
+    if run.folder != run.project and _mend(run, dag, dag.nodes, {name: "Restored" for name, node in dag.nodes.items() if node.clean}):
+        dag = read_dag(run.folder, run.options.targets)
+    if not run.options.targets:
+        cleaned = remove_orphans(run.folder, dag)
+        _note(cleaned.removed)
+        _note(cleaned.left)
+    _note(keep_foreign(run.folder, run.project, dag))
+    return dag
+
+
+def _mend(run: Run, dag: Dag, suspects: Iterable[str], states: Mapping[str, str]) -> bool:
+    """Whether any of the stages that DVC took for up to date had damaged files; they are removed then, and run_dag brings them back."""
+    healed = mend(run.folder, Cache(dag.cache), sorted(name for name in suspects if states.get(name) in ("Cached", "Restored")))
+    _note(healed, "healed: ")
+    return bool(healed)
+
+
 def _states(run: Run, dag: Dag) -> tuple[dict[str, str], dict[str, int]]:
     states: dict[str, str] = {}
     failures: dict[str, int] = {}
     jobs, force, fail_fast = run.options.jobs, run.options.force, run.options.on_failure == "fail-fast"
     progress = progress_artifact()
-    for name, state in run_dag(dag.nodes, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
+    for name, state in run_dag(dag, str(run.folder), jobs=jobs, force=force, fail_fast=fail_fast, on_progress=progress):
         states[name] = state.name
         code = failure_code(state)
         if code is not None:
@@ -161,10 +189,10 @@ def store(run: Run) -> Iterator[None]:
         yield
 
 
-def _note(lines: tuple[str, ...]) -> None:
+def _note(lines: tuple[str, ...], before: str = "") -> None:
     for line in lines:
-        get_run_logger().warning("healed: %s", line)
-        tell(Noted(f"healed: {line}"))
+        get_run_logger().warning("%s%s", before, line)
+        tell(Noted(f"{before}{line}"))
 
 
 def _is_scheduled() -> bool:

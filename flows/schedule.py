@@ -7,7 +7,7 @@ import queue
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flows.dag import Node
+from flows.dag import Dag, Node
 from flows.stages import CommandFailedError, run_stage
 
 Future = Any
@@ -28,7 +28,7 @@ def startable(waiting: Mapping[str, Node], futures: Mapping[str, Future], runnin
 
 
 def run_dag(
-    nodes: Mapping[str, Node], root: str, *, jobs: int, force: bool, fail_fast: bool, on_progress: Callable[[int, int], object]
+    dag: Dag, root: str, *, jobs: int, force: bool, fail_fast: bool, on_progress: Callable[[int, int], object]
 ) -> Iterator[tuple[str, Any]]:
     """Run every stage and give (name, final state) as each ends.
 
@@ -36,12 +36,13 @@ def run_dag(
     is started either.
     """
     futures: dict[str, Future] = {}
-    waiting, running = dict(nodes), dict[str, Node]()
+    waiting, running = dict(dag.nodes), dict[str, Node]()
     done: queue.SimpleQueue[str] = queue.SimpleQueue()
     stopped = False
     while waiting or running:
         for node in [] if stopped else startable(waiting, futures, running, jobs):
-            futures[node.name] = _submit(node, root, [futures[need] for need in node.needs if _counts(node, futures[need])], force=force)
+            needs = [futures[need] for need in node.needs if _counts(node, futures[need])]
+            futures[node.name] = _submit(node, root, str(dag.cache), needs, force=force)
             running[node.name] = waiting.pop(node.name)
             futures[node.name].add_done_callback(lambda _, name=node.name: done.put(name))
         if not running:
@@ -49,7 +50,7 @@ def run_dag(
         name = done.get()
         futures[name].wait()
         del running[name]
-        on_progress(len(futures) - len(running), len(nodes))
+        on_progress(len(futures) - len(running), len(dag.nodes))
         stopped = stopped or (fail_fast and not futures[name].state.is_completed())
         yield name, futures[name].state
 
@@ -67,5 +68,5 @@ def _counts(node: Node, need: Future) -> bool:
     return not node.gathers or bool(need.state.is_completed())
 
 
-def _submit(node: Node, root: str, needs: list[Future], *, force: bool) -> Future:
-    return run_stage.submit(node.name, root, node.page, clean=node.clean, force=force, wait_for=needs)
+def _submit(node: Node, root: str, cache: str, needs: list[Future], *, force: bool) -> Future:
+    return run_stage.submit(node.name, root, node.page, cache=cache, clean=node.clean, force=force, wait_for=needs)

@@ -14,7 +14,9 @@ from prefect.states import Completed
 
 from flows import engine
 from flows.api import attempt
-from flows.events import Ended, Said, Started, tell
+from flows.cache import Cache
+from flows.events import Ended, Noted, Said, Started, tell
+from flows.mend import before, drop_unreadable, forget, restored_well
 from slimline.errors import NothingPassed, SlimlineError
 
 ENDED_BY_ITSELF = frozenset({1, 2, 3})
@@ -58,20 +60,21 @@ def worth_uploading_again(_task: Any, _run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=1,
     retry_condition_fn=worth_retrying,
 )
-def run_stage(stage: str, root: str, page: str | None, *, clean: bool, force: bool) -> Any:
-    """Bring one stage up to date by a `dvc repro` of its own. What is up to date already needs no process."""
+def run_stage(stage: str, root: str, page: str | None, *, cache: str, clean: bool, force: bool) -> Any:
+    """Bring one stage up to date by a `dvc repro` of its own. What is up to date already needs no process.
+
+    What DVC restores is read once: where its bytes are damaged, they are dropped from the cache and the stage runs.
+    """
     if clean and not force:
         tell(Ended(stage, "Cached", 0.0))
         return Completed(name="Cached", message="up to date")
     began = time.monotonic()
     tell(Started(stage))
-    arguments = ["--force"] if force else []
-    finished = _run(stage, engine.dvc("repro", "--single-item", *arguments, stage), root)
+    finished, state = _reproduced(stage, root, Cache(Path(cache)), force=force)
     seconds = time.monotonic() - began
     if finished.code:
         tell(Ended(stage, "Failed", seconds, finished.tail))
         raise CommandFailedError(stage, finished.stage_code, finished.tail)
-    state = STATES[_what_happened(stage, finished.tail)]
     _attach_page(stage, root, page)
     tell(Ended(stage, state, seconds))
     return Completed(name=state, message=f"{state.lower()} in {seconds:.1f} s")
@@ -101,6 +104,26 @@ def run_upload(name: str, root: str, arguments: list[str]) -> Any:
 def artifact_key(*parts: str) -> str:
     """Prefect's artifact keys hold a-z, 0-9 and '-' only."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def _reproduced(stage: str, root: str, cache: Cache, *, force: bool) -> tuple[engine.Finished, str]:
+    """How `dvc repro` ended, and the state of the stage if it ended well."""
+    earlier = before(Path(root), cache)
+    arguments = ["--force"] if force else []
+    finished = _run(stage, engine.dvc("repro", "--single-item", *arguments, stage), root)
+    state = STATES[_what_happened(stage, finished.tail)]
+    if finished.code and finished.stage_code is None:
+        _heal(stage, drop_unreadable(cache))
+    elif not finished.code and state == "Restored" and not restored_well(Path(root), stage, cache, earlier):
+        _heal(stage, (*forget(Path(root), stage, cache, earlier), "what DVC restored was damaged; the stage runs"))
+        return _reproduced(stage, root, cache, force=True)
+    return finished, state
+
+
+def _heal(stage: str, lines: tuple[str, ...]) -> None:
+    for line in lines:
+        get_run_logger().warning("healed: %s: %s", stage, line)
+        tell(Noted(f"healed: {stage}: {line}"))
 
 
 def _run(stage: str, command: list[str], root: str, *, in_order: bool = True) -> engine.Finished:

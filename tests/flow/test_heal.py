@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.dag import Node, read_dag
-from flows.heal import heal, heal_runs, snapshot, wait_for_others
+from flows.heal import heal, heal_runs, remove_drafts, snapshot, wait_for_others
 from flows.lock import is_held, workspace_lock
 from flows.results import Outcome
 from flows.schedule import startable
@@ -105,6 +105,7 @@ def test_locks_of_the_dead_go_and_those_of_the_living_stay(root):
     try:
         assert heal(root) == ("dropped 2 locks of dead processes from .dvc/tmp/rwlock",)
         assert json.loads(path.read_text()) == {"read": {"/c": [mine]}, "write": {"/b": mine}}
+        assert remove_drafts(root, ["data/models/p50"]) == ()
         assert draft.exists(), "a draft was removed while a stage was at work"
         with pytest.raises(BusyError, match=rf"process {living.pid} \(dvc repro teacher\) works in this workspace; wait for it"):
             wait_for_others(root, seconds=0)
@@ -122,11 +123,12 @@ def test_drafts_of_killed_stages_go_and_nothing_else(root):
         left = draft.with_name(draft.name[:-8] + "abcd_123")
         shutil.copytree(draft, left)
     page = root / "reports/metrics/prune/.p50.json.x1y2z3w_"
-    kept = [root / "data/README.md", root / "data/models/.gitignore", root / "reports/stages/page.md"]
+    own = ("data/.notes.markdown", "data/models/.mine.settings", "data/models/mine/.cache.database", "data/models/.p50.notes")
+    kept = [root / "data/README.md", root / "data/models/.gitignore", root / "reports/stages/page.md", *(root / name for name in own)]
     for path in (page, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text")
-    assert len(heal(root)) == 2
+    assert len(remove_drafts(root, ["data/models/p50", "reports/metrics/prune/p50.json"])) == 2
     assert not page.exists()
     assert not left.exists()
     assert (root / "data/models/p50").is_dir()
