@@ -40,7 +40,7 @@ def forget(root: Path, stage: str, cache: Cache, earlier: Before) -> tuple[str, 
     outs = made_by(lock_text(root), stage)
     for entry in set(cache.finished()) - set(earlier.finished):
         if not outs.keys().isdisjoint(out for out, _ in made(entry.read_text(encoding="utf-8", errors="replace"))):
-            entry.unlink()
+            _forget_entry(entry)
     known = {md5 for out in outs for md5 in remembered(earlier.finished, out)} | set(made_by(earlier.lock, stage).values())
     listings = [cache.listing(md5) or {} for md5 in sorted(known)]
     return tuple(_dropped((*sorted(known), *(md5 for listing in listings for md5 in listing.values())), cache))
@@ -62,15 +62,25 @@ def drop_damaged_lists(cache: Cache) -> tuple[str, ...]:
 
 
 def drop_unreadable(cache: Cache) -> tuple[str, ...]:
-    """Drop run cache entries that are no text: DVC stops at them, at every run. Of other damage it takes care itself."""
+    """Drop run cache entries that are no text, and folders without one: DVC stops there at every run. Of other damage it takes care."""
     lines = []
     for entry in cache.finished():
         try:
             entry.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            entry.unlink()
+            _forget_entry(entry)
             lines.append(f"dropped entry {entry.name[:12]} of the run cache, which was damaged")
+    for folder in sorted((cache.folder / "runs").glob("*/*")):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            lines.append(f"dropped folder {folder.name[:12]} of the run cache, which was empty")
     return tuple(lines)
+
+
+def _forget_entry(entry: Path) -> None:
+    entry.unlink()
+    if not any(entry.parent.iterdir()):
+        entry.parent.rmdir()
 
 
 def _mended(root: Path, out: str, md5: str, cache: Cache) -> Iterator[str]:

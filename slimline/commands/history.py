@@ -71,4 +71,4 @@ def _show(found: list[Event]) -> None:
     table = Table("at (UTC)", "event", "alias", "variant", "target", "release")
     for one in found:
         table.add_row(one.at[:19].replace("T", " "), one.event, one.alias or "", one.variant, one.target, one.release)
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -54,7 +54,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         names = ("release", "variant", "target", "precision")
         size, released = f"{row['size_bytes']:,}", row["published"][:19].replace("T", " ")
         table.add_row(*(row[name] for name in names), size, _quality(row["evaluation"]), released, ", ".join(row["aliases"]))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _quality(evaluation: Mapping[str, Any]) -> str:

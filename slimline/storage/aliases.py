@@ -4,9 +4,10 @@ An alias keeps what it pointed at before (for rollback), every move (for history
 publishing does not bring a withdrawn release back by itself, `slimline promote` does.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +18,10 @@ from slimline.storage.objects import listed, read, write_if
 KEPT = 100
 TRIES = 20
 By = Literal["publish", "promote", "rollback"]
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
+"""A release's id."""
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,199}$")]
+"""What variants, targets and aliases are called: nothing that a path or a terminal would obey."""
 
 
 class Standing(BaseModel):
@@ -24,10 +29,10 @@ class Standing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    release: str
-    variant: str
-    target: str
-    releases: dict[str, str]
+    release: Identity
+    variant: Word
+    target: Word
+    releases: dict[Word, Identity]
 
 
 class Move(BaseModel):
@@ -35,11 +40,11 @@ class Move(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: str
+    at: Annotated[str, Field(pattern=r"^[0-9T:.+Z-]{1,40}$")]
     by: By
-    release: str
-    variant: str
-    target: str
+    release: Identity
+    variant: Word
+    target: Word
 
 
 class Alias(Standing):
@@ -47,7 +52,7 @@ class Alias(Standing):
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     previous: tuple[Standing, ...] = ()
-    withdrawn: tuple[str, ...] = ()
+    withdrawn: tuple[Identity, ...] = ()
     moves: tuple[Move, ...] = ()
 
     @property
@@ -66,9 +71,10 @@ def alias_key(base: str, name: str) -> str:
 
 
 def list_aliases(store: Store, base: str) -> dict[str, Alias]:
-    """Every alias of a workload by name."""
+    """Every alias of a workload by name; what bears no alias's name is none."""
     folder = f"{base}/aliases/"
     names = [item.key.removeprefix(folder).removesuffix(".json") for item in listed(store, folder) if item.key.endswith(".json")]
+    names = [name for name in names if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)]
     return {name: read_alias(store, base, name) for name in names}
 
 

@@ -1,7 +1,8 @@
-"""The connection to one S3 bucket, and every botocore error as one clear line."""
+"""The connection to one S3 bucket, and everything that goes wrong with it as one clear line."""
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from botocore.exceptions import ConnectionError as EndpointError
 
 from slimline.errors import SlimlineError, StorageRefused, StorageUnavailable
+from slimline.storage.answers import demand_s3, plain
 
 REGION = "us-east-1"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -21,6 +23,8 @@ CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 15
 ATTEMPTS = 3
 KEY_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId", "AuthFailure"}
+BUSY = {408, 425, 429}
+THROTTLED = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"}
 OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"}
 
 
@@ -48,6 +52,7 @@ def connect(bucket: str, environment: Mapping[str, str] | None = None) -> Store:
     """
     settings = os.environ if environment is None else environment
     endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL") or None
+    refuse_secrets(endpoint)
     try:
         session = boto3.Session(
             aws_access_key_id=settings.get("AWS_ACCESS_KEY_ID"),
@@ -59,7 +64,27 @@ def connect(bucket: str, environment: Mapping[str, str] | None = None) -> Store:
         client = session.client("s3", endpoint_url=endpoint, config=_config(endpoint))
     except (BotoCoreError, ValueError) as error:
         raise StorageRefused(f"S3 settings: {_one_line(error)}; look at AWS_* in the environment and publish.endpoint_url") from None
+    refuse_secrets(client.meta.endpoint_url)
+    demand_s3(client, bucket)
     return Store(bucket, client.meta.endpoint_url, client)
+
+
+def refuse_secrets(endpoint: str | None) -> None:
+    """See that an endpoint holds an address and nothing else: it is shown, logged and written into reports.
+
+    Raises:
+        StorageRefused: it has a user name, a password, a query or a fragment; the message shows none of them.
+    """
+    try:
+        parts = urlsplit(endpoint or "")
+        whole = not (parts.query or parts.fragment or "@" in (endpoint or ""))
+    except ValueError:
+        whole = False
+    if not whole:
+        raise StorageRefused(
+            f"S3 settings: the endpoint {plain(endpoint or '')} must be http(s)://HOST:PORT without user, password or query; correct "
+            "AWS_ENDPOINT_URL or publish.endpoint_url, and give the key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 def _config(endpoint: str | None) -> Config:
@@ -78,7 +103,9 @@ def _config(endpoint: str | None) -> Config:
 
 @contextlib.contextmanager
 def explained(store: Store, doing: str) -> Iterator[None]:
-    """Turn what botocore raises inside the block into one line that says what to do.
+    """Turn what botocore, s3transfer and urllib3 raise inside the block into one line that says what to do.
+
+    What they raise where an answer is no S3 store's (KeyError, ValueError, …) is told as such; nothing else may stand in the block.
 
     Raises:
         StorageUnavailable: the store does not answer, or answers that it cannot now.
@@ -100,6 +127,11 @@ def explained(store: Store, doing: str) -> Iterator[None]:
             f"S3 store {store.endpoint}: {doing}: {_one_line(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or run it as `slimline s3 -- COMMAND` for the embedded server"
         ) from None
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise StorageRefused(
+            f"S3 store {store.endpoint} answers {doing} with what no S3 store says ({type(error).__name__}: {_one_line(error)}); "
+            "correct AWS_ENDPOINT_URL or publish.endpoint_url"
+        ) from None
 
 
 def status_of(error: ClientError) -> int:
@@ -113,7 +145,7 @@ def is_missing_key(error: ClientError) -> bool:
 
 
 def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
-    code, status = error.response["Error"]["Code"], status_of(error)
+    code, status = _one_line(error.response["Error"].get("Code", "no code")), status_of(error)
     where = f"S3 store {store.endpoint}"
     if code == "NoSuchBucket":
         return StorageRefused(f"{where}: bucket {store.bucket!r} does not exist; create it, or change publish.bucket in params.yaml")
@@ -121,10 +153,14 @@ def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
         return StorageRefused(f"{where}: bucket {store.bucket!r} is in another region ({code}); set AWS_DEFAULT_REGION to it")
     if code in KEY_REFUSED or status == 401:
         return StorageRefused(f"{where} refuses the key while {doing} ({code}); correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if code == "RequestTimeTooSkewed":
+        return StorageRefused(f"{where}: the clock of this machine differs from the store's while {doing}; set it, then run again")
     if status == 403:
         return StorageRefused(f"{where}: no right for {doing} in bucket {store.bucket!r} ({code}); use a key or a publish.bucket with it")
-    if status >= 500 and status != 501:
-        return StorageUnavailable(f"{where} cannot serve {doing} now ({status} {code}); look at its log and its disk, then run again")
+    if (status >= 500 and status != 501) or status in BUSY or code in THROTTLED:
+        return StorageUnavailable(
+            f"{where} cannot serve {doing} now ({status} {code}); look at its log and disk, or correct its address, then run again"
+        )
     said = _one_line(error.response["Error"].get("Message", code))
     return StorageRefused(
         f"{where} refuses {doing} in bucket {store.bucket!r} ({status} {code}: {said}); set publish.* to a store that can"
@@ -132,4 +168,6 @@ def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:240]
+    """What somebody else's error says, on one line, without what a terminal would obey and without an address's user and password."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return re.sub(r"//[^/@\s]+@", "//…@", " ".join(shown.split()))[:240]

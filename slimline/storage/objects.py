@@ -1,15 +1,22 @@
 """Read and write single objects of a store; every failure is one clear line."""
 
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from slimline.errors import StorageRefused
 from slimline.storage.client import Store, explained, is_missing_key, status_of
+
+MOST_BYTES = 16_000_000
+"""More than any object has that is read as a whole: aliases, release.json, model cards, pages."""
+MOST_PAGES = 1000
+"""Of a listing, 1000 objects each."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,18 @@ class Tagged:
 
 
 def read(store: Store, key: str) -> Tagged | None:
-    """A small object, or None where there is none."""
+    """A small object, or None where there is none.
+
+    Raises:
+        StorageRefused: it is larger than any that Slimline writes.
+    """
     with explained(store, f"reading {key}"):
         try:
             answer = store.client.get_object(Bucket=store.bucket, Key=key)
+            if answer["ContentLength"] > MOST_BYTES:
+                raise StorageRefused(
+                    f"{store.url(key)}: {answer['ContentLength']:,} bytes, {MOST_BYTES:,} at most; remove it, publish again"
+                )
             return Tagged(answer["Body"].read(), answer["ETag"])
         except ClientError as error:
             if is_missing_key(error):
@@ -79,17 +94,24 @@ def download(store: Store, key: str, path: Path) -> None:
 def listed(store: Store, prefix: str) -> list[Listed]:
     """Every object below a prefix, in order of key."""
     with explained(store, f"listing {prefix}"):
-        pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix)
-        found = [Listed(item["Key"], item["Size"], item["LastModified"]) for page in pages for item in page.get("Contents", ())]
+        items = (item for page in _pages(store, prefix) for item in page.get("Contents", ()))
+        found = [Listed(item["Key"], item["Size"], item["LastModified"]) for item in items]
     return sorted(found, key=lambda item: item.key)
 
 
 def folders(store: Store, prefix: str) -> list[str]:
     """The names directly below a prefix that hold further objects."""
     with explained(store, f"listing {prefix}"):
-        pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix, Delimiter="/")
-        found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+        found = [item["Prefix"] for page in _pages(store, prefix, Delimiter="/") for item in page.get("CommonPrefixes", ())]
     return sorted(name.removeprefix(prefix).rstrip("/") for name in found)
+
+
+def _pages(store: Store, prefix: str, **more: str) -> Iterator[Any]:
+    pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix, **more)
+    for number, page in enumerate(pages):
+        if number == MOST_PAGES:
+            raise StorageRefused(f"S3 store {store.endpoint}: the list of {store.url(prefix)} does not end; correct the endpoint")
+        yield page
 
 
 def require_bucket(store: Store) -> None:
@@ -103,6 +125,14 @@ def require_bucket(store: Store) -> None:
         store.client.list_objects_v2(Bucket=store.bucket, MaxKeys=1)
 
 
+def make_buckets(store: Store, names: Iterable[str]) -> None:
+    """Make the buckets that are not there yet."""
+    with explained(store, "making buckets"):
+        present = {bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]}
+        for name in sorted(set(names) - present):
+            store.client.create_bucket(Bucket=name)
+
+
 def check_writes(store: Store) -> None:
     """Write a small object twice on the condition that it is new, and remove it: releases need the second to fail.
 
@@ -112,8 +142,7 @@ def check_writes(store: Store) -> None:
     key = f"releases/.probe-{uuid4().hex}"
     write_if(store, key, b"1", None)
     second = write_if(store, key, b"2", None)
-    with explained(store, f"deleting {key}"):
-        store.client.delete_object(Bucket=store.bucket, Key=key)
+    remove(store, key)
     if second:
         raise StorageRefused(f"S3 store {store.endpoint}: ignores conditional writes (If-None-Match); use a store that has them")
 
@@ -122,3 +151,9 @@ def put_bytes(store: Store, key: str, body: bytes) -> None:
     """Store some bytes whatever stands there."""
     with explained(store, f"writing {key}"):
         store.client.upload_fileobj(io.BytesIO(body), store.bucket, key)
+
+
+def remove(store: Store, key: str) -> None:
+    """Delete an object; none is none."""
+    with explained(store, f"deleting {key}"):
+        store.client.delete_object(Bucket=store.bucket, Key=key)

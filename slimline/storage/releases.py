@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from slimline.artifact.compiled import RELEASE, CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder
 from slimline.errors import ArtifactError, StorageRefused
-from slimline.storage.aliases import read_alias
+from slimline.storage.aliases import Identity, Word, read_alias
 from slimline.storage.client import Store, connect
 from slimline.storage.objects import download, listed, put_bytes, read, upload, write_if
 from slimline.storage.server import environment_here
@@ -39,6 +39,31 @@ def _safe_name(name: str) -> str:
     return name
 
 
+def _line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds what a terminal would obey")
+    return text
+
+
+class Estimate(BaseModel):
+    """A figure and its interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    ci: tuple[float, float]
+
+
+def _shown(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What `slimline releases` shows of it must be there in its form."""
+    quality = {name: Estimate.model_validate(one) for name, one in dict(evaluation.get("quality", {})).items()}
+    drop = evaluation.get("drop")
+    if drop is not None and (not isinstance(drop, dict) or drop.get("metric") not in quality):
+        raise ValueError("the metric of its drop is not in its quality")
+    return evaluation
+
+
+Line = Annotated[str, Field(max_length=300), AfterValidator(_line)]
 Name = Annotated[str, AfterValidator(_safe_name)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -58,13 +83,13 @@ class Release(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
-    release: Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
-    workload: str
-    variant: str
-    target: str
-    precision: str
+    release: Identity
+    workload: Line
+    variant: Word
+    target: Word
+    precision: Line
     size_bytes: int = Field(ge=0)
-    evaluation: dict[str, Any] = Field(default_factory=dict)
+    evaluation: Annotated[dict[str, Any], AfterValidator(_shown)] = Field(default_factory=dict)
     files: dict[Name, ReleasedFile] = Field(default_factory=dict)
 
     @property

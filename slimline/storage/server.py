@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from slimline.artifact.folder import folder_bytes
+from slimline.errors import StorageRefused, StorageUnavailable
 from slimline.params import Params, PublishParams
 from slimline.storage import leases, weed
-from slimline.storage.client import REGION, Store, connect
-from slimline.storage.objects import require_bucket
+from slimline.storage.client import REGION, Store, connect, refuse_secrets
+from slimline.storage.objects import make_buckets, require_bucket
 
 SETTINGS = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"),
@@ -150,22 +149,16 @@ def _started(folder: Path, publish: PublishParams) -> dict[str, str]:
         if state is None or not _answers(folder, state, publish.bucket):
             state = weed.start(folder, publish.bucket)
         environment = weed.environment_of(state, weed.keys_of(folder))
-        _make_buckets(connect(publish.bucket, environment))
+        make_buckets(connect(publish.bucket, environment), (publish.bucket, DVC_BUCKET))
     return environment | _no_proxy()
 
 
 def _answers(folder: Path, state: dict[str, Any], bucket: str) -> bool:
     store = connect(bucket, weed.environment_of(state, weed.keys_of(folder)))
-    with contextlib.suppress(ClientError, BotoCoreError):
-        store.client.list_buckets()
+    with contextlib.suppress(StorageRefused, StorageUnavailable):
+        make_buckets(store, ())
         return True
     return False
-
-
-def _make_buckets(store: Store) -> None:
-    present = {bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]}
-    for name in sorted({store.bucket, DVC_BUCKET} - present):
-        store.client.create_bucket(Bucket=name)
 
 
 def _stop_if_unused(folder: Path) -> None:
@@ -174,6 +167,7 @@ def _stop_if_unused(folder: Path) -> None:
 
 
 def _own_store(publish: PublishParams) -> dict[str, str]:
+    refuse_secrets(publish.endpoint_url)
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
     if publish.endpoint_url is None:
         return {"AWS_DEFAULT_REGION": region}

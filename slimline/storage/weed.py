@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from botocore.exceptions import BotoCoreError, ClientError
 
 from slimline.artifact.folder import write_json
-from slimline.errors import StorageUnavailable
+from slimline.errors import StorageRefused, StorageUnavailable
 from slimline.storage.certificate import internal_certificate
 from slimline.storage.client import REGION, Store, connect
 from slimline.storage.leases import is_alive, process_mark
+from slimline.storage.objects import make_buckets, put_bytes, remove
 from slimline.storage.state_file import read_state
 
 PORT_NAMES = ("master", "volume", "filer", "s3", "admin")
@@ -175,7 +175,7 @@ def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Po
 def _comes_up(process: subprocess.Popen[bytes], store: Store) -> bool:
     end = time.monotonic() + READY_S
     while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(ClientError, BotoCoreError):
+        with contextlib.suppress(StorageRefused, StorageUnavailable):
             _use(store)
             return True
         time.sleep(POLL_S)
@@ -183,11 +183,9 @@ def _comes_up(process: subprocess.Popen[bytes], store: Store) -> bool:
 
 
 def _use(store: Store) -> None:
-    names = [bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]]
-    if store.bucket not in names:
-        store.client.create_bucket(Bucket=store.bucket)
-    store.client.put_object(Bucket=store.bucket, Key=".ready", Body=b"1")
-    store.client.delete_object(Bucket=store.bucket, Key=".ready")
+    make_buckets(store, (store.bucket,))
+    put_bytes(store, ".ready", b"1")
+    remove(store, ".ready")
 
 
 def _ports(folder: Path) -> dict[str, int]:

@@ -50,8 +50,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("known_by", ["dvc.lock", "the run cache"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("damage", "known_by"), [*((name, "dvc.lock") for name in DAMAGES), ("cut short", "the run cache")])
 def test_a_damaged_object_that_was_restored_is_dropped_and_its_stage_runs(finished, damage, known_by):
     """As flows.stages does it around each `dvc repro`; DVC alone calls the result up to date."""
     root, cache = finished.root, cache_of(finished.root)
@@ -119,7 +118,9 @@ def test_a_damaged_list_of_a_folder_is_dropped(finished, body):
 
 def test_a_run_cache_that_dvc_stops_at_is_dropped(finished):
     root, cache = finished.root, cache_of(finished.root)
-    for entry in cache.finished():
+    first, *others = cache.finished()
+    first.unlink()
+    for entry in others:
         entry.write_bytes(b"\x00\xff{")
     (root / "dvc.lock").unlink()
     assert len(drop_unreadable(cache)) == len(STAGES)
@@ -141,17 +142,12 @@ def test_a_damaged_artifact_that_dvc_took_for_a_new_one_is_made_again(finished):
     )
     (root / "dvc.yaml").write_text(text)
     finished.dvc("repro", "-q")
-    cut(cache_of(root).path(cache_of(root).listing(list_name(root))["model"]), 3)
-    shutil.rmtree(root / "data")
+    (root / "data/models/teacher/model").write_text("tea")
+    finished.dvc("commit", "-q", "-f", "teacher")
     finished.dvc("repro", "-q")
-    assert (root / "data/models/teacher/model").read_text() == "tea"
     assert all(node.clean for node in read_dag(root).nodes.values())
     assert mend(root, cache_of(root), STAGES)
     finished.dvc("repro", "-q")
     manifest = json.loads((root / "data/models/teacher/manifest.json").read_text())
     assert sha256_of(root / "data/models/teacher/model") == manifest["files"]["model"]
     assert mend(root, cache_of(root), STAGES) == ()
-
-
-def list_name(root: Path) -> str:
-    return made_by((root / "dvc.lock").read_text(), "teacher")["data/models/teacher"]

@@ -134,7 +134,9 @@ def test_other_users_of_the_machine_cannot_command_the_parts_of_the_server(root,
             assert read(store, "secret").body == b"1"
         assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("internal.key", "internal.crt")} == {0o600}
         mine = {f"WEED_GRPC_CLIENT_{kind.upper()}": str(folder / f"internal.{end}") for kind, end in (("cert", "crt"), ("key", "key"))}
-        assert "secret" in shell(ports, mine | {"WEED_GRPC_CA": str(folder / "internal.crt")}, delete, foreign), "the attack itself is wrong"
+        assert "secret" in shell(ports, mine | {"WEED_GRPC_CA": str(folder / "internal.crt")}, delete, foreign), (
+            "the attack itself is wrong"
+        )
         assert read(store, "secret") is None
 
 
