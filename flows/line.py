@@ -1,5 +1,6 @@
 """One run of the line, in place or in a clone: check, heal, lock, run the DAG, publish, push."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from slimline.errors import SlimlineError
 from slimline.measure.machine import record
 from slimline.params import Params
 from slimline.report.provenance import STARTED
+from slimline.storage.url import refuse_secrets
 
 KEPT_REPORTS = ("index.html", "index.md", "summary.json", "releases.json")
 
@@ -51,11 +53,13 @@ def run_line(project: Path, options: Options) -> Outcome:
 
     Raises:
         ParamsError: params.yaml or an override is wrong; nothing was started.
+        StorageRefused: the store's address holds a password; nothing was started.
         InputError: a target matches no stage, or dvc.yaml is wrong.
         BusyError: another run holds the workspace.
     """
     began = time.monotonic()
     params = check_overrides(project, options.set_params)
+    refuse_secrets(params.publish.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
     _note(heal_runs(project), "healed: ")
     if options.set_params or options.isolated or _is_scheduled():
         _note(heal(project), "healed: ")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from slimline.workloads.prepared import PREPARED
 from tasks.variant import MODELS
 
 FOLDER = Path("data/rounds")
+_FOLDER, _ROUND = re.compile(r"[0-9a-f]{16}"), re.compile(r"\d{3,}\.(safetensors|draft)")
 
 
 class RoundFiles:
@@ -49,8 +50,13 @@ class RoundFiles:
         draft.replace(path)
 
     def clear(self) -> None:
-        """Remove the rounds of this variant, and of its earlier configs."""
-        shutil.rmtree(self._variant, ignore_errors=True)
+        """Remove the rounds of this variant, and of its earlier configs; what else lies there is somebody's own."""
+        for path in self._variant.glob("*/*"):
+            if _FOLDER.fullmatch(path.parent.name) and _ROUND.fullmatch(path.name):
+                path.unlink()
+        for folder in (*self._variant.glob("*"), self._variant):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:03}.safetensors"

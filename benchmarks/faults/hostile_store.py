@@ -40,7 +40,7 @@ class Answer(BaseHTTPRequestHandler):
     def give(self, status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> None:
         """Send status, headers and body; `length` is the Content-Length that it claims."""
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body) if length is None else length), **headers}.items():
+        for name, value in {"Content-Length": str(len(body) if length is None else length), "Connection": "close", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":

@@ -1,6 +1,7 @@
 """`slimline check`: every mistake in params.yaml at once, before anything runs."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from slimline.workloads import locate_workload
 
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
+MADE_FOLDERS = (
+    *(f"data/{name}" for name in ("prepared", "models", "calibration", "compiled", "evaluated", "timed", "rounds")),
+    *(f"reports/{name}" for name in ("stages", "metrics")),
+)
+"""Where dvc.yaml's stages write."""
 PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
 """Target -> the programs that compiling for it calls, and how they are installed."""
 
@@ -44,6 +50,7 @@ def checked_params(root: Path) -> Params:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
     problems += _unwritten(root) if params else ()
+    problems += _where_stages_write(params, root) if params else ()
     problems += refusals(params, root) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
@@ -60,6 +67,18 @@ def _unwritten(root: Path) -> Iterator[str]:
             value = getattr(default, name) if name else "{}" if isinstance(default, dict | Section) else default
             where = f"add `{name}: {value}` to {section}" if name else f"add `{section}: {value}`"
             yield f"params.yaml: {key}: missing; {where}: DVC reads it there and knows no defaults"
+
+
+def _where_stages_write(params: Params, root: Path) -> Iterator[str]:
+    """DVC removes what a stage makes before it runs; a teacher of one's own must not lie there."""
+    kind, _, place = params.teacher.source.partition(":")
+    for folder in MADE_FOLDERS if kind in ("file", "hf") else ():
+        path, made = Path(os.path.normpath(root / place)), root / folder
+        if path.is_relative_to(made) or path.resolve().is_relative_to(made.resolve()):
+            yield (
+                f"params.yaml: teacher.source: {params.teacher.source} lies in {folder}, where stages make and DVC removes files; "
+                "move it elsewhere, say to weights/"
+            )
 
 
 def _named_by_dvc(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from slimline.errors import StorageRefused
+from slimline.storage.url import plain
 
 TAGGED = {"GetObject", "HeadObject", "PutObject", "UploadPart"}
 """The operations whose answer carries an ETag header; conditional writes and whole uploads stand on it."""
@@ -41,16 +42,6 @@ def strange(operation: str, status: int, headers: Any, body: Any) -> str | None:
     if operation in LISTS and ((root := _ROOT.match(body)) is None or root[1] != LISTS[operation].encode()):
         return f"answers {operation} with {_kind(headers, body)}, so it is no S3 store"
     return None
-
-
-def plain(url: str) -> str:
-    """An address as it may be shown: without user name, password and query."""
-    try:
-        parts = urlsplit(url)
-        address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        return "(unreadable)"
-    return address if parts.scheme in ("http", "https") and parts.hostname else "(unreadable)"
 
 
 def _names_an_error(body: Any) -> bool:

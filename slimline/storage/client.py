@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from botocore.exceptions import ConnectionError as EndpointError
 
 from slimline.errors import SlimlineError, StorageRefused, StorageUnavailable
-from slimline.storage.answers import demand_s3, plain
+from slimline.storage.answers import demand_s3
+from slimline.storage.url import refuse_secrets
 
 REGION = "us-east-1"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -67,24 +68,6 @@ def connect(bucket: str, environment: Mapping[str, str] | None = None) -> Store:
     refuse_secrets(client.meta.endpoint_url)
     demand_s3(client, bucket)
     return Store(bucket, client.meta.endpoint_url, client)
-
-
-def refuse_secrets(endpoint: str | None) -> None:
-    """See that an endpoint holds an address and nothing else: it is shown, logged and written into reports.
-
-    Raises:
-        StorageRefused: it has a user name, a password, a query or a fragment; the message shows none of them.
-    """
-    try:
-        parts = urlsplit(endpoint or "")
-        whole = not (parts.query or parts.fragment or "@" in (endpoint or ""))
-    except ValueError:
-        whole = False
-    if not whole:
-        raise StorageRefused(
-            f"S3 settings: the endpoint {plain(endpoint or '')} must be http(s)://HOST:PORT without user, password or query; correct "
-            "AWS_ENDPOINT_URL or publish.endpoint_url, and give the key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
 
 
 def _config(endpoint: str | None) -> Config:

@@ -15,8 +15,9 @@ from slimline.artifact.folder import folder_bytes
 from slimline.errors import StorageRefused, StorageUnavailable
 from slimline.params import Params, PublishParams
 from slimline.storage import leases, weed
-from slimline.storage.client import REGION, Store, connect, refuse_secrets
+from slimline.storage.client import REGION, Store, connect
 from slimline.storage.objects import make_buckets, require_bucket
+from slimline.storage.url import refuse_secrets
 
 SETTINGS = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"),

@@ -35,6 +35,36 @@ def test_a_section_that_dvc_reads_and_params_lack_is_named(project: Path, in_fol
     assert "add `prune: {}`" in caught.value.problems[1]
 
 
+WHERE = {
+    "file:data/models/teacher/weights.safetensors": True,
+    "file:data/models/mine.safetensors": True,
+    "file:./data/../data/compiled/x/w.safetensors": True,
+    "file:{root}/data/prepared/w.safetensors": True,
+    "file:linked/w.safetensors": True,
+    "hf:reports/stages/mine": True,
+    "file:weights/w.safetensors": False,
+    "file:data/mine/w.safetensors": False,
+    "file:/elsewhere/data/models/w.safetensors": False,
+    "hf:data/hub": False,
+    "s3://data/models/w": False,
+}
+
+
+@pytest.mark.parametrize(("source", "refused"), WHERE.items())
+def test_a_teacher_where_stages_write_is_refused(project: Path, in_folder: Path, source: str, refused: bool) -> None:
+    """DVC removes those folders before their stage runs."""
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    (in_folder / "data/models").mkdir(parents=True)
+    (in_folder / "linked").symlink_to("data/models")
+    teacher = {"source": source.format(root=in_folder), "sha256": "0" * 64}
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(yaml.safe_load((project / "params.yaml").read_text()) | {"teacher": teacher}))
+    if not refused:
+        checked_params(in_folder)
+        return
+    with pytest.raises(ParamsError, match=r"teacher\.source: .* lies in (data|reports)/\w+, where stages make .* move it elsewhere"):
+        checked_params(in_folder)
+
+
 def stored(root: Path, *, workload: str = "digits") -> None:
     """A teacher with two convolutions, an LSTM, two Linear layers and a layer norm over images, calibrated."""
     shapes = {

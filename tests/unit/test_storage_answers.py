@@ -11,10 +11,10 @@ from slimline.params import PublishParams
 from slimline.storage import client as client_module
 from slimline.storage import objects
 from slimline.storage.aliases import Alias, list_aliases, read_alias
-from slimline.storage.answers import plain
 from slimline.storage.client import connect
 from slimline.storage.releases import fetch_release, list_releases
 from slimline.storage.server import SETTINGS, store_environment
+from slimline.storage.url import plain
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks/faults"))
 from hostile_store import ALIAS_BODIES, EVERYTHING, hostile_store
@@ -28,7 +28,7 @@ HARMLESS |= {"an alias of an odd name", "a body in drops", "half a body", "a lis
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(client_module, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client_module, "READ_TIMEOUT_S", 2)
     monkeypatch.setattr(client_module, "ATTEMPTS", 1)
     monkeypatch.setattr(objects, "MOST_PAGES", 20)
 
