@@ -2,7 +2,7 @@
 
     python benchmarks/faults/disks.py --seed 0
 
-A small tmpfs takes the place of each folder in a copy of the tiny project of tests/flow; the flow, publishing and the store then write there.
+A small tmpfs takes the place of each folder in a copy of the tiny project of tests/flow; the flow and the store then write there.
 """
 
 import argparse
