@@ -23,7 +23,7 @@ from slimline.workloads import locate_workload
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
 MADE_FOLDERS = (
-    *(f"data/{name}" for name in ("prepared", "models", "calibration", "compiled", "evaluated", "timed", "rounds")),
+    *(f"data/{name}" for name in ("prepared", "models", "calibration", "compiled", "evaluated", "rounds")),
     *(f"reports/{name}" for name in ("stages", "metrics")),
 )
 """Where dvc.yaml's stages write."""
