@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from slimline.artifact.compiled import read_compiled
+from slimline.measure.machine import record
 from slimline.stage import stage_main
 
 PARAMS: dict[str, Any] = {
@@ -54,7 +55,9 @@ def line(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         for stage, variant in MODELS:
             run(stage, "--variant", variant, per="variant")
         for stage, variant, target in DEPLOYED:
-            run(stage, "--variant", variant, "--target", target, per="target")
+            run(stage, "--variant", variant, "--target", target, per="pair")
+        record(folder)
+        run("time", "--target", "onnxruntime", per="target")
         run("report")
         yield folder
     torch.use_deterministic_algorithms(deterministic)
@@ -72,7 +75,14 @@ def test_the_summary_judges_it(line: Path) -> None:
 
 def test_every_stage_wrote_its_page(line: Path) -> None:
     pages = {path.relative_to(line / "reports/stages").with_suffix("").as_posix() for path in (line / "reports/stages").rglob("*.html")}
-    expected = {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report", *("/".join(one) for one in MODELS)}
+    expected = {
+        "data/data",
+        "teacher/teacher",
+        "calibrate/calibrate",
+        "time/onnxruntime",
+        "report/report",
+        *("/".join(one) for one in MODELS),
+    }
     assert pages == expected | {f"{stage}/{variant}-{target}" for stage, variant, target in DEPLOYED}
 
 
