@@ -19,6 +19,8 @@ DISK = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """The system's words for a disk that fails, is full or is read-only: nobody's input is wrong then."""
 LONGEST = 300
 """Characters of a foreign message that are shown."""
+STACK = "\nException raised from "
+"""What torch says before its C++ stack."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def reason_of(error: BaseException) -> str:
         return "it is nested too deep"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition(STACK)[0].split())
     told = text if text and not isinstance(error, LookupError) else f"{type(error).__name__} {text}".strip()
     return told if len(told) <= LONGEST else f"{told[:LONGEST]}…"
 

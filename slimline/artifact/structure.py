@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.border import told_as
 from slimline.artifact.stand_ins import Attention, Skip
 from slimline.errors import ArtifactError
 
@@ -89,17 +90,18 @@ def replay(architecture: nn.Module, edits: Mapping[str, Spec]) -> nn.Module:
     """
     model = copy.deepcopy(architecture)
     for name, spec in sorted(edits.items()):
-        try:
-            if spec.get("type") == CHANGED:
-                _change_(model.get_submodule(name), spec)
-            elif spec.get("type") == SHORTENED:
-                _shorten_(model.get_submodule(name), spec)
-            else:
-                model.set_submodule(name, build(spec), strict=True)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).partition("\n")[0]  # torch's own may go on with its C++ stack
-            raise ArtifactError(f"structure edit of {name!r} does not fit the workload's architecture: {reason}") from error
+        _make_(model, name, spec)
     return model
+
+
+def _make_(model: nn.Module, name: str, spec: Spec) -> None:
+    with told_as(lambda reason: ArtifactError(f"structure edit of {name!r} does not fit the workload's architecture: {reason}")):
+        if spec.get("type") == CHANGED:
+            _change_(model.get_submodule(name), spec)
+        elif spec.get("type") == SHORTENED:
+            _shorten_(model.get_submodule(name), spec)
+        else:
+            model.set_submodule(name, build(spec), strict=True)
 
 
 def _collect(old: nn.Module, new: nn.Module, name: str, edits: dict[str, Spec]) -> None:

@@ -4,13 +4,14 @@ Nothing here imports torch. A source that is not stored, or was made by other pa
 """
 
 import fnmatch
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slimline.artifact.json_file import read_json
 from slimline.artifact.weight_header import weight_shapes
 from slimline.commands.advice_case import Layer, named
+from slimline.errors import ArtifactError
 from slimline.params import TEACHER, DynamicParams, Params
 
 MODELS, STATISTICS = Path("data/models"), Path("data/calibration/statistics.json")
@@ -49,7 +50,7 @@ def _layers(params: Params, root: Path, source: str) -> tuple[str, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except ArtifactError:
         return {}
     return found if isinstance(found, dict) else {}
