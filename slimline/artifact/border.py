@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from slimline.errors import DiskError, SlimlineError
+from slimline.errors import ArtifactError, DiskError, SlimlineError
 
 DISK = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """The system's words for a disk that fails, is full or is read-only: nobody's input is wrong then."""
@@ -43,6 +43,16 @@ class told_as:  # noqa: N801 - read as words: with told_as(lambda reason: Artifa
         if isinstance(error, Exception) and not isinstance(error, SlimlineError):
             raise self.tell(reason_of(error)) from error
         return False
+
+
+class attempted:  # noqa: N801 - read as a word
+    """Around what is tried without memory before it is done: whatever stops it there is said again when it is done; a refusal is final."""
+
+    def __enter__(self) -> None:
+        """Nothing is set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return isinstance(error, Exception) and not isinstance(error, ArtifactError)
 
 
 def reason_of(error: BaseException) -> str:

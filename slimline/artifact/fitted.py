@@ -9,14 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from slimline.artifact.allowance import SPARE_BYTES, Allowance
-from slimline.artifact.border import told_as
+from slimline.artifact.border import attempted, told_as
 from slimline.artifact.manifest import Architecture, Packing
 from slimline.artifact.packed import read_stored, stored_path
 from slimline.artifact.plain_weights import make_plain_
@@ -123,19 +122,9 @@ def _layers(structure: Mapping[str, Any]) -> Iterator[Any]:
 
 def _sketched(build: Callable[[], nn.Module]) -> nn.Module | None:
     """The model on `meta`; None where it cannot be built there."""
-    with _attempted(), torch.device("meta"):
+    with attempted(), torch.device("meta"):
         return build()
     return None
-
-
-class _attempted:  # noqa: N801 - read as a word
-    """Whatever stops their code here it may say again when it is run for real; only what an Allowance refuses is final."""
-
-    def __enter__(self) -> None:
-        """Nothing is set up."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        return isinstance(error, Exception) and not isinstance(error, ArtifactError)
 
 
 def _size(model: nn.Module) -> Size:
