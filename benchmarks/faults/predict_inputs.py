@@ -52,7 +52,7 @@ def arrays(generator: random.Random) -> Iterator[tuple[str, Write]]:
     """`.npy` files: other types, other shapes, odd values, torn ones, and headers that claim what is not there."""
     rows = np.ones((3, WIDTH), np.float32)
     for dtype in ("complex64", "U3", "S3", "datetime64[s]", "timedelta64[s]", "object"):
-        yield f"type {dtype}", lambda path, dtype=dtype: np.save(path, np.zeros((3, WIDTH)).astype(dtype), allow_pickle=True)
+        yield f"type {dtype}", lambda path, dtype=dtype: np.save(path, np.zeros((3, WIDTH)).astype(dtype))
     yield "a record", lambda path: np.save(path, np.zeros(3, [("a", "f4"), ("b", "i4")]))
     for shape in ((), (0,), (0, WIDTH), (WIDTH,), (3, WIDTH - 1), (3, WIDTH + 1), (3, WIDTH, 1), (1, 3, WIDTH), (3, 0), (2,) * 16):
         yield f"shape {shape}", lambda path, shape=shape: np.save(path, np.ones(shape, np.float32))

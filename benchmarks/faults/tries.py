@@ -32,6 +32,7 @@ MEGABYTE = 1_000_000
 LARGE_BYTES = 64 * MEGABYTE
 """A file above is compared by its size and time."""
 LOOK_S = 0.01
+UNFORESEEN = 70
 LONGEST_LINE, LONGEST_NUMBER = 1000, 20
 
 Tree = dict[str, str]
@@ -198,7 +199,7 @@ def _child(attempt: Try, run: Callable[[], None], output: int) -> None:
     for stream in (1, 2):
         os.dup2(output, stream)
     os.environ.update(attempt.environment)
-    code = 70
+    code = UNFORESEEN
     try:
         if attempt.cwd:
             os.chdir(attempt.cwd)
@@ -209,9 +210,9 @@ def _child(attempt: Try, run: Callable[[], None], output: int) -> None:
         code = error.exit_code
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:  # noqa: BLE001 - a fork must not go on in this script, whatever it met
-        os.write(2, traceback.format_exc().encode())
     finally:
+        if code == UNFORESEEN:  # a fork must not go on in this script, whatever it met
+            os.write(2, traceback.format_exc().encode())
         os._exit(code)
 
 

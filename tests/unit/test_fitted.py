@@ -207,8 +207,9 @@ def test_a_tensor_of_another_type_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
 def test_a_float_may_be_of_any_width(name: str) -> None:
-    model = nn.Linear(2, 3)
-    load_weights(model, {key: value.detach().to(getattr(torch, name)) for key, value in model.state_dict().items()}, Path("w"))
+    model, weights = nn.Linear(2, 3), {"weight": torch.full((3, 2), 0.5), "bias": torch.ones(3)}
+    load_weights(model, {key: value.to(getattr(torch, name)) for key, value in weights.items()}, Path("w"))
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
 def test_a_float_is_no_count() -> None:
