@@ -141,6 +141,14 @@ def weight_by_function() -> tuple[nn.Module, tuple[int, ...]]:
     return net(TOKENS, forward, **layers, head=nn.Linear(8, 3))
 
 
+def indices_among_numbers() -> tuple[nn.Module, tuple[int, ...]]:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = torch.cat([net.embed(x[:, 0, 0].long()), x[:, 0, 1:]], 1)
+        return net.head(net.hidden(x).relu())
+
+    return net(TOKENS, forward, embed=nn.Embedding(4, 5), hidden=nn.Linear(12, 16), head=nn.Linear(16, 3))
+
+
 def through_numpy() -> tuple[nn.Module, tuple[int, ...]]:
     def forward(net: Any, x: Tensor) -> Tensor:
         return net.head(net.hidden(torch.from_numpy(net.first(x).detach().numpy())).relu().mean(1))
@@ -162,6 +170,7 @@ FREE: dict[Build, dict[str, tuple[int, int]]] = {
     scales: {"mix": (12, 1), "three": (4, 1)},
     flattened_gate: {"both": (12, 2), "stem": (8, 2)},
     weight_by_function: {"hidden": (8, 1)},
+    indices_among_numbers: {"hidden": (16, 1)},
     through_numpy: {"hidden": (12, 1)},
 }
 """Of each net, the layers where removal starts: how many channels there are to choose from, and at how many places each stands."""

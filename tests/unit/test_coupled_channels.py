@@ -87,7 +87,7 @@ def test_whole_nets_lose_what_they_can(build: Build) -> None:
     groups = removable_groups(net, torch.zeros(shape))
     assert {group.layer: (group.channels, group.blocks) for group in groups if not group.why_whole} == FREE[build]
     if FREE[build]:
-        data = method_data(torch.randn(24, *shape[1:]), torch.arange(24) % 3)
+        data = method_data(torch.rand(24, *shape[1:]), torch.arange(24) % 3)
         made = channels(net, config(ratio=0.5), data=data)
         for layer, (count, places) in FREE[build].items():
             assert len(made.model.get_submodule(layer).weight) == count * places // 2 or count < 4

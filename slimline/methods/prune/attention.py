@@ -18,7 +18,7 @@ from slimline.artifact.stand_ins import Attention
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels_
 from slimline.methods.prune.linear_units import linear_slices, removal_works
-from slimline.methods.prune.probe_inputs import noise_like
+from slimline.methods.prune.probe_inputs import noise_for
 
 HEADS = re.compile(r"_?(n|num|number_of)?_?(attention|attn)?_?heads?")
 WHY_WHOLE = "its forward takes a width from its input or elsewhere, not from its own number of heads"
@@ -56,7 +56,7 @@ def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module,
 
 def attention_heads(model: nn.Module, example_input: Tensor) -> tuple[AttentionHeads, ...]:
     """The heads of every attention that runs, in the model's order; `group.why_whole` is set where a trial without one of them fails."""
-    inputs = noise_like(example_input)
+    inputs = noise_for(model, example_input)
     found: dict[str, AttentionHeads] = {}
     taken: set[str] = set()
     runs = _linear_runs(model, inputs)

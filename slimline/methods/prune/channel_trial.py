@@ -12,7 +12,7 @@ from slimline.methods.prune.channel_flow import FAILURES, Even
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels, without_reading
 from slimline.methods.prune.frozen_norms import Factors, hold_still_, norm_factors
-from slimline.methods.prune.probe_inputs import noise_like
+from slimline.methods.prune.probe_inputs import noise_for
 
 TRIED = 4
 """One channel in so many is removed in a trial."""
@@ -56,9 +56,10 @@ def removable_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGr
     used. Norms across channels are held still for the trial, as they answer to every channel that goes.
     """
     found: list[tuple[ChannelGroup, ...]] = []
+    inputs = noise_for(model, example_input)
     for even in get_args(Even):
         groups = channel_groups(model, example_input, even)
-        trial = Trial(model, groups, noise_like(example_input))
+        trial = Trial(model, groups, inputs)
         if not trial.problem([group for group in groups if not group.why_whole]):
             found.append(groups)
             break

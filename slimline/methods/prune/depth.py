@@ -17,7 +17,7 @@ from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.fit import predict
 from slimline.methods.name_patterns import matching
 from slimline.methods.output_change import output_change
-from slimline.methods.prune.probe_inputs import noise_like
+from slimline.methods.prune.probe_inputs import noise_for
 from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import DepthParams
@@ -37,7 +37,7 @@ def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    blocks = residual_blocks(model, noise_like(data.example_input))
+    blocks = residual_blocks(model, noise_for(model, data.example_input))
     kept = matching(config.keep, blocks, "prune: keep", "residual block")
     count = _count(len(blocks), len(blocks) - len(kept), config)
     steps = _steps(model, tuple(name for name in blocks if name not in kept), count, config, data)

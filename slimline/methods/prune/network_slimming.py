@@ -20,7 +20,7 @@ from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
 from slimline.methods.prune.channel_trial import same_outputs
-from slimline.methods.prune.probe_inputs import noise_like
+from slimline.methods.prune.probe_inputs import noise_for
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import NetworkSlimmingParams
 
@@ -37,7 +37,8 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    groups = [_needing_norms(model, group, noise_like(data.example_input)) for group in coupled_groups(model, data)]
+    inputs = noise_for(model, data.example_input)
+    groups = [_needing_norms(model, group, inputs) for group in coupled_groups(model, data)]
     names = sorted({place.module for group in free(groups) for place in _norms(model, group)})
     if not names:
         raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
