@@ -165,8 +165,9 @@ def test_no_number_is_a_truth_value_or_without_bounds() -> None:
         (("prune", "channels50", "keep"), ["a\nb"], "no line break"),
         (("gate", "metric"), "m" * 65, "gate.metric"),
         (("distill", "small", "student"), {"a": datetime.date(2026, 1, 1)}, "holds datetime.date(2026, 1, 1), date"),
+        (("distill", "small", "student"), {"a": {2: 3}}, "the key 2, which is no text"),
         (("distill", "small", "student"), {"a": [float("nan")]}, "holds nan, float"),
-        (("distill", "small", "student"), {1: 2}, "the key 1, which is no text"),
+        (("distill", "small", "student"), {1: 2}, "distill.small.student.1"),
     ],
 )
 def test_every_value_has_a_bound(raw: dict[str, Any], path: tuple[str, ...], value: Any, said: str) -> None:
