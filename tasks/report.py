@@ -62,11 +62,9 @@ def run(
     """Everything that the pages show, from what was measured; `facts` says which run this is, `samples` holds those that flipped.
 
     Raises:
-        StageError: nothing was measured, or measurement and verdict contradict each other.
+        StageError: measurement and verdict contradict each other.
     """
-    if not (evaluations := evaluations_of(judged)):
-        raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
-    machine, elsewhere = one_machine(evaluations)
+    machine, elsewhere = one_machine(evaluations_of(judged))
     summary = summarise(workload.name, {**facts, "machine": machine}, judged, missing)
     return Evidence(
         summary=summary,
@@ -138,8 +136,14 @@ def page(evidence: Evidence) -> StagePage:
 
 
 def main(stage: Stage, missing: tuple[Missing, ...] = ()) -> None:
-    """Read what was measured, judge it, write the summary and the pages."""
+    """Read what was measured, judge it, write the summary and the pages.
+
+    Raises:
+        StageError: nothing was measured.
+    """
     judged = tuple(read_judged(deployed(stage.params, missing), stage.params.gate))
+    if not evaluations_of(judged):
+        raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
     made = [(one.quality["variant"], one.quality["target"]) for one in evaluations_of(judged)]
     facts = run_facts(Path(), params_sha256(Path("params.yaml")))
     evidence = run(judged, read_predictions(made), read_flipped(made), stage.workload, stage.params, facts, missing)

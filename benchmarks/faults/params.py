@@ -47,7 +47,7 @@ SELDOM: dict[str, Any] = {
     "mapping": {},
     "odd keys": {1: 2, None: 3},
 }
-NAMES = ("A", "CON", "a b", "ä", ".", "..", "a/b", "-a", "a\n", "", "a" * 65, "a" * 5000, "teacher", "null", 1, True, None, 1.5)
+NAMES = ("A", "CON", "a b", "ä", ".", "..", "a/b", "-a", "a\n", "", "a" * 65, "a" * 5000, "teacher", 1, True, None, 1.5)
 TEXTS = {
     "empty": "",
     "a list": "- 1\n- 2\n",

@@ -10,6 +10,7 @@ BUNDLED = {
     "tabular": "slimline.workloads.tabular:Tabular",
 }
 ENTRY_POINT_GROUP = "slimline.workloads"
+LONGEST_LOCATION = 200
 
 
 def known_workloads() -> dict[str, str]:
@@ -32,6 +33,8 @@ def locate_workload(name: str, root: Path = Path()) -> str:
     Raises:
         WorkloadError: no such name, or no such file.
     """
+    if not 0 < len(name) <= LONGEST_LOCATION or not name.isprintable():
+        raise WorkloadError(f"params.yaml: workload: {name[:40]!r}… is no name; give 1 to {LONGEST_LOCATION} printable characters")
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
         if not (root / path).is_file():

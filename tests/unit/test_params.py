@@ -1,11 +1,14 @@
 """params.yaml: the shipped one is right, and every mistake is found at once, by key, value and what is allowed."""
 
 import copy
+import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from slimline.errors import ParamsError
 from slimline.params import CONFIGS, Params
@@ -110,3 +113,83 @@ def test_a_file_that_is_no_params_file(in_folder: Path, text: str, said: str) ->
 def test_a_missing_file(in_folder: Path) -> None:
     with pytest.raises(ParamsError, match="no such file"):
         Params.load(in_folder / "params.yaml")
+
+
+def sections_of(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """A model and all that its fields hold."""
+    if model in seen:
+        return
+    seen.add(model)
+    yield model
+    for field in model.model_fields.values():
+        for part in parts_of(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from sections_of(part, seen)
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from parts_of(part)
+
+
+def numeric_fields() -> list[tuple[type[BaseModel], str]]:
+    found = []
+    for model in sections_of(Params, set()):
+        for name, field in model.model_fields.items():
+            parts = set(map(str, (part for part in parts_of(field.annotation) if isinstance(part, type))))
+            if parts & {str(int), str(float)} and str(bool) not in parts:
+                found.append((model, name))
+    return found
+
+
+def test_no_number_is_a_truth_value_or_without_bounds() -> None:
+    fields = numeric_fields()
+    assert len(fields) > 60
+    for model, name in fields:
+        for value in (True, float("inf"), float("nan"), -(10**30), 10**30, 10**400):
+            with pytest.raises(ValidationError) as caught:
+                model.model_validate({name: value})
+            assert any(problem["loc"][0] == name for problem in caught.value.errors()), f"{model.__name__}.{name} takes {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("teacher", "threads"), 100_000, "teacher.threads: Input should be less than or equal to 1024"),
+        (("evaluate", "threads"), 100_000, "evaluate.threads"),
+        (("teacher", "epochs"), 10**9, "teacher.epochs"),
+        (("evaluate", "batch_size"), 10**9, "evaluate.batch_size"),
+        (("publish", "alias"), "a" * 65, "publish.alias"),
+        (("workload",), "w" * 300, "workload"),
+        (("prune", "channels50", "keep"), ["a\nb"], "no line break"),
+        (("gate", "metric"), "m" * 65, "gate.metric"),
+        (("distill", "small", "student"), {"a": datetime.date(2026, 1, 1)}, "holds datetime.date(2026, 1, 1), date"),
+        (("distill", "small", "student"), {"a": {2: 3}}, "the key 2, which is no text"),
+        (("distill", "small", "student"), {"a": [float("nan")]}, "holds nan, float"),
+        (("distill", "small", "student"), {1: 2}, "distill.small.student.1"),
+    ],
+)
+def test_every_value_has_a_bound(raw: dict[str, Any], path: tuple[str, ...], value: Any, said: str) -> None:
+    *sections, key = path
+    inner = raw
+    for section in sections:
+        inner = inner[section]
+    inner[key] = value
+    found = problems_of(raw)
+    assert any(said in problem for problem in found), found
+    assert all(len(problem) < 400 for problem in found)
+
+
+@pytest.mark.parametrize("name", ["A", "a b", "ä", ".", "..", "a/b", "-a", "a\n", "", "a" * 65, 1.5])
+def test_odd_names_are_refused(raw: dict[str, Any], name: object) -> None:
+    raw["prune"][name] = {"source": "teacher", "method": "magnitude", "fraction": 0.5}
+    assert any("a variant's name" in problem for problem in problems_of(raw))
+
+
+def test_many_mistakes_are_told_in_few_lines(raw: dict[str, Any]) -> None:
+    raw |= {f"unknown{number}" * 500: 1 for number in range(200)}
+    lines = str(ParamsError(problems_of(raw))).splitlines()
+    assert len(lines) == 51
+    assert lines[-1] == "and 150 more"
+    assert max(map(len, lines)) < 400

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
-from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
+from slimline.methods.prune.regularised import coupled_groups, free, train_on, weakness, without_silent
 from slimline.params import GroupLassoParams
 
-STEEPNESS = 4
 TRAINED = ("weight", "bias")
 
 
@@ -57,12 +56,6 @@ def channel_sizes(model: nn.Module, group: ChannelGroup) -> Tensor:
         squares.index_add_(0, place.channel[mine], rows[mine].sum(1))
         entries.index_add_(0, place.channel[mine], torch.full((int(mine.sum()),), float(rows.shape[1])))
     return (squares / entries).sqrt()
-
-
-def weakness(size: Tensor) -> Tensor:
-    """What share of the penalty a channel bears: 1 for the group's weakest to 1/16 for its strongest, [channels]."""
-    spread = (size.max() - size.min()).clamp_min(torch.finfo(size.dtype).tiny)
-    return 2 ** (-STEEPNESS * (size - size.min()) / spread)
 
 
 def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amounts: Mapping[str, float]) -> None:

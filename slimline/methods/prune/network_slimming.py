@@ -1,7 +1,9 @@
 """Train with an L1 penalty on the scales of batch norms, and remove the channels whose scales are zero.
 
 Liu et al. 2017, "Learning efficient convolutional networks through network slimming", arXiv:1708.06519; there by a subgradient and a
-threshold, here by proximal steps that reach zero (l1_regularised.py has the formula; |w| are the scales here).
+threshold, here by proximal steps that reach zero (l1_regularised.py has the formula; |w| are the scales here). As in group_lasso.py, a
+channel bears the more of the penalty the weaker it is in its group: scales begin near 1, and under an equal penalty the channels of a
+group stay or vanish together.
 """
 
 import copy
@@ -11,7 +13,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimline.errors import StageError
@@ -21,7 +22,7 @@ from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
 from slimline.methods.prune.channel_trial import same_outputs
 from slimline.methods.prune.probe_inputs import noise_for
-from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
+from slimline.methods.prune.regularised import coupled_groups, free, train_on, weakness, without_silent
 from slimline.params import NetworkSlimmingParams
 
 
@@ -43,7 +44,7 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     if not names:
         raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
     sizes = torch.cat([model.get_parameter(f"{name}.weight").detach().abs() for name in names])
-    shrink = partial(_shrink_, names=names, amount=config.penalty * sizes.mean().item())
+    shrink = partial(_shrink_, groups=free(groups), amount=config.penalty * sizes.mean().item())
     trained, history = train_on(model, config.training, data, shrink=shrink)
     worth = {group.layer: _scales(trained, group) for group in free(groups)}
     made = without_silent(trained, groups, worth, round_to=config.round_to)
@@ -84,8 +85,16 @@ def _scales(model: nn.Module, group: ChannelGroup) -> Tensor:
     return total
 
 
-def _shrink_(model: nn.Module, share: float, *, names: Sequence[str], amount: float) -> None:
-    for name in names:
-        scale, bias = (model.get_parameter(f"{name}.{tensor}") for tensor in ("weight", "bias"))
-        scale.copy_(functional.softshrink(scale, share * amount))
-        bias.copy_(torch.where(scale == 0, functional.softshrink(bias, share * amount), bias))
+def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amount: float) -> None:
+    for group in groups:
+        steps = torch.cat([share * amount * weakness(_scales(model, group)), torch.zeros(1)])  # index -1: not the group's
+        for place in _norms(model, group):
+            step = steps[place.channel]
+            scale, bias = (model.get_parameter(f"{place.module}.{tensor}") for tensor in ("weight", "bias"))
+            scale.copy_(_nearer_to_zero(scale, step))
+            bias.copy_(torch.where(scale == 0, _nearer_to_zero(bias, step), bias))
+
+
+def _nearer_to_zero(values: Tensor, step: Tensor) -> Tensor:
+    """Soft thresholding by a step for each value."""
+    return values.sign() * (values.abs() - step).clamp_min(0)

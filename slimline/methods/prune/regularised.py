@@ -17,6 +17,7 @@ from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
 
+STEEPNESS = 4
 COLUMNS = ("layers", "channels", "not zero after training", "left", "why whole")
 NOTE = "Widths are rounded up to multiples of {} channels, so a few that are zero may be left."
 
@@ -80,6 +81,12 @@ def without_silent(trained: nn.Module, groups: Sequence[ChannelGroup], worth: Ma
     rows = tuple(_row(group, worth.get(group.layer), removed.get(group.layer, [])) for group in groups)
     listing = Listing("Channels by group", COLUMNS, rows, NOTE.format(round_to))
     return Edited(smaller, listings=(listing,), details={"channels": {row[0]: [row[1], row[3]] for row in rows}})
+
+
+def weakness(size: Tensor) -> Tensor:
+    """What share of the penalty a channel bears: 1 for the group's weakest to 1/16 for its strongest, [channels]."""
+    spread = (size.max() - size.min()).clamp_min(torch.finfo(size.dtype).tiny)
+    return 2 ** (-STEEPNESS * (size - size.min()) / spread)
 
 
 def _row(group: ChannelGroup, worth: Tensor | None, removed: Sequence[int]) -> tuple[str, int, int, int, str]:
