@@ -86,7 +86,7 @@ def shapes(setting: Setting) -> dict[str, Scheme]:
         "channels-macs": {"method": "channels", "macs": 0.2, "round_to": 16, **recover},
         "channels-latency": {"method": "channels", "latency": 0.25, "round_to": 16, **recover},
         "channels75-iterative": {**channels, "ratio": 0.75, "schedule": {"kind": "iterative", "rounds": 3, "epochs": 2}},
-        "network-slimming": {"method": "network_slimming", "penalty": 1.0, "round_to": 16, **trained, **recover},
+        "network-slimming": {"method": "network_slimming", "penalty": 8.0, "round_to": 16, **trained, **recover},
         "group-lasso": {"method": "group_lasso", "round_to": 16, **trained, **recover},
         "hard-concrete": {"method": "hard_concrete", "round_to": 16, **trained, **recover},
         "heads50": {"method": "heads", "fraction": 0.5, "mlp_ratio": 0.5, **recover},

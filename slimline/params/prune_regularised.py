@@ -59,8 +59,8 @@ class NetworkSlimmingParams(_SilencedParams):
     judgement: ClassVar[str] = "Smaller and faster where every layer has a batch norm; needs many steps, layers without one stay whole."
 
     method: Literal["network_slimming"]
-    penalty: Amount = 0.8
-    """How far the whole training draws every scale to zero, in mean scales of the source; the loss holds little against more than 1."""
+    penalty: Amount = 8.0
+    """How far the whole training draws a group's weakest channel to zero, in mean scales of the source; the strongest a 16th of it."""
 
     @property
     def asked(self) -> str:

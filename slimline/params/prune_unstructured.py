@@ -103,7 +103,7 @@ class SemiStructuredParams(EditParams):
     method: Literal["semi_structured"]
     n: Count = 2
     """How many of every m weights stay."""
-    m: Annotated[int, Number, Field(ge=2)] = 4
+    m: Annotated[int, Number, Field(ge=2, le=65_536)] = 4
     """The length of a group, along the inputs; layers whose inputs are no multiple of it stay as they are."""
     criterion: Literal["l1", "random"] = "l1"
     """Which of a group stay: the largest; random is a control."""

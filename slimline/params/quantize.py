@@ -17,7 +17,7 @@ NO_STORED_INT8 = NO_INT8_KERNELS | {
 }
 NO_INT4 = "Inductor stores no weight in fewer than 8 bits; deploy it on onnxruntime or openvino"
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
-RatioAboveOne = Annotated[float, Number, Field(gt=1)]
+RatioAboveOne = Annotated[float, Number, Field(gt=1, le=1e6)]
 LayerKind = Literal["convolution", "depthwise", "linear"]
 MAC_COST: dict[LayerKind, dict[Precision, float]] = {
     "convolution": {"float32": 1.0, "bfloat16": 1.0, "float16": 1.0, "int8": 0.42, "int4": 1.0},

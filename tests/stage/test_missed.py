@@ -13,7 +13,7 @@ from slimline.errors import ArtifactError, NotMade, StageError
 from slimline.report.summary import Missing, Rejected, measured, read_rejected
 from slimline.stage import Stage, stage_main
 from slimline.workloads import get_workload
-from tasks import calibrate, compile, distill, evaluate, prune, quantize, report, teacher
+from tasks import calibrate, compile, distill, evaluate, machine, prune, quantize, report, teacher, time
 from tasks.missed import note_miss
 from tests.prepared_project import prepare_project
 
@@ -53,7 +53,7 @@ MISSED = {
 def run_stage(name: str) -> None:
     stage, _, label = name.partition("@")
     variant, _, target = label.partition("|")
-    per = "target" if target else "variant"
+    per = "pair" if target else "variant"
     arguments = ["--variant", variant, *(["--target", target] if target else [])]
     stage_main(stage, STAGES[stage].main, None, arguments, per=per, on_miss=note_miss)
 
@@ -74,6 +74,8 @@ def line(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
             run_stage(f"compile@{variant}|onnxruntime")
         for variant in PARAMS["deploy"]["variants"]:
             run_stage(f"evaluate@{variant}|onnxruntime")
+        machine.main()
+        stage_main("time", time.main, None, ["--target", "onnxruntime"], per="target")
         yield folder
     torch.use_deterministic_algorithms(deterministic)
 
@@ -174,7 +176,7 @@ def test_a_damaged_note_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rejected_row_reads_back_what_evaluate_wrote() -> None:
-    found = read_rejected(Path("reports/metrics/evaluate"), "stuck", "onnxruntime")
+    found = read_rejected(Path("reports/metrics"), "stuck", "onnxruntime")
     assert isinstance(found, Rejected)
     assert (found.stage, found.method, found.source, found.missed) == ("prune", "channels", "teacher", "prune")
-    assert read_rejected(Path("reports/metrics/evaluate"), "int8", "onnxruntime") is None
+    assert read_rejected(Path("reports/metrics"), "int8", "onnxruntime") is None

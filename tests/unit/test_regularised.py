@@ -109,7 +109,7 @@ def test_group_lasso_removes_the_channels_of_noise() -> None:
 
 
 def test_network_slimming_removes_the_channels_of_noise_behind_a_batch_norm() -> None:
-    config = source(NetworkSlimmingParams, "network_slimming", penalty=1.7, training=FASTER)
+    config = source(NetworkSlimmingParams, "network_slimming", penalty=8.0, training=FASTER)
     made = network_slimming(half_useful(norms=True), config, data=DATA)
     assert made.model[0].out_features == made.model[1].num_features <= 4
     assert all(reads(made.model))
