@@ -106,10 +106,8 @@ def fit(
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
-    `first_epoch` enters the schedule and the order of batches later, for weights that have had the epochs before it.
-
-    Raises:
-        Diverged: a loss is NaN or infinite, at the epoch where it is.
+    `first_epoch` enters the schedule and the order of batches later, for weights that have had the epochs before it. Raises Diverged
+    at the epoch where a loss is NaN or infinite.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
