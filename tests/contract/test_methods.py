@@ -143,7 +143,7 @@ CASES = (
     ),
     Case(
         "prune",
-        of(NetworkSlimmingParams, "network_slimming", penalty=1.0, training=FEW_EPOCHS),
+        of(NetworkSlimmingParams, "network_slimming", penalty=8.0, training=FEW_EPOCHS),
         of(NetworkSlimmingParams, "network_slimming", penalty=0),
         net="plain",
     ),
