@@ -21,8 +21,9 @@ def promote_reference(store: Store, base: str, reference: str, *, alias: str, so
     try:
         verify_stored(store, base, standing.release)
     except ArtifactError as error:
-        remedy = f"delete {store.url(base)}/{standing.release}/{RELEASE} and publish again, which uploads all of it"
-        raise StorageRefused(f"{str(error).rpartition(',')[0]}; {remedy}") from None
+        place = f"{store.url(base)}/{standing.release}/"
+        what = str(error).partition(": ")[2].partition(";")[0]
+        raise StorageRefused(f"{place}: was altered: {what}; delete {place}{RELEASE} and publish again, which uploads all of it") from None
     return promote(store, base, alias, standing)
 
 

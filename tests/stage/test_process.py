@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from slimline.artifact.weights import write_weights
-from slimline.errors import StageError
+from slimline.errors import MachineError
 from slimline.methods.compile.openvino import openvino
 
 PARAMS = """\
@@ -74,7 +74,7 @@ def test_weights_on_a_full_disk_are_an_error_that_stages_know(tiny_disk: Path) -
 
 
 def test_openvino_on_a_full_disk_says_how_much_is_free(tiny_disk: Path) -> None:
-    with pytest.raises(StageError, match=r"could not write model\.xml .* bytes are free"):
+    with pytest.raises(MachineError, match=r"could not write model\.xml .* bytes are free"):
         openvino(
             nn.Sequential(nn.Linear(300, 300)).eval(), None, tiny_disk, example_input=torch.ones(2, 300), calibration=torch.ones(2, 300)
         )

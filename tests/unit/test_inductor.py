@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums
 from slimline.artifact.manifest import write_manifest
-from slimline.errors import ArtifactError, InputError, StageError
+from slimline.errors import ArtifactError, InputError, MachineError, StageError
 from slimline.loaders import inductor as loader
 from slimline.methods.compile.inductor import inductor
 from slimline.methods.compile.inductor_code import Constant, read_generated, stored_layers
@@ -161,7 +161,7 @@ def test_without_a_compiler_it_is_named(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(StageError, match=r"needs a C\+\+ compiler and g\+\+ is not installed"):
+    with pytest.raises(MachineError, match=r"needs a C\+\+ compiler and g\+\+ is not installed"):
         inductor(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
 
 

@@ -347,7 +347,7 @@ def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_p
     key = f"{base}/{identity}/{name}"
     body = store.client.get_object(Bucket=store.bucket, Key=key)["Body"].read()
     store.client.put_object(Bucket=store.bucket, Key=key, Body=bytes([body[0] ^ 1]) + body[1:])
-    with pytest.raises(StorageRefused, match=rf"altered.*; delete .*/{identity}/release\.json and publish again"):
+    with pytest.raises(StorageRefused, match=rf"{identity}/: was altered: .*; delete .*/{identity}/release\.json and publish again"):
         promote_reference(store, base, identity, alias="production", source="latest")
     with pytest.raises(StorageRefused, match="no such alias"):
         read_alias(store, base, "production")
