@@ -132,7 +132,8 @@ def test_zero_epochs_are_static_int8_of_the_folded_net(net: nn.Module, settings:
     assert made.plan["layers"] == expected.plan["layers"]
     assert all(torch.equal(value, expected.model.state_dict()[name]) for name, value in made.model.state_dict().items())
     twin = prepared(made.model, made.plan, EXAMPLE, learned=True)
-    assert torch.equal(predict(twin, HELD_OUT.inputs), predict(simulate(made.model, made.plan), HELD_OUT.inputs)), "before the first step"
+    outputs, planned = predict(twin, HELD_OUT.inputs), predict(simulate(made.model, made.plan), HELD_OUT.inputs)
+    assert torch.allclose(outputs, planned, rtol=0, atol=2e-7), "before the first step"  # one unit in the last place on some processors
 
 
 def test_ranges_are_learned_or_stay(net: nn.Module, learned: Quantized) -> None:
