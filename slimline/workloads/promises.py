@@ -82,10 +82,12 @@ def augment_breach(value: object, before: "Tensor") -> str:
 def loss_breach(value: object, outputs: "Tensor") -> str:
     """A float scalar that training can go back from."""
     import torch
+    from torch.utils._pytree import tree_leaves
 
     if not isinstance(value, torch.Tensor) or value.dim() or not value.is_floating_point():
         return f"gave {text(value)}; it must give one float, a tensor without dimensions (a mean over the batch)"
-    wanted = torch.is_grad_enabled() and outputs.requires_grad
+    parts = tree_leaves(outputs)  # in training a net may give the outputs of auxiliary heads as well
+    wanted = torch.is_grad_enabled() and any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts)
     return "gave a tensor without a gradient; compute it from `outputs` with torch alone" if wanted and not value.requires_grad else ""
 
 
