@@ -247,7 +247,8 @@ def test_another_kind_of_machine_dirties_the_times_alone(dvc_run: dict[str, Any]
     own, locked = machine.read_text(), lock.read_text()
     machine.write_text(own.replace('"cores": ', '"cores": 9'))
     sh(folder, sys.executable, "-m", "dvc", "commit", "-f", "machine", env=env)
-    dirty = json.loads(sh(folder, sys.executable, "-m", "dvc", "status", "--json", env=env).splitlines()[-1])
+    told = sh(folder, sys.executable, "-m", "dvc", "status", "--json", env=env)
+    dirty = json.loads(next(line for line in told.splitlines() if line.startswith("{")))
     machine.write_text(own)
     lock.write_text(locked)
     assert set(dirty) == {"time@onnxruntime"}
