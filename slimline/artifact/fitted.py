@@ -68,8 +68,9 @@ def fitted(
     """
     path, asked = stored_path(folder, packing), f"{folder}: manifest.json: architecture {_short(architecture.config)}"
     found = stored_kinds(path)
-    sketch = _sketched(workload.build_teacher)
-    teacher = _size(sketch if sketch is not None else workload.build_teacher())
+    build_teacher = partial(build_architecture, workload, Architecture())
+    sketch = _sketched(build_teacher)
+    teacher = _size(sketch if sketch is not None else build_teacher())
     allowed = Size(max(teacher.size_bytes, path.stat().st_size), teacher.tensors + len(found))
     bounded: Callable[[], AbstractContextManager[Any]] = nullcontext
     if architecture.role == "student":

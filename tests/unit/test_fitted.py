@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from slimline.artifact.allowance import Allowance
+from slimline.artifact.fitted import build_architecture
 from slimline.artifact.folder import checksums, write_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import load_variant, save_variant
@@ -61,6 +63,14 @@ class Tied(Plain):
         self.again.weight = self.first.weight
 
 
+class Normed(Plain):
+    """Weights that are computed from others."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.first, self.last = weight_norm(self.first), spectral_norm(self.last)
+
+
 class Recurrent(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +93,7 @@ class Keeps(Plain):
         self.register_buffer("waves", kept_waves(), persistent=False)
 
 
-KINDS: tuple[Callable[[int], nn.Module], ...] = (Plain, Reads, Mixes, Tied, Recurrent)
+KINDS: tuple[Callable[[int], nn.Module], ...] = (Plain, Reads, Mixes, Tied, Normed, Recurrent)
 
 
 class Workload:
@@ -104,7 +114,7 @@ class Workload:
 def saved(folder: Path, kind: Callable[[int], nn.Module], architecture: Architecture, *, narrow: bool) -> nn.Module:
     workload = Workload(kind)
     torch.manual_seed(3)
-    model = workload.build_student({"width": 8}) if architecture.role == "student" else workload.build_teacher()
+    model = build_architecture(workload, architecture)
     if narrow:
         width = model.last.in_features
         first = nn.LSTM(4, width - 3, batch_first=True) if kind is Recurrent else nn.Linear(4, width - 3)
