@@ -52,7 +52,7 @@ def repeat(params: Params, target: str, variants: list[str]) -> Repeat:
     """One session as the stage has it, of these variants."""
     where = locations(params, target)
     chosen = {name: where[name] for name in (BASELINE, TEACHER, *variants)}
-    inputs = get_workload(params.workload).inputs(load_table("test")).numpy()
+    inputs = get_workload(params.workload).inputs(load_table("test").head(params.evaluate.batch_size)).numpy()
     with stored(inputs, params.evaluate.batch_size) as batches:
         found: Repeat = run([timed_together(chosen, batches, launching(params))], params.gate.confidence)["variants"]
     return found

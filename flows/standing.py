@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from flows.dag import Node
@@ -10,18 +10,9 @@ from flows.environment import state_folder
 from flows.results import DONE
 from flows.schedule import failure_code
 from flows.stages import run_upload
+from slimline.report.summary import Missing
 
 REPORT = "report over what stands"
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What a failed stage kept from being judged: a variant on a target, or one that is not deployed (target None)."""
-
-    variant: str
-    target: str | None
-    stage: str
-    reason: str
 
 
 def what_is_missing(

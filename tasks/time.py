@@ -157,7 +157,7 @@ def main(stage: Stage) -> None:
     """Time all that stands of this target in worker processes; write the metrics and the page."""
     started, machine, how = time.monotonic(), this_machine(), launching(stage.params)
     where = locations(stage.params, str(stage.target))
-    inputs = stage.workload.inputs(load_table("test")).numpy()
+    inputs = stage.workload.inputs(load_table("test").head(stage.params.evaluate.batch_size)).numpy()
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
     with stored(inputs, stage.params.evaluate.batch_size) as batches:
         sessions = [timed_together(group, batches, how) for group in groups(where, how.required, room)]

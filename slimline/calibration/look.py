@@ -13,7 +13,7 @@ from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import structure_edits
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.exported import REFUSALS, exported, reason_of
-from slimline.methods.layer_calls import WATCHED, on_input
+from slimline.methods.layer_calls import WATCHED, on_input, run_hooked
 
 SAMPLES = 4
 KEEP_BATCH = "keep the batch axis (no squeeze() without an axis)"
@@ -56,13 +56,9 @@ def _unfollowed(twin: nn.Module, few: Tensor) -> Iterator[str]:
     layers = {name: layer for name, layer in twin.named_modules() if isinstance(layer, WATCHED)}
     handles = [on_input(layer, lambda _layer, _x: None, name=name) for name, layer in layers.items()]
     try:
-        with torch.no_grad():
-            twin(few)
+        run_hooked(twin, few, handles)
     except StageError as error:
         yield f"{error}; call it with a padded tensor, and take the step at each sample's length from the output"
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:

@@ -9,8 +9,7 @@ tells models apart where wall time cannot (facts-cpu.md, §1): ratios are of CPU
 import math
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -21,13 +20,6 @@ PERCENTILES = (50, 95, 99)
 Ratio = dict[str, Any]
 Launches = Sequence[Sequence[Turn]]
 """A model's turns on one batch: launch by launch, round by round."""
-
-
-class Timed(Protocol):
-    """A model in a process of its own that can be timed."""
-
-    def turn(self, batch: Path, samples: int) -> Turn:
-        """Time the model on the batch stored in a .npy file: the first call, and so many samples once it is warm."""
 
 
 def launches_needed(confidence: float) -> int:

@@ -1,8 +1,9 @@
 """What goes into a layer and comes out of it, however it is called: by position or by keyword (`layer(input=x)`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -33,6 +34,17 @@ def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tens
         return note(module, layer_input(module, arguments, named), output)
 
     return layer.register_forward_hook(hook, with_kwargs=True)
+
+
+def run_hooked(model: nn.Module, inputs: Tensor, handles: Iterable[RemovableHandle]) -> None:
+    """Run a model once without gradients for what its hooks note or change, and remove them."""
+    handles = list(handles)
+    try:
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any], name: str = "") -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention
+from slimline.methods.layer_calls import run_hooked
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels_
 from slimline.methods.prune.linear_units import linear_slices, removal_works
@@ -45,7 +46,7 @@ def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module,
     for name, module in opened.named_modules():
         if isinstance(module, nn.MultiheadAttention) and module.bias_k is None and not module.add_zero_attn:
             handles.append(module.register_forward_pre_hook(_noting_self_attention(name, fused), with_kwargs=True))
-    _run(opened, example_input, handles)
+    run_hooked(opened, example_input, handles)
     for name, is_self in fused.items():
         opened.set_submodule(name, _opened(cast("nn.MultiheadAttention", opened.get_submodule(name)), is_self), strict=True)
     for encoder in opened.modules():
@@ -119,18 +120,9 @@ def _linear_runs(model: nn.Module, inputs: Tensor) -> _Runs:
         for name, module in traced.named_modules()
         if isinstance(module, nn.Linear)
     ]
-    _run(traced, inputs, handles)
+    run_hooked(traced, inputs, handles)
     attentions = [name for name, module in traced.named_modules() if name and _counts(module)]
     return _Runs(tuple(order), {name: tuple(layer for layer in order if layer.startswith(f"{name}.")) for name in attentions})
-
-
-def _run(model: nn.Module, inputs: Tensor, handles: Sequence[Any]) -> None:
-    try:
-        with torch.no_grad():
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _counts(module: nn.Module) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimline.methods.layer_calls import run_hooked
 from slimline.methods.prune.channel_layers import channel_dim
 
 ACROSS_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -25,12 +26,7 @@ def norm_factors(model: nn.Module, names: Iterable[str], inputs: Tensor) -> Fact
         if isinstance(norm := model.get_submodule(name), ACROSS_CHANNELS):
             calls = factors[name] = []
             handles.append(norm.register_forward_hook(_noting(calls), with_kwargs=True))
-    try:
-        with torch.no_grad():
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(model, inputs, handles)
     return factors
 
 

@@ -4,10 +4,9 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor, nn
 
-from slimline.methods.layer_calls import on_output
+from slimline.methods.layer_calls import on_output, run_hooked
 
 Summary = Callable[[nn.Module, Tensor], Tensor]
 Mend = Callable[[str, Tensor, Tensor, Tensor], Tensor | None]
@@ -36,10 +35,4 @@ def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], in
 
 
 def _run(model: nn.Module, hooks: dict[str, Callable[..., Tensor | None]], inputs: Tensor) -> None:
-    handles = [on_output(model.get_submodule(name), hook) for name, hook in hooks.items()]
-    try:
-        with torch.no_grad():
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(model, inputs, [on_output(model.get_submodule(name), hook) for name, hook in hooks.items()])
