@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.cache import Cache, files_of, hash_of, lock_text, made, made_by, md5_of, remembered
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.manifest import read_json
+from slimline.artifact.json_file import read_json
 from slimline.errors import ArtifactError
 
 
