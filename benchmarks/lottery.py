@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from slimline.artifact.folder import write_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples, predict
 from slimline.methods.prune.lottery_rounds import Trained, from_tensors
 from slimline.methods.prune.lottery_ticket import lottery_ticket, masks_of
 from slimline.params import LotteryTicketParams
 from slimline.stage import fix_randomness
+from slimline.training.fit import predict
 from slimline.workloads import Workload, get_workload
 from slimline.workloads.score import metric_of
 
@@ -82,7 +83,7 @@ SETTINGS = {
 
 
 class TestedRounds:
-    """Finished rounds on disk, and beside each what it gets wrong on the test split. Implements slimline.methods.data.Rounds."""
+    """Finished rounds on disk, and beside each what it gets wrong on the test split. Implements slimline.training.rounds.Rounds."""
 
     def __init__(self, folder: Path, model: nn.Module, test: Samples) -> None:
         self._folder, self._model, self._test = folder, model, test

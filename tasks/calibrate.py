@@ -15,11 +15,12 @@ from slimline.artifact.folder import whole_folder, write_json
 from slimline.artifact.variant import load_variant
 from slimline.calibration.sensitivity import KEPT_ENERGY, PRUNED_FRACTION, plain, sensitivity
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, save_statistics
-from slimline.methods.fit import Metric, Samples
+from slimline.data.samples import Samples
 from slimline.params import TEACHER, CalibrateParams
 from slimline.report.figures import bar_figure, histogram_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
+from slimline.training.fit import Metric
 from slimline.workloads.prepared import load_split
 from slimline.workloads.score import metric_of
 

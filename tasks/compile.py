@@ -24,7 +24,6 @@ from slimline.errors import MachineError, ParamsError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import compare_outputs, require_parity
-from slimline.methods.fit import predict
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import TEACHER
 from slimline.report.numbers import ratio, size
@@ -32,6 +31,7 @@ from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
+from slimline.training.fit import predict
 from slimline.workloads.prepared import load_split, load_table
 from tasks.missed import note_miss
 

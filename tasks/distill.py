@@ -15,10 +15,10 @@ from slimline.artifact.manifest import Architecture
 from slimline.errors import WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
-from slimline.methods.fit import FitHistory, require_learned
 from slimline.params import ScratchParams, SoftTargetsParams
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
+from slimline.training.fit import FitHistory, require_learned
 from slimline.workloads.prepared import load_split
 from tasks.missed import note_miss
 from tasks.variant import Outcome, load_origin, require_shrunk, save_outcome, training

@@ -15,12 +15,12 @@ from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.lora import trained_parameters
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage
+from slimline.training.lora import trained_parameters
 from tasks.latency import latency_beside
 from tasks.method_data import method_data
 from tasks.rounds import RoundFiles

@@ -27,11 +27,11 @@ from slimline.measure.compute import Compute, count
 from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
 from slimline.measure.quality import quality
 from slimline.measure.size import size_bytes, size_ratio
-from slimline.methods.fit import predict
 from slimline.params import TEACHER, Params
 from slimline.report.evaluation import evaluation_page
 from slimline.report.page import write_page
 from slimline.stage import Stage, stage_main, write_metrics
+from slimline.training.fit import predict
 from slimline.verdict.difference import Resampling, metric_drop
 from slimline.worker import Worker
 from slimline.workloads import Workload

@@ -3,8 +3,8 @@
 from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples
 from slimline.params import TEACHER
 from slimline.stage import Stage
 from slimline.workloads.prepared import load_split

@@ -22,7 +22,7 @@ _FOLDER, _ROUND = re.compile(r"[0-9a-f]{16}"), re.compile(r"\d{3,}\.(safetensors
 class RoundFiles:
     """One file a round below data/rounds/<variant>/<key>; the key is that of everything that the rounds depend on.
 
-    Implements slimline.methods.data.Rounds.
+    Implements slimline.training.rounds.Rounds.
     """
 
     def __init__(self, stage: Stage) -> None:

@@ -19,14 +19,15 @@ from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_fitting
 from slimline.calibration.look import look
+from slimline.data.samples import Samples
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
-from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict, require_learned
 from slimline.params import TEACHER, GateParams, TeacherParams
 from slimline.report.figures import line_figure
 from slimline.report.numbers import percent
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
+from slimline.training.fit import Epoch, FitHistory, fit, predict, require_learned
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads import Workload

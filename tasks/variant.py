@@ -13,19 +13,20 @@ from torch import Tensor, nn
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
+from slimline.data.samples import Samples
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.measure.layers import compare_layers, weight_bytes
 from slimline.measure.size import size_bytes
-from slimline.methods.fit import Epoch, FitHistory, Samples, fit, predict
-from slimline.methods.lora import fit_updates
-from slimline.methods.masks import zero_masks
 from slimline.params import TEACHER, EditParams, Recovery
 from slimline.report.figures import line_figure
 from slimline.report.numbers import percent
 from slimline.report.packing import packing_table
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.stage import Stage, write_metrics
+from slimline.training.fit import Epoch, FitHistory, fit, predict
+from slimline.training.lora import fit_updates
+from slimline.training.masks import zero_masks
 from slimline.workloads.prepared import load_split
 from slimline.workloads.score import metric_of
 

@@ -2,31 +2,31 @@
 
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Batch, count, take
+from slimline.data.calling import named
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples
+from slimline.objectives.classification import classification
+
+TEN = classification("0123456789")
+"""The objective that tests of methods judge by, where nothing else is said."""
 
 
-def method_data(inputs: Tensor, targets: Tensor | None = None, **more: Any) -> MethodData:
-    """Everything read from `inputs` [N, …] and class indices [N] (zeros where none are given)."""
-    samples = Samples(inputs, torch.zeros(len(inputs), dtype=torch.long) if targets is None else targets)
+def method_data(model: nn.Module, inputs: Tensor | Batch, targets: Tensor | None = None, **more: Any) -> MethodData:
+    """Everything read from `inputs` [N, …], for `model` to be called with, and class indices [N] (zeros where none are given)."""
+    batch = named(model, inputs)
+    samples = Samples(batch, torch.zeros(count(batch), dtype=torch.long) if targets is None else targets)
     settings: dict[str, Any] = {
-        "calibration": inputs,
+        "calibration": batch,
+        "example": take(batch, slice(0, 2)),
         "train": samples,
         "validation": samples,
-        "loss": lambda outputs, targets, _inputs: functional.cross_entropy(outputs, targets),
-        "metric": accuracy,
-        "collect": lambda model: collect_statistics(model, inputs, 32),
-        "example_input": torch.zeros_like(inputs[:2]),
+        "objective": TEN,
+        "metric": "accuracy",
+        "collect": lambda model: collect_statistics(model, batch, 32),
     }
     return MethodData(**settings | more)
-
-
-def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    """The share of samples whose largest output is that of their class."""
-    return float((outputs.argmax(axis=1) == targets).mean())

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.recalibrate import recalibrate_batchnorm

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
+from slimline.data.samples import Samples
 from slimline.methods.factorize.chains import read_by_parent
 from slimline.methods.factorize.decomposition import Layer
 from slimline.methods.factorize.svd import is_matrix, low_rank_pair
-from slimline.methods.fit import Metric, Samples, predict
 from slimline.methods.output_change import output_change
 from slimline.methods.prune.weights import lowest
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import TEACHER, StaticParams, SvdParams
+from slimline.training.fit import Metric, predict
 
 PRUNED_FRACTION = 0.5
 KEPT_ENERGY = 0.9

@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 
 from slimline.artifact.border import told_as
+from slimline.data.samples import Samples
 from slimline.errors import DataError
-from slimline.methods.fit import Samples
 from slimline.workloads import Workload
 
 PREPARED = Path("data/prepared")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slimline.errors import WorkloadError
-from slimline.methods.fit import Metric
+from slimline.training.fit import Metric
 from slimline.workloads import Workload
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from slimline.methods.output_change import output_change
 from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums
@@ -22,13 +23,12 @@ from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import load_variant, save_variant
 from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.samples import Samples
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples, predict
 from slimline.methods.layer_use import uses_of
-from slimline.methods.output_change import output_change
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import planned
 from slimline.methods.quantize.simulate import simulate
@@ -65,6 +65,7 @@ from slimline.params import (
     VariantParams,
     WeightOnlyParams,
 )
+from slimline.training.fit import predict
 from tests.method_data import accuracy, method_data
 from tests.small_nets import NETS, seeded
 

@@ -13,12 +13,13 @@ import torch
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
+from slimline.data.samples import Samples
 from slimline.errors import ArtifactError, MachineError, StageError
 from slimline.measure.machine import MACHINE, record
-from slimline.methods.fit import Samples, fit
 from slimline.params import Params, Training
 from slimline.report.summary import read_measured
 from slimline.stage import Stage
+from slimline.training.fit import fit
 from slimline.verdict.gate import judge
 from slimline.workloads import get_workload
 from tasks import compile as compile_stage

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from slimline.data.samples import Samples
 from slimline.errors import ArtifactError
-from slimline.methods.fit import Samples
 from slimline.params import TeacherParams
 from slimline.workloads import get_workload
 from tasks import teacher

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from slimline.errors import InputError, ParamsError, StageError
 from slimline.measure.compute import count
-from slimline.methods.data import Rounds
 from slimline.methods.prune.channel_target import least_ratio
 from slimline.methods.prune.channels import channels
 from slimline.params import ChannelsParams, Params
+from slimline.training.rounds import Rounds
 from tests.method_data import method_data
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)

@@ -17,12 +17,12 @@ from slimline.errors import ArtifactError, StageError
 from slimline.methods.compile.executorch import executorch, largest_batch
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import compare_outputs
-from slimline.methods.fit import predict
 from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
 from slimline.methods.quantize.ranges import input_range
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import HalfParams, WeightOnlyParams
 from slimline.runtime import load
+from slimline.training.fit import predict
 from tests.thread_use import thread_use
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)

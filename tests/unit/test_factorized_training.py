@@ -12,8 +12,8 @@ from slimline.errors import InputError, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.factorize.factorized_training import AFTER, BEFORE, DENSE, chosen, factorized, factorized_training, spectral_pair
-from slimline.methods.fit import fit, predict
 from slimline.params import FactorizedTrainingParams
+from slimline.training.fit import fit, predict
 from tests.method_data import accuracy, method_data
 
 EXAMPLE = torch.zeros(1, 1, 4, 4)

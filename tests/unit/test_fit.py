@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from slimline.methods.fit import Samples, fit, predict
+from slimline.data.samples import Samples
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import Training
+from slimline.training.fit import fit, predict
 
 
 @pytest.fixture

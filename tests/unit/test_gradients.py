@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from slimline.methods.fit import Samples
+from slimline.data.samples import Samples
 from slimline.methods.prune.gradients import batch_gradients, drawn
 from tests.method_data import method_data
 

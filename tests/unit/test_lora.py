@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.samples import Samples
 from slimline.errors import ParamsError
-from slimline.methods.fit import FitHistory, Samples, fit, predict
-from slimline.methods.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
-from slimline.methods.masks import zero_masks
 from slimline.params import Params, QatParams, Recovery
+from slimline.training.fit import FitHistory, fit, predict
+from slimline.training.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
+from slimline.training.masks import zero_masks
 from tests.method_data import accuracy, method_data
 
 

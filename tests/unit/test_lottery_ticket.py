@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import fit
 from slimline.methods.prune.lottery_rounds import CONTROLS, RANDOM_INIT, RANDOM_TICKET, from_tensors, to_tensors
 from slimline.methods.prune.lottery_ticket import fewer, lottery_ticket, masks_of, other_weights
 from slimline.params import LotteryTicketParams
+from slimline.training.fit import fit
 from tests.method_data import method_data
 
 TRAINING = {"epochs": 3, "batch_size": 32, "learning_rate": 0.02}

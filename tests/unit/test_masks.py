@@ -5,9 +5,10 @@ import copy
 import torch
 from torch import nn
 
-from slimline.methods.fit import Samples, fit
-from slimline.methods.masks import zero_masks
+from slimline.data.samples import Samples
 from slimline.params import Training
+from slimline.training.fit import fit
+from slimline.training.masks import zero_masks
 
 
 def test_names_only_the_weights_of_which_one_in_a_hundred_is_zero() -> None:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.samples import Samples
 from slimline.errors import InputError, ParamsError
 from slimline.loaders import onnxruntime as onnxruntime_loader
 from slimline.loaders import openvino as openvino_loader
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples, predict
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed import mixed
 from slimline.methods.quantize.mixed_candidates import Realised, candidates, divergence
@@ -30,6 +30,7 @@ from slimline.methods.quantize.static import calibrated
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import MixedParams, Params
 from slimline.report.mixed import mixed_figures, mixed_tables
+from slimline.training.fit import predict
 
 SAMPLES = 64
 WIDTH = 64

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.samples import Samples
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples, fit, predict
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.qat import prepared, qat, shared_inputs
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.params import QatParams, StaticParams, Training
+from slimline.training.fit import fit, predict
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)
 CLASSES, WIDTH = 6, 16

@@ -16,12 +16,12 @@ from slimline.artifact.structure import build, describe
 from slimline.artifact.variant import load_variant, save_variant
 from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
+from slimline.data.samples import Samples
 from slimline.measure.compute import count
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import export_onnx
-from slimline.methods.fit import Samples
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.half import half

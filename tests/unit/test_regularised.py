@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from slimline.data.samples import Samples
 from slimline.errors import StageError
-from slimline.methods.fit import Samples, predict
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.methods.prune.group_lasso import channel_sizes, group_lasso, weakness
 from slimline.methods.prune.hard_concrete import Gate, expected_share, final_gates, gated, hard_concrete, merged
@@ -17,6 +17,7 @@ from slimline.methods.prune.l1_regularised import l1_regularised
 from slimline.methods.prune.network_slimming import network_slimming
 from slimline.methods.prune.regularised import without_silent
 from slimline.params import GroupLassoParams, HardConcreteParams, L1RegularisedParams, NetworkSlimmingParams, Training
+from slimline.training.fit import predict
 from tests.method_data import method_data
 from tests.small_nets import seeded
 

@@ -7,9 +7,10 @@ from torch import nn
 
 from slimline.calibration.sensitivity import plain, sensitivity
 from slimline.calibration.statistics import collect_statistics
-from slimline.methods.fit import Samples, predict
+from slimline.data.samples import Samples
 from slimline.methods.prune.magnitude import magnitude
 from slimline.params import MagnitudeParams
+from slimline.training.fit import predict
 from tests.method_data import method_data
 
 

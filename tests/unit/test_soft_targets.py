@@ -6,9 +6,9 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from slimline.data.samples import Samples
 from slimline.methods.distill.scratch import scratch
 from slimline.methods.distill.soft_targets import soft_target_loss, soft_targets
-from slimline.methods.fit import Samples
 from slimline.params import ScratchParams, SoftTargetsParams
 
 

@@ -13,7 +13,6 @@ from slimline.calibration.statistics import collect_statistics
 from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.compile.parity import compare_outputs
-from slimline.methods.fit import predict
 from slimline.methods.quantize.clipping import clipped_weight
 from slimline.methods.quantize.plan import layer_plan, layers_of_kind
 from slimline.methods.quantize.quantized import Quantized
@@ -21,6 +20,7 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.quantize.weights import rounded_weight
 from slimline.params import StaticParams
+from slimline.training.fit import predict
 from tests.shared_export import shared_exports
 from tests.unbalanced import CALIBRATION, EXAMPLE, HELD_OUT, data_for, unbalanced_net
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
-from slimline.methods.fit import predict
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed_plan import budget_text
 from slimline.methods.quantize.quantized import Quantized
@@ -20,6 +19,7 @@ from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
 from slimline.params import quantize as params
 from slimline.report.float_rest import float_rest_table, float_rest_text
+from slimline.training.fit import predict
 from tests.method_data import method_data
 from tests.shared_export import shared_exports
 from tests.unusual_nets import NETS, unusual_net

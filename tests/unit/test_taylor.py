@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from slimline.data.samples import Samples
 from slimline.errors import StageError
-from slimline.methods.fit import Samples, predict
 from slimline.methods.prune.taylor import taylor, taylor_scores
 from slimline.params import TaylorParams
+from slimline.training.fit import predict
 from tests.method_data import method_data
 
 INPUTS = torch.tensor([[1.0, 0.0, 2.0], [-1.0, 0.0, 1.0], [2.0, 0.0, -1.0], [0.5, 0.0, 0.5]])

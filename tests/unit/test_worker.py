@@ -13,7 +13,7 @@ import torch
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
 from slimline.errors import ArtifactError, InputError, MachineError
-from slimline.methods.fit import predict
+from slimline.training.fit import predict
 from slimline.worker import Worker
 from slimline.workloads import get_workload
 

@@ -22,11 +22,11 @@ from slimline.errors import ArtifactError, StageError
 from slimline.loaders.xla import padded_size
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.compile.xla import xla
-from slimline.methods.fit import predict
 from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import StaticParams
 from slimline.runtime import load
+from slimline.training.fit import predict
 from tests.thread_use import thread_use
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)

@@ -20,10 +20,10 @@ from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
 from slimline.methods.factorize.ranks import ladder
-from slimline.methods.fit import predict
 from slimline.methods.macs import macs
 from slimline.methods.output_change import output_change
 from slimline.params.factorize import RankBudget
+from slimline.training.fit import predict
 
 LEAST = 1e-12
 Shapes = Mapping[str, Sequence[tuple[int, ...]]]

@@ -16,9 +16,9 @@ from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks
 from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
 from slimline.methods.layer_calls import on_input
-from slimline.methods.masks import WEIGHTED
 from slimline.methods.name_patterns import matching
 from slimline.params.factorize import LowRankParams
+from slimline.training.masks import WEIGHTED
 
 Schemes = Sequence[Scheme]
 

@@ -19,10 +19,10 @@ from slimline.methods.factorize.chains import input_shapes, layers, why_whole
 from slimline.methods.factorize.decomposition import Layer, chain, decomposed, replaced
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.whitening import NOT_WHITENED
-from slimline.methods.fit import FitHistory, predict, require_learned
 from slimline.methods.name_patterns import matching
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import FactorizedTrainingParams
+from slimline.training.fit import FitHistory, predict, require_learned
 
 BEFORE, DENSE, AFTER = "factorized before training", "dense, the same budget", "that dense net, factorized after training"
 COLUMNS = ("net", "parameters", "best epoch", "validation loss", "validation metric")

@@ -14,13 +14,13 @@ from torch import nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
-from slimline.methods.fit import predict
 from slimline.methods.name_patterns import matching
 from slimline.methods.output_change import output_change
 from slimline.methods.prune.probe_inputs import noise_for
 from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import DepthParams
+from slimline.training.fit import predict
 
 
 def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Samples
 
 BATCH_SIZE = 32
 

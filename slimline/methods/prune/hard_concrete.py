@@ -19,10 +19,10 @@ from torch.nn.utils import parametrize
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.masks import ORIGINAL
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, without_silent
 from slimline.params import HardConcreteParams
+from slimline.training.masks import ORIGINAL
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 """The paper's temperature and stretch."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from slimline.methods.fit import Epoch, FitHistory
+from slimline.training.fit import Epoch, FitHistory
 
 EPOCHS, BEST = "epochs", "best_epoch"
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.fit import predict
 from slimline.methods.output_change import output_change
 from slimline.methods.prune.channel_flow import FAILURES
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
 from slimline.methods.prune.channel_trial import removable_groups, same_outputs, tried_channels
+from slimline.training.fit import predict
 
 
 def hidden_neurons(model: nn.Module, example_input: Tensor, others: frozenset[str]) -> tuple[ChannelGroup, ...]:

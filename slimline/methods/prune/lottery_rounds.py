@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slimline.methods.fit import FitHistory
 from slimline.methods.prune.kept_history import history_of, history_tensors
+from slimline.training.fit import FitHistory
 
 RANDOM_TICKET, RANDOM_INIT = "random_ticket", "random_init"
 CONTROLS = (RANDOM_TICKET, RANDOM_INIT)

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import steps_per_epoch
-from slimline.methods.masks import WEIGHTED
 from slimline.methods.prune.lottery_findings import Finding, finding, told
 from slimline.methods.prune.lottery_rounds import RANDOM_INIT, RANDOM_TICKET, Round, Trained, from_tensors, to_tensors
 from slimline.params import LotteryTicketParams
+from slimline.training.fit import steps_per_epoch
+from slimline.training.masks import WEIGHTED
 
 Tensors = Mapping[str, Tensor]
 

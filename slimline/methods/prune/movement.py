@@ -15,11 +15,11 @@ from torch.nn.utils import parametrize
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import steps_per_epoch
-from slimline.methods.masks import ORIGINAL
 from slimline.methods.prune.weights import lowest, lowest_of_all, weighted_layers, zeroed
 from slimline.methods.shared_weights import shared_weights
 from slimline.params import MovementParams
+from slimline.training.fit import steps_per_epoch
+from slimline.training.masks import ORIGINAL
 
 MASK_UPDATES = 200
 

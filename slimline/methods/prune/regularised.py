@@ -9,13 +9,13 @@ from torch.nn.utils import parametrize
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
-from slimline.methods.fit import FitHistory, Penalty, learning_rates, predict
-from slimline.methods.masks import ORIGINAL, zero_masks
 from slimline.methods.prune.channel_counts import multiple
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
+from slimline.training.fit import FitHistory, Penalty, learning_rates, predict
+from slimline.training.masks import ORIGINAL, zero_masks
 
 STEEPNESS = 4
 COLUMNS = ("layers", "channels", "not zero after training", "left", "why whole")

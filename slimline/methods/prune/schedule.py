@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
-from slimline.methods.fit import Epoch, FitHistory
-from slimline.methods.masks import zero_masks
 from slimline.methods.prune.kept_history import history_of, history_tensors
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params.schedule import Schedule, ScheduledParams
+from slimline.training.fit import Epoch, FitHistory
+from slimline.training.masks import zero_masks
 
 WEIGHTS = "weights."
 

@@ -9,9 +9,9 @@ import copy
 
 from torch import Tensor, nn
 
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.fit import Samples
 from slimline.methods.prune.gradients import batch_gradients, drawn
 from slimline.methods.prune.weights import Scores, by_scores, weighted_layers
 from slimline.params import TaylorParams

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.masks import WEIGHTED
 from slimline.methods.prune.allocation import allocated
 from slimline.methods.prune.schedule import stepwise
 from slimline.params.prune_unstructured import WeightsParams
+from slimline.training.masks import WEIGHTED
 
 Scores = Mapping[str, Tensor]
 """Module name -> what each of its weights is worth, of the weight's shape; the lowest go first."""

@@ -17,8 +17,8 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import calibrated, required, with_corrected_biases
 from slimline.methods.quantize.weights import LARGEST_LEVEL, derived_grid
-from slimline.methods.records import Records
 from slimline.params import AdaroundParams
+from slimline.training.records import Records
 
 STRETCHED = (-0.1, 1.1)
 FREE = 0.2

@@ -18,8 +18,8 @@ from slimline.methods.quantize.plan import (
     make_plan,
 )
 from slimline.methods.quantize.quantized import Quantized
-from slimline.methods.records import Records
 from slimline.params import DynamicParams
+from slimline.training.records import Records
 
 
 def dynamic(

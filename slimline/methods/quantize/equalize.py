@@ -8,11 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from slimline.methods.fit import predict
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.dataflow import LINEAR, Dataflow, dataflow, operand, shape
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Layer
+from slimline.training.fit import predict
 
 ROUNDS = 20
 SETTLED = 1e-3

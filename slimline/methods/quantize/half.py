@@ -9,8 +9,8 @@ from torch import nn
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import PROJECTED, RECURRENT_TYPES, AnyLayer, entries_of, float_layer, layer_plan, make_plan, matrices
 from slimline.methods.quantize.quantized import Quantized
-from slimline.methods.records import Records
 from slimline.params import HalfParams
+from slimline.training.records import Records
 
 
 def half(

@@ -10,8 +10,8 @@ from slimline.methods.quantize.plan import weighted_layers
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import asymmetric_grid, grouped, integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
-from slimline.methods.records import Records
 from slimline.params import HqqParams
+from slimline.training.records import Records
 
 
 def hqq(

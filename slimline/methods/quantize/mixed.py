@@ -11,8 +11,8 @@ from slimline.methods.quantize.mixed_plan import Chosen, mixed_plan
 from slimline.methods.quantize.mixed_search import Bound, Judged, Problem, assigned, reverted
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.static import calibrated
-from slimline.methods.records import Records
 from slimline.params.quantize import MixedParams
+from slimline.training.records import Records
 
 
 def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: MethodData) -> Quantized:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Metric, Samples, predict
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
@@ -21,6 +21,7 @@ from slimline.methods.quantize.static import with_corrected_biases
 from slimline.methods.quantize.weight_only import weight_entries
 from slimline.params import TEACHER, HalfParams, WeightOnlyParams
 from slimline.params.quantize import MixedParams
+from slimline.training.fit import Metric, predict
 
 SIXTEEN_BIT: tuple[Literal["float16", "bfloat16"], ...] = ("float16", "bfloat16")
 EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4")

@@ -16,19 +16,19 @@ from torch.nn.utils import parametrize
 
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
-from slimline.methods.fit import Loss, fit
 from slimline.methods.layer_calls import on_input
-from slimline.methods.lora import fit_updates
-from slimline.methods.masks import ORIGINAL, zero_masks
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, recurrent_layers, weighted_of_kind
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
-from slimline.methods.records import Records
 from slimline.methods.shared_weights import shared_weights
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
+from slimline.training.fit import Loss, fit
+from slimline.training.lora import fit_updates
+from slimline.training.masks import ORIGINAL, zero_masks
+from slimline.training.records import Records
 
 FOLDED = "Batch norms are folded into the layers before them."
 LEARNED = "From the calibrated ranges on, those of inputs and weights were trained with the weights."

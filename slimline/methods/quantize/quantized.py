@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from slimline.methods.fit import FitHistory
 from slimline.methods.quantize.plan import Plan
+from slimline.training.fit import FitHistory
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from scipy.special import rel_entr
 from torch import Tensor
 
-from slimline.methods.records import LayerRecord
+from slimline.training.records import LayerRecord
 
 LEVELS_UNSIGNED, LEVELS_SIGNED = 256, 128
 LEVELS = 255

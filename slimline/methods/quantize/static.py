@@ -30,8 +30,8 @@ from slimline.methods.quantize.plan import (
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.ranges import aligned_range, input_range, symmetric_range
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
-from slimline.methods.records import LayerRecord, Records
 from slimline.params.quantize import CalibratedParams, StaticParams
+from slimline.training.records import LayerRecord, Records
 
 
 def static(model: nn.Module, config: StaticParams, *, statistics: Records, data: MethodData | None = None) -> Quantized:

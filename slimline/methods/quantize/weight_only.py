@@ -21,8 +21,8 @@ from slimline.methods.quantize.plan import (
 )
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
-from slimline.methods.records import Records
 from slimline.params import HqqParams, WeightOnlyParams
+from slimline.training.records import Records
 
 GROUP_SIZES = (128, 64, 32, 16)
 

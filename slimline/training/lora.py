@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
-from slimline.methods.fit import FitHistory, Samples, fit
+from slimline.data.samples import Split
 from slimline.params import Recovery
+from slimline.training.fit import FitHistory, fit
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -44,7 +45,7 @@ class LowRankUpdate(nn.Module):
 
 def fit_updates(
     model: nn.Module,
-    train: Samples,
+    train: Split,
     config: Recovery,
     *,
     masks: Mapping[str, Tensor] | None = None,

@@ -15,30 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch, Tensors, clone, joined, split
+from slimline.data.samples import Split, in_order
 from slimline.errors import Diverged
+from slimline.objectives import Objective, Scores, joined_scores, metric_of
 from slimline.params import Training
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Loss = Callable[[Tensors, Tensors, Batch], Tensor]
 """(outputs, targets, inputs of the batch) -> scalar."""
-Metric = Callable[[np.ndarray, np.ndarray], float]
-"""(outputs, targets) -> one figure, the higher the better."""
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Batch, torch.Generator], Batch]
 Penalty = Callable[[nn.Module], Tensor]
 """(the model in training) -> scalar."""
 AfterStep = Callable[[nn.Module, float], None]
 """Changes the model in training, in place, without gradients, after a step of the given learning rate."""
 WARM_UP = 0.2
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Inputs [N, …] and class indices [N]."""
-
-    inputs: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
+BATCH_SIZE = 256
+"""Samples at a time where nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +76,13 @@ class _Shaping:
 
 def fit(
     model: nn.Module,
-    train: Samples,
+    train: Split,
     config: Training,
     *,
-    loss: Loss,
-    metric: Metric,
-    validation: Samples,
+    objective: Objective,
+    metric: str,
+    validation: Split,
+    loss: Loss | None = None,
     augment: Augment | None = None,
     seed: int = 0,
     masks: Mapping[str, Tensor] | None = None,
@@ -103,6 +96,7 @@ def fit(
 
     The epoch with the lowest validation loss is kept; where none is as good as the model that came in, that one is. Stops
     when `config.patience` epochs brought nothing better.
+    `metric` is the objective's one that the history shows. `loss` stands in for the objective's own, in training and for choosing.
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
@@ -112,7 +106,8 @@ def fit(
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
         return model, FitHistory()
-    judge = partial(_judged, validation=validation, loss=loss, metric=metric, config=config)
+    asked: Loss = loss or (lambda outputs, targets, _inputs: objective.loss(outputs, targets))
+    judge = partial(_judged, validation=validation, loss=asked, objective=objective, metric=metric, config=config)
     shaping = _Shaping(augment or _unchanged, masks or {}, penalty, after_step)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
@@ -122,7 +117,7 @@ def fit(
                 model,
                 train,
                 config,
-                loss=loss,
+                loss=asked,
                 judge=judge,
                 shaping=shaping,
                 seed=seed,
@@ -139,19 +134,25 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // min(batch_size, count))
 
 
-def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, inputs: Batch, batch_size: int = BATCH_SIZE) -> Tensors:
     """Outputs [N, …] of a model in evaluation mode, without gradients; the model's own mode is left as it was."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(batch) for batch in torch.split(inputs, batch_size)])
+        outputs = joined([model(**batch) for batch in split(inputs, batch_size)])
     model.train(was_training)
-    return outputs.clone()
+    return clone(outputs)
+
+
+def scored(model: nn.Module, samples: Split, objective: Objective, batch_size: int = BATCH_SIZE) -> Scores:
+    """What the objective notes of each sample of a split, batch by batch."""
+    parts = (objective.scores(predict(model, batch.inputs, batch_size), batch.targets) for batch in in_order(samples, batch_size))
+    return joined_scores(list(parts))
 
 
 def _fit(
     model: nn.Module,
-    train: Samples,
+    train: Split,
     config: Training,
     *,
     loss: Loss,
@@ -174,9 +175,9 @@ def _fit(
     for number in range(first_epoch, config.epochs + 1):
         losses = []
         model.train()
-        for batch in _batches(len(train), config.batch_size, generator):
-            inputs = shaping.augment(train.inputs[batch], generator)
-            value = loss(model(inputs), train.targets[batch], inputs)
+        for batch in train.batches(_batches(len(train), config.batch_size, generator)):
+            inputs = shaping.augment(batch.inputs, generator)
+            value = loss(model(**inputs), batch.targets, inputs)
             losses.append(finite_loss(value.item(), "training", number, config))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(value if shaping.penalty is None else value + shaping.penalty(model))
@@ -195,11 +196,11 @@ def _fit(
     return model.eval(), FitHistory(tuple(history), best.number)
 
 
-def _skip(train: Samples, batch_size: int, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
+def _skip(train: Split, batch_size: int, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
     """Draw what epochs would have drawn, so that the ones after them see the batches that they see in the whole training."""
     for _ in range(epochs):
-        for batch in _batches(len(train), batch_size, generator):
-            augment(train.inputs[batch], generator)
+        for batch in train.batches(_batches(len(train), batch_size, generator)):
+            augment(batch.inputs, generator)
 
 
 def finite_loss(value: float, what: str, epoch: int, config: Training) -> float:
@@ -231,12 +232,25 @@ def require_learned(history: FitHistory, config: Training) -> None:
 
 
 def _judged(
-    model: nn.Module, number: int, training_loss: float, *, validation: Samples, loss: Loss, metric: Metric, config: Training
+    model: nn.Module,
+    number: int,
+    training_loss: float,
+    *,
+    validation: Split,
+    loss: Loss,
+    objective: Objective,
+    metric: str,
+    config: Training,
 ) -> Epoch:
-    outputs = predict(model, validation.inputs)
-    with torch.no_grad():
-        validation_loss = finite_loss(loss(outputs, validation.targets, validation.inputs).item(), "validation", number, config)
-    return Epoch(number, training_loss, validation_loss, metric(outputs.numpy(), validation.targets.numpy()))
+    losses, parts = [], []
+    for batch in in_order(validation, BATCH_SIZE):
+        outputs = predict(model, batch.inputs)
+        with torch.no_grad():
+            losses.append((loss(outputs, batch.targets, batch.inputs).item(), len(batch)))
+        parts.append(objective.scores(outputs, batch.targets))
+    whole = losses[0][0] if len(losses) == 1 else sum(value * size for value, size in losses) / sum(size for _, size in losses)
+    figure = float(metric_of(objective, metric).figure(joined_scores(parts)))
+    return Epoch(number, training_loss, finite_loss(whole, "validation", number, config), figure)
 
 
 def _one_cycle(progress: float) -> float:
@@ -257,5 +271,5 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _unchanged(inputs: Tensor, _generator: torch.Generator) -> Tensor:
+def _unchanged(inputs: Batch, _generator: torch.Generator) -> Batch:
     return inputs

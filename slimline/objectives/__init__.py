@@ -1,0 +1,91 @@
+"""What is asked of a model, one objective a file: it alone knows what "right" means.
+
+Every other room speaks of outputs, targets, scores, answers and metrics, and none of classes or labels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from slimline.errors import ParamsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from slimline.data.batch import Tensors
+
+Scores = Mapping[str, "NDArray[Any]"]
+"""What is noted of each sample: column name -> [N] or [N, …]."""
+Unit = str
+"""`fraction` for a share of one, which is shown in per cent and falls in percentage points; else the word itself, such as `kWh`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the scores of samples make one figure.
+
+    `figure` takes the scores of some samples; `better` says which way is good. A metric that is the mean of a column of 0 and 1 names it
+    as `share_of`: its drop is then tested exactly (McNemar, Tango); every other by a paired bootstrap over samples.
+    """
+
+    figure: "Callable[[Scores], float]"
+    unit: Unit = "fraction"
+    better: Literal["higher", "lower"] = "higher"
+    share_of: str | None = None
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is asked of a model. Outputs are what the net gives, one tensor [N, …] or several by name; so are targets."""
+
+    name: str
+    metrics: Mapping[str, Metric]
+    """The first one is the objective's main metric."""
+
+    def loss(self, outputs: "Tensors", targets: "Tensors") -> "Tensor":
+        """The training loss, a scalar."""
+
+    def guidance(self, outputs: "Tensors", teacher_outputs: "Tensors", temperature: float) -> "Tensor":
+        """What a student minimises against its teacher, a scalar; 0 where both give the same."""
+
+    def scores(self, outputs: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":
+        """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right."""
+
+    def answers(self, outputs: "Tensors") -> "NDArray[Any]":
+        """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels."""
+
+    def shown(self, answer: Any) -> str:
+        """An answer (or a target) in a few characters, for people."""
+
+    def distance(self, before: "Tensors", after: "Tensors") -> float:
+        """How far outputs moved, from 0 on: where no target is at hand."""
+
+
+def metric_of(objective: Objective, name: str) -> Metric:
+    """The named metric of an objective.
+
+    Raises:
+        ParamsError: it has none of that name.
+    """
+    if name not in objective.metrics:
+        known = ", ".join(objective.metrics)
+        raise ParamsError([f"params.yaml: gate.metric: the objective {objective.name} has no metric {name!r}; it has: {known}"])
+    return objective.metrics[name]
+
+
+def figures(objective: Objective, scores: Scores) -> dict[str, float]:
+    """Every metric of the samples that were scored."""
+    return {name: float(metric.figure(scores)) for name, metric in objective.metrics.items()}
+
+
+def joined_scores(parts: Sequence[Scores]) -> dict[str, "NDArray[Any]"]:
+    """The scores of all parts as one."""
+    import numpy as np
+
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def worse_by(metric: Metric, before: float, after: float) -> float:
+    """A drop: by how much the figure got worse, below 0 where it got better."""
+    return before - after if metric.better == "higher" else after - before

@@ -1,0 +1,47 @@
+"""What every training is given beside the model and its config."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from slimline.data.samples import Split
+from slimline.objectives import Objective, metric_of
+from slimline.params import Training
+from slimline.training.fit import Augment, Epoch, FitHistory, fit, scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Samples, and how models are judged by them.
+
+    `objective` and its `metric` say what is right; `augment` and `on_epoch` are those of `fit`.
+    """
+
+    train: Split
+    validation: Split
+    objective: Objective
+    metric: str
+    seed: int = 0
+    augment: Augment | None = None
+    on_epoch: Callable[[Epoch], None] | None = None
+
+    def fitted(self, model: nn.Module, config: Training, *, seed: int | None = None, **settings: Any) -> tuple[nn.Module, FitHistory]:
+        """As `fit` on these samples, judged by this objective; `seed` stands in for the data's own, `settings` are fit's others."""
+        return fit(
+            model,
+            self.train,
+            config,
+            objective=self.objective,
+            metric=self.metric,
+            validation=self.validation,
+            augment=self.augment,
+            seed=self.seed if seed is None else seed,
+            on_epoch=self.on_epoch,
+            **settings,
+        )
+
+    def validation_metric(self, model: nn.Module) -> float:
+        """The metric of a model on validation."""
+        return float(metric_of(self.objective, self.metric).figure(scored(model, self.validation, self.objective)))
