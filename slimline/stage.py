@@ -19,9 +19,11 @@ import torch
 from slimline.artifact.border import told_of_the_disk
 from slimline.artifact.folder import write_json
 from slimline.errors import NotMade, ParamsError, SlimlineError, StageError
+from slimline.objectives import metric_of
 from slimline.params import Params
-from slimline.workloads import Workload, get_workload
+from slimline.workloads import get_workload
 from slimline.workloads.border import through_their_code
+from slimline.workloads.guarded import Guarded
 
 log = logging.getLogger(__name__)
 PARENT = "SLIMLINE_PARENT"
@@ -36,12 +38,22 @@ class Stage:
     variant: str
     target: str | None
     params: Params
-    workload: Workload
+    workload: Guarded
 
     @property
     def label(self) -> str:
         """What the stage's files are called: the variant, the target, or variant-target."""
         return "-".join(part for part in (self.variant, self.target) if part)
+
+    @property
+    def metric(self) -> str:
+        """The metric that the gate judges by.
+
+        Raises:
+            ParamsError: the objective has none of that name.
+        """
+        metric_of(self.workload.objective, self.params.gate.metric)
+        return self.params.gate.metric
 
     @property
     def config(self) -> Any:

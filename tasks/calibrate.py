@@ -1,6 +1,6 @@
 """Stage `calibrate`: what the calibration sample does inside the teacher, and how much each layer minds being changed.
 
-in      data/models/teacher, data/prepared/{calibration,validation}.parquet
+in      data/models/teacher, data/prepared/{calibration,validation}.arrow
 out     data/calibration: statistics.json, statistics.safetensors, sensitivity.json
 params  workload, seed, calibrate, gate.metric
 """
@@ -15,14 +15,14 @@ from slimline.artifact.folder import whole_folder, write_json
 from slimline.artifact.variant import load_variant
 from slimline.calibration.sensitivity import KEPT_ENERGY, PRUNED_FRACTION, plain, sensitivity
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, save_statistics
-from slimline.data.samples import Samples
+from slimline.data.batch import Batch
+from slimline.data.prepared import load_batch, load_split
+from slimline.data.samples import Split
+from slimline.objectives import Objective
 from slimline.params import TEACHER, CalibrateParams
 from slimline.report.figures import bar_figure, histogram_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.training.fit import Metric
-from slimline.workloads.prepared import load_split
-from slimline.workloads.score import metric_of
 
 log = logging.getLogger(__name__)
 FOLDER = Path("data/calibration")
@@ -38,12 +38,12 @@ Effects = dict[str, dict[str, dict[str, float] | None]]
 
 
 def run(
-    model: nn.Module, config: CalibrateParams, calibration: Samples, validation: Samples, metric: Metric
+    model: nn.Module, config: CalibrateParams, calibration: Batch, validation: Split, objective: Objective, metric: str
 ) -> tuple[CalibrationStatistics, Effects]:
-    """Statistics of the first `samples` calibration samples, and each layer's sensitivity on validation."""
-    inputs = calibration.inputs[: config.samples]
-    statistics = collect_statistics(model, inputs, config.batch_size)
-    return statistics, plain(sensitivity(model, statistics, calibration=inputs, validation=validation, metric=metric))
+    """Statistics of the calibration samples, and each layer's sensitivity on validation."""
+    statistics = collect_statistics(model, calibration, config.batch_size)
+    effects = sensitivity(model, statistics, calibration=calibration, validation=validation, objective=objective, metric=metric)
+    return statistics, plain(effects)
 
 
 def activation_table(statistics: CalibrationStatistics) -> Table:
@@ -131,10 +131,10 @@ def metrics(statistics: CalibrationStatistics, effects: Effects) -> dict[str, An
 
 def main(stage: Stage) -> None:
     """Run the sample, try the layers, write."""
-    config, metric = stage.params.calibrate, stage.params.gate.metric
-    teacher = load_variant(MODELS / TEACHER, stage.workload).model
-    calibration, validation = load_split(stage.workload, "calibration"), load_split(stage.workload, "validation")
-    statistics, effects = run(teacher, config, calibration, validation, metric_of(stage.workload, metric))
+    config, metric, workload = stage.params.calibrate, stage.metric, stage.workload
+    teacher = load_variant(MODELS / TEACHER, workload).model
+    calibration = load_batch(workload.samples, "calibration", config.samples)
+    statistics, effects = run(teacher, config, calibration, load_split(workload.samples, "validation"), workload.objective, metric)
     with whole_folder(FOLDER) as draft:
         save_statistics(draft, statistics)
         write_json(draft / "sensitivity.json", {"metric": metric, "layers": effects})

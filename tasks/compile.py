@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from slimline.workloads.prepared import load_split, load_table
 from torch import Tensor
 
 from slimline.artifact.compiled import CompiledManifest, Parity
@@ -32,7 +33,6 @@ from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.training.fit import predict
-from slimline.workloads.prepared import load_split, load_table
 from tasks.missed import note_miss
 
 log = logging.getLogger(__name__)

@@ -1,77 +1,114 @@
-"""Stage `data`: cut the workload's table into splits and hold them against their expectations.
+"""Stage `data`: write the workload's samples to disk, split by split, and hold them against their expectations.
 
-out     data/prepared/{train,validation,calibration,test}.parquet and manifest.json
+out     data/prepared/{train,validation,calibration,test}.arrow and manifest.json
 params  workload, seed, data
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
 from slimline.artifact.folder import checksums, whole_folder, write_json
+from slimline.data.batch import Tensors
+from slimline.data.expectations import Finding, Strata, check_splits
+from slimline.data.prepared import ENDING, PREPARED, load_table
+from slimline.data.profile import LABEL, kinds_of
+from slimline.data.table import GROUP, Source, Table, write_table
 from slimline.errors import DataError, WorkloadError
+from slimline.objectives import Objective
 from slimline.params import DataParams
+from slimline.report import page as pages
 from slimline.report.figures import bar_figure
-from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.workloads import SPLITS, Workload
-from slimline.workloads.expectations import OWN_COLUMNS, Finding, check_splits, content_hashes
+from slimline.workloads import SPLITS
+from slimline.workloads.guarded import Guarded
 from slimline.workloads.trial import trial_problems
 
 log = logging.getLogger(__name__)
-PREPARED = Path("data/prepared")
+MOST_SHOWN = 40
+"""Groups whose balance is shown; of more, the commonest."""
 
 
-def run(workload: Workload, config: DataParams, seed: int) -> tuple[dict[str, pd.DataFrame], list[Finding]]:
-    """The splits, and the outcome of every expectation.
+def run(workload: Guarded, config: DataParams, seed: int, folder: Path) -> tuple[list[Finding], Strata]:
+    """Write every split into `folder`; the outcome of every expectation, and the group of each sample where the objective knows groups.
 
     Raises:
-        WorkloadError: a member of the workload fails or breaks its promise on its own table; all that do are named.
-        DataError: the workload gives other splits than it should, or an expectation fails (named with its rows).
+        WorkloadError: a member of the workload fails or breaks its promise on its own samples; all that do are named.
+        DataError: the workload gives other splits than it should, a target that its objective does not take, or an expectation fails
+            (named with its rows).
     """
-    splits = workload.splits(config.model_dump(), seed)
-    _require_tables(f"workload {workload.name!r}: splits()", splits)
-    columns = tuple(column for column in splits["train"].columns if column != "label")
-    findings = check_splits(splits, workload, columns, config.min_class_share)
-    failed = [finding for finding in findings if not finding.passed]
-    if failed:
-        raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
-    if problems := trial_problems(workload, splits["validation"]):
+    write_splits(f"workload {workload.name!r}: splits()", workload.splits(config.model_dump(), seed), folder)
+    tables = {split: load_table(split, folder) for split in SPLITS}
+    if problems := trial_problems(workload, tables["validation"]):
         raise WorkloadError("\n".join(problems))
-    return splits, findings
+    strata = {split: groups for split, table in tables.items() if (groups := strata_of(workload, split, table)) is not None}
+    findings = check_splits(tables, strata, least_share=config.min_class_share)
+    if failed := [finding for finding in findings if not finding.passed]:
+        raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
+    return findings, strata
 
 
-def _require_tables(where: str, splits: object) -> None:
-    """Hold what splits() gave to what it must be: tables of the same columns, `label` among them, each with rows.
+def write_splits(where: str, splits: object, folder: Path) -> None:
+    """Write what splits() gave, held to what it must be: the four splits, of the same columns, each with rows.
 
     Raises:
-        DataError: it is something else; all problems of all tables together.
+        DataError: it is something else.
     """
     if not isinstance(splits, Mapping) or set(splits) != set(SPLITS):
         given = sorted(map(str, splits)) if isinstance(splits, Mapping) else type(splits).__name__
         raise DataError(f"{where} gave {given}; it must give {', '.join(SPLITS)}")
-    if others := [split for split in SPLITS if not isinstance(splits[split], pd.DataFrame)]:
-        wrong = ", ".join(f"{type(splits[split]).__name__} for {split!r}" for split in others)
-        raise DataError(f"{where} gave {wrong}; each split must be a pandas DataFrame")
-    problems = [problem for split in SPLITS for problem in _table_problems(f"{where}: split {split!r}", splits[split], splits["train"])]
-    if problems:
-        raise DataError("\n".join(problems))
+    schemas = {}
+    for split in SPLITS:
+        require_columns(f"{where}: split {split!r}", splits[split])
+        try:
+            rows = write_table(folder / f"{split}{ENDING}", splits[split])
+        except DataError as error:
+            raise DataError(f"{where}: split {split!r}: {error}") from None
+        if not rows:
+            raise DataError(f"{where}: split {split!r} holds no sample; give each split some")
+        schemas[split] = load_table(split, folder).schema
+    for split, schema in schemas.items():
+        if not schema.equals(schemas["train"]):
+            there = "; ".join(f"{field.name}: {field.type}" for field in schema if field not in schemas["train"]) or ", ".join(schema.names)
+            raise DataError(f"{where}: split {split!r} has other columns than train ({there}); give every split the same")
 
 
-def _table_problems(where: str, table: pd.DataFrame, train: pd.DataFrame) -> Iterator[str]:
-    names = Counter(table.columns)
-    if odd := [name for name in names if not isinstance(name, str) or name in OWN_COLUMNS]:
-        yield f"{where} has a column {odd[0]!r}; a column's name is a string, and none of {', '.join(OWN_COLUMNS)}; rename it"
-        return
+def require_columns(where: str, source: Source) -> None:
+    """Hold a split to being samples with columns of unique names.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(source, str | bytes | Mapping) or not hasattr(source, "__iter__"):
+        raise DataError(f"{where} is {type(source).__name__}; give a DataFrame, a datasets.Dataset or an iterable of dicts")
+    names = Counter(map(str, getattr(source, "columns", ())))
     if twice := [name for name, count in names.items() if count > 1]:
-        yield f"{where} has {names[twice[0]]} columns {twice[0]!r}; names are unique; rename or drop one"
-    if lacking := [name for name in dict.fromkeys(("label", *train.columns)) if name not in names]:
-        yield f"{where} has no column {lacking[0]!r}; every split has the columns of train, and `label`"
-    if len(names) < 2 or table.empty:
-        yield f"{where} has {len(table)} rows and {table.shape[1]} columns; give each split samples, with features beside `label`"
+        raise DataError(f"{where} has {names[twice[0]]} columns {twice[0]!r}; names are unique; rename or drop one")
+
+
+def strata_of(workload: Guarded, split: str, table: Table) -> NDArray[Any] | None:
+    """The group of each sample; None where the objective knows none.
+
+    Raises:
+        DataError: a target is none that the objective takes.
+    """
+    parts = []
+    for start in range(0, len(table), GROUP):
+        targets = workload.targets(table.rows(slice(start, start + GROUP)))
+        _require_targets(workload.objective, targets, f"data: {split}[{start}…]")
+        parts.append(workload.objective.strata(targets))
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
+
+
+def _require_targets(objective: Objective, targets: Tensors, where: str) -> None:
+    if breach := objective.targets_breach(targets):
+        raise DataError(f"{where}: {breach}")
 
 
 def _failure(finding: Finding) -> str:
@@ -80,62 +117,60 @@ def _failure(finding: Finding) -> str:
     return f"{finding.name} fails on {finding.subject!r} ({finding.unexpected} unexpected){rows}{more}; mend the workload's data"
 
 
-def save_splits(splits: Mapping[str, pd.DataFrame], folder: Path, workload: str, seed: int) -> dict[str, dict[str, object]]:
-    """Write the Parquet files and their manifest whole; returns the manifest's description of each split."""
-    with whole_folder(folder) as draft:
-        for split, table in splits.items():
-            table.to_parquet(draft / f"{split}.parquet", index=False)
-        files = checksums(draft)
-        described: dict[str, dict[str, object]] = {
-            split: {
-                "rows": len(table),
-                "sha256": files[f"{split}.parquet"],
-                "samples": content_hashes(table),
-                "classes": {str(label): int(count) for label, count in table["label"].value_counts().sort_index().items()},
-            }
-            for split, table in splits.items()
-        }
-        write_json(draft / "manifest.json", {"schema": 1, "workload": workload, "seed": seed, "splits": described})
+def describe(folder: Path, workload: str, seed: int) -> dict[str, dict[str, object]]:
+    """Write the manifest of the splits in a folder; returns its description of each."""
+    files = checksums(folder)
+    tables = {split: load_table(split, folder) for split in SPLITS}
+    described: dict[str, dict[str, object]] = {
+        split: {"rows": len(table), "sha256": files[f"{split}{ENDING}"], "columns": kinds_of(table)} for split, table in tables.items()
+    }
+    write_json(folder / "manifest.json", {"schema": 2, "workload": workload, "seed": seed, "splits": described})
     return described
 
 
-def page(workload: Workload, splits: Mapping[str, pd.DataFrame], findings: Sequence[Finding]) -> StagePage:
-    """The stage's page: sizes, balance and what was checked."""
-    total = sum(len(table) for table in splits.values())
-    counts = {split: table["label"].value_counts() for split, table in splits.items()}
-    classes = range(len(workload.labels))
-    totals = ("all", *(len(splits[split]) for split in SPLITS))
-    balance = tuple((workload.labels[label], *(int(counts[split].get(label, 0)) for split in SPLITS)) for label in classes)
+def page(
+    workload: Guarded, rows: Mapping[str, int], strata: Strata, findings: Sequence[Finding], columns: Mapping[str, str]
+) -> pages.StagePage:
+    """The stage's page: sizes, columns, balance and what was checked."""
     by_name: dict[str, list[Finding]] = {}
     for finding in findings:
         by_name.setdefault(finding.name, []).append(finding)
-    return StagePage(
+    checked = tuple((name, _subjects(group), f"{sum(one.passed for one in group)} of {len(group)}") for name, group in by_name.items())
+    return pages.StagePage(
         stage="data",
         variant="data",
         title=f"Data of workload {workload.name}",
         summary=(
-            f"{total:,} samples in {len(SPLITS)} splits; no sample stands in two of them, by the sha256 of its features.",
+            f"{sum(rows.values()):,} samples in {len(SPLITS)} splits; no sample stands in two of them, by the sha256 of what it holds.",
             f"All {len(findings)} expectations passed.",
-            "Choices are made on validation, ranges on calibration; test is read by the stage evaluate alone.",
+            "Choices are made on validation, ranges on calibration; test is read by the stages evaluate and time alone.",
         ),
         comparison=(),
         tables=(
-            Table("Samples per class", ("class", *SPLITS), (*balance, totals)),
-            Table(
-                "Expectations (Great Expectations)",
-                ("expectation", "checked on", "passed"),
-                tuple((name, _subjects(group), f"{sum(one.passed for one in group)} of {len(group)}") for name, group in by_name.items()),
-            ),
+            balance_table(rows, strata),
+            pages.Table("Columns", ("column", "kind"), tuple(columns.items())),
+            pages.Table("Expectations (Great Expectations)", ("expectation", "checked on", "passed"), checked),
         ),
-        figures=(
-            Figure(
-                "Class balance of the training split",
-                bar_figure(
-                    list(workload.labels), [int(counts["train"].get(label, 0)) for label in classes], x_label="class", y_label="samples"
-                ),
-            ),
-        ),
+        figures=balance_figures(strata),
     )
+
+
+def balance_table(rows: Mapping[str, int], strata: Strata) -> pages.Table:
+    """How many samples each split has, group by group where there are groups."""
+    counts = {split: Counter(map(str, groups)) for split, groups in strata.items()}
+    shown = [group for group, _ in sum(counts.values(), Counter()).most_common(MOST_SHOWN)]
+    balance = tuple((group, *(counts[split][group] for split in SPLITS)) for group in sorted(shown)) if counts else ()
+    return pages.Table("Samples", ("group", *SPLITS), (*balance, ("all", *(rows[split] for split in SPLITS))))
+
+
+def balance_figures(strata: Strata) -> tuple[pages.Figure, ...]:
+    """The groups of the training split as bars."""
+    if "train" not in strata:
+        return ()
+    commonest = Counter(map(str, strata["train"])).most_common(MOST_SHOWN)
+    groups = dict(sorted(commonest))
+    bars = bar_figure(list(groups), list(groups.values()), x_label="group", y_label="samples")
+    return (pages.Figure("Balance of the training split", bars),)
 
 
 def _subjects(group: Sequence[Finding]) -> str:
@@ -145,11 +180,13 @@ def _subjects(group: Sequence[Finding]) -> str:
 
 def main(stage: Stage) -> None:
     """Prepare, check, write."""
-    splits, findings = run(stage.workload, stage.params.data, stage.params.seed)
-    save_splits(splits, PREPARED, stage.params.workload, stage.params.seed)
-    rows = {split: len(table) for split, table in splits.items()}
+    with whole_folder(PREPARED) as draft:
+        findings, strata = run(stage.workload, stage.params.data, stage.params.seed, draft)
+        described = describe(draft, stage.params.workload, stage.params.seed)
+    rows = {split: int(str(each["rows"])) for split, each in described.items()}
     write_metrics(stage, {"stage": "data", "variant": "data", "rows": rows, "expectations": len(findings), "failed": 0})
-    write_page(page(stage.workload, splits, findings), stage.page_path)
+    columns = {name: str(kind) for name, kind in kinds_of(load_table("train")).items() if name != LABEL}
+    pages.write_page(page(stage.workload, rows, strata, findings, columns), stage.page_path)
     log.info("data: %s; %d expectations passed", ", ".join(f"{count} {split}" for split, count in rows.items()), len(findings))
 
 

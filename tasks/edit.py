@@ -24,7 +24,7 @@ from slimline.training.lora import trained_parameters
 from tasks.latency import latency_beside
 from tasks.method_data import method_data
 from tasks.rounds import RoundFiles
-from tasks.variant import CALIBRATION, Origin, Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome, training
+from tasks.variant import CALIBRATION, Origin, Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def run(stage: str, model: nn.Module, config: EditParams, data: MethodData) -> E
     made: Edited = get_method(stage, config.method)(model, config, data=data)
     if config.idle or made.history.epochs:
         return made
-    return dataclasses.replace(made, model=recalibrate_batchnorm(made.model, data.train.inputs))
+    return dataclasses.replace(made, model=recalibrate_batchnorm(made.model, data.train))
 
 
 def main(stage: Stage) -> None:
@@ -42,7 +42,7 @@ def main(stage: Stage) -> None:
     origin, config, rounds = load_origin(stage), stage.config, RoundFiles(stage)
     data = edit_data(stage, origin, rounds)
     made = _made(stage, origin, data, rounds)
-    model, history = recover(made.model, origin.source.model, config.recover, training(stage, origin, data.train))
+    model, history = recover(made.model, origin.source.model, config.recover, data)
     trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
     outcome = Outcome(
         model,
@@ -62,7 +62,7 @@ def _made(stage: Stage, origin: Origin, data: MethodData, rounds: RoundFiles) ->
     try:
         made = run(stage.name, origin.source.model, stage.config, data)
         if not stage.config.idle:
-            require_shrunk(stage, origin.source.model, made.model)
+            require_shrunk(stage, origin.example, origin.source.model, made.model)
     except StageError:
         rounds.clear()
         raise
@@ -76,7 +76,7 @@ def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:
         data,
         sensitivity=_sensitivity(stage, origin, data),
         initial=lambda: untrained(stage, origin),
-        latency_ms=latency_beside(origin.source.model, data.example_input),
+        latency_ms=latency_beside(origin.source.model, data.example),
         rounds=rounds,
     )
 
@@ -98,7 +98,8 @@ def _sensitivity(stage: Stage, origin: Origin, data: MethodData) -> Callable[[st
         else:
             model = origin.source.model
             statistics = data.collect(model)
-            layers = plain(sensitivity(model, statistics, calibration=data.calibration, validation=data.validation, metric=data.metric))
+            judged = {"validation": data.validation, "objective": data.objective, "metric": data.metric}
+            layers = plain(sensitivity(model, statistics, calibration=data.calibration, **judged))
         return {name: effects[kind]["output_change"] for name, effects in layers.items() if effects[kind] is not None}
 
     return measured

@@ -1,7 +1,7 @@
 """Stage `evaluate`: what one variant on one target answers on the test split, beside the teacher.
 
-in      data/compiled/<variant>-<target>, data/models/{<variant>,teacher}, data/prepared/test.parquet
-out     data/evaluated/<variant>-<target>/{predictions,flipped}.parquet, reports/metrics/evaluate/<variant>-<target>.json
+in      data/compiled/<variant>-<target>, data/models/{<variant>,teacher}, data/prepared/test.arrow
+out     data/evaluated/<variant>-<target>/{predictions.parquet,changed.arrow}, reports/metrics/evaluate/<variant>-<target>.json
 params  workload, seed, evaluate, gate.metric, gate.confidence
 
 Equal on every machine that computes alike; what a clock or a meter says is the stage `time`. The gate itself is applied by `report`.
@@ -9,24 +9,29 @@ Equal on every machine that computes alike; what a clock or a meter says is the 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from torch import nn
 
 from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder
 from slimline.artifact.missed import require_made
 from slimline.artifact.variant import load_variant
+from slimline.data.batch import Batch, Tensors, as_arrays, as_tensors, flat
+from slimline.data.prepared import load_split, load_table
+from slimline.data.samples import Split, head, in_order
+from slimline.data.table import write_numbered
 from slimline.errors import DataError, SlimlineError, StageError
 from slimline.measure.compute import Compute, count
-from slimline.measure.flips import count_flips, flipped_samples, predictions_table, recall_per_class
+from slimline.measure.flips import flips, predictions_table, worst
 from slimline.measure.quality import quality
 from slimline.measure.size import size_bytes, size_ratio
+from slimline.objectives import Objective, Scores, joined_scores
 from slimline.params import TEACHER, Params
 from slimline.report.evaluation import evaluation_page
 from slimline.report.page import write_page
@@ -34,60 +39,96 @@ from slimline.stage import Stage, stage_main, write_metrics
 from slimline.training.fit import predict
 from slimline.verdict.difference import Resampling, metric_drop
 from slimline.worker import Worker
-from slimline.workloads import Workload
-from slimline.workloads.prepared import load_table
 from tasks.missed import note_miss
 
 log = logging.getLogger(__name__)
 
 MODELS, COMPILED, EVALUATED = Path("data/models"), Path("data/compiled"), Path("data/evaluated")
 BASELINE, VARIANT = "baseline", "variant"
-
-Floats = NDArray[np.float32]
+HELD = 256
+"""So many samples are predicted at a time, in whole batches."""
 
 
 @dataclass(frozen=True)
-class Logits:
-    """What both models say of the test split: logits [N, classes] and the true class indices [N]."""
+class Answered:
+    """What both models say of some test samples: the scores of each, and a row a sample for people."""
 
-    baseline: Floats
-    variant: Floats
-    targets: NDArray[np.int64]
+    baseline: Scores
+    variant: Scores
+    predictions: pd.DataFrame
 
 
-def run(logits: Logits, workload: Workload, params: Params) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Quality, the drop against the baseline, flips and recall per class; and the predictions, one row a sample."""
+def run(answered: Answered, objective: Objective, metric: str, params: Params) -> dict[str, Any]:
+    """Quality, the drop against the baseline, flips and the figures group by group."""
     config, confidence = params.evaluate, params.gate.confidence
     resampling = Resampling(config.resamples, confidence, params.seed)
-    table = predictions_table(logits.targets, logits.baseline, logits.variant)
-    drop = metric_drop(params.gate.metric, (logits.baseline, logits.variant), logits.targets, workload.metrics, resampling)
-    flips = count_flips(table)
+    drop = metric_drop(objective, metric, answered.baseline, answered.variant, resampling)
+    found = flips(answered.baseline, answered.variant)
     judged = {
-        who: quality(outputs, logits.targets, workload.metrics, config.resamples, confidence, params.seed)
-        for who, outputs in ((BASELINE, logits.baseline), (VARIANT, logits.variant))
+        who: described(objective, quality(objective, scores, config.resamples, confidence, params.seed))
+        for who, scores in ((BASELINE, answered.baseline), (VARIANT, answered.variant))
     }
-    facts = {
-        "samples": len(table),
+    asked = objective.metrics[metric]
+    return {
+        "samples": len(answered.predictions),
         "confidence": confidence,
         "quality": judged[VARIANT],
-        "baseline": {"quality": judged[BASELINE]},
-        "drop": drop.as_json(),
+        "baseline": {"quality": judged[BASELINE], "groups": objective.groups(answered.baseline)},
+        "drop": drop.as_json() | {"unit": asked.unit, "better": asked.better},
         "detectable_drop": drop.detectable,
-        "flips": {"lost": flips.lost, "gained": flips.gained},
-        "per_class": recall_per_class(table, workload.labels),
+        "flips": None if found is None else vars(found),
+        "groups": objective.groups(answered.variant),
     }
-    return facts, table
 
 
-def finite(who: str, logits: Floats, wrong_with: type[SlimlineError] = StageError) -> Floats:
-    """The logits, if every one is a finite number.
+def described(objective: Objective, figures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each metric's figure with its unit and which way is good."""
+    return {name: {**figures[name], "unit": metric.unit, "better": metric.better} for name, metric in objective.metrics.items()}
+
+
+def answers_of(teacher: nn.Module, worker: Worker, test: Split, objective: Objective, batch_size: int) -> Iterator[Answered]:
+    """What both say of the test split, some samples at a time: nothing but scores and answers is held.
 
     Raises:
-        StageError, or what `wrong_with` says: one is not; the message counts the samples.
+        StageError: the variant gives numbers that are not finite.
+        DataError: the teacher does.
     """
-    if wrong := int((~np.isfinite(logits)).any(axis=1).sum()):
-        raise wrong_with(f"{who}: {wrong} test samples got logits that are no finite numbers; look at the stage that made the weights")
-    return logits
+    for samples in in_order(test, batch_size * max(1, HELD // batch_size)):
+        outputs = as_tensors(worker.predict(as_arrays(samples.inputs), batch_size))
+        baseline = predict(teacher, samples.inputs, batch_size)
+        finite(str(worker.location), outputs, StageError)
+        finite(str(MODELS / TEACHER), baseline, DataError)
+        targets = samples.targets if objective.needs_targets else baseline
+        scores = [objective.scores(each, targets) for each in (baseline, outputs)]
+        yield Answered(*scores, predictions_table(objective, targets, baseline, outputs))
+
+
+def together(parts: Iterable[Answered]) -> Answered:
+    """All samples as one."""
+    found = list(parts)
+    rows = pd.concat([part.predictions for part in found], ignore_index=True)
+    return Answered(
+        joined_scores([part.baseline for part in found]),
+        joined_scores([part.variant for part in found]),
+        rows.assign(index=np.arange(len(rows), dtype=np.int64)),
+    )
+
+
+def changed(answered: Answered) -> list[int]:
+    """The samples that are kept to be shown: those that flipped, or those whose error grew most."""
+    if flips(answered.baseline, answered.variant) is not None:
+        return np.flatnonzero(answered.baseline["error"] != answered.variant["error"]).tolist()
+    return [int(row) for row in worst(answered.baseline, answered.variant)]
+
+
+def finite(who: str, outputs: Tensors, wrong_with: type[SlimlineError]) -> None:
+    """Hold outputs to being finite numbers.
+
+    Raises:
+        SlimlineError: of the kind `wrong_with`, where one is not; the message counts the samples.
+    """
+    if wrong := int((~flat(outputs).isfinite()).any(dim=1).sum()):
+        raise wrong_with(f"{who}: {wrong} test samples got outputs that are no finite numbers; look at the stage that made the weights")
 
 
 def merged(*facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,13 +140,13 @@ def merged(*facts: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _compute(variant: str, workload: Workload) -> Compute:
-    return count(load_variant(MODELS / variant, workload).model, workload.example_input())
+def _compute(variant: str, stage: Stage, example: Batch) -> Compute:
+    return count(load_variant(MODELS / variant, stage.workload).model, example)
 
 
-def _identity(stage: Stage, manifest: CompiledManifest, compiled: Path) -> dict[str, Any]:
+def _identity(stage: Stage, manifest: CompiledManifest, compiled: Path, example: Batch) -> dict[str, Any]:
     """Which artifact this is, and what it weighs beside the teacher."""
-    compute, teacher = _compute(stage.variant, stage.workload), _compute(TEACHER, stage.workload)
+    compute, teacher = (_compute(name, stage, example) for name in (stage.variant, TEACHER))
     bytes_now, bytes_before = size_bytes(compiled), size_bytes(MODELS / TEACHER)
     return {
         "schema": 1,
@@ -119,20 +160,18 @@ def _identity(stage: Stage, manifest: CompiledManifest, compiled: Path) -> dict[
 
 
 def main(stage: Stage) -> None:
-    """Predict in a worker process, the teacher in this one; write predictions, the samples that flipped, the metrics and the page."""
+    """Predict in a worker process, the teacher in this one; write predictions, the samples that changed, the metrics and the page."""
     started, config, compiled = time.monotonic(), stage.params.evaluate, COMPILED / stage.label
-    test = load_table("test")
-    inputs, targets = stage.workload.inputs(test), test["label"].to_numpy(np.int64)
+    test, objective = load_split(stage.workload.samples, "test"), stage.workload.objective
     require_made(compiled)
-    with Worker(compiled, threads=config.threads, workload=stage.params.workload) as worker:
-        outputs = finite(str(compiled), worker.predict(inputs.numpy(), config.batch_size))
     teacher = load_variant(MODELS / TEACHER, stage.workload).model
-    baseline = finite(str(MODELS / TEACHER), predict(teacher, inputs, config.batch_size).numpy(), DataError)
-    facts, table = run(Logits(baseline, outputs, targets), stage.workload, stage.params)
-    facts = merged(facts, _identity(stage, read_compiled(compiled), compiled))
+    with Worker(compiled, threads=config.threads, workload=stage.params.workload) as worker:
+        answered = together(answers_of(teacher, worker, test, objective, config.batch_size))
+    facts = run(answered, objective, stage.metric, stage.params)
+    facts = merged(facts, _identity(stage, read_compiled(compiled), compiled, head(test, 1).inputs))
     with whole_folder(EVALUATED / stage.label) as folder:
-        table.to_parquet(folder / "predictions.parquet")
-        flipped_samples(table, test).to_parquet(folder / "flipped.parquet")
+        answered.predictions.to_parquet(folder / "predictions.parquet")
+        write_numbered(folder / "changed.arrow", load_table("test"), changed(answered))
     page = evaluation_page(facts)
     write_metrics(stage, facts)
     write_page(page, stage.page_path)

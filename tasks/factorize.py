@@ -1,6 +1,6 @@
 """Stage `factorize`: put thin layers in the place of wide ones, then optionally train the variant to recover.
 
-in      data/models/<source>, data/calibration, data/prepared/{train,validation,calibration}.parquet
+in      data/models/<source>, data/calibration, data/prepared/{train,validation,calibration}.arrow
 out     data/models/<variant>
 params  workload, seed, calibrate, gate.metric, factorize.<variant>
 """

@@ -1,22 +1,21 @@
-"""The samples, losses and measurements that a stage hands to its method: the only way from the workload to a method."""
+"""What the stages hand to a method: the splits, how they are judged, and statistics."""
 
 from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
-from slimline.data.samples import Samples
+from slimline.data.prepared import load_batch, load_split
+from slimline.data.samples import head
 from slimline.methods.data import MethodData
 from slimline.params import TEACHER
 from slimline.stage import Stage
-from slimline.workloads.prepared import load_split
-from tasks.variant import CALIBRATION, Origin, training
+from tasks.variant import CALIBRATION, Origin, training_data
 
 
 def method_data(stage: Stage, origin: Origin) -> MethodData:
-    """The splits, the workload's loss and metric, and calibration, as the methods take them; no training rows where none are declared."""
-    config, source = stage.params.calibrate, origin.source.model
-    samples = load_split(stage.workload, "calibration")
-    calibration = samples.inputs[: config.samples]
-    train = load_split(stage.workload, "train") if stage.config.trains else Samples(samples.inputs[:0], samples.targets[:0])
+    """The splits, the objective and calibration, as the methods take them; no training rows where none are declared."""
+    config, source, make = stage.params.calibrate, origin.source.model, stage.workload.samples
+    calibration = load_batch(make, "calibration", config.samples)
+    train = load_split(make, "train") if stage.config.trains else head(origin.validation, 0)
 
     def collect(model: nn.Module) -> CalibrationStatistics:
         """The stage calibrate measured the teacher; any other model is measured here."""
@@ -24,9 +23,4 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
             return load_statistics(CALIBRATION)
         return collect_statistics(model, calibration, config.batch_size)
 
-    return MethodData(
-        calibration=calibration,
-        collect=collect,
-        example_input=stage.workload.example_input(),
-        **training(stage, origin, train),
-    )
+    return MethodData(calibration=calibration, example=origin.example, collect=collect, **training_data(stage, origin, train).settings)

@@ -1,6 +1,6 @@
 """Stage `prune`: remove weights, channels, heads or blocks of a variant, then train it to recover.
 
-in      data/models/<source>, data/calibration, data/prepared/{train,validation,calibration}.parquet
+in      data/models/<source>, data/calibration, data/prepared/{train,validation,calibration}.arrow
 out     data/models/<variant>; while a long method runs, data/rounds/<variant>
 params  workload, seed, calibrate, gate.metric, prune.<variant>
 """

@@ -1,6 +1,6 @@
 """Stage `quantize`: plan which layers get 4, 8 or 16 bits, over which ranges, and judge the plan by simulation.
 
-in      data/models/{<source>,teacher}, data/calibration, data/prepared/{calibration,validation}.parquet, and train.parquet by
+in      data/models/{<source>,teacher}, data/calibration, data/prepared/{calibration,validation}.arrow, and train.arrow by
         methods that train
 out     data/models/<variant>: weights (the source's own, unless the method rounds or trains them) and quantization.json, the plan
         that compile lowers; quantization.safetensors where grids are stored
@@ -13,6 +13,7 @@ from typing import Any, cast
 from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics
+from slimline.data.batch import take
 from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
@@ -94,7 +95,7 @@ def _range_text(layer: dict[str, Any]) -> str:
 
 def float_bytes(model: nn.Module, data: MethodData) -> int:
     """The bytes of a model without a plan, counted as those of a planned one."""
-    return stored_bytes(model, NO_PLAN, uses_of(model, data.calibration[:FEW]))
+    return stored_bytes(model, NO_PLAN, uses_of(model, take(data.calibration, slice(0, FEW))))
 
 
 def main(stage: Stage) -> None:
@@ -108,7 +109,7 @@ def main(stage: Stage) -> None:
     found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
     sqnr = {name: round(value, 2) for name, value in found.items()}
     shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
-    parts = stored_parts(made.model, made.plan, uses_of(made.model, data.calibration[:FEW]), made.grids)
+    parts = stored_parts(made.model, made.plan, uses_of(made.model, take(data.calibration, slice(0, FEW))), made.grids)
     teacher_bytes, source_bytes = (float_bytes(each, data) for each in (origin.teacher.model, model))
     figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(

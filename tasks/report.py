@@ -1,6 +1,6 @@
 """Stage `report`: the gate's verdict on every deployed variant, the summary, and the decision page.
 
-in      reports/metrics/{evaluate,time}/*.json, data/evaluated/*/{predictions,flipped}.parquet
+in      reports/metrics/{evaluate,time}/*.json, data/evaluated/*/{predictions.parquet,changed.arrow}
 out     reports/summary.json, reports/index.html, reports/index.md, reports/stages/report/report.md and .html
 params  workload, seed, prune, quantize, factorize, distill, deploy, gate
 
@@ -15,12 +15,15 @@ from typing import Any
 
 import pandas as pd
 
+from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
-from slimline.errors import StageError
+from slimline.data.table import read_numbered
+from slimline.errors import ArtifactError, StageError
 from slimline.params import GateParams, Params, params_sha256
 from slimline.report import plain
 from slimline.report.controls import Predictions, controls
 from slimline.report.decision import Evidence, write_decision
+from slimline.report.gate_rule import RuleResult
 from slimline.report.gate_table import check_results, results_frame
 from slimline.report.lost import lost_samples
 from slimline.report.page import StagePage, Table, write_page
@@ -41,7 +44,7 @@ from slimline.report.summary import (
 )
 from slimline.stage import Stage, stage_main
 from slimline.verdict.gate import judge
-from slimline.workloads import Workload
+from slimline.workloads.guarded import Guarded
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ Key = tuple[str, str]
 def run(
     judged: tuple[Evaluation | Rejected, ...],
     predictions: Predictions,
-    samples: pd.DataFrame,
-    workload: Workload,
+    samples: Mapping[int, Mapping[str, Any]],
+    workload: Guarded,
     params: Params,
     facts: Mapping[str, Any],
     missing: tuple[Missing, ...] = (),
@@ -70,10 +73,15 @@ def run(
         summary=summary,
         params=params,
         controls=tuple(controls(params, predictions)),
-        lost=lost_samples(predictions, samples, workload.labels, workload.show),
-        rules=check_results(results_frame(measured(summary["variants"])), params.gate),
+        lost=lost_samples(predictions, samples, workload.objective.shown, workload.show),
+        rules=_rules(summary, params.gate),
         elsewhere=elsewhere,
     )
+
+
+def _rules(summary: Mapping[str, Any], gate: GateParams) -> tuple[RuleResult, ...]:
+    rows = measured(summary["variants"])
+    return check_results(results_frame(rows, summary["baseline"], gate), gate, rows[0]["drop"]["unit"])
 
 
 def deployed(params: Params, missing: Sequence[Missing] = ()) -> tuple[Key, ...]:
@@ -96,23 +104,24 @@ def read_judged(keys: Sequence[Key], gate: GateParams, folder: Path = REPORTS / 
 
 def read_predictions(keys: Sequence[Key], folder: Path = EVALUATED) -> Predictions:
     """The answers of each on the test split."""
-    return _read_evaluated(keys, folder, "predictions.parquet")
-
-
-def read_flipped(keys: Sequence[Key], folder: Path = EVALUATED) -> pd.DataFrame:
-    """The test samples that one of them lost or gained, as evaluate kept them, under their number in the test split."""
-    rows = pd.concat(_read_evaluated(keys, folder, "flipped.parquet").values())
-    return rows[~rows.index.duplicated()].sort_index()
-
-
-def _read_evaluated(keys: Sequence[Key], folder: Path, name: str) -> dict[Key, pd.DataFrame]:
     found = {}
-    for variant, target in keys:
-        path = folder / f"{variant}-{target}" / name
-        if not path.is_file():
-            raise StageError(f"{path}: missing; run `dvc repro evaluate@{variant}-{target}`")
-        found[variant, target] = pd.read_parquet(path)
+    for key in keys:
+        path = _evaluated(key, folder, "predictions.parquet")
+        with told_as(lambda reason, path=path: ArtifactError(f"{path}: is damaged: {reason}; evaluate it again")):
+            found[key] = pd.read_parquet(path)
     return found
+
+
+def read_changed(keys: Sequence[Key], folder: Path = EVALUATED) -> dict[int, Mapping[str, Any]]:
+    """The test samples that one of them answers otherwise than the teacher, as evaluate kept them, by their number in the test split."""
+    return {number: row for key in keys for number, row in read_numbered(_evaluated(key, folder, "changed.arrow")).items()}
+
+
+def _evaluated(key: Key, folder: Path, name: str) -> Path:
+    path = folder / "-".join(key) / name
+    if not path.is_file():
+        raise StageError(f"{path}: missing; run `dvc repro evaluate@{'-'.join(key)}`")
+    return path
 
 
 def page(evidence: Evidence) -> StagePage:
@@ -146,7 +155,7 @@ def main(stage: Stage, missing: tuple[Missing, ...] = ()) -> None:
         raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
     made = [(one.quality["variant"], one.quality["target"]) for one in evaluations_of(judged)]
     facts = run_facts(Path(), params_sha256(Path("params.yaml")))
-    evidence = run(judged, read_predictions(made), read_flipped(made), stage.workload, stage.params, facts, missing)
+    evidence = run(judged, read_predictions(made), read_changed(made), stage.workload, stage.params, facts, missing)
     write_decision(evidence, REPORTS)
     write_json(REPORTS / "summary.json", evidence.summary)
     write_page(page(evidence), stage.page_path)

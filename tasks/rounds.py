@@ -10,9 +10,9 @@ from torch import Tensor
 
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.weights import read_weights, write_weights
+from slimline.data.prepared import ENDING, PREPARED
 from slimline.errors import ArtifactError
 from slimline.stage import Stage
-from slimline.workloads.prepared import PREPARED
 from tasks.variant import MODELS
 
 FOLDER = Path("data/rounds")
@@ -28,8 +28,8 @@ class RoundFiles:
     def __init__(self, stage: Stage) -> None:
         source = sha256_of(MODELS / stage.config.source / "manifest.json")
         params = stage.params.model_dump(mode="json", include={"workload", "seed", "data", "calibrate"})
-        samples = [sha256_of(PREPARED / f"{name}.parquet") for name in ("train", "validation", "calibration")]
-        known = [stage.config.model_dump(mode="json"), params, stage.params.gate.metric, source, samples]
+        samples = [sha256_of(PREPARED / f"{name}{ENDING}") for name in ("train", "validation", "calibration")]
+        known = [stage.config.model_dump(mode="json"), params, stage.metric, source, samples]
         self._variant = FOLDER / stage.variant
         self._folder = self._variant / hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 

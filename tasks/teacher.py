@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from slimline.workloads.prepared import load_split
+from slimline.workloads.score import metric_of
 from torch import nn
 
 from slimline.artifact.fetch import fetch_weights
@@ -31,8 +33,6 @@ from slimline.training.fit import Epoch, FitHistory, fit, predict, require_learn
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads import Workload
-from slimline.workloads.prepared import load_split
-from slimline.workloads.score import metric_of
 
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from slimline.workloads.prepared import load_table
 
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import sha256_of
@@ -31,7 +32,6 @@ from slimline.params import TEACHER, Params
 from slimline.report.page import write_page
 from slimline.report.timing import timing_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.workloads.prepared import load_table
 from tasks.launches import Launching, Session, groups, timed_together
 
 log = logging.getLogger(__name__)

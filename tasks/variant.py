@@ -13,22 +13,24 @@ from torch import Tensor, nn
 
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
-from slimline.data.samples import Samples
+from slimline.data.batch import Batch
+from slimline.data.prepared import load_split
+from slimline.data.samples import Split, head
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.measure.layers import compare_layers, weight_bytes
 from slimline.measure.size import size_bytes
+from slimline.objectives import Objective, figures
 from slimline.params import TEACHER, EditParams, Recovery
 from slimline.report.figures import line_figure
-from slimline.report.numbers import percent
+from slimline.report.numbers import quantity
 from slimline.report.packing import packing_table
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.stage import Stage, write_metrics
-from slimline.training.fit import Epoch, FitHistory, fit, predict
+from slimline.training.data import TrainingData
+from slimline.training.fit import Epoch, FitHistory, fit, scored
 from slimline.training.lora import fit_updates
 from slimline.training.masks import zero_masks
-from slimline.workloads.prepared import load_split
-from slimline.workloads.score import metric_of
 
 log = logging.getLogger(__name__)
 MODELS = Path("data/models")
@@ -37,11 +39,12 @@ CALIBRATION = Path("data/calibration")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a variant starts from and is compared with: its source, the teacher, and the validation split."""
+    """What a variant starts from and is compared with: its source, the teacher, the validation split, and two samples of it."""
 
     source: Variant
     teacher: Variant
-    validation: Samples
+    validation: Split
+    example: Batch
 
 
 @dataclass(frozen=True)
@@ -79,39 +82,39 @@ def load_origin(stage: Stage) -> Origin:
     """Read the source variant, the teacher and the validation split."""
     teacher = load_variant(MODELS / TEACHER, stage.workload)
     source = teacher if stage.config.source == TEACHER else load_variant(MODELS / stage.config.source, stage.workload)
-    return Origin(source, teacher, load_split(stage.workload, "validation"))
+    validation = load_split(stage.workload.samples, "validation")
+    return Origin(source, teacher, validation, head(validation, 2).inputs)
 
 
-def training(stage: Stage, origin: Origin, train: Samples) -> dict[str, Any]:
-    """The keyword arguments that `fit` and the distillation methods take besides model and config."""
+def training_data(stage: Stage, origin: Origin, train: Split) -> TrainingData:
+    """What every training is given."""
 
     def announce(epoch: Epoch) -> None:
         log.info("%s: epoch %d, loss %.4f, validation %.4f", stage.variant, epoch.number, epoch.loss, epoch.metric)
 
-    return {
-        "train": train,
-        "validation": origin.validation,
-        "loss": lambda outputs, targets, _inputs: stage.workload.loss(outputs, targets),
-        "metric": metric_of(stage.workload, stage.params.gate.metric),
-        "augment": stage.workload.augment,
-        "seed": stage.params.seed,
-        "on_epoch": announce,
-    }
+    return TrainingData(
+        train=train,
+        validation=origin.validation,
+        objective=stage.workload.objective,
+        metric=stage.metric,
+        seed=stage.params.seed,
+        augment=stage.workload.augment,
+        on_epoch=announce,
+    )
 
 
-def recover(model: nn.Module, source: nn.Module, config: Recovery, settings: dict[str, Any]) -> tuple[nn.Module, FitHistory]:
+def recover(model: nn.Module, source: nn.Module, config: Recovery, data: TrainingData) -> tuple[nn.Module, FitHistory]:
     """Train on what an edit made of `source`, or low-rank updates of it; pruned weights stay zero, shapes stay as they are."""
     train = fit if config.lora_rank is None else fit_updates
-    return train(model, config=config, masks=zero_masks(model, before=source), **settings)
+    return train(model, config=config, masks=zero_masks(model, before=source), **data.settings)
 
 
-def require_shrunk(stage: Stage, before: nn.Module, after: nn.Module) -> None:
+def require_shrunk(stage: Stage, example: Batch, before: nn.Module, after: nn.Module) -> None:
     """Hold the method to what it declares: fewer parameters, MACs and bytes, or, where shapes stay, fewer non-zeros.
 
     Raises:
         StageError: one of them did not fall; the message has the numbers.
     """
-    example = stage.workload.example_input()
     old, new = count(before, example), count(after, example)
     pairs = {"non-zero weights": (old.nonzero, new.nonzero)}
     if stage.config.changes_shape:
@@ -131,9 +134,9 @@ def save_outcome(stage: Stage, origin: Origin, outcome: Outcome) -> None:
     metrics = _metrics(stage, origin, outcome) | ({} if packing is None else {"packing": packing.model_dump()})
     write_metrics(stage, metrics)
     write_page(_page(stage, outcome, metrics, packing_table(packing)), stage.page_path)
-    now, before = metrics["validation"][stage.params.gate.metric], metrics["teacher_validation"][stage.params.gate.metric]
+    now, before = metrics["validation"][stage.metric], metrics["teacher_validation"][stage.metric]
     times = metrics["baseline"]["size_bytes"] / metrics["size_bytes"]
-    log.info("%s: validation %s %.4f (teacher %.4f), %.2f times smaller", stage.variant, stage.params.gate.metric, now, before, times)
+    log.info("%s: validation %s %.4f (teacher %.4f), %.2f times smaller", stage.variant, stage.metric, now, before, times)
 
 
 def layer_table(before: nn.Module, after: nn.Module) -> Table:
@@ -177,28 +180,29 @@ def _metrics(stage: Stage, origin: Origin, outcome: Outcome) -> dict[str, Any]:
         "validation": _quality(stage, origin, outcome.judged or outcome.model),
         "teacher_validation": _quality(stage, origin, origin.teacher.model),
         "source_validation": _quality(stage, origin, origin.source.model),
-        **_facts(stage, outcome.model, sizes.variant if sizes else size_bytes(MODELS / stage.variant)),
-        "baseline": _facts(stage, origin.teacher.model, sizes.teacher if sizes else size_bytes(MODELS / TEACHER)),
-        "from": _facts(stage, origin.source.model, sizes.source if sizes else size_bytes(MODELS / stage.config.source)),
+        **_facts(origin, outcome.model, sizes.variant if sizes else size_bytes(MODELS / stage.variant)),
+        "baseline": _facts(origin, origin.teacher.model, sizes.teacher if sizes else size_bytes(MODELS / TEACHER)),
+        "from": _facts(origin, origin.source.model, sizes.source if sizes else size_bytes(MODELS / stage.config.source)),
         "training": {"epochs": len(outcome.history.epochs), "best_epoch": outcome.history.best_epoch},
         **outcome.details,
     }
 
 
-def _facts(stage: Stage, model: nn.Module, stored: int) -> dict[str, int]:
-    compute = count(model, stage.workload.example_input())
+def _facts(origin: Origin, model: nn.Module, stored: int) -> dict[str, int]:
+    compute = count(model, origin.example)
     return {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs, "size_bytes": stored}
 
 
 def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]:
-    return stage.workload.metrics(predict(model, origin.validation.inputs).numpy(), origin.validation.targets.numpy())
+    objective = stage.workload.objective
+    return figures(objective, scored(model, origin.validation, objective))
 
 
 def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple[Table, ...]) -> StagePage:
     source, teacher = metrics["source"], metrics["baseline"]
     quality = [
-        Row(f"validation {name}", metrics["teacher_validation"][name], value, "fraction", "higher")
-        for name, value in metrics["validation"].items()
+        Row(f"validation {name}", metrics["teacher_validation"][name], metrics["validation"][name], metric.unit, metric.better)
+        for name, metric in stage.workload.objective.metrics.items()
     ]
     sizes = [
         Row("parameters", teacher["parameters"], metrics["parameters"], better="lower"),
@@ -206,7 +210,7 @@ def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple
         Row("MACs", teacher["macs"], metrics["macs"], better="lower"),
         Row("size of the weights" if outcome.sizes else "size", teacher["size_bytes"], metrics["size_bytes"], "bytes", "lower"),
     ]
-    chain = () if source == TEACHER else (_source_table(metrics),)
+    chain = () if source == TEACHER else (_source_table(metrics, stage.workload.objective),)
     return StagePage(
         stage=stage.name,
         variant=stage.variant,
@@ -219,9 +223,10 @@ def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple
     )
 
 
-def _source_table(metrics: dict[str, Any]) -> Table:
+def _source_table(metrics: dict[str, Any], objective: Objective) -> Table:
     quality = [
-        (f"validation {name}", percent(metrics["source_validation"][name]), percent(value)) for name, value in metrics["validation"].items()
+        (f"validation {name}", *(quantity(metrics[who][name], metric.unit) for who in ("source_validation", "validation")))
+        for name, metric in objective.metrics.items()
     ]
     names = {"parameters": "parameters", "nonzero": "non-zeros", "macs": "MACs", "size_bytes": "bytes"}
     sizes = [(name, metrics["from"][key], metrics[key]) for key, name in names.items()]

@@ -6,15 +6,16 @@ from typing import Any
 
 import yaml
 
-from slimline.workloads import Workload
+from slimline.data.table import write_table
+from slimline.workloads.guarded import Guarded
 
 SIZES = {"test_fraction": 0.3, "validation_fraction": 0.2, "calibration_samples": 60}
 
 
-def prepare_project(folder: Path, project: Path, params: dict[str, Any], workload: Workload) -> None:
+def prepare_project(folder: Path, project: Path, params: dict[str, Any], workload: Guarded) -> None:
     """Write params.yaml, the report templates and every split into `folder`."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(project / "reports/templates", folder / "reports/templates")
     (folder / "data/prepared").mkdir(parents=True)
     for split, table in workload.splits(SIZES, 0).items():
-        table.to_parquet(folder / f"data/prepared/{split}.parquet", index=False)
+        write_table(folder / f"data/prepared/{split}.arrow", table)

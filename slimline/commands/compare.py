@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from slimline.artifact.json_file import read_json
 from slimline.errors import ArtifactError, InputError
 from slimline.params import Params
 from slimline.project import find_project
-from slimline.report.numbers import change, points, quantity, times
+from slimline.report.numbers import change, gain, loss, quantity, times
 
 SUMMARY = Path("reports/summary.json")
 PLAIN = {"size_bytes": "bytes", "peak_memory_bytes": "bytes", "parameters": "", "nonzero": "", "macs": ""}
@@ -89,7 +90,7 @@ def _named(row: Row) -> Iterator[tuple[str, tuple[float | None, str, str]]]:
     if row.get("missed") is not None:  # it was not made and has no figures
         return
     for name, figure in row["quality"].items():
-        yield name, (figure["value"], "fraction", "higher")
+        yield name, (figure["value"], figure["unit"], figure["better"])
     for name, unit in PLAIN.items():
         yield name.removesuffix("_bytes").replace("_", " "), (row[name], unit, "lower")
     for batch, levels in row["latency_ms"].items():
@@ -99,22 +100,21 @@ def _named(row: Row) -> Iterator[tuple[str, tuple[float | None, str, str]]]:
 
 
 def _paired(root: Path, a: str, b: str) -> dict[str, Any] | None:
-    """The drop of accuracy from A to B on the very same samples, where both predictions are there."""
+    """By how much B is worse than A on the very same samples, where both predictions are there."""
     files = [root / "data" / "evaluated" / name / "predictions.parquet" for name in (a, b)]
     if not all(file.is_file() for file in files):
         return None
     import pandas as pd
 
-    from slimline.verdict.difference import accuracy_drop
+    from slimline.verdict.paired_errors import paired_errors
 
     with told_as(lambda reason: ArtifactError(f"{files[0]} or {files[1]}: is damaged: {reason}; evaluate both again")):
         first, second = (pd.read_parquet(file) for file in files)
-    if not first[["index", "label"]].equals(second[["index", "label"]]):
+    if not first["index"].equals(second["index"]) or not first["target"].map(str).equals(second["target"].map(str)):
         return None
-    rights = [table["variant"] == table["label"] for table in (first, second)]
-    lost, gained = int((rights[0] & ~rights[1]).sum()), int((rights[1] & ~rights[0]).sum())
-    drop = accuracy_drop(lost, gained, len(first), Params.load(root / "params.yaml").gate.confidence)
-    return {**drop.as_json(), "lost": lost, "gained": gained, "samples": len(first)}
+    errors = [table["variant_error"].to_numpy(float) for table in (first, second)]
+    found = paired_errors(*errors, Params.load(root / "params.yaml").gate.confidence)
+    return {**asdict(found), "ci": list(found.ci)}
 
 
 def _compared_runs(a: str, b: str, before: Mapping[str, Row], after: Mapping[str, Row]) -> dict[str, Any]:
@@ -138,9 +138,12 @@ def _show_variants(found: Mapping[str, Any]) -> None:
         console.print("No paired test: data/evaluated lacks the predictions of one of them (fetch them with `slimline s3 -- dvc pull`).")
         return
     low, high = paired["ci"]
+    exact, unit = paired["lost"] is not None, paired["unit"]
+    what = "the share of right answers drops" if exact else "the mean error grows"
+    flips = f": {paired['lost']:,} lost, {paired['gained']:,} gained" if exact else ""
     console.print(
-        f"On the same {paired['samples']:,} test samples accuracy drops by {points(paired['value'], signed=False)} "
-        f"({points(low)} to {points(high)}; McNemar p = {paired['p_value']:.2g}): {paired['lost']:,} lost, {paired['gained']:,} gained."
+        f"On the same {paired['samples']:,} test samples {what} by {loss(paired['drop'], unit)} "
+        f"({gain(low, unit)} to {gain(high, unit)}; {paired['test']} p = {paired['p_value']:.2g}){flips}."
     )
 
 

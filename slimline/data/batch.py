@@ -1,9 +1,10 @@
 """Named tensors of N samples: a model's inputs, always, and what it gives and should give where that is more than one tensor."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Batch = Mapping[str, Tensor]
@@ -55,3 +56,13 @@ def clone(values: Some) -> Some:
     if isinstance(values, Tensor):
         return cast("Some", values.clone())
     return cast("Some", {name: value.clone() for name, value in values.items()})
+
+
+def as_arrays(values: Batch) -> dict[str, NDArray[Any]]:
+    """The same numbers for a runtime that knows no tensors."""
+    return {name: value.numpy() for name, value in values.items()}
+
+
+def as_tensors(values: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Tensors:
+    """What a runtime gave, as an objective takes it."""
+    return {name: torch.from_numpy(value) for name, value in values.items()} if isinstance(values, Mapping) else torch.from_numpy(values)

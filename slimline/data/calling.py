@@ -4,8 +4,9 @@ Nets are written in many ways: one parameter or several, called `x` or `input`, 
 particular to a net is settled once, where it is built; from there on it is `net(**batch)`, for methods, exporters and runtimes alike.
 """
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -54,53 +55,56 @@ def only_tensor(result: Any) -> Tensors:
     )
 
 
-def called_by_name(net: Net, names: Sequence[str], outputs: Outputs | None = None) -> Net:
-    """The same net (same modules, same weights), of a class that takes inputs of these names and gives what `outputs` takes of its result.
+def called_by_name(net: Net, name: str, outputs: Outputs = only_tensor) -> Net:
+    """The same net (same modules, same weights), of a class that takes its inputs by name and gives what `outputs` takes of its result.
 
-    A net that does so already is given back as it is. One input may be called otherwise in this net than in another of the same workload.
+    `name` is that of the workload's input where it has one alone: this net may call it otherwise. A plain Sequential is left as it is.
 
     Raises:
-        WorkloadError: `forward` does not take the names.
+        WorkloadError: a traced graph would have to give something else than it does.
     """
-    renamed = _renamed(net, names)
-    if not renamed and outputs is None:
-        return net
+    needs_name = _needs_name(net, name)
     if isinstance(net, GraphModule):
-        return _traced(net, names, outputs)
-    base = type(net)
-    takes = outputs or (lambda result: result)
-
-    def forward(self: nn.Module, **batch: Tensor) -> Any:
-        if renamed:
-            return takes(base.forward(self, *batch.values()))
-        return takes(base.forward(self, **batch))
-
-    kinds = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    kinds += [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    forward.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
-    net.__class__ = type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "__qualname__": base.__qualname__})
+        return _traced(net, name if needs_name else "", outputs)
+    if type(net) is nn.Sequential and not needs_name and outputs is only_tensor:
+        return net
+    net.__class__ = _class_of(type(net), name if needs_name else "", outputs)
     return net
 
 
-def _traced(net: Any, names: Sequence[str], outputs: Outputs | None) -> Any:
-    """A traced graph's own inputs are given the names; what it gives is fixed."""
-    if outputs is not None:
+@functools.cache
+def _class_of(base: type[nn.Module], name: str, outputs: Outputs) -> type[nn.Module]:
+    """A subclass that is called so; the same one for every net of a class, so that two nets of a class stay of one class."""
+
+    def as_it_is(self: nn.Module, *inputs: Any, **batch: Any) -> Any:
+        return outputs(base.forward(self, *inputs, **batch))
+
+    def renamed(self: nn.Module, **batch: Any) -> Any:
+        return outputs(base.forward(self, *batch.values()))
+
+    forward = renamed if name else as_it_is
+    kinds = [inspect.Parameter(one, inspect.Parameter.POSITIONAL_OR_KEYWORD) for one in ("self", name)]
+    forward.__signature__ = inspect.Signature(kinds) if name else inspect.signature(base.forward)  # type: ignore[attr-defined]
+    return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "__qualname__": base.__qualname__})
+
+
+def _traced(net: Any, name: str, outputs: Outputs) -> Any:
+    """A traced graph's one input is given the name; what it gives is fixed."""
+    if outputs is not only_tensor:
         raise WorkloadError(
-            "a traced GraphModule gives what it gives: trace it so that it gives one tensor, or build the module it was traced from"
+            "a traced GraphModule gives what it gives; trace it so that it gives one tensor, or build what it was traced from"
         )
-    for node, name in zip(net.graph.find_nodes(op="placeholder"), names, strict=False):
+    if name:
+        (node,) = net.graph.find_nodes(op="placeholder")
         node.target = node.name = name
-    net.recompile()
+        net.recompile()
     return net
 
 
-def _renamed(net: nn.Module, names: Sequence[str]) -> bool:
-    """Whether the one input has another name in this net, or none that can be used."""
+def _needs_name(net: nn.Module, name: str) -> bool:
+    """Whether the workload's one input has another name in this net, or none by which it can be called."""
     known = parameters_of(net)
-    if all(name in known or any(one.kind is one.VAR_KEYWORD for one in known.values()) for name in names):
-        return any(name in known and known[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in names)
-    needed = [name for name, one in known.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    if len(names) == 1 and len(needed) <= 1 and known:
-        return True
-    wrong = sorted(set(names) - known.keys())[0]
-    raise WorkloadError(f"forward takes {', '.join(known) or 'nothing'}; inputs() gives {wrong!r}: name the inputs as forward does")
+    if name in known:
+        return known[name].kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+    needed = [one for one in known.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    return len(needed) == 1

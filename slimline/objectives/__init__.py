@@ -55,6 +55,12 @@ class Objective(Protocol):
     def answers(self, outputs: "Tensors") -> "NDArray[Any]":
         """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels."""
 
+    def strata(self, targets: "Tensors") -> "NDArray[Any] | None":
+        """The group that each sample belongs to, such as its class, by which splits are balanced; None where there are none."""
+
+    def targets_breach(self, targets: "Tensors") -> str:
+        """What is wrong with targets, in a sentence; empty where nothing is."""
+
     def shown(self, answer: Any) -> str:
         """An answer (or a target) in a few characters, for people."""
 

@@ -72,6 +72,20 @@ class Classification:
         """Class indices [N]."""
         return np.asarray(self.logits(outputs).detach().argmax(1))
 
+    def strata(self, targets: Tensor) -> NDArray[Any]:
+        """The class of each sample, by its name."""
+        return np.asarray(self.labels)[targets.numpy().astype(np.int64)]
+
+    def targets_breach(self, targets: Tensor) -> str:
+        """Class indices are whole numbers from 0, one for each label."""
+        if targets.dim() != 1 or targets.is_floating_point():
+            return f"targets are {targets.dtype} {list(targets.shape)}; give class indices, whole numbers [N]"
+        wrong = torch.nonzero((targets < 0) | (targets >= len(self.labels))).flatten()
+        if len(wrong) == 0:
+            return ""
+        known = f"there are {len(self.labels)} labels, from 0 to {len(self.labels) - 1}"
+        return f"row {int(wrong[0])} has the class {int(targets[wrong[0]])}; {known}"
+
     def shown(self, answer: Any) -> str:
         """The class's name."""
         return self.labels[int(answer)]

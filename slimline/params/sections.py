@@ -4,7 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from slimline.params.section import LONGEST_NAME, Amount, BatchSize, Count, Fraction, Names, Number, Section, Text, Threads, Training
+from slimline.params.section import (
+    LONGEST_NAME,
+    Amount,
+    BatchSize,
+    Count,
+    Fraction,
+    Names,
+    Number,
+    Positive,
+    Section,
+    Text,
+    Threads,
+    Training,
+)
 
 Target = Literal["eager", "torchscript", "inductor", "onnxruntime", "openvino", "xla", "executorch"]
 CODE_CARRYING: frozenset[Target] = frozenset({"torchscript", "inductor"})
@@ -13,7 +26,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DataParams(Section):
-    """How the workload's table is cut (train gets what the others leave), and the least share that a class may have in a split."""
+    """How samples are cut (train gets what the others leave), and the least share that a group, such as a class, may have in a split."""
 
     test_fraction: Fraction = 0.3
     validation_fraction: Fraction = 0.1
@@ -66,10 +79,22 @@ class GateParams(Section):
     """What a variant must show, with `confidence`, to be accepted."""
 
     metric: Annotated[Text, Field(max_length=LONGEST_NAME)] = "accuracy"
-    max_drop: Annotated[float, Number, Field(gt=0, lt=1)] = 0.01
+    """A metric of the workload's objective."""
+    max_drop: Positive = 0.01
+    """By how much the metric may be worse than the teacher's, in its own unit (0.01 of a share is one percentage point)."""
+    max_relative_drop: Fraction | None = None
+    """In place of max_drop: by which share of the teacher's figure it may be worse."""
     min_size_ratio: Amount = 1.0
     min_speed_ratio: Amount = 1.0
     confidence: Annotated[float, Number, Field(gt=0.5, lt=1)] = 0.95
+    familywise: bool = False
+    """Whether the confidence is that of all verdicts of a run together (Holm) instead of each alone."""
+
+    @model_validator(mode="after")
+    def _one_margin(self) -> "GateParams":
+        if self.max_relative_drop is not None and "max_drop" in self.model_fields_set:
+            raise ValueError("max_drop and max_relative_drop are two margins for the same drop: give one of them")
+        return self
 
 
 class PublishParams(Section):

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from slimline.report.numbers import loss, percent, ratio, size
+from slimline.report.numbers import loss, quantity, ratio, size
 from slimline.report.summary import by_merit, measured
 
 STYLES = {"accept": "bold green", "reject": "bold red", "inconclusive": "bold yellow"}
@@ -19,7 +19,7 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
 
     Below a figure stands its interval, below a size its ratio, below a verdict the release's id; the caption says in which folder.
     """
-    metric = next((row["drop"]["metric"] for row in measured(summary["variants"])), "accuracy")
+    metric = next((row["drop"]["metric"] for row in measured(summary["variants"])), "quality")
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": 0}
     table = Table(title=f"{summary['workload']}: what the gate made of each variant", title_justify="left", caption_justify="left", **style)
     table.add_column("variant", no_wrap=True)
@@ -40,12 +40,13 @@ def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> 
             *[Text("–")] * 4,
             Text(row["verdict"], style=STYLES[row["verdict"]]).append("\nnot made"),
         )
-    quality, speed = row["quality"][metric], row["speed_ratio"]["batch_1"]
+    quality, speed, unit = row["quality"][metric], row["speed_ratio"]["batch_1"], row["drop"]["unit"]
+    shown = 100 if unit == "fraction" else 1
     url = releases.get(f"{row['variant']}-{row['target']}", "")
     return (
         _two_lines(row["variant"], row["target"]),
-        _two_lines(percent(quality["value"]), _interval([100 * end for end in quality["ci"]])),
-        _two_lines(loss(row["drop"]["value"]), ""),
+        _two_lines(quantity(quality["value"], unit), _interval([shown * end for end in quality["ci"]])),
+        _two_lines(loss(row["drop"]["value"], unit), ""),
         _two_lines(size(row["size_bytes"]), ratio(row["size_ratio"])),
         _two_lines(ratio(speed["value"]), _interval(speed["ci"])),
         Text(row["verdict"], style=STYLES[row["verdict"]]).append(f"\n{PurePosixPath(url).name if url else ''}", style="not bold dim"),

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from slimline.params import Params, ScratchParams
-from slimline.report.numbers import points
-from slimline.verdict.difference import accuracy_drop
+from slimline.report.numbers import gain, loss, quantity
+from slimline.report.plain import span
+from slimline.verdict.paired_errors import paired_errors
 
 Predictions = Mapping[tuple[str, str], pd.DataFrame]
 """(variant, target) -> predictions.parquet of the evaluate stage"""
@@ -15,24 +16,48 @@ Predictions = Mapping[tuple[str, str], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Control:
-    """Accuracy of student and control on one target, and their paired difference (above 0: the teacher helped)."""
+    """Student and control on one target: the share of right answers or the mean error of each, and their paired difference.
+
+    Above 0: the teacher helped.
+    """
 
     student: str
     control: str
     target: str
-    student_accuracy: float
-    control_accuracy: float
+    student_value: float
+    control_value: float
     gain: float
     ci: tuple[float, float]
     p_value: float
+    unit: str
+
+    @property
+    def student_figure(self) -> str:
+        """The student's value as it is read."""
+        return quantity(self.student_value, self.unit)
+
+    @property
+    def control_figure(self) -> str:
+        """The control's value as it is read."""
+        return quantity(self.control_value, self.unit)
+
+    @property
+    def difference(self) -> str:
+        """What the teacher brought, with its sign."""
+        return gain(self.gain, self.unit)
+
+    @property
+    def span(self) -> str:
+        """The interval of the difference."""
+        return span(self.ci, lambda end: gain(end, self.unit))
 
     @property
     def finding(self) -> str:
         """The row in words."""
         if self.ci[0] > 0:
-            return f"the teacher's knowledge was worth {points(self.gain)}"
+            return f"the teacher's knowledge was worth {gain(self.gain, self.unit)}"
         if self.ci[1] < 0:
-            return f"the student without the teacher was better by {points(-self.gain, signed=False)}"
+            return f"the student without the teacher was better by {loss(-self.gain, self.unit)}"
         return "no difference shown: the interval holds 0"
 
 
@@ -48,7 +73,6 @@ def controls(params: Params, predictions: Predictions) -> Iterator[Control]:
 
 
 def _compared(student: str, control: str, target: str, tables: tuple[pd.DataFrame, pd.DataFrame], confidence: float) -> Control:
-    ours, theirs = (table.set_index("index").sort_index() for table in tables)
-    right, also = ours["variant"] == ours["label"], theirs["variant"] == theirs["label"]
-    gain = accuracy_drop(int((right & ~also).sum()), int((also & ~right).sum()), len(ours), confidence)
-    return Control(student, control, target, float(right.mean()), float(also.mean()), gain.value, gain.ci, gain.p_value)
+    ours, theirs = (table.set_index("index").sort_index()["variant_error"].to_numpy(float) for table in tables)
+    found = paired_errors(ours, theirs, confidence)
+    return Control(student, control, target, found.first, found.second, found.drop, found.ci, found.p_value, found.unit)

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from slimline.artifact.folder import write_text
-from slimline.params import TEACHER, Params
+from slimline.params import TEACHER, GateParams, Params
 from slimline.report import plain
 from slimline.report.controls import Control
 from slimline.report.gate_rule import RuleResult
 from slimline.report.lineage import Node, lineage_figure
 from slimline.report.lost import LostSamples
-from slimline.report.numbers import loss, milliseconds, percent, points, ratio, size
+from slimline.report.numbers import gain, loss, milliseconds, percent, quantity, ratio, size
 from slimline.report.page import Figure
 from slimline.report.pareto import Levels, Point, pareto_figure
 from slimline.report.render import TEMPLATES, render
 from slimline.report.summary import by_merit, count_verdicts, measured, preferred
 from slimline.report.tables import half_table, pages_table, quality_table, speed_table
+from slimline.verdict.gate import margin_of
 
 BEFORE_VARIANTS = ("data", "teacher", "calibrate")
 LATENCY = "latency at batch 1 (median; the whisker ends at the 95th percentile)"
@@ -61,15 +62,18 @@ def decision_context(evidence: Evidence) -> dict[str, Any]:
     summary, params = evidence.summary, evidence.params
     rows, metric = by_merit(summary["variants"]), params.gate.metric
     best, shown = preferred(rows), measured(rows)
+    unit = shown[0]["drop"]["unit"]
     return {
         "summary": summary,
         "metric": metric,
         "gate": params.gate,
         "rows": rows,
         "span": plain.span,
-        "percent1": partial(percent, digits=1),
-        "points2": points,
-        "loss": loss,
+        "figure": partial(quantity, unit=unit),
+        "ends": partial(percent, digits=1) if unit == "fraction" else partial(quantity, unit=unit),
+        "gained": partial(gain, unit=unit),
+        "loss": partial(loss, unit=unit),
+        "allowed": allowed(params.gate, unit),
         "ratio": ratio,
         "headline": plain.headline(summary, best),
         "lead": tuple(plain.lead(summary, best, metric)),
@@ -97,16 +101,19 @@ def _tiles(summary: Mapping[str, Any], best: Mapping[str, Any] | None, metric: s
         base, speed, drop = summary["baseline"], best["speed_ratio"]["batch_1"], best["drop"]
         yield Tile("smaller", ratio(best["size_ratio"]), f"{size(best['size_bytes'])}, teacher {size(base['size_bytes'])}")
         yield Tile("faster at batch 1", ratio(speed["value"]), f"{_p50(best)}, teacher {_p50(base)}")
-        yield Tile(f"drop in {metric}", loss(drop["value"]), f"interval {plain.span(drop['ci'], loss)}")
+        written = partial(loss, unit=drop["unit"])
+        yield Tile(f"drop in {metric}", written(drop["value"]), f"interval {plain.span(drop['ci'], written)}")
     yield Tile("accepted", f"{verdicts['accept']} of {len(summary['variants'])}", rest)
 
 
 def _pareto(evidence: Evidence, point: Callable[[Mapping[str, Any], str], Point], x_label: str, write: Callable[[float], str]) -> Figure:
     summary, gate = evidence.summary, evidence.params.gate
+    shown = measured(summary["variants"])
     base = point(summary["baseline"] | {"verdict": ""}, gate.metric)
-    floor = base.y - gate.max_drop
-    points_shown = [point(row, gate.metric) for row in measured(summary["variants"])]
-    svg = pareto_figure(points_shown, Levels(base, floor), x_label=x_label, y_label=gate.metric, x_format=write, y_format=_whole_percent)
+    floor = base.y - margin_of(gate, shown[0] | {"baseline": summary["baseline"]}).absolute
+    written = partial(_axis_text, unit=shown[0]["drop"]["unit"])
+    levels, drawn = Levels(base, floor), [point(row, gate.metric) for row in shown]
+    svg = pareto_figure(drawn, levels, x_label=x_label, y_label=gate.metric, x_format=write, y_format=written)
     return Figure(f"{gate.metric.capitalize()} against {x_label.split(' (')[0]}", svg)
 
 
@@ -120,16 +127,24 @@ def _latency_point(row: Mapping[str, Any], metric: str) -> Point:
 
 
 def _y(row: Mapping[str, Any], metric: str) -> tuple[float, None, tuple[float, float]]:
+    """The metric upwards from worse to better: one of which less is better stands with its sign turned."""
     quality = row["quality"][metric]
-    return quality["value"], None, (quality["ci"][0], quality["ci"][1])
+    if quality["better"] == "higher":
+        return quality["value"], None, (quality["ci"][0], quality["ci"][1])
+    return -quality["value"], None, (-quality["ci"][1], -quality["ci"][0])
 
 
 def _point_name(row: Mapping[str, Any]) -> str:
     return "teacher, eager PyTorch" if row["target"] == "eager" and row["variant"] == TEACHER else row["variant"]
 
 
-def _whole_percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+def _axis_text(value: float, unit: str) -> str:
+    return f"{100 * abs(value):.4g} %" if unit == "fraction" else f"{abs(value):.4g} {unit}".rstrip()
+
+
+def allowed(gate: GateParams, unit: str) -> str:
+    """The gate's margin as a reader has it."""
+    return loss(gate.max_drop, unit) if gate.max_relative_drop is None else f"{percent(gate.max_relative_drop)} of the teacher's"
 
 
 def _nodes(evidence: Evidence) -> Iterator[Node]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from slimline.report.numbers import percent, points, ratio
+from slimline.report.numbers import loss, percent, ratio
 from slimline.report.page import Row, StagePage, Table
 from slimline.verdict.words import moved
 
@@ -19,7 +19,7 @@ def evaluation_page(quality: Facts) -> StagePage:
         title=f"{quality['variant']} on {quality['target']}",
         summary=tuple(_summary(quality)),
         comparison=(*_quality_rows(quality), *_size_rows(quality)),
-        tables=(_interval_table(quality), _class_table(quality)),
+        tables=(_interval_table(quality), *((_group_table(quality),) if quality["groups"] else ())),
         notes=tuple(_notes(quality)),
     )
 
@@ -27,16 +27,22 @@ def evaluation_page(quality: Facts) -> StagePage:
 def _summary(quality: Facts) -> list[str]:
     drop, flips = quality["drop"], quality["flips"]
     return [
-        f"On {quality['samples']:,} test samples {moved(drop)}: {flips['lost']:,} samples lost, {flips['gained']:,} gained.",
+        f"On {quality['samples']:,} test samples {moved(drop)}{_flipped(flips)}.",
         f"{ratio(quality['size_ratio'])} smaller on disk than the teacher; weights in {quality['precision']}, arithmetic in "
         f"{quality['computes']}. How fast it is stands on the page of {quality['target']}'s times.",
-        f"This test set would have shown a true drop of {points(quality['detectable_drop'], signed=False)} or more with a power of 80 %.",
+        f"This test set would have shown a true drop of {loss(quality['detectable_drop'], drop['unit'])} or more with a power of 80 %.",
     ]
+
+
+def _flipped(flips: Facts | None) -> str:
+    return "" if flips is None else f": {flips['lost']:,} samples lost, {flips['gained']:,} gained"
 
 
 def _quality_rows(quality: Facts) -> list[Row]:
     before = quality["baseline"]["quality"]
-    return [Row(name, before[name]["value"], figure["value"], "fraction", "higher") for name, figure in quality["quality"].items()]
+    return [
+        Row(name, before[name]["value"], figure["value"], figure["unit"], figure["better"]) for name, figure in quality["quality"].items()
+    ]
 
 
 def _size_rows(quality: Facts) -> list[Row]:
@@ -58,9 +64,14 @@ def _interval_table(quality: Facts) -> Table:
     return Table("Quality with intervals", columns, rows, f"Bootstrap intervals at a confidence of {quality['confidence']:g}.")
 
 
-def _class_table(quality: Facts) -> Table:
-    rows = tuple((name, percent(found["baseline_recall"]), percent(found["recall"])) for name, found in quality["per_class"].items())
-    return Table("Recall per class", ("class", "teacher", "variant"), rows)
+def _group_table(quality: Facts) -> Table:
+    groups, before = quality["groups"], quality["baseline"]["groups"]
+    figures = tuple(next(iter(groups.values()), {}))
+    columns = tuple(f"{name}, {who}" for name in figures for who in ("teacher", "variant"))
+    rows = tuple(
+        (group, *(percent(side[group][name]) for name in figures for side in (before, groups) if group in side)) for group in groups
+    )
+    return Table("Group by group", ("group", *columns), rows)
 
 
 def _notes(quality: Facts) -> list[str]:

@@ -16,7 +16,8 @@ from great_expectations.expectations.row_conditions import Column
 from slimline.errors import StageError
 from slimline.params import GateParams
 from slimline.report.gate_rule import CRITICAL, WARNING, RuleResult
-from slimline.report.numbers import points, ratio
+from slimline.report.numbers import loss, percent, ratio
+from slimline.verdict.gate import margin_of
 
 for _chatty in ("great_expectations", "great_expectations.data_context.types.base"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
@@ -39,15 +40,15 @@ class Rule:
         return self.expectation(**self.limits, meta={"rule": self.words})
 
 
-def results_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def results_frame(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any], gate: GateParams) -> pd.DataFrame:
     """summary.json's variants as a flat table, one row a deployed variant; intervals are given by the end that counts."""
     return pd.DataFrame(
         [
             {
                 "key": f"{row['variant']}-{row['target']}",
                 "verdict": row["verdict"],
-                "accuracy": row["quality"]["accuracy"]["value"],
-                "drop_high": row["drop"]["ci"][1],
+                "quality": row["quality"][row["drop"]["metric"]]["value"],
+                "drop_high": margin_of(gate, row | {"baseline": baseline}).ci[1],
                 "size_ratio": row["size_ratio"],
                 "speed_ratio_low": row["speed_ratio"]["batch_1"]["ci"][0],
             }
@@ -56,13 +57,13 @@ def results_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def check_results(frame: pd.DataFrame, gate: GateParams) -> tuple[RuleResult, ...]:
+def check_results(frame: pd.DataFrame, gate: GateParams, unit: str) -> tuple[RuleResult, ...]:
     """Run every rule; the context is ephemeral, and nothing is sent anywhere.
 
     Raises:
         StageError: a critical rule is broken, which means that measurement and verdict contradict each other.
     """
-    rules = _rules(gate)
+    rules = _rules(gate, unit)
     suite = gx.ExpectationSuite(name="results", expectations=[rule.build() for rule in rules])
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -78,24 +79,27 @@ def check_results(frame: pd.DataFrame, gate: GateParams) -> tuple[RuleResult, ..
     return results
 
 
-def _rules(gate: GateParams) -> tuple[Rule, ...]:
+def _rules(gate: GateParams, unit: str) -> tuple[Rule, ...]:
     between, present = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToNotBeNull
     verdicts = {"column": "verdict", "value_set": ["accept", "reject", "inconclusive"]}
     whole = (
         Rule("each variant stands once per target", CRITICAL, gxe.ExpectColumnValuesToBeUnique, {"column": "key"}),
         Rule("every verdict is accept, reject or inconclusive", CRITICAL, gxe.ExpectColumnValuesToBeInSet, verdicts),
-        Rule("accuracy lies between 0 and 1", CRITICAL, between, {"column": "accuracy", "min_value": 0, "max_value": 1}),
+        Rule("the gate's metric is a number", CRITICAL, present, {"column": "quality"}),
         *(Rule(f"every {words} is measured", CRITICAL, present, {"column": column}) for column, words in MEASURED.items()),
     )
-    limits = _limits(gate)
+    limits = _limits(gate, unit)
     kept = tuple(Rule(f"of the accepted: {words}", CRITICAL, between, {**limit, **ONLY_ACCEPTED}) for words, limit in limits.items())
     return (*whole, *kept, *(Rule(f"of all: {words}", WARNING, between, limit) for words, limit in limits.items()))
 
 
-def _limits(gate: GateParams) -> dict[str, dict[str, Any]]:
+def _limits(gate: GateParams, unit: str) -> dict[str, dict[str, Any]]:
     """The gate's three limits in words, each with the column's bounds."""
+    relative = gate.max_relative_drop
+    most = gate.max_drop if relative is None else relative
+    written = loss(most, unit) if relative is None else f"{percent(relative)} of the teacher's"
     return {
-        f"the drop's interval ends at or below {points(gate.max_drop, signed=False)}": {"column": "drop_high", "max_value": gate.max_drop},
+        f"the drop's interval ends at or below {written}": {"column": "drop_high", "max_value": most},
         f"the teacher has at least {ratio(gate.min_size_ratio)} the bytes": {"column": "size_ratio", "min_value": gate.min_size_ratio},
         f"the speed ratio's interval at batch 1 starts at or above {ratio(gate.min_speed_ratio)}": {
             "column": "speed_ratio_low",

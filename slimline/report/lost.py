@@ -1,11 +1,10 @@
-"""The samples that the baseline had right and a variant has not, shown as the workload shows a sample."""
+"""The samples on which variants are worse than the baseline, shown as the workload shows a sample."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from slimline.report.controls import Predictions
@@ -18,59 +17,78 @@ Answers = Mapping[str, list[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Lost:
-    """One test sample: its picture, its label, the baseline's answer, and who answers what instead."""
+    """One test sample: its picture, what it should be, the baseline's answer, and who answers what instead."""
 
     index: int
     picture: Markup
     label: str
     baseline: str
-    baseline_confidence: float
+    baseline_confidence: float | None
     answers: tuple[tuple[str, str], ...]
-    """(the wrong answer, those who give it)"""
+    """(the worse answer, those who give it)"""
     losers: int
 
 
 @dataclass(frozen=True)
 class LostSamples:
-    """The samples that most deployed variants lost, and how many there are in all."""
+    """The samples that most deployed variants lost, how many there are in all, and what losing means here."""
 
     shown: tuple[Lost, ...]
     total: int
+    what: str
+
+
+RIGHT = "that the teacher in eager PyTorch has right and at least one deployed variant has wrong"
+NEARER = "on which the error of a deployed variant grew most against the teacher"
 
 
 def lost_samples(
     predictions: Predictions,
-    table: pd.DataFrame,
-    labels: Sequence[str],
+    samples: Mapping[int, Mapping[str, Any]],
+    shown: Callable[[Any], str],
     show: Callable[[Mapping[str, Any]], str],
     most: int = MOST_SHOWN,
 ) -> LostSamples:
-    """Test samples with label = baseline's answer but not every variant's; those lost by most stand first.
+    """Test samples on which variants are worse than the baseline; those lost by most stand first, then those of the largest error.
 
-    `table` holds at least those samples, under their number in the test split.
+    `samples` holds at least those rows, under their number in the test split; `shown` writes an answer, `show` draws a row.
     """
     losers: dict[int, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     firsts: dict[int, Mapping[str, Any]] = {}
+    growth: dict[int, float] = defaultdict(float)
+    exact = all(set(table["variant_error"]) | set(table["baseline_error"]) <= {0, 1} for table in predictions.values())
     for key, predicted in predictions.items():
-        wrong = predicted[(predicted["baseline"] == predicted["label"]) & (predicted["variant"] != predicted["label"])]
-        for row in wrong.to_dict("records"):
-            losers[int(row["index"])][labels[int(row["variant"])]].append(key)
-            firsts.setdefault(int(row["index"]), row)
-    order = sorted(losers, key=lambda index: (-sum(map(len, losers[index].values())), index))
+        for row in predicted[predicted["variant_error"] > predicted["baseline_error"]].to_dict("records"):
+            index = int(row["index"])
+            if index not in samples:
+                continue
+            losers[index][shown(row["variant"])].append(key)
+            firsts.setdefault(index, row)
+            growth[index] = max(growth[index], float(row["variant_error"] - row["baseline_error"]))
+    order = sorted(losers, key=lambda index: (-growth[index], -sum(map(len, losers[index].values())), index))
     targets = sorted({target for _, target in predictions})
-    shown = [
-        Lost(
-            index=index,
-            picture=Markup(show(table.loc[index].to_dict())),
-            label=labels[int(firsts[index]["label"])],
-            baseline=labels[int(firsts[index]["baseline"])],
-            baseline_confidence=float(firsts[index]["baseline_confidence"]),
-            answers=_by_answer(losers[index], targets),
-            losers=sum(map(len, losers[index].values())),
-        )
-        for index in order[:most]
-    ]
-    return LostSamples(tuple(shown), len(order))
+    found = [_lost(index, firsts[index], losers[index], samples[index], targets, shown, show) for index in order[:most]]
+    return LostSamples(tuple(found), len(order), RIGHT if exact else NEARER)
+
+
+def _lost(
+    index: int,
+    first: Mapping[str, Any],
+    answers: Answers,
+    row: Mapping[str, Any],
+    targets: Sequence[str],
+    shown: Callable[[Any], str],
+    show: Callable[[Mapping[str, Any]], str],
+) -> Lost:
+    return Lost(
+        index=index,
+        picture=Markup(show(row)),
+        label=shown(first["target"]),
+        baseline=shown(first["baseline"]),
+        baseline_confidence=first.get("baseline_confidence"),
+        answers=_by_answer(answers, targets),
+        losers=sum(map(len, answers.values())),
+    )
 
 
 def _by_answer(answers: Answers, targets: Sequence[str]) -> tuple[tuple[str, str], ...]:

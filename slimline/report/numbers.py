@@ -64,9 +64,18 @@ def points(difference: float | None, digits: int = 2, *, signed: bool = True) ->
     return f"{text.replace('-', MINUS)} pp" if float(text) else f"{0:.{digits}f} pp"
 
 
-def loss(drop: float | None) -> str:
-    """A drop in percentage points; only a gain, which is a negative drop, has a sign."""
-    return points(drop, signed=False)
+def loss(drop: float | None, unit: str = "fraction") -> str:
+    """By how much a metric is worse, in its unit, of shares in percentage points; only a gain, which is a negative drop, has a sign."""
+    if unit == "fraction" or drop is None:
+        return points(drop, signed=False)
+    return f"{'' if drop >= 0 else MINUS}{quantity(abs(drop), unit)}"
+
+
+def gain(difference: float | None, unit: str = "fraction") -> str:
+    """A difference with its sign, in the metric's unit."""
+    if unit == "fraction" or difference is None:
+        return points(difference)
+    return f"{'+' if difference > 0 else MINUS if difference < 0 else ''}{quantity(abs(difference), unit)}"
 
 
 def ratio(value: float | None) -> str:

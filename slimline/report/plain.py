@@ -1,14 +1,17 @@
 """What the numbers say, in sentences: what is not smaller, what is slower, and what this test could have shown."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from slimline.report.numbers import TIMES, count, listed, loss, percent, ratio
+from slimline.report.numbers import count, listed, loss, percent, quantity, ratio
 from slimline.report.summary import measured
 from slimline.verdict.zeros import in_short, speed_of_zeros, zero_share
 
 Summary = Mapping[str, Any]
 Row = Mapping[str, Any]
+UNIT = re.compile(r"[^0-9]*$")
 NOT_SMALLER = 1.02
 """Below this ratio of bytes a reader would call two files equally large."""
 
@@ -30,9 +33,9 @@ def lead(summary: Summary, best: Row | None, metric: str) -> Iterator[str]:
     speed, drop = best["speed_ratio"]["batch_1"], best["drop"]
     yield (
         f"The smallest that passed is {named(best)}: {ratio(best['size_ratio'])} smaller and {ratio(speed['value'])} faster at batch 1 "
-        f"than the teacher in eager PyTorch, with {metric} {percent(best['quality'][metric]['value'])} "
-        f"against {percent(summary['baseline']['quality'][metric]['value'])} "
-        f"(drop {loss(drop['value'])}, interval {span(drop['ci'], loss)})."
+        f"than the teacher in eager PyTorch, with {metric} {quantity(best['quality'][metric]['value'], drop['unit'])} "
+        f"against {quantity(summary['baseline']['quality'][metric]['value'], drop['unit'])} "
+        f"(drop {loss(drop['value'], drop['unit'])}, interval {span(drop['ci'], partial(loss, unit=drop['unit']))})."
     )
 
 
@@ -40,7 +43,8 @@ def power(summary: Summary, confidence: float) -> Iterator[str]:
     """Which drop the test set could have shown, and how far the clock's own noise reaches."""
     rows = measured(summary["variants"])
     drops = sorted(row["detectable_drop"] for row in rows)
-    reach = loss(drops[0]) if drops[0] == drops[-1] else f"{loss(drops[0])} to {loss(drops[-1])}"
+    least, most = (loss(drop, rows[0]["drop"]["unit"]) for drop in (drops[0], drops[-1]))
+    reach = least if least == most else f"{least} to {most}"
     yield (
         f"This test set of {count(rows[0]['samples'], 'sample')} could have shown a drop of {reach}, depending on how often the variant "
         f"and the teacher disagree (power 80 %, confidence {percent(confidence, 0)}). A smaller true drop may go unseen."
@@ -122,8 +126,8 @@ def named(row: Row) -> str:
 def span(interval: Sequence[float], write: Callable[[float], str]) -> str:
     """An interval in brackets, the unit written once."""
     low, high = (write(end) for end in interval)
-    unit = high[len(high.rstrip(f"%{TIMES}p ")) :]
-    return f"[{low.removesuffix(unit)}, {high}]"
+    unit = UNIT.search(high)
+    return f"[{low.removesuffix(unit[0] if unit else '')}, {high}]"
 
 
 def _said(rows: Sequence[Row], figure: Callable[[Row], float], wanting: Callable[[float], bool], title: str, otherwise: str) -> str:

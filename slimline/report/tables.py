@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from slimline.params import TEACHER, Params
-from slimline.report.numbers import ABSENT, loss, percent, ratio, size
+from slimline.report.numbers import ABSENT, loss, quantity, ratio, size
 from slimline.report.page import Table
 from slimline.report.plain import span
 
@@ -30,7 +30,7 @@ def half_table(rows: Sequence[Mapping[str, Any]], metric: str) -> Table:
     cells = tuple(
         (
             *(row["variant"], row["target"], row["precision"], row["computes"]),
-            *(percent(row["quality"][metric]["value"]), loss(row["drop"]["value"])),
+            *(quantity(row["quality"][metric]["value"], row["drop"]["unit"]), loss(row["drop"]["value"], row["drop"]["unit"])),
             *(size(row["size_bytes"]), ratio(row["size_ratio"]), _with_interval(row["speed_ratio_same_runtime"]["batch_1"])),
         )
         for row in found
@@ -74,14 +74,19 @@ def quality_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = tuple(
         (
             *(row["variant"], row["target"], row["precision"]),
-            *(percent(row["quality"][name]["value"]) for name in metrics),
-            *(row["flips"]["lost"], row["flips"]["gained"], float(row["drop"]["p_value"])),
+            *(quantity(row["quality"][name]["value"], row["quality"][name]["unit"]) for name in metrics),
+            *_flips(row),
+            float(row["drop"]["p_value"]),
             *(row["parameters"], row["nonzero"], row["macs"]),
         )
         for row in rows
     )
     note = "Lost: the teacher was right and the variant is not; gained: the other way round. The p value is of the paired test of the drop."
     return Table("Quality and size in full", columns, cells, note)
+
+
+def _flips(row: Mapping[str, Any]) -> tuple[object, object]:
+    return (None, None) if row["flips"] is None else (row["flips"]["lost"], row["flips"]["gained"])
 
 
 def pages_table(params: Params, missing: Set[tuple[str, str | None]] = frozenset()) -> Table:

@@ -23,7 +23,7 @@ def model_card(root: Path, manifest: CompiledManifest, row: Mapping[str, Any], s
     environment = Environment(
         loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"figure": _figure, "percent": _percent, "points": _points}
+    environment.filters |= {"figure": _figure, "percent": _percent, "points": _points, "quality": _quality}
     try:
         return environment.get_template(TEMPLATE).render(release=manifest, row=row, summary=summary, url=url)
     except (TemplateError, KeyError, TypeError, ValueError) as error:
@@ -40,5 +40,9 @@ def _percent(value: float) -> str:
     return f"{value * 100:.2f} %"
 
 
-def _points(value: float) -> str:
-    return f"{value * 100:+.2f} points"
+def _quality(value: float, unit: str) -> str:
+    return _percent(value) if unit == "fraction" else f"{value:.4g} {unit}".rstrip()
+
+
+def _points(value: float, unit: str) -> str:
+    return f"{value * 100:+.2f} points" if unit == "fraction" else f"{value:+.4g} {unit}".rstrip()

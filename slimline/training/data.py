@@ -1,7 +1,7 @@
 """What every training is given beside the model and its config."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -29,18 +29,12 @@ class TrainingData:
 
     def fitted(self, model: nn.Module, config: Training, *, seed: int | None = None, **settings: Any) -> tuple[nn.Module, FitHistory]:
         """As `fit` on these samples, judged by this objective; `seed` stands in for the data's own, `settings` are fit's others."""
-        return fit(
-            model,
-            self.train,
-            config,
-            objective=self.objective,
-            metric=self.metric,
-            validation=self.validation,
-            augment=self.augment,
-            seed=self.seed if seed is None else seed,
-            on_epoch=self.on_epoch,
-            **settings,
-        )
+        return fit(model, config=config, **self.settings | settings | ({} if seed is None else {"seed": seed}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `fit` that these samples give."""
+        return {each.name: getattr(self, each.name) for each in fields(TrainingData)}
 
     def validation_metric(self, model: nn.Module) -> float:
         """The metric of a model on validation."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from slimline.params import GateParams
 from slimline.verdict.place import place
 from slimline.verdict.remarks import remarks
-from slimline.verdict.words import interval, moved, points, times
+from slimline.verdict.words import amount, interval, moved, percentage, times
 
 BATCH = "batch_1"
 Outcome = Literal["pass", "fail", "unclear"]
@@ -20,6 +20,16 @@ class Verdict:
 
     verdict: Literal["accept", "reject", "inconclusive"]
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much worse a variant may be: `most` against the interval `ci`, both in the unit of `allowed`; `absolute` in the metric's own."""
+
+    most: float
+    ci: tuple[float, float]
+    allowed: str
+    absolute: float
 
 
 @dataclass(frozen=True)
@@ -49,20 +59,32 @@ def findings(quality: Facts, timing: Facts, gate: GateParams) -> tuple[Finding, 
     return (_drop(quality, gate), _size(quality, gate), _speed(timing, gate))
 
 
+def margin_of(gate: GateParams, quality: Facts) -> Margin:
+    """The gate's margin, absolute or as a share of the baseline's figure."""
+    drop = quality["drop"]
+    if gate.max_relative_drop is None:
+        low, high = drop["ci"]
+        return Margin(gate.max_drop, (low, high), amount(gate.max_drop, drop["unit"]), gate.max_drop)
+    low, high = drop["relative"]["ci"]
+    before = abs(quality["baseline"]["quality"][drop["metric"]]["value"])
+    return Margin(gate.max_relative_drop, (low, high), f"{percentage(gate.max_relative_drop)} of it", gate.max_relative_drop * before)
+
+
 def _drop(quality: Facts, gate: GateParams) -> Finding:
-    drop, allowed = quality["drop"], points(gate.max_drop)
-    (low, high), seen = drop["ci"], moved(drop)
-    if high <= gate.max_drop:
+    margin = margin_of(gate, quality)
+    allowed, seen = margin.allowed, moved(quality["drop"])
+    low, high = margin.ci
+    if high <= margin.most:
         return Finding("drop", "pass", f"Quality kept: {seen}; the whole interval is within the {allowed} allowed.")
-    if low > gate.max_drop:
+    if low > margin.most:
         return Finding("drop", "fail", f"Quality lost: {seen}; the whole interval lies beyond the {allowed} allowed.")
-    return Finding("drop", "unclear", " ".join(_undecided(seen, allowed, quality, gate)))
+    return Finding("drop", "unclear", " ".join(_undecided(seen, margin, quality)))
 
 
-def _undecided(seen: str, allowed: str, quality: Facts, gate: GateParams) -> Iterator[str]:
-    yield f"Quality undecided: {seen}; the interval reaches across the {allowed} allowed."
-    if quality["detectable_drop"] > gate.max_drop:
-        shown, samples = points(quality["detectable_drop"]), quality["samples"]
+def _undecided(seen: str, margin: Margin, quality: Facts) -> Iterator[str]:
+    yield f"Quality undecided: {seen}; the interval reaches across the {margin.allowed} allowed."
+    if quality["detectable_drop"] > margin.absolute:
+        shown, samples = amount(quality["detectable_drop"], quality["drop"]["unit"]), quality["samples"]
         yield f"These {samples:,} test samples would show only a drop of {shown} or more (power 80 %): more test data would decide."
 
 

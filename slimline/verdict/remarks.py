@@ -19,6 +19,8 @@ def remarks(quality: Facts, timing: Facts) -> tuple[str, ...]:
 
 
 def _flips(quality: Facts) -> Iterator[str]:
+    if quality["flips"] is None:
+        return
     lost, gained = quality["flips"]["lost"], quality["flips"]["gained"]
     if lost or gained:
         yield f"Of {quality['samples']:,} test samples it lost {lost:,} that the teacher had right and gained {gained:,} that it had wrong."

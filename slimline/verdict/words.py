@@ -1,23 +1,36 @@
 """Numbers as the gate's sentences say them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+FRACTION = "fraction"
 TESTS = {"mcnemar": "McNemar", "bootstrap": "bootstrap"}
 
 
-def points(share: float) -> str:
-    """A difference of shares in percentage points: 0.0123 -> 1.23 pp."""
-    return f"{100 * share:.2f} pp".replace("-", MINUS)
+def amount(value: float, unit: str) -> str:
+    """A difference of a metric in its unit; of shares in percentage points: 0.0123 -> 1.23 pp."""
+    if unit == FRACTION:
+        return f"{100 * value:.2f} pp".replace("-", MINUS)
+    return f"{value:.4g} {unit}".rstrip().replace("-", MINUS)
+
+
+def percentage(share: float) -> str:
+    """A share of the baseline's own figure: 0.0123 -> 1.23 %."""
+    return f"{100 * share:.2f} %".replace("-", MINUS)
 
 
 def moved(drop: Mapping[str, Any]) -> str:
-    """What became of the metric, with the interval of its drop and the test: accuracy drops by 0.10 pp (…), or rises."""
-    value = drop["value"]
-    seen = f"drops by {points(value)} (" if value >= 0 else f"rises by {points(-value)} (a drop of "
-    return f"{drop['metric']} {seen}{interval(drop['ci'], points)}, {TESTS[drop['test']]} p = {drop['p_value']:.2g})"
+    """What became of the metric, with the interval of its drop and the test: accuracy drops by 0.10 pp (…), or rises.
+
+    A metric of which less is better gets worse by rising.
+    """
+    value, written = drop["value"], partial(amount, unit=drop["unit"])
+    worse, better = ("drops", "rises") if drop["better"] == "higher" else ("rises", "falls")
+    seen = f"{worse} by {written(value)} (" if value >= 0 else f"{better} by {written(-value)} (worse by "
+    return f"{drop['metric']} {seen}{interval(drop['ci'], written)}, {TESTS[drop['test']]} p = {drop['p_value']:.2g})"
 
 
 def times(ratio: float) -> str:

@@ -5,17 +5,20 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from slimline.errors import WorkloadError
 from slimline.workloads.border import theirs
-from slimline.workloads.guarded import guarded
+from slimline.workloads.guarded import Guarded, guarded
 from slimline.workloads.known import BUNDLED, known_workloads, locate_workload
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
+
+    from slimline.data.batch import Batch
+    from slimline.data.columns import Rows
+    from slimline.data.table import Source
+    from slimline.objectives import Objective
 
 __all__ = ["BUNDLED", "SPLITS", "Workload", "get_workload", "known_workloads", "locate_workload"]
 
@@ -24,50 +27,38 @@ SPLITS = ("train", "validation", "calibration", "test")
 
 @runtime_checkable
 class Workload(Protocol):
-    """What Slimline needs to know of a model family.
+    """What Slimline needs to know of a model family: what is asked of it, its data, and how its nets are built.
 
-    A table has one row a sample: the feature columns, which are numbers, and `label`, an integer class index.
+    Samples have typed columns: numbers, text, arrays of numbers, pictures. Besides what stands here a workload may have
+
+    - `build_student(config) -> nn.Module`: a smaller architecture, untrained, for the methods of `distill`; `config` is the `student`
+      mapping of params.yaml.
+    - `targets(rows) -> Tensor | Mapping[str, Tensor]`: what the model should give, [N, …]; by default the column `label`.
+    - `augment(batch, generator) -> Batch`: training inputs changed at random in ways that keep the target; takes and gives a tensor where
+      `inputs` gives one.
+    - `outputs(result) -> Tensor | Mapping[str, Tensor]`: what counts of a `forward`'s result; by default the tensor, the only one in
+      it, or its `logits`.
+    - `show(row) -> str`: one sample as a small piece of HTML; by default its columns by their type.
     """
 
     name: str
-    task: Literal["classification"]
-    labels: tuple[str, ...]
-    """Class names; a label in the table is an index into them."""
-    feature_range: tuple[float, float]
-    """Every feature lies in it; the data stage checks that."""
+    objective: "Objective"
+    """What "right" means: one of slimline.objectives, or your own."""
 
-    def splits(self, sizes: Mapping[str, float], seed: int) -> "dict[str, pd.DataFrame]":
-        """Tables by split name (train, validation, calibration, test), with no sample in two of them.
+    def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
+        """Samples by split name (train, validation, calibration, test), with no sample in two of them.
 
-        `sizes` holds test_fraction, validation_fraction and calibration_samples.
+        Each split is a DataFrame, a `datasets.Dataset` or an iterable of dicts; `options` is the section `data` of params.yaml.
         """
 
+    def inputs(self, rows: "Rows") -> "Tensor | Batch":
+        """The model's inputs for some rows, by name, each [N, …]; a plain tensor is named after `forward`'s first parameter."""
+
     def build_teacher(self) -> "nn.Module":
-        """The uncompressed architecture, untrained; its last layer gives logits [N, classes]."""
-
-    def build_student(self, config: dict[str, Any]) -> "nn.Module":
-        """A smaller architecture, untrained; `config` is the `student` mapping of params.yaml."""
-
-    def inputs(self, table: "pd.DataFrame") -> "Tensor":
-        """The model's input for the rows of a table: float32 [N, …]."""
-
-    def example_input(self) -> "Tensor":
-        """A batch of two samples, float32 [2, …], for tracing shapes."""
-
-    def augment(self, inputs: "Tensor", generator: "Generator") -> "Tensor":
-        """Training inputs changed at random in ways that keep the label; return them as they are for none."""
-
-    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """The training loss, a scalar, of logits [N, classes] and class indices [N]."""
-
-    def metrics(self, outputs: "np.ndarray", targets: "np.ndarray") -> dict[str, float]:
-        """Named quality figures of logits [N, classes]; the higher the better; `accuracy` is one of them."""
-
-    def show(self, row: Mapping[str, float]) -> str:
-        """One sample as a small piece of HTML (an inline SVG, or the row's telling columns)."""
+        """The uncompressed architecture, untrained."""
 
 
-def get_workload(name: str, root: Path = Path()) -> Workload:
+def get_workload(name: str, root: Path = Path()) -> Guarded:
     """Import and make a workload, a known name or `path/to/file.py:ClassName`; whatever its members raise is told as theirs.
 
     Raises:

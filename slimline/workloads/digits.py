@@ -1,17 +1,18 @@
 """`digits`: scikit-learn's 1,797 handwritten digits of 8x8 pixels, with a residual CNN as teacher."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.columns import Rows
 from slimline.errors import WorkloadError
-from slimline.workloads.table import classification_metrics, cut_table, student_setting
+from slimline.objectives.classification import classification
+from slimline.workloads.cut import cut_table, student_setting
 
 SIDE = 8
 WHITE = 16.0
@@ -74,15 +75,13 @@ class Digits:
     """Handwritten digits, 8x8 grey pixels of 0 to 16."""
 
     name = "digits"
-    task: Literal["classification"] = "classification"
-    labels = tuple("0123456789")
-    feature_range = (0.0, WHITE)
+    objective = classification("0123456789")
 
-    def splits(self, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
-        """The 1,797 digits, cut and stratified."""
-        data = load_digits(as_frame=True)
-        table = data.data.astype("float32").assign(label=data.target.astype("int64"))
-        return cut_table(table, sizes, seed)
+    def splits(self, options: Mapping[str, Any], seed: int) -> dict[str, pd.DataFrame]:
+        """The 1,797 digits, cut and stratified; `pixels` are 64 numbers of 0 to 16, row after row."""
+        data = load_digits()
+        pixels = list(data.data.astype("float32"))
+        return cut_table(pd.DataFrame({"pixels": pixels, "label": data.target.astype("int64")}), options, seed)
 
     def build_teacher(self) -> nn.Module:
         """The residual CNN."""
@@ -96,14 +95,9 @@ class Digits:
         first, second, third = channels
         return PlainDigits((first, second, third))
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Images [N, 1, 8, 8], scaled to about -1 to 1."""
-        pixels = table.drop(columns="label", errors="ignore").to_numpy(np.float32)
-        return torch.from_numpy(pixels.reshape(-1, 1, SIDE, SIDE) / (WHITE / 2) - 1)
-
-    def example_input(self) -> Tensor:
-        """Two blank images."""
-        return torch.zeros(2, 1, SIDE, SIDE)
+        return torch.from_numpy(rows["pixels"].reshape(-1, 1, SIDE, SIDE) / (WHITE / 2) - 1)
 
     def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Turned by up to 15 degrees, scaled by up to 15 % and shifted by up to a pixel, each image its own way."""
@@ -115,20 +109,11 @@ class Digits:
         grid = functional.affine_grid(rows.view(-1, 2, 3), list(inputs.shape), align_corners=False)
         return functional.grid_sample(inputs + 1, grid, align_corners=False) - 1
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return functional.cross_entropy(outputs, targets)
-
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy and macro-averaged precision, recall and F1."""
-        return classification_metrics(outputs, targets)
-
-    def show(self, row: Mapping[str, float]) -> str:
+    def show(self, row: Mapping[str, Any]) -> str:
         """The digit as an SVG of 64 grey squares."""
-        values = [value for key, value in row.items() if key.startswith("pixel_")]
         squares = "".join(
             f'<rect x="{index % SIDE}" y="{index // SIDE}" width="1.02" height="1.02" fill="rgb({g},{g},{g})"/>'
-            for index, value in enumerate(values)
+            for index, value in enumerate(row["pixels"])
             for g in [round(255 * (1 - value / WHITE))]
         )
         return f'<svg class="sample" viewBox="0 0 8 8" width="56" height="56" role="img" aria-label="a handwritten digit">{squares}</svg>'

@@ -1,82 +1,118 @@
 """A workload as the line uses it: somebody's object behind the border, every value held to what the Protocol promises."""
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from slimline.errors import WorkloadError
+from slimline.objectives import Objective
 from slimline.workloads import promises
 from slimline.workloads.border import theirs
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from torch import Generator, Tensor, nn
+    from torch import Generator, nn
 
-MEMBERS = ("augment", "build_student", "build_teacher", "example_input", "inputs", "loss", "metrics", "show", "splits")
-ATTRIBUTES = ("feature_range", "labels", "name", "task")
+    from slimline.data.batch import Batch, Tensors
+    from slimline.data.columns import Rows
+    from slimline.data.samples import Samples
+    from slimline.data.table import Source
+
+NEEDED = ("build_teacher", "inputs", "splits")
+OPTIONAL = ("augment", "build_student", "outputs", "show", "targets")
+FIRST_CONTRACT = ("example_input", "feature_range", "labels", "loss", "metrics", "task")
+"""What only a workload of the first contract has."""
+CHANGED = (
+    "is written for the first contract: in place of labels, task, loss and metrics give `objective`, for classes "
+    "slimline.objectives.classification.classification(labels); drop example_input and feature_range; inputs(rows) gets columns by name "
+    "in place of a table; docs/add-a-workload.md shows a whole one"
+)
+LABEL = "label"
 
 
-@dataclass
 class Guarded:
     """Implements slimline.workloads.Workload over `their` object; `given` is how params.yaml names it.
 
     Every member raises WorkloadError: for whatever their code raises, and for a value that is not what the Protocol promises.
     """
 
-    given: str
-    their: Any
-    name: str
-    labels: tuple[str, ...]
-    feature_range: tuple[float, float]
-    task: Literal["classification"] = "classification"
+    def __init__(self, given: str, their: Any, name: str, objective: Objective, members: frozenset[str]) -> None:
+        self.given, self.their, self.name, self.objective, self.members = given, their, name, objective, members
 
-    def splits(self, sizes: Mapping[str, float], seed: int) -> "dict[str, pd.DataFrame]":
-        """Tables by split name; the stage `data` holds them against its expectations."""
-        tables: dict[str, pd.DataFrame] = self._call("splits", lambda: self.their.splits(sizes, seed))
-        return tables
+    def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
+        """Samples by split name; the stage `data` writes them and holds them against its expectations."""
+        found: Mapping[str, Source] = self._call("splits", lambda: self.their.splits(options, seed))
+        return found
 
     def build_teacher(self) -> "nn.Module":
-        """The uncompressed architecture, untrained."""
-        net: nn.Module = self._held("build_teacher", self.their.build_teacher, promises.net_breach)
-        return net
+        """The uncompressed architecture, untrained, called by name."""
+        return self._called(self._held("build_teacher", self.their.build_teacher, promises.net_breach))
 
     def build_student(self, config: dict[str, Any]) -> "nn.Module":
-        """A smaller architecture, untrained."""
-        net: nn.Module = self._held("build_student", lambda: self.their.build_student(config), promises.net_breach)
-        return net
+        """A smaller architecture, untrained, called by name."""
+        if "build_student" not in self.members:
+            raise WorkloadError(f"workload {self.given!r} has no build_student(config), which a student is built by; add it")
+        return self._called(self._held("build_student", lambda: self.their.build_student(config), promises.net_breach))
 
-    def inputs(self, table: "pd.DataFrame") -> "Tensor":
-        """The model's input for the rows of a table: float32 [N, …]."""
-        made: Tensor = self._held("inputs", lambda: self.their.inputs(table), lambda value: promises.inputs_breach(value, len(table)))
-        return made
+    def inputs(self, rows: "Rows") -> "Batch":
+        """The model's inputs for some rows, by name."""
+        return self._named(self._held("inputs", lambda: self.their.inputs(rows), lambda value: promises.inputs_breach(value, _count(rows))))
 
-    def example_input(self) -> "Tensor":
-        """A batch of two samples, float32 [2, …]."""
-        made: Tensor = self._held("example_input", self.their.example_input, lambda value: promises.inputs_breach(value, 2))
-        return made
+    def targets(self, rows: "Rows") -> "Tensors":
+        """What the model should give for some rows, [N, …]."""
+        found: Tensors = self._held("targets", lambda: self._targets(rows), lambda value: promises.targets_breach(value, _count(rows)))
+        return found
 
-    def augment(self, inputs: "Tensor", generator: "Generator") -> "Tensor":
-        """Training inputs changed at random, [N, …]."""
-        made: Tensor = self._held(
-            "augment", lambda: self.their.augment(inputs, generator), lambda value: promises.augment_breach(value, inputs)
+    def samples(self, rows: "Rows") -> "Samples":
+        """Inputs and targets of some rows."""
+        from slimline.data.samples import Samples
+
+        return Samples(self.inputs(rows), self.targets(rows))
+
+    def augment(self, batch: "Batch", generator: "Generator") -> "Batch":
+        """Training inputs changed at random."""
+        if "augment" not in self.members:
+            return batch
+        given = next(iter(batch.values())) if self._is_plain else batch
+        made = self._held(
+            "augment", lambda: self.their.augment(given, generator), lambda value: promises.augment_breach(self._named(value), batch)
         )
-        return made
+        return self._named(made)
 
-    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """The training loss, a scalar."""
-        value: Tensor = self._held("loss", lambda: self.their.loss(outputs, targets), lambda value: promises.loss_breach(value, outputs))
-        return value
-
-    def metrics(self, outputs: "np.ndarray", targets: "np.ndarray") -> dict[str, float]:
-        """Named quality figures, as Python's own numbers."""
-        figures = self._held("metrics", lambda: self.their.metrics(outputs, targets), promises.metrics_breach)
-        return {name: float(figure) for name, figure in figures.items()}
-
-    def show(self, row: Mapping[str, float]) -> str:
+    def show(self, row: Mapping[str, Any]) -> str:
         """One sample as a small piece of HTML."""
-        picture: str = self._held("show", lambda: self.their.show(row), promises.picture_breach)
+        from slimline.workloads.shown import shown
+
+        show = self.their.show if "show" in self.members else shown
+        picture: str = self._held("show", lambda: show(row), promises.picture_breach)
         return picture
+
+    def _targets(self, rows: "Rows") -> "Tensors":
+        import torch
+
+        if "targets" in self.members:
+            found: Tensors = self.their.targets(rows)
+            return found
+        if LABEL not in rows:
+            raise KeyError(LABEL)
+        return torch.as_tensor(rows[LABEL])
+
+    def _named(self, value: Any) -> Any:
+        """A plain tensor by the name of the one input."""
+        self._is_plain = not isinstance(value, Mapping)
+        return {self.first_input: value} if self._is_plain else value
+
+    @functools.cached_property
+    def first_input(self) -> str:
+        """The first parameter of the teacher's `forward`."""
+        from slimline.data.calling import parameters_of
+
+        return next(iter(parameters_of(self._held("build_teacher", self.their.build_teacher, promises.net_breach))), "input")
+
+    def _called(self, net: "nn.Module") -> "nn.Module":
+        from slimline.data.calling import called_by_name, only_tensor
+
+        with theirs(self.given, "outputs()"):
+            return called_by_name(net, self.first_input, self.their.outputs if "outputs" in self.members else only_tensor)
 
     def _held(self, member: str, call: Callable[[], Any], breach: Callable[[Any], str]) -> Any:
         value = self._call(member, call)
@@ -93,24 +129,28 @@ def guarded(given: str, their: Any) -> Guarded:
     """Somebody's object as a workload.
 
     Raises:
-        WorkloadError: a member is missing, or an attribute is not what the Protocol promises; all of them are named.
+        WorkloadError: a member is missing, or is not what the Protocol promises (all of them are named); or it is of the first contract.
     """
     found: dict[str, Any] = {}
-    for member in (*ATTRIBUTES, *MEMBERS):
+    for member in ("name", "objective", *NEEDED, *OPTIONAL, *FIRST_CONTRACT):
         with theirs(given, f"reading {member}"):
             found[member] = getattr(their, member, None)
-    if missing := [member for member, value in found.items() if value is None]:
+    if found["objective"] is None and any(found[member] is not None for member in FIRST_CONTRACT):
+        raise WorkloadError(f"params.yaml: workload: {given!r} {CHANGED}")
+    if missing := [member for member in ("name", "objective", *NEEDED) if found[member] is None]:
         raise WorkloadError(
             f"params.yaml: workload: {given!r} lacks {', '.join(sorted(missing))}; docs/add-a-workload.md shows a whole one"
         )
+    members = [member for member in (*NEEDED, *OPTIONAL) if found[member] is not None]
     breaches = {
         "name": promises.name_breach(found["name"]),
-        "task": promises.task_breach(found["task"]),
-        "labels": promises.labels_breach(found["labels"]),
-        "feature_range": promises.range_breach(found["feature_range"]),
-        **{member: "is no function" for member in MEMBERS if not callable(found[member])},
+        "objective": promises.objective_breach(found["objective"]),
+        **{member: "is no function" for member in members if not callable(found[member])},
     }
     if problems := [f"workload {given!r}: {member} {breach}" for member, breach in breaches.items() if breach]:
         raise WorkloadError("\n".join(problems))
-    low, high = found["feature_range"]
-    return Guarded(given, their, str(found["name"]), tuple(map(str, found["labels"])), (float(low), float(high)))
+    return Guarded(given, their, str(found["name"]), found["objective"], frozenset(members))
+
+
+def _count(rows: "Rows") -> int:
+    return len(next(iter(rows.values())))

@@ -4,7 +4,7 @@ Nothing here imports torch before it is called: `slimline.workloads` is imported
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-LONGEST_NAME, LONGEST_LABEL, MOST_LABELS = 64, 200, 10_000
+LONGEST_NAME = 64
+DTYPES = frozenset({f"torch.{name}" for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")})
 LONGEST_PICTURE = 100_000
 """Characters of one sample on a page: 48 of them stand on the decision page."""
 VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
@@ -30,77 +31,72 @@ def name_breach(name: object) -> str:
     return "" if whole else f"is {shown(name)}; give {allowed}"
 
 
-def task_breach(task: object) -> str:
-    """There is one task."""
-    return "" if task == "classification" else f"is {shown(task)}; there is one task: 'classification'"
-
-
-def labels_breach(labels: object) -> str:
-    """Two or more class names, none of them twice."""
-    if isinstance(labels, str | bytes | Mapping) or not isinstance(labels, Sequence):
-        return f"is {kind(labels)}; give a tuple of class names"
-    if not 2 <= len(labels) <= MOST_LABELS:
-        return f"holds {len(labels)} class names; give 2 to {MOST_LABELS:,}"
-    for label in labels:
-        if not isinstance(label, str) or not label.strip() or len(label) > LONGEST_LABEL:
-            return f"holds {shown(label)}; a class name is a text of 1 to {LONGEST_LABEL} characters"
-    twice = next((label for label in labels if list(labels).count(label) > 1), None) if len(set(labels)) < len(labels) else None
-    return "" if twice is None else f"holds {shown(twice)} twice; class names are unique"
-
-
-def range_breach(limits: object) -> str:
-    """Two finite numbers, the lower one first."""
-    wanted = "give two finite numbers, (lowest, highest)"
-    if isinstance(limits, str | bytes) or not isinstance(limits, Sequence) or len(limits) != 2:
-        return f"is {shown(limits)}; {wanted}"
-    if wrong := [limit for limit in limits if not is_number(limit)]:
-        return f"holds {shown(wrong[0])}; {wanted}"
-    return "" if limits[0] < limits[1] else f"is {shown(limits)}; the lowest comes first and is smaller than the highest"
+def objective_breach(objective: object) -> str:
+    """All that is asked of an objective is there."""
+    members = ("name", "metrics", "loss", "guidance", "scores", "answers", "shown", "distance")
+    if isinstance(objective, type):
+        return f"is the class {objective.__name__}; give an instance of it"
+    if lacking := [member for member in members if getattr(objective, member, None) is None]:
+        return f"is {kind(objective)}, which lacks {', '.join(lacking)}; take one of slimline.objectives, or see docs/add-a-workload.md"
+    metrics = getattr(objective, "metrics", None)
+    if not isinstance(metrics, Mapping) or not metrics:
+        return f"has {shown(metrics)} as metrics; give a mapping of name -> slimline.objectives.Metric"
+    return ""
 
 
 def inputs_breach(value: object, rows: int) -> str:
-    """float32 [rows, …], every value finite."""
+    """A tensor [rows, …], or several by name, every value finite."""
+    return _tensors_breach(value, rows, "the model's inputs")
+
+
+def targets_breach(value: object, rows: int) -> str:
+    """A tensor [rows, …], or several by name, every value finite."""
+    return _tensors_breach(value, rows, "what the model should give")
+
+
+def _tensors_breach(value: object, rows: int, what: str) -> str:
     import torch
 
-    if not isinstance(value, torch.Tensor):
-        return f"gave {kind(value)}; it must give a torch.Tensor, float32 [N, …]"
-    if value.dtype != torch.float32 or value.dim() < 2 or len(value) != rows:
-        return f"gave {text(value)} for {rows} rows; it must give float32 [{rows}, …]"
-    broken = (~value.isfinite()).flatten(1).any(1)
-    return f"gave a value that is not finite for row {int(broken.nonzero()[0])}" if bool(broken.any()) else ""
+    if isinstance(value, Mapping) and not value:
+        return f"gave no tensor; it must give {what}"
+    for name, one in value.items() if isinstance(value, Mapping) else [("", value)]:
+        where = f" for {name!r}" if name else ""
+        if not isinstance(name, str) or not isinstance(one, torch.Tensor):
+            return f"gave {kind(one)}{where}; it must give {what}: a torch.Tensor [N, …], or a dict of them by name"
+        if one.dim() < 1 or len(one) != rows:
+            return f"gave {text(one)}{where} for {rows} rows; it must give [{rows}, …]"
+        if str(one.dtype) not in DTYPES:
+            return f"gave {text(one)}{where}; allowed types: {', '.join(sorted(DTYPES)).replace('torch.', '')}"
+        if one.is_floating_point() and not bool((finite := one.reshape(rows, -1).isfinite().all(1)).all()):
+            return f"gave a value that is not finite{where} for row {int((~finite).nonzero()[0])}"
+    return ""
 
 
-def augment_breach(value: object, before: "Tensor") -> str:
-    """The shape and type that came in, every value finite."""
+def augment_breach(value: object, before: "Mapping[str, Tensor]") -> str:
+    """The names, shapes and types that came in, every value finite."""
     import torch
 
-    if not isinstance(value, torch.Tensor) or value.shape != before.shape or value.dtype != before.dtype:
-        return f"gave {text(value)} for {text(before)}; it must keep shape and type"
-    return "" if bool(value.isfinite().all()) else "gave values that are not finite"
+    if not isinstance(value, Mapping) or value.keys() != before.keys():
+        return f"gave {', '.join(map(str, value)) if isinstance(value, Mapping) else kind(value)}; it must give {', '.join(before)}"
+    for name, old in before.items():
+        new = value[name]
+        if not isinstance(new, torch.Tensor) or new.shape != old.shape or new.dtype != old.dtype:
+            return f"gave {text(new)} for {text(old)}; it must keep shape and type"
+        if new.is_floating_point() and not bool(new.isfinite().all()):
+            return "gave values that are not finite"
+    return ""
 
 
-def loss_breach(value: object, outputs: "Tensor") -> str:
+def loss_breach(value: object, outputs: object) -> str:
     """A float scalar that training can go back from."""
     import torch
     from torch.utils._pytree import tree_leaves
 
     if not isinstance(value, torch.Tensor) or value.dim() or not value.is_floating_point():
         return f"gave {text(value)}; it must give one float, a tensor without dimensions (a mean over the batch)"
-    parts = tree_leaves(outputs)  # in training a net may give the outputs of auxiliary heads as well
+    parts = tree_leaves(outputs)
     wanted = torch.is_grad_enabled() and any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts)
     return "gave a tensor without a gradient; compute it from `outputs` with torch alone" if wanted and not value.requires_grad else ""
-
-
-def metrics_breach(value: object) -> str:
-    """Named finite numbers."""
-    if not isinstance(value, Mapping) or not value:
-        return f"gave {shown(value)}; it must give a dict of named numbers, `accuracy` among them"
-    for name, figure in value.items():
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-            return f"gave a figure named {shown(name)}; a name is a text of 1 to {LONGEST_NAME} characters"
-        if not is_number(figure):
-            return f"gave {shown(figure)} for {name!r}; it must be a finite number"
-    return ""
 
 
 def net_breach(value: object) -> str:

@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
-from torch.nn import functional
 
-from slimline.workloads.table import classification_metrics, cut_table, student_setting
+from slimline.data.columns import Rows, stacked
+from slimline.objectives.classification import classification
+from slimline.workloads.cut import cut_table, student_setting
 
 FEATURES = 30
 SHOWN = ("mean radius", "mean texture", "mean concavity", "worst radius", "worst concave points")
@@ -29,45 +30,31 @@ class Tabular:
     """Malignant or benign, from 30 measurements of cell nuclei."""
 
     name = "tabular"
-    task: Literal["classification"] = "classification"
-    labels = ("malignant", "benign")
-    feature_range = (0.0, 5000.0)
+    objective = classification(("malignant", "benign"))
 
-    def splits(self, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
+    def splits(self, options: Mapping[str, Any], seed: int) -> dict[str, pd.DataFrame]:
         """The 569 rows, cut and stratified."""
         data = load_breast_cancer(as_frame=True)
         table = data.data.astype("float32").assign(label=data.target.astype("int64"))
-        return cut_table(table, sizes, seed)
+        return cut_table(table, options, seed)
 
     def build_teacher(self) -> nn.Module:
         """An MLP 30-512-512-256-2: 0.4 M parameters."""
-        return dense((FEATURES, 512, 512, 256), len(self.labels))
+        return dense((FEATURES, 512, 512, 256), len(self.objective.labels))
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """An MLP whose hidden layers are `widths`."""
-        return dense((FEATURES, *student_setting(config, "widths", (32, 16))), len(self.labels))
+        return dense((FEATURES, *student_setting(config, "widths", (32, 16))), len(self.objective.labels))
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Measurements [N, 30] as log(1 + x); the first batch norm scales them."""
-        return torch.from_numpy(np.log1p(table.drop(columns="label", errors="ignore").to_numpy(np.float32)))
-
-    def example_input(self) -> Tensor:
-        """Two rows of ones."""
-        return torch.ones(2, FEATURES)
+        return torch.from_numpy(np.log1p(stacked(rows, [name for name in rows if name != "label"])))
 
     def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Each measurement off by about one part in a hundred."""
         return inputs * (1 + 0.01 * torch.randn(inputs.shape, generator=generator))
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return functional.cross_entropy(outputs, targets)
-
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Accuracy and macro-averaged precision, recall and F1."""
-        return classification_metrics(outputs, targets)
-
-    def show(self, row: Mapping[str, float]) -> str:
+    def show(self, row: Mapping[str, Any]) -> str:
         """The telling measurements as a small table."""
         cells = "".join(f"<tr><th>{name}</th><td>{row[name]:.4g}</td></tr>" for name in SHOWN)
         return f'<table class="sample">{cells}</table>'

@@ -1,80 +1,92 @@
-"""Every member of a workload called once on its own table, before an hour is spent on it: all that breaks its promise, at once."""
+"""Every member of a workload called once on its own samples, before an hour is spent on it: all that breaks its promise, at once."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch, Tensors, clone, count, tensors
+from slimline.data.table import Table
 from slimline.errors import InputError
-from slimline.workloads import Workload, promises
+from slimline.objectives import Objective
+from slimline.workloads import promises
 from slimline.workloads.border import theirs
+from slimline.workloads.guarded import Guarded
 
 Made = TypeVar("Made")
 ROWS = 8
 
 
-def trial_problems(workload: Workload, table: pd.DataFrame) -> tuple[str, ...]:
-    """One line for each promise that is broken on the rows of a split with labels; a member that fails is not asked for more."""
+def trial_problems(workload: Guarded, table: Table) -> tuple[str, ...]:
+    """One line for each promise that is broken on the rows of a split; a member that fails is not asked for more."""
     return tuple(_Trial(workload, table).problems())
 
 
 class _Trial:
     """The values that the members gave, as far as they gave any."""
 
-    def __init__(self, workload: Workload, table: pd.DataFrame) -> None:
+    def __init__(self, workload: Guarded, table: Table) -> None:
         self._workload, self._table = workload, table
         self._told: list[str] = []
-        self._targets = torch.tensor(table["label"].to_numpy(dtype="int64"))
 
     def problems(self) -> Iterator[str]:
         """Call the members in an order in which each gets what the ones before it gave."""
-        rows = self._table.head(ROWS)
-        example, inputs = self._made(self._workload.example_input), self._made(lambda: self._workload.inputs(rows))
+        rows = self._table.rows(slice(0, ROWS))
+        inputs, targets = self._made(lambda: self._workload.inputs(rows)), self._made(lambda: self._workload.targets(rows))
         teacher = self._made(self._workload.build_teacher)
-        if example is not None and inputs is not None and example.shape[1:] != inputs.shape[1:]:
-            self._told.append(
-                f"{self._where}: inputs() makes samples of shape {list(inputs.shape[1:])} of {self._table.shape[1] - 1} feature columns; "
-                f"example_input() has {list(example.shape[1:])}; a column may be missing or too many"
-            )
-        elif inputs is not None and teacher is not None:
-            self._try_teacher(teacher, inputs)
-        if inputs is not None:
-            self._made(lambda: self._workload.augment(inputs.clone(), torch.Generator().manual_seed(0)))
-        self._try_judgement()
-        self._made(lambda: self._workload.show({str(name): value for name, value in self._table.iloc[0].to_dict().items()}))
+        if inputs is not None and teacher is not None:
+            outputs = self._try_teacher(teacher, inputs)
+            if outputs is not None and targets is not None:
+                self._try_objective(self._workload.objective, outputs, targets)
+            self._made(lambda: self._workload.augment(clone(inputs), torch.Generator().manual_seed(0)))
+        self._made(lambda: self._workload.show(self._table.row(0)))
         yield from dict.fromkeys(self._told)
 
-    def _try_teacher(self, teacher: nn.Module, inputs: Tensor) -> None:
+    def _try_teacher(self, teacher: nn.Module, inputs: Batch) -> Tensors | None:
         again = self._made(self._workload.build_teacher)
         shared = {id(value) for value in teacher.parameters()} & {id(value) for value in again.parameters()} if again is not None else set()
         if shared:
-            self._told.append(f"{self._where}: build_teacher() gave the same net twice; build a new one in each call")
+            self._tell("build_teacher() gave the same net twice; build a new one in each call")
         outputs = self._made(lambda: self._outputs(teacher, inputs))
-        if outputs is not None and (breach := self._outputs_breach(outputs, len(inputs))):
-            self._told.append(f"{self._where}: the net of build_teacher() {breach}")
+        if outputs is None:
+            return None
+        if breach := _outputs_breach(outputs, count(inputs)):
+            self._tell(f"the net of build_teacher() {breach}")
+            return None
+        return outputs
 
-    def _outputs(self, net: nn.Module, inputs: Tensor) -> object:
-        with theirs(self._name, "the net of build_teacher()"), torch.no_grad():
-            return net.eval()(inputs)
+    def _outputs(self, net: nn.Module, inputs: Batch) -> Any:
+        with theirs(self._workload.given, "the net of build_teacher()"), torch.no_grad():
+            return net.eval()(**inputs)
 
-    def _outputs_breach(self, outputs: object, rows: int) -> str:
-        wanted = f"[{rows}, {len(self._workload.labels)}]"
-        if not isinstance(outputs, Tensor) or outputs.dtype != torch.float32 or list(outputs.shape) != [rows, len(self._workload.labels)]:
-            return f"gave {promises.text(outputs)} for {rows} samples; its output is logits, float32 {wanted}"
-        return ""
-
-    def _try_judgement(self) -> None:
-        """Loss and metrics of logits drawn at random, for all rows: every class is among them."""
-        draw = torch.Generator().manual_seed(0)
-        logits = torch.randn(len(self._targets), len(self._workload.labels), generator=draw).requires_grad_()
+    def _try_objective(self, objective: Objective, outputs: Tensors, targets: Tensors) -> None:
+        """Everything that an objective is asked for later, on what the untrained net gives."""
+        wanted = _with_gradient(outputs)
         with torch.enable_grad():
-            self._made(lambda: self._workload.loss(logits, self._targets))
-        figures = self._made(lambda: self._workload.metrics(np.asarray(logits.detach()), self._targets.numpy()))
-        if figures is not None and "accuracy" not in figures:
-            self._told.append(f"{self._where}: metrics() gave {', '.join(figures)}; `accuracy` must be among them")
+            for member, call in (("loss", objective.loss), ("guidance", lambda one, other: objective.guidance(one, other, 1.0))):
+                value = self._of_objective(member, lambda call=call, member=member: call(wanted, targets if member == "loss" else outputs))
+                if value is not None and (breach := promises.loss_breach(value, tensors(wanted))):
+                    self._tell(f"objective.{member}() {breach}")
+        scores = self._of_objective("scores", lambda: objective.scores(outputs, targets))
+        if scores is not None and (breach := _scores_breach(scores, count(outputs))):
+            self._tell(f"objective.scores() {breach}")
+        elif scores is not None:
+            for name, metric in objective.metrics.items():
+                figure = self._of_objective(f"metrics[{name!r}]", lambda metric=metric: metric.figure(scores))
+                if figure is not None and not promises.is_number(figure):
+                    self._tell(f"objective.metrics[{name!r}] gave {promises.shown(figure)}; it must be a finite number")
+        answers = self._of_objective("answers", lambda: objective.answers(outputs))
+        if answers is not None:
+            self._of_objective("shown", lambda: str(objective.shown(answers[0])))
+        self._of_objective("distance", lambda: float(objective.distance(outputs, outputs)))
+
+    def _of_objective(self, member: str, call: Callable[[], Made]) -> Made | None:
+        def theirs_called() -> Made:
+            with theirs(self._workload.given, f"objective.{member}"):
+                return call()
+
+        return self._made(theirs_called)
 
     def _made(self, call: Callable[[], Made]) -> Made | None:
         try:
@@ -83,10 +95,32 @@ class _Trial:
             self._told.extend(str(error).splitlines())
             return None
 
-    @property
-    def _name(self) -> str:
-        return str(getattr(self._workload, "given", self._workload.name))
+    def _tell(self, problem: str) -> None:
+        self._told.append(f"workload {self._workload.given!r}: {problem}")
 
-    @property
-    def _where(self) -> str:
-        return f"workload {self._name!r}"
+
+def _with_gradient(outputs: Tensors) -> Tensors:
+    def leaf(value: torch.Tensor) -> torch.Tensor:
+        return value.detach().clone().requires_grad_(value.is_floating_point())
+
+    return leaf(outputs) if isinstance(outputs, torch.Tensor) else {name: leaf(value) for name, value in outputs.items()}
+
+
+def _outputs_breach(outputs: object, rows: int) -> str:
+    """A tensor [rows, …], or several by name."""
+    if isinstance(outputs, Mapping) and not outputs:
+        return "gave nothing"
+    for name, value in outputs.items() if isinstance(outputs, Mapping) else [("", outputs)]:
+        where = f" for {name!r}" if name else ""
+        if not isinstance(value, torch.Tensor) or value.dim() < 1 or len(value) != rows:
+            return f"gave {promises.text(value)}{where} for {rows} samples; each output is a tensor [{rows}, …]"
+    return ""
+
+
+def _scores_breach(scores: object, rows: int) -> str:
+    if not isinstance(scores, Mapping):
+        return f"gave {promises.kind(scores)}; it must give columns by name"
+    if "error" not in scores:
+        return f"gave {', '.join(map(str, scores))}; the column 'error' must be there"
+    wrong = [name for name, values in scores.items() if len(getattr(values, "shape", ())) < 1 or len(values) != rows]
+    return f"gave {promises.text(scores[wrong[0]])} for {wrong[0]!r}; every column is an array [{rows}, …]" if wrong else ""

@@ -1,11 +1,9 @@
-"""What table workloads share: cutting a table into splits, and scoring logits."""
+"""What workloads in memory share: cutting a table into splits, and reading a student's one setting."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from sklearn.metrics import precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 
 from slimline.errors import DataError, WorkloadError
@@ -48,15 +46,3 @@ def student_setting(config: Mapping[str, Any], name: str, default: tuple[int, ..
     if not isinstance(widths, list | tuple) or not widths or not all(type(width) is int and width > 0 for width in widths):
         raise WorkloadError(f"{name}: give a list of positive whole numbers such as {list(default)} (given: {widths!r})")
     return tuple(widths)
-
-
-def classification_metrics(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Accuracy, and macro-averaged precision, recall and F1, of logits [N, classes] and class indices [N]."""
-    predicted = outputs.argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(targets, predicted, average="macro", zero_division=0.0)
-    return {
-        "accuracy": float((predicted == targets).mean()),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-    }
