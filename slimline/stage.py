@@ -1,6 +1,7 @@
 """What all stage modules share: arguments, logging, fixed threads, exit codes and the way their results are written."""
 
 import argparse
+import functools
 import logging
 import os
 import random
@@ -38,7 +39,13 @@ class Stage:
     variant: str
     target: str | None
     params: Params
-    workload: Guarded
+    given: Guarded | None = None
+    """The workload, where the caller has it already."""
+
+    @functools.cached_property
+    def workload(self) -> Guarded:
+        """The workload that params.yaml names."""
+        return self.given or get_workload(self.params.workload)
 
     @property
     def label(self) -> str:
@@ -102,7 +109,7 @@ def stage_main(
     try:
         with told_of_the_disk(name):
             params = Params.load()
-            stage = Stage(name, arguments.variant, arguments.target, params, get_workload(params.workload))
+            stage = Stage(name, arguments.variant, arguments.target, params)
             fix_randomness(params.seed)
             with through_their_code(params.workload):
                 _run(stage, run, on_miss)

@@ -26,7 +26,9 @@ from slimline.report import page as pages
 from slimline.report.figures import bar_figure
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads import SPLITS
-from slimline.workloads.guarded import Guarded
+from slimline.workloads.facts import write_facts
+from slimline.workloads.guarded import Guarded, guarded
+from slimline.workloads.opened import door_of, opened
 from slimline.workloads.trial import trial_problems
 
 log = logging.getLogger(__name__)
@@ -34,20 +36,36 @@ MOST_SHOWN = 40
 """Groups whose balance is shown; of more, the commonest."""
 
 
-def run(workload: Guarded, config: DataParams, seed: int, folder: Path) -> tuple[list[Finding], Strata]:
-    """Write every split into `folder`; the outcome of every expectation, and the group of each sample where the objective knows groups.
+def prepared(stage: Stage, folder: Path) -> Guarded:
+    """Write every split into `folder`; the workload that they are read by: one without code is made of what its door learned of them.
+
+    Raises:
+        DataError, WorkloadError: the samples are not what they must be.
+    """
+    params = stage.params
+    if (door := door_of(params.workload, params.data)) is None:
+        options = params.data.model_dump()
+        write_splits(f"workload {stage.workload.name!r}: splits()", stage.workload.splits(options, params.seed), folder)
+        return stage.workload
+    write_splits(f"workload {params.workload!r}", door.splits(params.seed), folder)
+    write_facts(folder, door.facts(load_table("train", folder)))
+    return guarded(params.workload, opened(params.workload, prepared=folder))
+
+
+def run(workload: Guarded, config: DataParams, folder: Path) -> tuple[list[Finding], Strata]:
+    """The outcome of every expectation on the splits in `folder`, and the group of each sample where the objective knows groups.
 
     Raises:
         WorkloadError: a member of the workload fails or breaks its promise on its own samples; all that do are named.
         DataError: the workload gives other splits than it should, a target that its objective does not take, or an expectation fails
             (named with its rows).
     """
-    write_splits(f"workload {workload.name!r}: splits()", workload.splits(config.model_dump(), seed), folder)
     tables = {split: load_table(split, folder) for split in SPLITS}
     if problems := trial_problems(workload, tables["validation"]):
         raise WorkloadError("\n".join(problems))
     strata = {split: groups for split, table in tables.items() if (groups := strata_of(workload, split, table)) is not None}
-    findings = check_splits(tables, strata, least_share=config.min_class_share)
+    allowed = {"allows_missing": workload.allows_missing, "allows_equal": workload.allows_equal}
+    findings = check_splits(tables, strata, least_share=config.min_class_share, **allowed)
     if failed := [finding for finding in findings if not finding.passed]:
         raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
     return findings, strata
@@ -181,12 +199,13 @@ def _subjects(group: Sequence[Finding]) -> str:
 def main(stage: Stage) -> None:
     """Prepare, check, write."""
     with whole_folder(PREPARED) as draft:
-        findings, strata = run(stage.workload, stage.params.data, stage.params.seed, draft)
+        workload = prepared(stage, draft)
+        findings, strata = run(workload, stage.params.data, draft)
         described = describe(draft, stage.params.workload, stage.params.seed)
     rows = {split: int(str(each["rows"])) for split, each in described.items()}
     write_metrics(stage, {"stage": "data", "variant": "data", "rows": rows, "expectations": len(findings), "failed": 0})
     columns = {name: str(kind) for name, kind in kinds_of(load_table("train")).items() if name != LABEL}
-    pages.write_page(page(stage.workload, rows, strata, findings, columns), stage.page_path)
+    pages.write_page(page(workload, rows, strata, findings, columns), stage.page_path)
     log.info("data: %s; %d expectations passed", ", ".join(f"{count} {split}" for split, count in rows.items()), len(findings))
 
 

@@ -1,17 +1,16 @@
 """Stage `teacher`: train the uncompressed model, or fetch it as safetensors and check its sha256.
 
-in      data/prepared/{train,validation}.parquet
+in      data/prepared/{train,validation}.arrow
 out     data/models/teacher
 params  workload, seed, teacher, gate.metric
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slimline.workloads.prepared import load_split
-from slimline.workloads.score import metric_of
 from torch import nn
 
 from slimline.artifact.fetch import fetch_weights
@@ -21,28 +20,32 @@ from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_fitting
 from slimline.calibration.look import look
-from slimline.data.samples import Samples
+from slimline.data.batch import Batch, flat, joined
+from slimline.data.prepared import load_split
+from slimline.data.samples import Split, head, in_order
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
-from slimline.params import TEACHER, GateParams, TeacherParams
+from slimline.objectives import Objective, Scores, figures, joined_scores
+from slimline.params import TEACHER, TeacherParams
 from slimline.report.figures import line_figure
-from slimline.report.numbers import percent
+from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
-from slimline.training.fit import Epoch, FitHistory, fit, predict, require_learned
+from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
-from slimline.workloads import Workload
 
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
 WITHOUT_EXPORT = ("eager", "torchscript")
 """Targets that take a net as it is or trace it."""
 RESAMPLES = 400
+LOOKED_AT = 64
+"""Samples that the untrained net is looked at with."""
 
 
 def run(
-    workload: Workload, config: TeacherParams, train: Samples, validation: Samples, *, metric: str, seed: int
+    workload: Guarded, config: TeacherParams, train: Split, validation: Split, *, metric: str, seed: int
 ) -> tuple[nn.Module, FitHistory]:
     """The teacher in evaluation mode, and its training history (empty for a fetched one)."""
     if config.source != "train":
@@ -58,8 +61,8 @@ def run(
         untrained,
         train,
         config,
-        loss=lambda outputs, targets, _inputs: workload.loss(outputs, targets),
-        metric=metric_of(workload, metric),
+        objective=workload.objective,
+        metric=metric,
         validation=validation,
         augment=workload.augment,
         seed=seed,
@@ -69,13 +72,15 @@ def run(
     return model, history
 
 
-def not_finite(model: nn.Module, samples: Samples) -> int:
+def not_finite(model: nn.Module, samples: Split) -> int:
     """For how many samples the outputs are not all finite."""
-    return int((~predict(model, samples.inputs).isfinite()).flatten(1).any(1).sum())
+    return sum(int((~flat(predict(model, batch.inputs)).isfinite()).any(1).sum()) for batch in in_order(samples, BATCH_SIZE))
 
 
-def compared_with_chance(workload: Workload, config: TeacherParams, model: nn.Module, validation: Samples, gate: GateParams) -> Chance:
-    """How the teacher compares with always giving the commonest class, on the gate's metric.
+def compared_with_chance(
+    workload: Guarded, config: TeacherParams, model: nn.Module, validation: Split, metric: str, confidence: float
+) -> Chance | None:
+    """How the teacher compares with what ignores its inputs, on the gate's metric; None where the objective knows no such answer.
 
     Raises:
         Diverged, or ArtifactError for a fetched one: it is no better than that, or gives outputs that are not finite; every variant would
@@ -85,19 +90,34 @@ def compared_with_chance(workload: Workload, config: TeacherParams, model: nn.Mo
     who = "training: the teacher" if config.source == "train" else f"params.yaml: teacher.source: {config.source}"
     if wrong := not_finite(model, validation):
         raise refused(f"{who} gives outputs that are no finite numbers for {wrong} of {len(validation)} validation samples")
-    outputs, targets = predict(model, validation.inputs).numpy(), validation.targets.numpy()
-    found = chance(outputs, targets, gate.metric, workload.metrics, Resampling(RESAMPLES, gate.confidence, 0))
+    scores = scored_beside_constant(workload.objective, model, validation)
+    if scores is None:
+        return None
+    found = chance(workload.objective, metric, *scores, Resampling(RESAMPLES, confidence, 0))
     if not found.is_beaten:
         ways = "change epochs or learning_rate, or look at inputs() and the labels" if config.source == "train" else "give a trained one"
+        written = partial(quantity, unit=workload.objective.metrics[metric].unit)
         raise refused(
-            f"{who} has {gate.metric} {percent(found.value)} on {len(validation)} validation samples, no better than chance: always "
-            f"{workload.labels[found.answer]!r} has {percent(found.constant)} (the difference lies in {percent(found.gain[0])} to "
-            f"{percent(found.gain[1])}); {ways}"
+            f"{who} has {metric} {written(found.value)} on {len(validation)} validation samples, no better than chance: always "
+            f"{found.answer or 'the same answer'!r} has {written(found.constant)} (the difference lies in {written(found.gain[0])} to "
+            f"{written(found.gain[1])}); {ways}"
         )
     return found
 
 
-def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
+def scored_beside_constant(objective: Objective, model: nn.Module, validation: Split) -> tuple[Scores, Scores] | None:
+    """The scores of the model, and of the best answer that ignores its inputs; None where the objective knows none."""
+    own, targets, outputs = [], [], []
+    for batch in in_order(validation, BATCH_SIZE):
+        given = predict(model, batch.inputs)
+        own.append(objective.scores(given, batch.targets))
+        targets.append(batch.targets)
+        outputs.append(given)
+    always = objective.constant(joined(targets), joined(outputs))
+    return None if always is None else (joined_scores(own), objective.scores(always, joined(targets)))
+
+
+def _fetched(workload: Guarded, config: TeacherParams) -> nn.Module:
     model = workload.build_teacher()
     with TemporaryDirectory(prefix="slimline-teacher-") as folder:
         path = fetch_weights(config.source, config.sha256 or "", Path(folder))
@@ -110,13 +130,13 @@ def _fetched(workload: Workload, config: TeacherParams) -> nn.Module:
     return model.eval()
 
 
-def require_followed(workload: Workload, validation: Samples, *, exports: bool) -> None:
+def require_followed(workload: Guarded, some: Batch, *, exports: bool) -> None:
     """One look at the untrained net before any training.
 
     Raises:
         WorkloadError: all that stands in the way of compressing it.
     """
-    if problems := look(workload.build_teacher(), workload.build_teacher(), validation.inputs, exports=exports):
+    if problems := look(workload.build_teacher(), workload.build_teacher(), some, exports=exports):
         raise WorkloadError("\n".join(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in problems))
 
 
@@ -124,18 +144,19 @@ def _announce(epoch: Epoch) -> None:
     log.info("teacher: epoch %d, loss %.4f, validation %.4f", epoch.number, epoch.loss, epoch.metric)
 
 
-def unshown(found: Chance, labels: Sequence[str]) -> tuple[str, ...]:
-    """A warning where validation is too small, or one class too common, to show that the teacher is better than one constant answer."""
-    if found.is_shown:
+def unshown(found: Chance | None, unit: str) -> tuple[str, ...]:
+    """A warning where validation is too small, or one answer too common, to show that the teacher is better than one constant answer."""
+    if found is None or found.is_shown:
         return ()
     return (
-        f"Its {found.metric} of {percent(found.value)} is not shown to be better than always giving {labels[found.answer]!r}, "
-        f"{percent(found.constant)}: validation has too few samples of the other classes. Its answers do depend on the inputs.",
+        f"Its {found.metric} of {quantity(found.value, unit)} is not shown to be better than always giving {found.answer!r}, "
+        f"{quantity(found.constant, unit)}: validation has too few samples of the other answers. Its answers do depend on the inputs.",
     )
 
 
 def page(
     config: TeacherParams,
+    objective: Objective,
     quality: dict[str, float],
     compute: Compute,
     size_bytes: int,
@@ -144,28 +165,33 @@ def page(
     notes: tuple[str, ...],
 ) -> StagePage:
     """The baseline that every other page compares with."""
-    measured = Table("Measured", ("validation figure", "value"), tuple((name, percent(value)) for name, value in quality.items()))
+    measured = Table(
+        "Measured",
+        ("validation figure", "value"),
+        tuple((name, quantity(value, objective.metrics[name].unit)) for name, value in quality.items()),
+    )
     counted = Table(
         "Size and compute", ("figure", "value"), (("parameters", compute.parameters), ("MACs", compute.macs), ("bytes", size_bytes))
     )
-    figures: tuple[Figure, ...] = ()
+    drawn: tuple[Figure, ...] = ()
     if history.epochs:
         series = {"validation": [(epoch.number, epoch.metric) for epoch in history.epochs]}
-        figures = (Figure("Training", line_figure(series, x_label="epoch", y_label="validation metric")),)
+        drawn = (Figure("Training", line_figure(series, x_label="epoch", y_label="validation metric")),)
         how = f"Trained here for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     else:
         how = f"Fetched from {config.source}; its sha256 {config.sha256} was checked."
     plain = (f"Folded into plain weights, which is what is compressed: {', '.join(folded)}.",) if folded else ()
     summary = (how, *plain, "It is the baseline: every variant is compared with it.")
-    return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=figures, notes=notes)
+    return StagePage("teacher", TEACHER, "The teacher", summary, comparison=(), tables=(measured, counted), figures=drawn, notes=notes)
 
 
 def main(stage: Stage) -> None:
     """Train or fetch, save, write the page."""
     params, workload = stage.params, stage.workload
-    validation = load_split(workload, "validation")
-    require_followed(workload, validation, exports=bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)))
-    model, history = run(workload, params.teacher, load_split(workload, "train"), validation, metric=params.gate.metric, seed=params.seed)
+    validation, metric = load_split(workload.samples, "validation"), stage.metric
+    require_followed(workload, head(validation, LOOKED_AT).inputs, exports=bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)))
+    train = load_split(workload.samples, "train")
+    model, history = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
     folded = make_plain_(model)
     config = params.teacher.model_dump(mode="json")
     manifest = Manifest(
@@ -180,17 +206,17 @@ def main(stage: Stage) -> None:
         structure={},
         seed=params.seed,
     )
-    found = compared_with_chance(workload, params.teacher, model, validation, params.gate)
+    found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)
     save_variant(MODEL, model, manifest, workload)
-    quality = workload.metrics(predict(model, validation.inputs).numpy(), validation.targets.numpy())
-    compute, size_bytes = count(model, workload.example_input()), folder_bytes(MODEL)
+    quality = figures(workload.objective, scored(model, validation, workload.objective))
+    compute, size_bytes = count(model, head(validation, 2).inputs), folder_bytes(MODEL)
     facts = {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs, "size_bytes": size_bytes}
     training = {"epochs": len(history.epochs), "best_epoch": history.best_epoch}
     write_metrics(
         stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts}
     )
-    notes = unshown(found, workload.labels)
-    write_page(page(params.teacher, quality, compute, size_bytes, history, folded, notes), stage.page_path)
+    notes = unshown(found, workload.objective.metrics[metric].unit)
+    write_page(page(params.teacher, workload.objective, quality, compute, size_bytes, history, folded, notes), stage.page_path)
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 
 

@@ -5,14 +5,13 @@ Five convolutions of 64-128-256-256-512 channels with batch norm and ReLU, then 
 
 from typing import Any
 
-import pandas as pd
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.columns import Rows
 from slimline.errors import WorkloadError
+from slimline.workloads.cut import student_setting
 from slimline.workloads.digits import Digits, conv_unit
-from slimline.workloads.table import student_setting
 
 SIDE = 32
 WIDTHS = (64, 128, 256, 256, 512)
@@ -38,20 +37,18 @@ class Cnn11m(Digits):
     def build_teacher(self) -> nn.Module:
         """The CNN: 11.1 M parameters, 105 M multiply-accumulates an image."""
         head = (nn.Linear(WIDTHS[-1] * 16, 1024), nn.ReLU(), nn.Dropout(0.5), nn.Linear(1024, 512), nn.ReLU(), nn.Dropout(0.3))
-        return nn.Sequential(conv_blocks(WIDTHS), nn.Flatten(), *head, nn.Linear(512, len(self.labels)))
+        return nn.Sequential(conv_blocks(WIDTHS), nn.Flatten(), *head, nn.Linear(512, len(self.objective.labels)))
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """The same five blocks in other `channels`, average pooling and one Linear layer."""
         channels = student_setting(config, "channels", (32, 64, 96, 96, 128))
         if len(channels) != len(WIDTHS):
             raise WorkloadError(f"channels: give {len(WIDTHS)} widths, one a block (given: {list(channels)})")
-        return nn.Sequential(conv_blocks(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], len(self.labels)))
+        return nn.Sequential(
+            conv_blocks(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], len(self.objective.labels))
+        )
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Images [N, 3, 32, 32], about -1 to 1: the 8x8 pixels resized bilinearly, the same in the three colours."""
-        large = functional.interpolate(super().inputs(table), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        large = functional.interpolate(super().inputs(rows), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         return large.expand(-1, 3, -1, -1).contiguous()
-
-    def example_input(self) -> Tensor:
-        """Two blank images."""
-        return torch.zeros(2, 3, SIDE, SIDE)

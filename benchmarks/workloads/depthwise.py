@@ -9,14 +9,14 @@ net is trained as any other.
 
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.columns import Rows
 from slimline.errors import WorkloadError
+from slimline.workloads.cut import student_setting
 from slimline.workloads.digits import Digits
-from slimline.workloads.table import student_setting
 
 SIDE = 16
 EXPANSION = 6
@@ -93,7 +93,7 @@ class Depthwise(Digits):
 
     def build_teacher(self) -> nn.Module:
         """The net of STAGES, its channels far apart: 0.6 M parameters."""
-        model = MobileDigits(STAGES, 512, len(self.labels))
+        model = MobileDigits(STAGES, 512, len(self.objective.labels))
         spread_channels_(model, SPREAD_DECADES)
         return model
 
@@ -103,13 +103,9 @@ class Depthwise(Digits):
         if len(channels) < 2:
             raise WorkloadError(f"channels: give two widths or more, one a block (given: {list(channels)})")
         stages = tuple((width, 1, 2 if index in (2, 3) else 1) for index, width in enumerate(channels))
-        return MobileDigits(stages, 128, len(self.labels))
+        return MobileDigits(stages, 128, len(self.objective.labels))
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Images [N, 3, 16, 16], about -1 to 1: the 8x8 pixels resized bilinearly, the same in the three colours."""
-        large = functional.interpolate(super().inputs(table), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        large = functional.interpolate(super().inputs(rows), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         return large.expand(-1, 3, -1, -1).contiguous()
-
-    def example_input(self) -> Tensor:
-        """Two blank images."""
-        return torch.zeros(2, 3, SIDE, SIDE)

@@ -3,12 +3,12 @@
 from itertools import pairwise
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from slimline.data.columns import Rows
+from slimline.workloads.cut import student_setting
 from slimline.workloads.digits import SIDE, Digits
-from slimline.workloads.table import student_setting
 
 
 class Recurrent(nn.Module):
@@ -34,19 +34,15 @@ class Sequence(Digits):
 
     def build_teacher(self) -> nn.Module:
         """Two LSTM layers of 256: 0.8 M parameters."""
-        return Recurrent(nn.LSTM, (256, 256), len(self.labels))
+        return Recurrent(nn.LSTM, (256, 256), len(self.objective.labels))
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """GRU layers of the given `widths`."""
-        return Recurrent(nn.GRU, student_setting(config, "widths", (96,)), len(self.labels))
+        return Recurrent(nn.GRU, student_setting(config, "widths", (96,)), len(self.objective.labels))
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Sequences [N, 8, 8], about -1 to 1: one step a row of the image."""
-        return super().inputs(table).squeeze(1).contiguous()
-
-    def example_input(self) -> Tensor:
-        """Two blank images, row by row."""
-        return torch.zeros(2, SIDE, SIDE)
+        return super().inputs(rows).squeeze(1).contiguous()
 
     def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Turned, scaled and shifted as images are."""

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from slimline.data.columns import Rows
 from slimline.errors import WorkloadError
+from slimline.workloads.cut import student_setting
 from slimline.workloads.digits import SIDE, Digits
-from slimline.workloads.table import student_setting
 
 HEAD_WIDTH = 16
 MLP_TIMES = 4
@@ -42,22 +42,18 @@ class Transformer(Digits):
 
     def build_teacher(self) -> nn.Module:
         """Four layers of width 128, eight heads, and perceptrons of 512 neurons: 0.8 M parameters."""
-        return Encoder(128, 4, len(self.labels))
+        return Encoder(128, 4, len(self.objective.labels))
 
     def build_student(self, config: dict[str, Any]) -> nn.Module:
         """Layers of one width, a multiple of 16: `widths` has one entry a layer."""
         widths = student_setting(config, "widths", (64, 64))
         if len(set(widths)) != 1 or widths[0] % HEAD_WIDTH:
             raise WorkloadError(f"widths: give one multiple of {HEAD_WIDTH}, once for each layer (given: {list(widths)})")
-        return Encoder(widths[0], len(widths), len(self.labels))
+        return Encoder(widths[0], len(widths), len(self.objective.labels))
 
-    def inputs(self, table: pd.DataFrame) -> Tensor:
+    def inputs(self, rows: Rows) -> Tensor:
         """Sequences [N, 8, 8], about -1 to 1: one step a row of the image."""
-        return super().inputs(table).squeeze(1).contiguous()
-
-    def example_input(self) -> Tensor:
-        """Two blank images, row by row."""
-        return torch.zeros(2, SIDE, SIDE)
+        return super().inputs(rows).squeeze(1).contiguous()
 
     def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Turned, scaled and shifted as images are."""

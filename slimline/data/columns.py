@@ -90,7 +90,7 @@ def read_rows(batch: pa.RecordBatch) -> dict[str, Any]:
 def _read(field: pa.Field, values: pa.Array) -> Any:
     kind = kind_of(field.name, field.type)
     if kind == "number":
-        return values.to_numpy(zero_copy_only=False)
+        return np.array(values.to_numpy(zero_copy_only=False))
     if kind == "text":
         return values.to_pylist()
     if kind == "array":
@@ -121,7 +121,7 @@ def _arrays(values: pa.Array) -> NDArray[Any] | list[NDArray[Any]]:
         shape.append(int(lengths[0]) if len(lengths) else 0)
         level = level.flatten()
     if regular:
-        return np.asarray(level.to_numpy(zero_copy_only=False).reshape(shape))
+        return np.array(level.to_numpy(zero_copy_only=False).reshape(shape))
     dtype = level.type.to_pandas_dtype()
     return [np.asarray(value.as_py(), dtype=dtype) for value in values]
 

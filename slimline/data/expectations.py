@@ -34,11 +34,13 @@ class Finding:
     rows: tuple[str, ...]
 
 
-def check_splits(tables: Mapping[str, Table], strata: Strata, *, least_share: float, allows_missing: bool = False) -> list[Finding]:
+def check_splits(
+    tables: Mapping[str, Table], strata: Strata, *, least_share: float, allows_missing: bool, allows_equal: bool
+) -> list[Finding]:
     """Run every expectation on the profiles of all splits: missing values, duplicates, leaks, empty texts and pictures, balance.
 
     `strata` says, split by split, which group each sample belongs to (none where the objective has no groups). The cost grows with the
-    number of samples and columns, not with what a sample holds.
+    number of samples and columns, not with what a sample holds. Equal samples in two splits are never allowed, since test would be known.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -46,7 +48,7 @@ def check_splits(tables: Mapping[str, Table], strata: Strata, *, least_share: fl
     samples = _all_samples(tables)
     columns = pd.concat([column_profile(table, split) for split, table in tables.items()], ignore_index=True)
     suites = {
-        "samples": (samples, list(_sample_expectations(samples))),
+        "samples": (samples, list(_sample_expectations(samples, allows_equal=allows_equal))),
         "columns": (columns, [] if allows_missing else [gxe.ExpectColumnValuesToBeBetween(column="missing", max_value=0)]),
     }
     if strata:
@@ -77,8 +79,9 @@ def _shares(strata: Strata) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _sample_expectations(samples: pd.DataFrame) -> Iterator[Any]:
-    yield gxe.ExpectCompoundColumnsToBeUnique(column_list=["split", "content"])
+def _sample_expectations(samples: pd.DataFrame, *, allows_equal: bool) -> Iterator[Any]:
+    if not allows_equal:
+        yield gxe.ExpectCompoundColumnsToBeUnique(column_list=["split", "content"])
     yield gxe.ExpectColumnValuesToBeBetween(column="splits_holding_it", max_value=1)
     for name in samples.columns:
         if name.endswith((".characters", ".width", ".height")):

@@ -37,7 +37,10 @@ class Metric:
 
 @runtime_checkable
 class Objective(Protocol):
-    """What is asked of a model. Outputs are what the net gives, one tensor [N, …] or several by name; so are targets."""
+    """What is asked of a model. Outputs are what the net gives, one tensor [N, …] or several by name; so are targets.
+
+    One of your own inherits from it: name, metrics, loss and scores are needed, all else has a default.
+    """
 
     name: str
     metrics: Mapping[str, Metric]
@@ -47,25 +50,39 @@ class Objective(Protocol):
         """The training loss, a scalar."""
 
     def guidance(self, outputs: "Tensors", teacher_outputs: "Tensors", temperature: float) -> "Tensor":
-        """What a student minimises against its teacher, a scalar; 0 where both give the same."""
+        """What a student minimises against its teacher, a scalar; 0 where both give the same. By default the squared difference."""
+        from slimline.data.batch import flat
+
+        return (flat(outputs) - flat(teacher_outputs)).square().mean()
 
     def scores(self, outputs: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":
         """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right."""
 
     def answers(self, outputs: "Tensors") -> "NDArray[Any]":
-        """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels."""
+        """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels; by default the output itself."""
+        from slimline.data.batch import flat
+
+        return flat(outputs).detach().numpy()
 
     def strata(self, targets: "Tensors") -> "NDArray[Any] | None":
         """The group that each sample belongs to, such as its class, by which splits are balanced; None where there are none."""
+        return None
 
     def targets_breach(self, targets: "Tensors") -> str:
         """What is wrong with targets, in a sentence; empty where nothing is."""
+        return ""
 
     def shown(self, answer: Any) -> str:
         """An answer (or a target) in a few characters, for people."""
+        import numpy as np
+
+        return np.array2string(np.asarray(answer), precision=4, separator=", ", threshold=8)
 
     def distance(self, before: "Tensors", after: "Tensors") -> float:
         """How far outputs moved, from 0 on: where no target is at hand."""
+        from slimline.objectives.distance import relative_change
+
+        return relative_change(before, after)
 
 
 def metric_of(objective: Objective, name: str) -> Metric:

@@ -37,6 +37,7 @@ from slimline.params.sections import (
     DeployParams,
     EvaluateParams,
     GateParams,
+    ModelParams,
     PublishParams,
     Target,
     TeacherParams,
@@ -69,6 +70,7 @@ __all__ = [
     "LowRankParams",
     "MagnitudeParams",
     "MixedParams",
+    "ModelParams",
     "MovementParams",
     "NetworkSlimmingParams",
     "Params",
@@ -134,6 +136,7 @@ class Params(Section):
     workload: Annotated[Text, Field(max_length=200)]
     seed: Annotated[int, Number, Field(ge=0, lt=2**32)] = 0
     data: DataParams = DataParams()
+    model: ModelParams = ModelParams()
     teacher: TeacherParams = TeacherParams()
     calibrate: CalibrateParams = CalibrateParams()
     prune: dict[str, PruneParams] = Field(default_factory=dict)

@@ -1,6 +1,6 @@
 """The sections of params.yaml that are not variants."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,16 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class DataParams(Section):
     """How samples are cut (train gets what the others leave), and the least share that a group, such as a class, may have in a split."""
 
+    path: Text = "workloads"
+    """The folder or file that the samples come from: the stage `data` runs again when it changes. Of a workload of your own, its folder."""
+    target: Text | None = None
+    """`workload: table`: the column to be told from the others."""
+    task: Literal["classification", "regression"] | None = None
+    """`workload: table`: what is asked; by the target's values where nothing is said."""
+    drop: Names = ()
+    """`workload: table`: columns that are left out."""
+    image_size: Annotated[int, Number, Field(ge=8, le=1024)] | None = None
+    """`workload: images`: the side that pictures are scaled to; by their own sizes where nothing is said."""
     test_fraction: Fraction = 0.3
     validation_fraction: Fraction = 0.1
     calibration_samples: Count = 256
@@ -45,6 +55,16 @@ class TeacherParams(Training):
         if self.source != "train" and self.sha256 is None:
             raise ValueError("a fetched teacher needs sha256, the checksum of its safetensors file")
         return self
+
+
+class ModelParams(Section):
+    """The net of a workload without code: a bundled architecture, or `path/to/file.py:builder`, a function that builds one.
+
+    A builder is called with `preprocessing` (what makes the inputs), `outputs` (how many numbers the net gives) and `config`.
+    """
+
+    architecture: Text = "default"
+    config: dict[str, Any] = Field(default_factory=dict)
 
 
 class CalibrateParams(Section):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from slimline.errors import WorkloadError
 from slimline.workloads.border import theirs
 from slimline.workloads.guarded import Guarded, guarded
-from slimline.workloads.known import BUNDLED, known_workloads, locate_workload
+from slimline.workloads.known import BUNDLED, DOORS, known_workloads, locate_workload
+from slimline.workloads.opened import opened
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,6 +65,8 @@ def get_workload(name: str, root: Path = Path()) -> Guarded:
     Raises:
         WorkloadError: it is unknown, does not import, or breaks the Protocol.
     """
+    if name in DOORS:
+        return guarded(name, opened(name, root))
     module_name, _, attribute = locate_workload(name, root).rpartition(":")
     with theirs(name, "importing it"):
         module = _module_of_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)

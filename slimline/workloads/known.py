@@ -9,6 +9,11 @@ BUNDLED = {
     "digits": "slimline.workloads.digits:Digits",
     "tabular": "slimline.workloads.tabular:Tabular",
 }
+DOORS = {
+    "images": "slimline.workloads.images:Images",
+    "table": "slimline.workloads.table:TableDoor",
+}
+"""Workloads without code, which read what `data.path` names."""
 ENTRY_POINT_GROUP = "slimline.workloads"
 LONGEST_LOCATION = 200
 
@@ -19,7 +24,7 @@ def known_workloads() -> dict[str, str]:
     Raises:
         WorkloadError: two of them have the same name.
     """
-    known = dict(BUNDLED)
+    known = BUNDLED | DOORS
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name in known:
             raise WorkloadError(f"workload {entry.name!r}: both {known[entry.name]} and {entry.value} claim this name; uninstall one")

@@ -1,0 +1,161 @@
+"""From raw samples to a model's inputs, as data: fitted once on the training split, stored in every release, applied without torch.
+
+Nothing of it is code or a pickle: a picture's size and normalisation, a column's fill value, mean and scale, a category's levels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from slimline.data.columns import Rows
+from slimline.errors import DataError
+
+Arrays = dict[str, NDArray[Any]]
+MOST_LEVELS, MOST_COLUMNS, MOST_PIXELS = 100_000, 10_000, 4096
+UNKNOWN = 0
+"""The index of a level that was not seen in training, or is missing."""
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Pictures(_Spec):
+    """A picture of any size and mode -> `pixels` float32 [N, channels, height, width].
+
+    It is converted to `mode`, scaled so that it covers the size, cropped to its middle, and normalised: (value / 255 - mean) / scale.
+    """
+
+    kind: Literal["pictures"] = "pictures"
+    column: str
+    height: int = Field(ge=1, le=MOST_PIXELS)
+    width: int = Field(ge=1, le=MOST_PIXELS)
+    mode: Literal["L", "RGB"]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+    def __call__(self, rows: Rows) -> Arrays:
+        """The inputs of some rows, whose column holds PIL images."""
+        pixels = np.stack([self._pixels(picture) for picture in rows[self.column]])
+        return {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+
+    def _pixels(self, picture: Any) -> NDArray[np.float32]:
+        found = np.asarray(fitted(upright(picture, self.mode), self.width, self.height), dtype=np.float32)
+        found = found.reshape(self.height, self.width, len(self.mean)) / np.float32(255)
+        normal: NDArray[np.float32] = (found - np.float32(self.mean)) / np.float32(self.scale)
+        return normal
+
+
+class Number(_Spec):
+    """A column of numbers: what stands for a missing one, and what is taken off and divided by."""
+
+    name: str
+    fill: float
+    mean: float
+    scale: float = Field(gt=0)
+
+
+class Category(_Spec):
+    """A column of categories: its levels in the order of their indices, from 1; 0 is for all others and for missing ones."""
+
+    name: str
+    levels: tuple[str, ...] = Field(max_length=MOST_LEVELS)
+
+
+class Columns(_Spec):
+    """A table's row -> `numbers` float32 [N, numbers] and `categories` int64 [N, categories], whichever there are."""
+
+    kind: Literal["columns"] = "columns"
+    numbers: tuple[Number, ...] = Field(max_length=MOST_COLUMNS)
+    categories: tuple[Category, ...] = Field(max_length=MOST_COLUMNS)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return tuple(column.name for column in (*self.numbers, *self.categories))
+
+    def __call__(self, rows: Rows) -> Arrays:
+        """The inputs of some rows: numbers filled and standardised, categories by index."""
+        found: Arrays = {}
+        if self.numbers:
+            found["numbers"] = np.stack([_number(column, rows[column.name]) for column in self.numbers], axis=1)
+        if self.categories:
+            found["categories"] = np.stack([_index(column, rows[column.name]) for column in self.categories], axis=1)
+        return found
+
+
+Preprocessing = Pictures | Columns
+_ANY: TypeAdapter[Preprocessing] = TypeAdapter(Annotated[Preprocessing, Field(discriminator="kind")])
+
+
+def preprocessing_of(plain: Any) -> Preprocessing:
+    """A preprocessing from plain data.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return _ANY.validate_python(plain)
+
+
+def require_columns(preprocessing: Preprocessing, given: Sequence[str]) -> None:
+    """Hold rows to having the columns that are read.
+
+    Raises:
+        DataError: one is missing.
+    """
+    if missing := [name for name in preprocessing.columns if name not in given]:
+        raise DataError(f"column {missing[0]!r} is missing ({len(missing)} of {len(preprocessing.columns)} are); add it")
+
+
+def upright(picture: Any, mode: str) -> Any:
+    """A picture as it is meant to be seen, in `mode`: turned as its camera says, its 16 bits a channel cut to 8, transparency on white."""
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I;16", "I", "F"):
+        values = np.asarray(picture, dtype=np.float64)
+        top = 65535.0 if values.max() > 255 else 255.0
+        picture = Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8), mode="L")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        over = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", over.size, (255, 255, 255, 255)), over)
+    return picture.convert(mode)
+
+
+def fitted(picture: Any, width: int, height: int) -> Any:
+    """A picture scaled to cover the size, cropped to its middle."""
+    from PIL import Image, ImageOps
+
+    return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+
+
+def _number(column: Number, values: Any) -> NDArray[np.float32]:
+    found = numbers_of(values)
+    filled = np.where(np.isfinite(found), found, column.fill)
+    return ((filled - column.mean) / column.scale).astype(np.float32)
+
+
+def numbers_of(values: Any) -> NDArray[np.float64]:
+    """Numbers, NaN where one is missing."""
+    return np.array([np.nan if value is None or value == "" else value for value in values], dtype=np.float64)
+
+
+def texts_of(values: Any) -> list[str]:
+    """Categories as text, an empty one where one is missing; whole numbers without a point."""
+    return [
+        "" if value is None or value != value else f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+        for value in values
+    ]
+
+
+def _index(column: Category, values: Any) -> NDArray[np.int64]:
+    known: Mapping[str, int] = {level: index for index, level in enumerate(column.levels, start=1)}
+    return np.array([known.get(text, UNKNOWN) for text in texts_of(values)], dtype=np.int64)

@@ -1,0 +1,141 @@
+"""A workload without code, as the stages after `data` have it: made of what its door learned, and of the net that params.yaml names."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from slimline.errors import WorkloadError
+from slimline.params import DataParams, ModelParams, Params
+from slimline.workloads.border import theirs
+from slimline.workloads.known import DOORS
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+    from slimline.data.batch import Batch
+    from slimline.data.columns import Rows
+    from slimline.data.table import Source, Table
+    from slimline.workloads.facts import Facts
+
+ARCHITECTURES = {
+    "residual": "slimline.workloads.nets:residual",
+    "perceptron": "slimline.workloads.nets:perceptron",
+}
+"""The bundled architectures of workloads without code."""
+DEFAULTS = {"images": "residual", "table": "perceptron"}
+
+
+class Door(Protocol):
+    """How a folder or file becomes a workload."""
+
+    def splits(self, seed: int) -> "Mapping[str, Source]":
+        """Samples by split name."""
+
+    def facts(self, train: "Table") -> "Facts":
+        """What is learned of them from the training split, once it stands."""
+
+
+def door_of(name: str, options: DataParams) -> Door | None:
+    """The door of a workload without code; None of any other."""
+    if name not in DOORS:
+        return None
+    module, _, attribute = DOORS[name].partition(":")
+    found: Door = getattr(importlib.import_module(module), attribute)(options)
+    return found
+
+
+def opened(name: str, root: Path = Path(), prepared: Path | None = None) -> "Opened":
+    """A workload without code, in a project whose stage `data` has run.
+
+    Raises:
+        WorkloadError: it has not run.
+    """
+    from slimline.data.prepared import PREPARED
+    from slimline.workloads.facts import read_facts
+
+    facts = read_facts(prepared or root / PREPARED)
+    if facts is None:
+        raise WorkloadError(
+            f"workload: {name} is made of its data, which is not prepared here; run the stage `data` first (dvc repro data)"
+        )
+    return Opened(name, facts, Params.load(root / "params.yaml").model, root)
+
+
+class Opened:
+    """Implements slimline.workloads.Workload from facts alone."""
+
+    def __init__(self, name: str, facts: "Facts", model: ModelParams, root: Path) -> None:
+        from slimline.objectives.described import objective_of
+
+        self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
+        self.objective, self._outputs = objective_of(facts.objective), facts.outputs
+        self.allows_missing = self.allows_equal = name == "table"
+
+    def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
+        """The door gives them; this is what comes after it."""
+        door = door_of(self.name, DataParams.model_validate(options))
+        assert door is not None
+        return door.splits(seed)
+
+    def inputs(self, rows: "Rows") -> "Batch":
+        """What the preprocessing makes of some rows."""
+        import torch
+
+        return {name: torch.from_numpy(values) for name, values in self.preprocessing(rows).items()}
+
+    def targets(self, rows: "Rows") -> Any:
+        """The column `label`: class indices, or numbers as float32."""
+        import torch
+
+        values = torch.as_tensor(rows["label"])
+        return values.float() if values.is_floating_point() else values
+
+    def build_teacher(self) -> "nn.Module":
+        """The net that params.yaml names."""
+        return self._build(self._model.architecture, self._model.config)
+
+    def build_student(self, config: dict[str, Any]) -> "nn.Module":
+        """The same architecture with other settings; `architecture` names another."""
+        settings = dict(config)
+        return self._build(str(settings.pop("architecture", self._model.architecture)), self._model.config | settings)
+
+    def augment(self, batch: "Batch", generator: "Generator") -> "Batch":
+        """Pictures turned, scaled and shifted a little; rows of a table as they are."""
+        from slimline.workloads.augmented import shaken
+
+        return {name: shaken(values, generator) if name == "pixels" else values for name, values in batch.items()}
+
+    def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+        builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
+        with theirs(architecture, "building the net"):
+            net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
+        return net
+
+
+def _builder(architecture: str, root: Path) -> Callable[..., Any]:
+    """The function that builds an architecture.
+
+    Raises:
+        WorkloadError: there is none of that name, or no such file.
+    """
+    if ".py:" not in architecture:
+        if architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise WorkloadError(f"params.yaml: model.architecture: unknown {architecture!r}; known: {known}, or path/to/file.py:builder")
+        module_name, _, function = ARCHITECTURES[architecture].partition(":")
+        return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]
+    file, _, function = architecture.rpartition(":")
+    if not (root / file).is_file():
+        raise WorkloadError(f"params.yaml: model.architecture: no file {file!r}; the path is relative to the project folder")
+    with theirs(architecture, "importing it"):
+        spec = importlib.util.spec_from_file_location(f"slimline_model_{Path(file).stem}", root / file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = getattr(module, function, None)
+    if not callable(found):
+        raise WorkloadError(f"params.yaml: model.architecture: {file} has no function {function!r}")
+    return found  # type: ignore[no-any-return]

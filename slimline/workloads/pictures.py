@@ -1,0 +1,152 @@
+"""A folder of pictures: what stands in it, checked file by file before anything is cut."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimline.artifact.border import told_as
+from slimline.data.preprocessing import upright
+from slimline.errors import DataError
+
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+"""Folder names that say which split their pictures belong to."""
+MOST_PIXELS = 50_000_000
+"""A picture that unpacks to more is taken for a decompression bomb."""
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file: where it is, what it shows, which split it was put in (None: we cut), its content's sha256, size and mode."""
+
+    path: Path
+    label: str
+    split: str | None
+    content: str
+    size: tuple[int, int]
+    mode: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pictures of a folder, one of each content; how many more had the same content, and the class names in order."""
+
+    pictures: tuple[Picture, ...]
+    duplicates: int
+    labels: tuple[str, ...]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the folder says which pictures are for training and which for test."""
+        return self.pictures[0].split is not None
+
+
+def find_pictures(folder: Path) -> Found:
+    """Every picture below a folder of classes, or of train, validation and test with classes in them.
+
+    Raises:
+        DataError: nothing there, one class, files that are no pictures or cannot be read, one picture in two classes or in two splits; all
+            problems together.
+    """
+    if not folder.is_dir():
+        raise DataError(f"params.yaml: data.path: {folder} is no folder; give a folder with a folder a class")
+    files = list(_files(folder))
+    if not files:
+        raise DataError(f"params.yaml: data.path: {folder} holds no picture in a folder of its own class ({', '.join(sorted(ENDINGS))})")
+    pictures, problems = _read_all(files)
+    problems += _problems(folder, pictures)
+    if problems:
+        raise DataError("\n".join(problems))
+    unique = {picture.content: picture for picture in reversed(pictures)}
+    kept = tuple(sorted(unique.values(), key=lambda picture: picture.path.as_posix()))
+    return Found(kept, len(pictures) - len(kept), tuple(sorted({picture.label for picture in kept})))
+
+
+def encoded(pictures: Iterable[Picture], labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Rows of a split, one picture after another: its bytes as they are in its file, and the index of its class."""
+    index = {label: place for place, label in enumerate(labels)}
+    for picture in pictures:
+        yield {"image": {"bytes": picture.path.read_bytes(), "path": None}, "label": index[picture.label]}
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
+    """Every picture's path, class and split; the split's folder stands above that of the class."""
+    parts = {child.name.lower() for child in folder.iterdir() if child.is_dir()}
+    is_split = "train" in {SPLIT_FOLDERS.get(name) for name in parts} and len(parts) > 1
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in ENDINGS or not path.is_file() or path.name.startswith("."):
+            continue
+        inside = path.relative_to(folder).parts
+        split = SPLIT_FOLDERS.get(inside[0].lower()) if is_split else None
+        if is_split and split is None:
+            continue
+        if len(inside) > (2 if is_split else 1):
+            yield path, inside[1] if is_split else inside[0], split
+
+
+def _read_all(files: Iterable[tuple[Path, str, str | None]]) -> tuple[list[Picture], list[str]]:
+    pictures, broken = [], []
+    for path, label, split in files:
+        try:
+            pictures.append(_read(path, label, split))
+        except DataError as error:
+            broken.append(str(error))
+    more = f" (and {len(broken) - SHOWN} more)" if len(broken) > SHOWN else ""
+    return pictures, [*broken[: SHOWN - 1], f"{broken[SHOWN - 1]}{more}"] if len(broken) >= SHOWN else broken
+
+
+def _read(path: Path, label: str, split: str | None) -> Picture:
+    """A picture from its file.
+
+    Raises:
+        DataError: it cannot be read, or unpacks to too much.
+    """
+    from PIL import Image
+
+    with told_as(lambda reason: DataError(f"{path}: is no readable picture: {reason}; mend or remove it")), Image.open(path) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise DataError(f"{path}: unpacks to {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down")
+        pixels = upright(picture, "RGB")
+    digest = hashlib.sha256(pixels.tobytes() + str(pixels.size).encode()).hexdigest()
+    return Picture(path, label, split, digest, pixels.size, picture.mode)
+
+
+def _problems(folder: Path, pictures: list[Picture]) -> list[str]:
+    labels = Counter(picture.label for picture in pictures)
+    problems = []
+    if len(labels) == 1:
+        problems.append(f"params.yaml: data.path: {folder} holds one class, {next(iter(labels))!r}; give a folder for each of two or more")
+    least = 1 if any(picture.split for picture in pictures) else 4
+    problems += [
+        f"params.yaml: data.path: class {label!r} has {count} {'picture' if count == 1 else 'pictures'}; give at least {least}, one a split"
+        for label, count in sorted(labels.items())
+        if count < least
+    ]
+    return [*problems, *_twice(pictures)]
+
+
+def _twice(pictures: list[Picture]) -> Iterator[str]:
+    """The same picture in two classes or in two splits."""
+    same: Mapping[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        same[picture.content].append(picture)
+    for group in same.values():
+        first = group[0]
+        for other in group[1:]:
+            if other.label != first.label:
+                yield f"{other.path}: is the same picture as {first.path}, in another class; keep the right one"
+                break
+            if other.split != first.split:
+                yield f"{other.path}: is the same picture as {first.path}, in another split, so that test would know it; remove one"
+                break

@@ -1,0 +1,212 @@
+"""A table in a file: which columns it has, of which kinds, and what speaks against them, read piece by piece."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from slimline.artifact.border import told_as
+from slimline.data.preprocessing import texts_of
+from slimline.errors import DataError
+
+PIECE_ROWS = 20_000
+MOST_LEVELS, MOST_SHARE = 1_000, 0.5
+"""A text column of more different values, or with more of them than this share of rows, is no category."""
+LONGEST_CELL = 10_000
+"""Characters of a cell; more is a text, not a category."""
+FEW_CLASSES = 20
+"""A target of whole numbers with more different values is a number."""
+Kind = Literal["number", "category"]
+Task = Literal["classification", "regression"]
+
+
+@dataclass
+class ColumnFacts:
+    """What a column holds, gathered piece by piece: how many numbers, texts, missing cells, and its different texts."""
+
+    name: str
+    numbers: int = 0
+    texts: int = 0
+    missing: int = 0
+    dates: int = 0
+    longest: int = 0
+    levels: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """A number where every cell is one."""
+        return "category" if self.texts else "number"
+
+
+@dataclass(frozen=True)
+class TableFound:
+    """A file's columns, how many rows it has, the target's kind, its values and each row's content (target left out)."""
+
+    path: Path
+    target: str
+    task: Task
+    columns: tuple[ColumnFacts, ...]
+    labels: tuple[str, ...]
+    targets: np.ndarray
+    contents: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.targets)
+
+
+def pieces(path: Path, drop: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
+    """A CSV or Parquet file some rows at a time, without the columns of `drop`.
+
+    Raises:
+        DataError: there is no such file, or it is no table.
+    """
+    if not path.is_file():
+        raise DataError(f"params.yaml: data.path: no file {path}; give a .csv or .parquet table")
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise DataError(f"params.yaml: data.path: {path} ends with {path.suffix or 'nothing'!r}; give a .csv or .parquet table")
+    with told_as(lambda reason: DataError(f"{path}: is no readable {path.suffix[1:]} table: {reason}; save it as UTF-8")):
+        for piece in _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path):
+            if absent := [name for name in drop if name not in piece.columns]:
+                raise DataError(f"params.yaml: data.drop: {path} has no column {absent[0]!r}; it has: {', '.join(map(str, piece.columns))}")
+            yield piece.drop(columns=list(drop))
+
+
+def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task | None) -> TableFound:
+    """Look through a table once.
+
+    Raises:
+        DataError: the target is not there, constant, or all distinct; a column mixes types, holds dates or too many categories; all
+            problems together.
+    """
+    columns: dict[str, ColumnFacts] = {}
+    targets: list[Any] = []
+    contents: list[str] = []
+    for piece in pieces(path, drop):
+        names = [str(name) for name in piece.columns]
+        if target is None or target not in names:
+            raise DataError(f"params.yaml: data.target: {target!r} is no column of {path}; it has: {', '.join(names)}")
+        for name in names:
+            _gather(columns.setdefault(name, ColumnFacts(name)), piece[name])
+        targets += piece[target].tolist()
+        contents += _contents(piece.drop(columns=target))
+    if not targets:
+        raise DataError(f"{path}: holds no row")
+    asked = columns.pop(str(target))
+    problems = [problem for column in columns.values() if (problem := column_problem(path, column, len(targets)))]
+    if not columns:
+        problems.append(f"{path}: has no column beside the target {target!r}; give it some to learn from")
+    found = _task(asked) if task is None else task
+    if wrong := target_problem(path, asked, found, len(targets)):
+        problems.append(wrong)
+    if problems:
+        raise DataError("\n".join(problems))
+    if found == "classification":
+        texts = np.array(texts_of(targets))
+        labels = tuple(sorted(set(texts.tolist()), key=_in_order))
+        values = np.searchsorted(np.array(sorted(labels)), texts)
+        place = np.array([labels.index(label) for label in sorted(labels)])
+        return TableFound(path, str(target), found, tuple(columns.values()), labels, place[values].astype(np.int64), np.array(contents))
+    return TableFound(path, str(target), found, tuple(columns.values()), (), np.array(targets, dtype=np.float64), np.array(contents))
+
+
+def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
+    """Why a column cannot be learned from as it is, and the way out; empty where it can."""
+    where, out = f"{path}: column {column.name!r}", f"leave it out: data.drop: [{column.name}]"
+    if column.numbers and column.texts:
+        return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them, or {out}"
+    if column.dates:
+        return f"{where} holds dates such as {column.example!r}; make numbers of them (a year, days since then), or {out}"
+    if column.longest > LONGEST_CELL:
+        return f"{where} holds a text of {column.longest:,} characters; take workload: text for it, or {out}"
+    if column.texts and (len(column.levels) > MOST_LEVELS or (len(column.levels) > MOST_SHARE * rows and len(column.levels) > FEW_CLASSES)):
+        return f"{where} holds {len(column.levels):,} different texts in {rows:,} rows, so it names rows and is no category; {out}"
+    if column.missing == rows:
+        return f"{where} is empty; {out}"
+    return ""
+
+
+def target_problem(path: Path, column: ColumnFacts, task: Task, rows: int) -> str:
+    """Why a column cannot be the target; empty where it can."""
+    where = f"params.yaml: data.target: column {column.name!r} of {path}"
+    if column.missing:
+        return f"{where} is missing in {column.missing:,} of {rows:,} rows; fill or remove these rows"
+    if len(column.levels) < 2:
+        return f"{where} is always {next(iter(column.levels), '')!r}; there is nothing to learn"
+    if column.numbers and column.texts:
+        return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them"
+    if task == "regression" and column.texts:
+        return f"{where} holds texts such as {column.example!r}, which are no numbers; take data.task: classification"
+    if task == "classification" and len(column.levels) > MOST_SHARE * rows:
+        return f"{where} holds {len(column.levels):,} different values in {rows:,} rows, too many to be classes"
+    if task == "classification" and (rare := [label for label, count in column.levels.items() if count < 4]):
+        return f"{where} has the class {rare[0]!r} in {column.levels[rare[0]]} rows; each class needs at least 4, one a split"
+    return ""
+
+
+def _task(target: ColumnFacts) -> Task:
+    few = len(target.levels) <= FEW_CLASSES and all(level.lstrip("-").isdigit() for level in target.levels)
+    return "classification" if target.texts or few else "regression"
+
+
+def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
+    present = cells.dropna()
+    facts.missing += len(cells) - len(present)
+    if present.empty:
+        return
+    if pd.api.types.is_bool_dtype(present) or not pd.api.types.is_numeric_dtype(present):
+        is_number = present.map(lambda value: isinstance(value, int | float) and not isinstance(value, bool))
+        texts = present[~is_number].astype(str)
+        facts.numbers += int(is_number.sum())
+        facts.texts += len(texts)
+        if len(texts):
+            facts.example = facts.example or texts.iloc[0][:40]
+            facts.longest = max(facts.longest, int(texts.str.len().max()))
+            facts.dates += _dates(present, texts)
+    else:
+        facts.numbers += len(present)
+    if len(facts.levels) <= 2 * MOST_LEVELS:
+        facts.levels.update(texts_of(present.tolist()))
+
+
+def _dates(cells: pd.Series, texts: pd.Series) -> int:
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return len(cells)
+    some = texts.head(20)
+    looks = some.str.fullmatch(r"\d{4}-\d{2}-\d{2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}( .*)?")
+    return len(texts) if bool(looks.all()) else 0
+
+
+def _contents(piece: pd.DataFrame) -> list[str]:
+    return [hashlib.sha256(repr(row).encode()).hexdigest()[:24] for row in piece.itertuples(index=False, name=None)]
+
+
+def _in_order(label: str) -> tuple[int, float, str]:
+    """Numbers by size before texts by letters."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def _csv(path: Path) -> Iterator[pd.DataFrame]:
+    with pd.read_csv(path, chunksize=PIECE_ROWS, skipinitialspace=True, encoding="utf-8", low_memory=False) as reader:
+        for piece in reader:
+            if not isinstance(piece.index, pd.RangeIndex):
+                raise DataError(f"{path}: its rows hold more values than its first line names columns")
+            yield piece
+
+
+def _parquet(path: Path) -> Iterator[pd.DataFrame]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(PIECE_ROWS):
+            yield batch.to_pandas()
