@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from slimline.workloads.prepared import load_split
 from torch import nn
 
 from slimline.artifact.fetch import fetch_weights
@@ -34,6 +33,7 @@ from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
 from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
+from slimline.workloads.guarded import Guarded
 
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
