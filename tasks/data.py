@@ -65,7 +65,7 @@ def run(workload: Guarded, config: DataParams, folder: Path) -> tuple[list[Findi
         raise WorkloadError("\n".join(problems))
     strata = {split: groups for split, table in tables.items() if (groups := strata_of(workload, split, table)) is not None}
     allowed = {"allows_missing": workload.allows_missing, "allows_equal": workload.allows_equal}
-    findings = check_splits(tables, strata, least_share=config.min_class_share, **allowed)
+    findings = check_splits(tables, strata, workload.objective.every_stratum(), least_share=config.min_class_share, **allowed)
     if failed := [finding for finding in findings if not finding.passed]:
         raise DataError("\n".join(f"data: {_failure(finding)}" for finding in failed))
     return findings, strata

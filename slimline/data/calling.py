@@ -83,7 +83,7 @@ def _class_of(base: type[nn.Module], name: str, outputs: Outputs) -> type[nn.Mod
         return outputs(base.forward(self, *batch.values()))
 
     forward = renamed if name else as_it_is
-    kinds = [inspect.Parameter(one, inspect.Parameter.POSITIONAL_OR_KEYWORD) for one in ("self", name)]
+    kinds = [inspect.Parameter(one, inspect.Parameter.POSITIONAL_OR_KEYWORD) for one in ("self", name) if one]
     forward.__signature__ = inspect.Signature(kinds) if name else inspect.signature(base.forward)  # type: ignore[attr-defined]
     return type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "__qualname__": base.__qualname__})
 

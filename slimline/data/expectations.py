@@ -35,11 +35,12 @@ class Finding:
 
 
 def check_splits(
-    tables: Mapping[str, Table], strata: Strata, *, least_share: float, allows_missing: bool, allows_equal: bool
+    tables: Mapping[str, Table], strata: Strata, every: tuple[str, ...], *, least_share: float, allows_missing: bool, allows_equal: bool
 ) -> list[Finding]:
     """Run every expectation on the profiles of all splits: missing values, duplicates, leaks, empty texts and pictures, balance.
 
-    `strata` says, split by split, which group each sample belongs to (none where the objective has no groups). The cost grows with the
+    `strata` says, split by split, which group each sample belongs to (none where the objective has no groups), `every` which groups
+    there must be. The cost grows with the
     number of samples and columns, not with what a sample holds. Equal samples in two splits are never allowed, since test would be known.
     """
     context = gx.get_context(mode="ephemeral")
@@ -52,7 +53,7 @@ def check_splits(
         "columns": (columns, [] if allows_missing else [gxe.ExpectColumnValuesToBeBetween(column="missing", max_value=0)]),
     }
     if strata:
-        suites["groups"] = (_shares(strata), [gxe.ExpectColumnValuesToBeBetween(column="share", min_value=least_share)])
+        suites["groups"] = (_shares(strata, every), [gxe.ExpectColumnValuesToBeBetween(column="share", min_value=least_share)])
     findings: list[Finding] = []
     for name, (table, expectations) in suites.items():
         if not expectations:
@@ -69,9 +70,9 @@ def _all_samples(tables: Mapping[str, Table]) -> pd.DataFrame:
     return samples.assign(splits_holding_it=samples.groupby("content")["split"].transform("nunique"))
 
 
-def _shares(strata: Strata) -> pd.DataFrame:
+def _shares(strata: Strata, known: tuple[str, ...]) -> pd.DataFrame:
     """One row a split and group, with the group's share of the split; a group that a split lacks has the share 0."""
-    every = sorted({str(group) for groups in strata.values() for group in groups})
+    every = sorted({*known, *(str(group) for groups in strata.values() for group in groups)})
     parts = []
     for split, groups in strata.items():
         shares = pd.Series(groups).astype(str).value_counts(normalize=True).reindex(every, fill_value=0.0)

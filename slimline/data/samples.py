@@ -42,5 +42,6 @@ def in_order(split: Split, size: int) -> Iterator[Samples]:
 
 
 def head(split: Split, samples: int) -> Samples:
-    """The first samples of a split, at most so many, in memory."""
-    return next(iter(split.batches([slice(0, min(samples, len(split)))])))
+    """The first samples of a split, at most so many, in memory; none of them for 0."""
+    found = next(iter(split.batches([slice(0, max(1, min(samples, len(split))))])))
+    return found.take(slice(0, samples))

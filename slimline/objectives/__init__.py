@@ -27,12 +27,22 @@ class Metric:
 
     `figure` takes the scores of some samples; `better` says which way is good. A metric that is the mean of a column of 0 and 1 names it
     as `share_of`: its drop is then tested exactly (McNemar, Tango); every other by a paired bootstrap over samples.
+
+    The rest says how thousands of resamples are computed at once; where nothing is said, `figure` is called once a resample.
+    `mean_of` names the column that it is the mean of; `ratio_of` the two whose sums it is the ratio of. `weighted` takes the scores of
+    K samples and how often each is in every resample, [resamples, K], and gives the figure of each [resamples]. `counted` names columns
+    of whole numbers that `weighted` reads alone: samples that are equal in them are drawn as one.
+    slimline.objectives.columns makes such metrics.
     """
 
     figure: "Callable[[Scores], float]"
     unit: Unit = "fraction"
     better: Literal["higher", "lower"] = "higher"
     share_of: str | None = None
+    mean_of: str | None = None
+    ratio_of: tuple[str, str] | None = None
+    weighted: "Callable[[Scores, NDArray[Any]], NDArray[Any]] | None" = None
+    counted: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -43,8 +53,11 @@ class Objective(Protocol):
     """
 
     name: str
+    """As params.yaml and manifests call it."""
     metrics: Mapping[str, Metric]
     """The first one is the objective's main metric."""
+    needs_targets: bool = True
+    """Whether samples come with targets; where they do not, what the baseline gives for a sample is its target."""
 
     def loss(self, outputs: "Tensors", targets: "Tensors") -> "Tensor":
         """The training loss, a scalar."""
@@ -56,21 +69,17 @@ class Objective(Protocol):
         return (flat(outputs) - flat(teacher_outputs)).square().mean()
 
     def scores(self, outputs: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":
-        """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right."""
+        """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right.
+
+        A column `cluster` (int64 [N]) says which samples belong together (pages of a document, images of a patient): they are resampled
+        as one. `confidence` [N], `answer` and `target` are shown where they are there.
+        """
 
     def answers(self, outputs: "Tensors") -> "NDArray[Any]":
         """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels; by default the output itself."""
         from slimline.data.batch import flat
 
         return flat(outputs).detach().numpy()
-
-    def strata(self, targets: "Tensors") -> "NDArray[Any] | None":
-        """The group that each sample belongs to, such as its class, by which splits are balanced; None where there are none."""
-        return None
-
-    def targets_breach(self, targets: "Tensors") -> str:
-        """What is wrong with targets, in a sentence; empty where nothing is."""
-        return ""
 
     def shown(self, answer: Any) -> str:
         """An answer (or a target) in a few characters, for people."""
@@ -83,6 +92,38 @@ class Objective(Protocol):
         from slimline.objectives.distance import relative_change
 
         return relative_change(before, after)
+
+    def groups(self, scores: Scores) -> dict[str, dict[str, float]]:
+        """Figures of parts of the samples for a table, such as class -> {"recall": share}; empty where there is nothing to tell apart."""
+        return {}
+
+    def constant(self, targets: "Tensors", outputs: "Tensors") -> "Tensors | None":
+        """What the best model that ignores its inputs would give for all samples, shaped like `outputs`; None where there is none."""
+        return None
+
+    def same_answers(self, before: "Tensors", after: "Tensors") -> "NDArray[Any]":
+        """Which samples get the same answer from both outputs, bool [N]; answers that differ by rounding alone are the same."""
+        import numpy as np
+
+        old, new = (np.asarray(self.answers(outputs)) for outputs in (before, after))
+        same = np.isclose(old, new, rtol=1e-2, atol=1e-6) if old.dtype.kind == "f" else old == new
+        return np.asarray(same.reshape(len(old), -1).all(axis=1))
+
+    def strata(self, targets: "Tensors") -> "NDArray[Any] | None":
+        """The group that each sample belongs to, such as its class, by which splits are balanced; None where there are none."""
+        return None
+
+    def every_stratum(self) -> tuple[str, ...]:
+        """The groups that every split must hold; none where any will do."""
+        return ()
+
+    def outputs_breach(self, outputs: "Tensors") -> str:
+        """What is wrong with a net's outputs, in a sentence; empty where nothing is."""
+        return ""
+
+    def targets_breach(self, targets: "Tensors") -> str:
+        """What is wrong with targets, in a sentence; empty where nothing is."""
+        return ""
 
 
 def metric_of(objective: Objective, name: str) -> Metric:
@@ -107,6 +148,11 @@ def joined_scores(parts: Sequence[Scores]) -> dict[str, "NDArray[Any]"]:
     import numpy as np
 
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def taken_scores(scores: Scores, rows: "NDArray[Any]") -> dict[str, "NDArray[Any]"]:
+    """The scores of these rows."""
+    return {name: column[rows] for name, column in scores.items()}
 
 
 def worse_by(metric: Metric, before: float, after: float) -> float:

@@ -37,7 +37,9 @@ class _Trial:
         teacher = self._made(self._workload.build_teacher)
         if inputs is not None and teacher is not None:
             outputs = self._try_teacher(teacher, inputs)
-            if outputs is not None and targets is not None:
+            if targets is not None and (breach := self._workload.objective.targets_breach(targets)):
+                self._tell(breach)
+            elif outputs is not None and targets is not None:
                 self._try_objective(self._workload.objective, outputs, targets)
             self._made(lambda: self._workload.augment(clone(inputs), torch.Generator().manual_seed(0)))
         self._made(lambda: self._workload.show(self._table.row(0)))
@@ -52,6 +54,9 @@ class _Trial:
         if outputs is None:
             return None
         if breach := _outputs_breach(outputs, count(inputs)):
+            self._tell(f"the net of build_teacher() {breach}")
+            return None
+        if breach := self._workload.objective.outputs_breach(outputs):
             self._tell(f"the net of build_teacher() {breach}")
             return None
         return outputs
@@ -92,7 +97,8 @@ class _Trial:
         try:
             return call()
         except InputError as error:
-            self._told.extend(str(error).splitlines())
+            where = f"workload {self._workload.given!r}: "
+            self._told.extend(f"{'' if line.startswith('workload ') else where}{line}" for line in str(error).splitlines())
             return None
 
     def _tell(self, problem: str) -> None:

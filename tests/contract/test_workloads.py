@@ -4,11 +4,17 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from slimline.data.batch import count
+from slimline.data.table import Source, Table, write_table
 from slimline.errors import WorkloadError
-from slimline.workloads import BUNDLED, SPLITS, Workload, get_workload
+from slimline.objectives import figures
+from slimline.workloads import BUNDLED, SPLITS, get_workload
+from slimline.workloads.guarded import Guarded
+from slimline.workloads.trial import trial_problems
 
 PROJECT = Path(__file__).parents[2]
 FILES = ("cnn11m.py:Cnn11m", "depthwise.py:Depthwise", "sequence.py:Sequence", "transformer.py:Transformer")
@@ -16,62 +22,82 @@ BENCHMARKS = tuple(f"benchmarks/workloads/{file}" for file in FILES)
 SIZES = {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 20}
 
 
-@pytest.fixture(scope="module", params=[*BUNDLED, *BENCHMARKS, "documented"])
-def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workload:
-    if request.param != "documented":
-        return get_workload(request.param, PROJECT)
-    folder = tmp_path_factory.mktemp("own")
+DOCUMENTED = {"documented": "Wine", "documented objective": "Spot"}
+
+
+def documented(folder: Path, name: str) -> Guarded:
+    """A workload of docs/add-a-workload.md, from a file of its own."""
     text = (PROJECT / "docs/add-a-workload.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(code.splitlines()) <= 40
-    (folder / "wine.py").write_text(code)
-    return get_workload("wine.py:Wine", folder)
+    (code,) = [found for found in re.findall(r"```python\n(.*?)```", text, re.S) if f"class {name}:" in found]
+    assert len(code.splitlines()) <= 42
+    (folder / "own.py").write_text(code)
+    return get_workload(f"own.py:{name}", folder)
 
 
-def test_splits_are_whole_disjoint_and_repeatable(workload: Workload) -> None:
-    first, second = workload.splits(SIZES, 0), workload.splits(SIZES, 0)
+@pytest.fixture(scope="module", params=[*BUNDLED, *BENCHMARKS, *DOCUMENTED])
+def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Guarded:
+    if request.param in DOCUMENTED:
+        return documented(tmp_path_factory.mktemp("own"), DOCUMENTED[request.param])
+    return get_workload(request.param, PROJECT)
+
+
+@pytest.fixture(scope="module")
+def table(workload: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    path = tmp_path_factory.mktemp("split") / "validation.arrow"
+    write_table(path, workload.splits(SIZES, 0)["validation"])
+    return Table(path)
+
+
+def contents(source: Source) -> list[str]:
+    """Each sample of a split, as text."""
+    rows = source.to_dict("records") if isinstance(source, pd.DataFrame) else list(source)
+    return [repr({name: np.asarray(value).tolist() for name, value in row.items()}) for row in rows]
+
+
+def test_splits_are_whole_disjoint_and_repeatable(workload: Guarded) -> None:
+    first, second, other = (workload.splits(SIZES, seed) for seed in (0, 0, 1))
     assert set(first) == set(SPLITS)
-    assert all(first[name].equals(second[name]) for name in SPLITS)
-    assert not first["train"].equals(workload.splits(SIZES, 1)["train"])
-    assert len(first["calibration"]) == SIZES["calibration_samples"]
-    assert {label for table in first.values() for label in table["label"]} == set(range(len(workload.labels)))
+    assert all(contents(first[name]) == contents(second[name]) for name in SPLITS)
+    assert contents(first["train"]) != contents(other["train"])
+    every = [content for name in SPLITS for content in contents(first[name])]
+    assert len(set(every)) == len(every)
 
 
-def test_models_take_the_inputs_and_give_logits(workload: Workload) -> None:
-    table = workload.splits(SIZES, 0)["validation"].head(32)
-    inputs = workload.inputs(table)
-    assert inputs.dtype == torch.float32
-    assert inputs.shape[1:] == workload.example_input().shape[1:]
-    for model in (workload.build_teacher(), workload.build_student({})):
-        outputs = model.eval()(inputs)
-        assert outputs.shape == (len(table), len(workload.labels))
-        targets = torch.tensor(table["label"].to_numpy())
-        assert workload.loss(outputs, targets).shape == ()
-        assert 0 <= workload.metrics(outputs.detach().numpy(), targets.numpy())["accuracy"] <= 1
+def test_a_teacher_takes_the_inputs_and_its_objective_judges_it(workload: Guarded, table: Table) -> None:
+    rows = table.rows(slice(0, 32))
+    samples, objective = workload.samples(rows), workload.objective
+    models = [workload.build_teacher(), *([workload.build_student({})] if "build_student" in workload.members else [])]
+    for model in models:
+        outputs = model.eval()(**samples.inputs)
+        assert count(outputs) == len(samples) <= 32
+        assert objective.outputs_breach(outputs) == ""
+        assert objective.loss(outputs, samples.targets).shape == ()
+        assert figures(objective, objective.scores(outputs.detach(), samples.targets)).keys() == objective.metrics.keys()
 
 
-def test_student_is_smaller_than_teacher(workload: Workload) -> None:
+def test_student_is_smaller_than_teacher(workload: Guarded) -> None:
+    if "build_student" not in workload.members:
+        pytest.skip("has no student")
     teacher, student = (
         sum(value.numel() for value in model.parameters()) for model in (workload.build_teacher(), workload.build_student({}))
     )
     assert student * 3 < teacher
 
 
-def test_augmenting_keeps_shape_and_repeats(workload: Workload) -> None:
-    inputs = workload.inputs(workload.splits(SIZES, 0)["train"])[:8]
+def test_augmenting_keeps_shape_and_repeats(workload: Guarded, table: Table) -> None:
+    inputs = workload.inputs(table.rows(slice(0, 8)))
     first, second = (workload.augment(inputs, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert first.shape == inputs.shape
-    assert torch.equal(first, second)
+    for name, before in inputs.items():
+        assert first[name].shape == before.shape
+        assert torch.equal(first[name], second[name])
 
 
-def test_a_perfect_answer_scores_one(workload: Workload) -> None:
-    targets = np.arange(len(workload.labels))
-    assert set(workload.metrics(np.eye(len(targets)), targets).values()) == {1.0}
+def test_a_sample_is_shown_as_html(workload: Guarded, table: Table) -> None:
+    assert workload.show(table.row(0)).startswith("<")
 
 
-def test_a_sample_is_shown_as_html(workload: Workload) -> None:
-    row = workload.splits(SIZES, 0)["test"].iloc[0].to_dict()
-    assert workload.show(row).startswith("<")
+def test_nothing_in_it_breaks_a_promise(workload: Guarded, table: Table) -> None:
+    assert trial_problems(workload, table) == ()
 
 
 @pytest.mark.parametrize("student", [{"widhts": [8]}, {"widths": "x", "channels": 3}, {"widths": [8, 0]}, {"channels": [8, 8]}])
@@ -99,10 +125,10 @@ def test_digits_teacher_is_large_enough() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("didgits", "unknown 'didgits'; known: digits, tabular"),
+        ("didgits", "unknown 'didgits'; known: digits, images, table, tabular"),
         ("nope/own.py:Own", "no file 'nope/own.py'"),
         ("own.py:Missing", "own.py has no class 'Missing'"),
-        ("own.py:Half", "lacks augment, build_student"),
+        ("own.py:Half", "lacks inputs, objective, splits"),
         ("own.py:not a name", "is no class name"),
         ("broken.py:X", "importing it raised SyntaxError"),
         ("raises.py:X", "importing it raised NameError: name 'undefined' is not defined (raises.py, line 2)"),

@@ -8,14 +8,25 @@ import pytest
 import torch
 from torch import nn
 
+from slimline.data.table import Table, write_table
 from slimline.errors import WorkloadError
+from slimline.objectives import Metric
+from slimline.objectives.classification import Classification, classification
 from slimline.workloads.digits import Digits
 from slimline.workloads.guarded import guarded
 from slimline.workloads.promises import picture_breach
 from slimline.workloads.trial import trial_problems
 
 SIZES = {"test_fraction": 0.3, "validation_fraction": 0.1, "calibration_samples": 32}
-TABLE = Digits().splits(SIZES, 0)["validation"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    path = tmp_path_factory.mktemp("digits") / "validation.arrow"
+    write_table(path, Digits().splits(SIZES, 0)["validation"])
+    return Table(path)
+
+
 NET = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
@@ -30,6 +41,14 @@ class Whole(nn.Module):
         return self.answer(x)
 
 
+class Pointless(Classification):
+    """Judges by nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(("a", "b"))
+        object.__setattr__(self, "metrics", {})
+
+
 ATTRIBUTES = [
     ("name", "", "is ''"),
     ("name", "../x", "is '../x'"),
@@ -37,54 +56,35 @@ ATTRIBUTES = [
     ("name", b"digits", "is bytes"),
     ("name", "ä", "is 'ä'"),
     ("name", "a\n", "is 'a\\n'"),
-    ("task", "regression", "is 'regression'"),
-    ("labels", "0123456789", "is str"),
-    ("labels", ("a",), "holds 1 class names"),
-    ("labels", (0, 1), "holds 0"),
-    ("labels", ("a", "a"), "holds 'a' twice"),
-    ("labels", ("a", " "), "holds ' '"),
-    ("labels", np.array(["a", "b"]), "is ndarray"),
-    ("feature_range", (0.0,), "is (0.0,)"),
-    ("feature_range", (1.0, 1.0), "is (1.0, 1.0)"),
-    ("feature_range", (float("nan"), 1.0), "holds nan"),
-    ("feature_range", (np.float32("inf"), 1.0), "holds "),
-    ("feature_range", (False, True), "holds False"),
-    ("feature_range", ("0", "1"), "holds '0'"),
-    ("loss", 3, "is no function"),
+    ("objective", Classification, "is the class Classification; give an instance of it"),
+    ("objective", "classification", "is str, which lacks name, metrics"),
+    ("objective", Pointless(), "has {} as metrics"),
+    ("inputs", 3, "is no function"),
+    ("augment", 3, "is no function"),
 ]
 MEMBERS: list[tuple[str, Callable[..., object], str]] = [
-    ("example_input", lambda: np.ones((2, 1, 8, 8)), "example_input() gave ndarray"),
-    ("example_input", lambda: torch.ones(2, 1, 8, 8, dtype=torch.float64), "float64 [2, 1, 8, 8]"),
-    ("example_input", lambda: torch.ones(3, 1, 8, 8), "[3, 1, 8, 8] for 2 rows"),
-    ("example_input", lambda: torch.ones(2), "[2] for 2 rows"),
-    ("example_input", lambda: torch.full((2, 1, 8, 8), float("nan")), "not finite for row 0"),
-    ("example_input", lambda: torch.ones(2, 64), "a column may be missing or too many"),
-    ("inputs", lambda table: torch.ones(len(table) + 1, 1, 8, 8), "for 8 rows"),
-    ("inputs", lambda table: torch.ones(len(table), 1, 8, 8, dtype=torch.complex64), "complex64"),
-    ("inputs", lambda table: torch.ones(len(table), 1, 8, 8, dtype=torch.int64), "int64"),
-    ("inputs", lambda table: table, "inputs() gave DataFrame"),
+    ("inputs", lambda _rows: torch.ones(9, 1, 8, 8), "for 8 rows"),
+    ("inputs", lambda _rows: torch.ones(8, 1, 8, 8, dtype=torch.complex64), "complex64"),
+    ("inputs", lambda _rows: torch.full((8, 1, 8, 8), float("nan")), "not finite for row 0"),
+    ("inputs", lambda rows: rows["pixels"], "inputs() gave ndarray"),
+    ("inputs", lambda _rows: {}, "inputs() gave no tensor"),
+    ("inputs", lambda _rows: {"x": None}, "inputs() gave NoneType for 'x'"),
+    ("inputs", lambda _rows: {"y": torch.ones(8, 1, 8, 8)}, "the net of build_teacher() raised TypeError"),
+    ("targets", lambda _rows: torch.zeros(7, dtype=torch.long), "targets() gave Tensor of int64 [7] for 8 rows"),
+    ("targets", lambda _rows: torch.full((8,), 11), "row 0 has the class 11; there are 10 labels"),
+    ("outputs", lambda result: result[:, 0], "the net of build_teacher() gives [8] for 8 samples; 10 labels take logits [N, 10]"),
+    ("outputs", lambda result: result[:3], "gave Tensor of float32 [3, 10] for 8 samples"),
     ("build_teacher", lambda: nn.Linear, "gave the class Linear"),
     ("build_teacher", lambda: NET, "gave the same net twice"),
     ("build_teacher", lambda: nn.Flatten(), "a net without parameters"),
     ("build_teacher", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), "float64"),
     ("build_teacher", lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "a lazy layer"),
     ("build_teacher", lambda: nn.Linear(9, 9), "the net of build_teacher() raised RuntimeError"),
-    ("build_teacher", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), "float32 [8, 7] for 8 samples"),
-    ("build_teacher", lambda: Whole(lambda x: {"logits": x}), "gave dict for 8 samples"),
+    ("build_teacher", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), "gives [8, 7] for 8 samples; 10 labels"),
+    ("build_teacher", lambda: Whole(lambda x: {"one": x, "two": x}), "gives 2 tensors (['one', 'two']), none called 'logits'"),
     ("augment", lambda inputs, _generator: inputs[:, :, 1:], "augment() gave"),
     ("augment", lambda inputs, _generator: inputs / 0, "not finite"),
     ("augment", lambda _inputs, _generator: None, "augment() gave NoneType"),
-    ("loss", lambda _outputs, _targets: 0.5, "loss() gave float"),
-    ("loss", lambda outputs, _targets: outputs.mean(1), "one float"),
-    ("loss", lambda outputs, _targets: outputs.detach().mean(), "without a gradient"),
-    ("loss", lambda outputs, _targets: outputs.mean() * 1j, "complex64"),
-    ("metrics", lambda _outputs, _targets: 0.5, "metrics() gave 0.5"),
-    ("metrics", lambda _outputs, _targets: {}, "metrics() gave {}"),
-    ("metrics", lambda _outputs, _targets: {"f1": 0.5}, "`accuracy` must be among them"),
-    ("metrics", lambda _outputs, _targets: {"accuracy": float("nan")}, "gave nan for 'accuracy'"),
-    ("metrics", lambda _outputs, _targets: {"accuracy": True}, "gave True for 'accuracy'"),
-    ("metrics", lambda _outputs, _targets: {"accuracy": "0.9"}, "gave '0.9'"),
-    ("metrics", lambda _outputs, _targets: {1: 0.5}, "a figure named 1"),
     ("show", lambda _row: None, "show() gave NoneType"),
     ("show", lambda _row: "x" * 200_000, "200,000 characters"),
     ("show", lambda _row: "<b>5", "left <b> open"),
@@ -106,30 +106,53 @@ def test_an_attribute_that_is_not_what_it_should_be(attribute: str, value: objec
 
 
 @pytest.mark.parametrize(("member", "function", "said"), MEMBERS)
-def test_a_member_that_gives_something_else(member: str, function: Callable[..., object], said: str) -> None:
-    (problem,) = trial_problems(guarded("own", own(**{member: function})), TABLE)
+def test_a_member_that_gives_something_else(table: Table, member: str, function: Callable[..., object], said: str) -> None:
+    problem, *_ = trial_problems(guarded("own", own(**{member: function})), table)
     assert problem.startswith("workload 'own': ")
     assert said in problem
 
 
-def test_all_that_is_wrong_is_told_together() -> None:
-    nothing = dict.fromkeys(("example_input", "build_teacher", "augment", "loss", "metrics", "show"), lambda *_arguments: None)
-    assert len(trial_problems(guarded("own", own(**nothing)), TABLE)) == len(nothing)
+OBJECTIVE: list[tuple[str, Callable[..., object], str]] = [
+    ("loss", lambda _outputs, _targets: 0.5, "objective.loss() gave float"),
+    ("loss", lambda outputs, _targets: outputs.mean(1), "one float"),
+    ("loss", lambda outputs, _targets: outputs.detach().mean(), "without a gradient"),
+    ("loss", lambda outputs, _targets: outputs.mean() * 1j, "complex64"),
+    ("guidance", lambda outputs, _teacher, _temperature: outputs.mean(1), "objective.guidance() gave"),
+    ("scores", lambda _outputs, _targets: 0.5, "objective.scores() gave float"),
+    ("scores", lambda _outputs, _targets: {"right": np.ones(8)}, "the column 'error' must be there"),
+    ("scores", lambda _outputs, _targets: {"error": np.ones(7)}, "every column is an array [8, …]"),
+    ("metrics", {"odd": Metric(lambda _scores: float("nan"))}, "metrics['odd'] gave nan; it must be a finite number"),
+    ("metrics", {"odd": Metric(lambda _scores: 1 / 0)}, "metrics['odd'] raised ZeroDivisionError"),
+    ("shown", lambda _answer: 1 / 0, "objective.shown raised ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize(("member", "value", "said"), OBJECTIVE)
+def test_an_objective_that_gives_something_else(table: Table, member: str, value: object, said: str) -> None:
+    objective = classification("0123456789")
+    object.__setattr__(objective, member, value)
+    (problem,) = trial_problems(guarded("own", own(objective=objective)), table)
+    assert problem.startswith("workload 'own': ")
+    assert said in problem
+
+
+def test_all_that_is_wrong_is_told_together(table: Table) -> None:
+    nothing = dict.fromkeys(("inputs", "targets", "build_teacher", "show"), lambda *_arguments: None)
+    assert len(trial_problems(guarded("own", own(**nothing)), table)) == len(nothing)
     with pytest.raises(WorkloadError) as caught:
         guarded("own", own(**{name: value for name, value, _ in ATTRIBUTES}))
     assert len(str(caught.value).splitlines()) == len({name for name, _, _ in ATTRIBUTES})
 
 
-def test_numbers_of_numpy_are_made_pythons_own() -> None:
-    metrics = lambda _outputs, _targets: {"accuracy": np.float32(0.5), "right": np.int64(3)}  # noqa: E731
-    workload = guarded("own", own(metrics=metrics, feature_range=(np.float32(0), np.int64(16))))
-    assert trial_problems(workload, TABLE) == ()
-    assert [type(limit) for limit in workload.feature_range] == [float, float]
-    assert {type(figure) for figure in workload.metrics(np.eye(10), np.arange(10)).values()} == {float}
+@pytest.mark.parametrize("member", ["labels", "loss", "metrics", "example_input", "feature_range"])
+def test_a_workload_of_the_first_contract_is_told_what_to_change(member: str) -> None:
+    with pytest.raises(WorkloadError, match=r"written for the first contract: .* docs/add-a-workload.md") as caught:
+        guarded("own", own(objective=None, **{member: ("a", "b")}))
+    assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_whole_workload_has_no_problem() -> None:
-    assert trial_problems(guarded("digits", Digits()), TABLE) == ()
+def test_a_whole_workload_has_no_problem(table: Table) -> None:
+    assert trial_problems(guarded("digits", Digits()), table) == ()
 
 
 @pytest.mark.parametrize("picture", ["5", "<b>5</b>", "a < b", "<svg><rect x='1'/></svg>", "<table><tr><td>1<td>2</table>", "<br>x"])

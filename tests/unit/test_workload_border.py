@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 import torch
 
@@ -37,11 +37,9 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "splits": lambda workload: workload.splits({"test_fraction": 0.3, "validation_fraction": 0.1, "calibration_samples": 32}, 0),
     "build_teacher": lambda workload: workload.build_teacher(),
     "build_student": lambda workload: workload.build_student({}),
-    "inputs": lambda workload: workload.inputs(pd.DataFrame({"a": [1.0]})),
-    "example_input": lambda workload: workload.example_input(),
-    "augment": lambda workload: workload.augment(torch.ones(2, 1, 8, 8), torch.Generator()),
-    "loss": lambda workload: workload.loss(torch.ones(2, 10), torch.tensor([1, 2])),
-    "metrics": lambda workload: workload.metrics(torch.ones(2, 10).numpy(), torch.tensor([1, 2]).numpy()),
+    "inputs": lambda workload: workload.inputs({"a": np.ones(1)}),
+    "targets": lambda workload: workload.targets({"a": np.ones(1)}),
+    "augment": lambda workload: workload.augment({"x": torch.ones(2, 1, 8, 8)}, torch.Generator()),
     "show": lambda workload: workload.show({"a": 1.0}),
 }
 
@@ -60,7 +58,7 @@ def own_file(folder: Path, member: str, code: str) -> Any:
 
 
 @pytest.mark.parametrize("how", RAISED)
-@pytest.mark.parametrize("member", ["loss", "splits"])
+@pytest.mark.parametrize("member", ["inputs", "splits"])
 def test_whatever_a_member_raises_is_told_as_theirs(in_folder: Path, member: str, how: str) -> None:
     workload = own_file(in_folder, member, RAISED[how])()
     with pytest.raises(WorkloadError) as caught:
@@ -87,9 +85,9 @@ def test_making_a_workload_is_behind_the_border(in_folder: Path, place: str, how
         own_file(in_folder, "__init__", RAISED[how])
     else:
         code = indented(RAISED[how], 8)
-        text = f"from slimline.workloads.digits import Digits\nclass Own(Digits):\n    @property\n    def labels(self):\n{code}\n"
+        text = f"from slimline.workloads.digits import Digits\nclass Own(Digits):\n    @property\n    def objective(self):\n{code}\n"
         (in_folder / "own.py").write_text(text)
-    with pytest.raises(WorkloadError, match=r"^workload 'own\.py:Own': (importing it|reading labels) raised .*\(own\.py, line \d+\)"):
+    with pytest.raises(WorkloadError, match=r"^workload 'own\.py:Own': (importing it|reading objective) raised .*\(own\.py, line \d+\)"):
         get_workload("own.py:Own", in_folder)
 
 
@@ -134,11 +132,11 @@ def test_a_hook_of_ours_inside_their_net_is_ours(in_folder: Path) -> None:
 @pytest.mark.parametrize("error", [DataError("ours"), KeyboardInterrupt()])
 def test_our_own_errors_and_an_interrupt_pass_as_they_are(error: BaseException) -> None:
     class Own(Digits):
-        def example_input(self) -> torch.Tensor:
+        def inputs(self, _rows: Any) -> torch.Tensor:
             raise error
 
     with pytest.raises(type(error)):
-        guarded("own", Own()).example_input()
+        guarded("own", Own()).inputs({"a": np.ones(1)})
 
 
 def test_a_mistake_of_ours_is_not_told_as_theirs() -> None:
