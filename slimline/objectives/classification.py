@@ -20,6 +20,7 @@ def _macro(scores: Scores, which: int) -> float:
     return float(precision_recall_fscore_support(scores["target"], scores["answer"], average="macro", zero_division=0.0)[which])
 
 
+TIE, SMALLEST = 1e-3, 1e-6
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "accuracy": Metric(lambda scores: float(scores["correct"].mean()), share_of="correct"),
@@ -71,6 +72,17 @@ class Classification:
     def answers(self, outputs: Tensor) -> NDArray[Any]:
         """Class indices [N]."""
         return np.asarray(self.logits(outputs).detach().argmax(1))
+
+    def same_answers(self, before: Tensor, after: Tensor) -> NDArray[np.bool_]:
+        """Which samples get the same class [N]; where the two best before are within a thousandth of the largest is a tie."""
+        old, new = self.logits(before).detach().float(), self.logits(after).detach().float()
+        best = old.sort(dim=1).values
+        tied = best[:, -1] - best[:, -2] < TIE * max(float(old.abs().max()), SMALLEST)
+        return np.asarray((old.argmax(1) == new.argmax(1)) | tied)
+
+    def confidence(self, outputs: Tensor) -> NDArray[np.float64]:
+        """The softmax of each answer [N]."""
+        return np.asarray(self.logits(outputs).detach().double().softmax(1).max(1).values)
 
     def shown(self, answer: Any) -> str:
         """The class's name."""
