@@ -1,26 +1,30 @@
 """Load a released, compiled or plain variant and predict: what an application imports.
 
     model = slimline.runtime.load("s3://slimline/releases/digits/aliases/latest.json")
-    logits = model.predict(batch)
+    outputs = model.predict({"x": batch})
 
 Each target's loader imports its own runtime: ONNX Runtime, OpenVINO and XLA models run without torch. No runtime phones home.
 """
 
+import functools
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from slimline.artifact.border import told_as
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
 from slimline.artifact.manifest import Manifest, read_manifest
+from slimline.artifact.signature import NUMBERS, Arrays, Signature
 from slimline.errors import ArtifactError, InputError, WorkloadError
-from slimline.loaders import Floats, Infer
+from slimline.loaders import Array, Infer, Outputs
 from slimline.params.sections import CODE_CARRYING
 from slimline.workloads import BUNDLED, Workload, get_workload
+
+if TYPE_CHECKING:
+    from slimline.objectives import Objective
 
 _LOADERS = {
     "eager": "slimline.loaders.eager",
@@ -38,30 +42,49 @@ RUNNING = told_as(lambda reason: ArtifactError(f"the model does not run as its m
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: `predict` gives logits; `execution` says how the runtime was really configured."""
+    """A loaded model: `signature` says what `predict` takes and gives; `execution` how the runtime was really configured."""
 
     manifest: CompiledManifest | Manifest
-    labels: tuple[str, ...]
-    input_shape: tuple[int, ...]
+    signature: Signature
     infer: Infer = field(repr=False)
+    workload: Callable[[], Workload] = field(repr=False)
     execution: dict[str, str] = field(default_factory=dict)
     running: told_as = field(default=RUNNING, repr=False)
 
-    def predict(self, batch: Floats) -> Floats:
-        """Logits [N, classes] of a batch [N, …] of float32, N at least 1.
+    @functools.cached_property
+    def objective(self) -> "Objective":
+        """What its outputs mean; it imports torch, which predicting does not.
 
         Raises:
-            InputError: the batch has another shape or type.
-            ArtifactError: the runtime cannot run the graph, or gives something else than logits of the manifest's labels.
+            ArtifactError: the manifest's settings are none of the objective's.
+            WorkloadError: the objective is an outsider's own, and its workload was not named.
         """
-        if batch.dtype != np.float32 or batch.shape[1:] != self.input_shape or len(batch) == 0:
-            expected = ", ".join(str(size) for size in self.input_shape)
-            raise InputError(f"input: is {batch.dtype} {list(batch.shape)}, the model takes float32 [N, {expected}] with N at least 1")
+        from slimline.objectives.described import is_known, objective_of
+
+        if is_known(self.manifest.objective):
+            return objective_of(self.manifest.objective)
+        found: Objective = self.workload().objective
+        return found
+
+    def predict(self, given: Arrays | Array) -> Outputs:
+        """The outputs, one array [N, …] or several by name, of inputs by name; of one array where there is one input. N is at least 1.
+
+        Raises:
+            InputError: an input is missing or unknown, or has another shape or type.
+            DataError: a number is not finite.
+            ArtifactError: the runtime cannot run the graph, or it gives something else than the signature says.
+        """
+        return self.run(self.signature.checked(given))
+
+    def run(self, arrays: Arrays) -> Outputs:
+        """The same for inputs that are checked already: what a timing measures, the check being the caller's and equal for all models."""
         with self.running:
-            logits = self.infer(batch)
-            if logits.dtype != np.float32 or logits.shape != (len(batch), len(self.labels)):
-                raise TypeError(f"it gives {logits.dtype} {list(logits.shape)} for {len(batch)} samples of {len(self.labels)} labels")
-            return logits
+            outputs = self.infer(arrays)
+            count = len(next(iter(arrays.values())))
+            for values in outputs.values() if isinstance(outputs, dict) else (outputs,):
+                if values.dtype.kind not in NUMBERS or values.ndim == 0 or len(values) != count:
+                    raise TypeError(f"it gives {values.dtype} {list(values.shape)} for {count} samples")
+            return outputs
 
 
 def load(location: str | Path, *, threads: int = 1, workload: str | None = None, trust_code: bool = False) -> Model:
@@ -90,7 +113,8 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
     needs = {"workload": workload_of(manifest, workload)} if manifest.target == "eager" else {}
     with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
         infer, execution = loader.load(folder, manifest, threads, **needs)
-    return Model(manifest, manifest.labels, manifest.input_shape, infer, execution, _running(folder))
+    of_workload = functools.partial(workload_of, manifest, workload)
+    return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder))
 
 
 def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> Workload:
@@ -132,11 +156,14 @@ def _load_plain(folder: Path, threads: int, named: str | None) -> Model:
     from slimline.loaders import eager
 
     manifest = read_manifest(folder)
+    if (signature := manifest.signature) is None:
+        raise ArtifactError(f"{folder}: manifest.json lacks the signature of its inputs; make the variant again")
     workload = workload_of(manifest, named)
     with told_as(lambda reason: ArtifactError(f"{folder}: {eager.RUNTIME} cannot load {eager.GRAPH}: {reason}")):
-        infer, execution = eager.load_network(folder, workload, manifest.architecture, manifest.structure, threads, manifest.packing)
-    shape = tuple(workload.example_input().shape[1:])
-    return Model(manifest, workload.labels, shape, infer, execution, _running(folder))
+        infer, execution = eager.load_network(
+            folder, workload, manifest.architecture, manifest.structure, manifest.packing, signature, threads
+        )
+    return Model(manifest, signature, infer, lambda: workload, execution, _running(folder))
 
 
 def _running(folder: Path) -> told_as:

@@ -19,23 +19,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from slimline import errors
+from slimline.artifact.arrays import read_arrays, read_outputs, write_arrays
+from slimline.artifact.signature import Arrays
 from slimline.errors import MachineError, SlimlineError
 from slimline.measure.memory import peak_memory_bytes
 from slimline.measure.timing import Sample, Turn, take_turn
 from slimline.workloads.border import through_their_code
+
+if TYPE_CHECKING:
+    from slimline.runtime import Model
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
 GRACE_S = 5.0
 TASKS = Path("/proc/self/task")
 
-Floats = NDArray[np.float32]
+Array = NDArray[Any]
+Outputs = Array | dict[str, Array]
+"""One array [N, …], or several by name."""
 Request = Mapping[str, Any]
 
 
@@ -87,16 +93,18 @@ class Worker:
         """
         return self._wait()
 
-    def predict(self, inputs: Floats, batch_size: int) -> Floats:
-        """Logits [N, classes] of inputs [N, …], computed in batches."""
-        given, wanted = (Path(self._scratch.name) / name for name in ("inputs.npy", "outputs.npy"))
-        np.save(given, inputs, allow_pickle=False)
+    def predict(self, inputs: Arrays | Path, batch_size: int | None = None) -> Outputs:
+        """The outputs for inputs by name, or stored in a .npz file (see slimline.artifact.arrays), in batches of at most so many."""
+        given, wanted = (Path(self._scratch.name) / name for name in ("inputs.npz", "outputs.npz"))
+        if isinstance(inputs, Path):
+            given = inputs
+        else:
+            write_arrays(given, inputs)
         self._ask({"do": "predict", "inputs": str(given), "outputs": str(wanted), "batch_size": batch_size})
-        logits: Floats = np.load(wanted, allow_pickle=False)
-        return logits
+        return read_outputs(wanted)
 
     def turn(self, batch: Path, samples: int) -> Turn:
-        """Time the model on the batch stored in a .npy file: its first call, and so many samples once it is warm."""
+        """Time the model on the batch stored in a .npz file: its first call, and so many samples once it is warm."""
         answer = self._ask({"do": "turn", "inputs": str(batch), "samples": samples})
         first, *taken = (Sample(cpu_ms, tuple(wall_ms)) for cpu_ms, wall_ms in answer["samples"])
         return Turn(first, tuple(taken), answer["steady"], answer["calls"])
@@ -156,10 +164,10 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     from slimline.runtime import load
 
     model = load(location, threads=threads, workload=workload, trust_code=True)  # the line's own artifacts
-    stored = functools.cache(_stored)
+    stored = functools.cache(lambda path: model.signature.checked(read_arrays(Path(path))))
     doing: dict[str, Callable[[Request], Request]] = {
-        "predict": lambda request: _predict(model.predict, request),
-        "turn": lambda request: _turn(functools.partial(model.predict, stored(request["inputs"])), request["samples"]),
+        "predict": lambda request: _predict(model, request),
+        "turn": lambda request: _turn(functools.partial(model.run, stored(request["inputs"])), request["samples"]),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
     answer({"execution": dict(model.execution), "threads": sum(1 for _ in TASKS.iterdir()) if TASKS.is_dir() else None})
@@ -168,20 +176,21 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
         answer(doing[request["do"]](request))
 
 
-def _stored(path: str) -> Floats:
-    batch: Floats = np.load(path, allow_pickle=False)
-    return batch
+def _predict(model: "Model", request: Request) -> Request:
+    from slimline.loaders import joined, pieces
+
+    inputs = model.signature.checked(read_arrays(Path(request["inputs"])))
+    count = len(next(iter(inputs.values())))
+    found = [model.run(piece) for piece in pieces(inputs, request["batch_size"] or count)]
+    if isinstance(found[0], dict):
+        parts = [list(outputs.values()) for outputs in found if isinstance(outputs, dict)]
+        write_arrays(Path(request["outputs"]), dict(zip(found[0], joined(parts), strict=True)))
+    else:
+        write_arrays(Path(request["outputs"]), joined([[outputs] for outputs in found if not isinstance(outputs, dict)])[0])
+    return {"samples": count}
 
 
-def _predict(predict: Callable[[Floats], Floats], request: Request) -> Request:
-    inputs = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
-    size = request["batch_size"]
-    logits = [predict(np.ascontiguousarray(inputs[start : start + size])) for start in range(0, len(inputs), size)]
-    np.save(request["outputs"], np.concatenate(logits), allow_pickle=False)
-    return {"samples": len(inputs)}
-
-
-def _turn(call: Callable[[], Floats], samples: int) -> Request:
+def _turn(call: Callable[[], object], samples: int) -> Request:
     turn = take_turn(call, samples)
     return {
         "samples": [(sample.cpu_ms, sample.wall_ms) for sample in (turn.first, *turn.samples)],

@@ -10,34 +10,31 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from slimline.workloads.prepared import load_split, load_table
-from torch import Tensor
 
 from slimline.artifact.compiled import CompiledManifest, Parity
 from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
+from slimline.data.batch import take
+from slimline.data.prepared import load_split
+from slimline.data.samples import head
+from slimline.data.signature import Signature
 from slimline.errors import MachineError, ParamsError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.parity import compare_outputs, require_parity
-from slimline.methods.quantize.simulate import simulate
+from slimline.objectives.described import described
 from slimline.params import TEACHER
 from slimline.report.numbers import ratio, size
 from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
-from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.training.fit import predict
 from tasks.missed import note_miss
+from tasks.parity import check, signature_from
 
 log = logging.getLogger(__name__)
 MODELS, COMPILED = Path("data/models"), Path("data/compiled")
-BATCH_SIZE = 32
 LIBRARIES = {
     "eager": ("torch",),
     "torchscript": ("torch",),
@@ -60,7 +57,8 @@ WORDS = {
 
 
 def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
-    """Write the graph into `folder` and hold it to the plan. `samples` are the compiler's example_input, calibration and batch_sizes.
+    """Write the graph into `folder` and hold it to the plan. `samples` are the compiler's example, calibration, signature and
+    batch_sizes.
 
     Raises:
         StageError: a planned layer has other weights in the graph, or its constants take no fewer bytes than in float32.
@@ -95,28 +93,7 @@ def shipped(target: str, variant: Variant, folder: Path, lowered: Lowered) -> tu
     return dataclasses.replace(lowered, weight_bytes=packed.stored_bytes), packed
 
 
-def outputs_of(folder: Path, inputs: NDArray[np.float32], workload: str) -> NDArray[np.float32]:
-    """The compiled model's logits [N, classes], by way of the runtime that an application uses."""
-    model = load(folder, workload=workload, trust_code=True)  # made a moment ago, by ourselves
-    batches = [inputs[start : start + BATCH_SIZE] for start in range(0, len(inputs), BATCH_SIZE)]
-    return np.concatenate([model.predict(batch) for batch in batches])
-
-
-def check(label: str, variant: Variant, folder: Path, validation: Tensor, workload: str) -> Parity:
-    """Compare the compiled model with its source (float32) or with its plan's simulation, on the validation split.
-
-    Raises:
-        StageError: a bound is broken; the message has the worst sample.
-    """
-    reference_model = variant.model if variant.plan is None else simulate(variant.model, variant.plan, variant.grids)
-    reference, outputs = predict(reference_model, validation).numpy(), outputs_of(folder, validation.numpy(), workload)
-    source = None if variant.plan is None else predict(variant.model, validation).numpy()
-    parity = compare_outputs(reference, outputs, exact=variant.plan is None, source=source)
-    require_parity(label, parity, reference, outputs)
-    return parity
-
-
-def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, folder: Path) -> CompiledManifest:
+def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, folder: Path, signature: Signature) -> CompiledManifest:
     """The compiled variant's identity, without the parity that is still to be measured."""
     source, is_eager = variant.manifest, target == "eager"
     return CompiledManifest(
@@ -129,9 +106,8 @@ def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, f
         method=source.method,
         source=source.source,
         lineage=source.lineage,
-        labels=tuple(stage.workload.labels),
-        input_shape=tuple(stage.workload.example_input().shape[1:]),
-        columns=tuple(name for name in load_table("calibration").columns if name != "label"),
+        signature=signature,
+        objective=described(stage.workload.objective),
         source_sha256=sha256_of(MODELS / stage.variant / "manifest.json"),
         execution=lowered.execution,
         architecture=source.architecture if is_eager else None,
@@ -170,9 +146,9 @@ def variant_saves(lowered: Lowered, graph_bytes: int) -> bool:
 
 def parity_text(parity: Parity) -> str:
     """The check in a sentence."""
-    head = f"On {parity.samples} validation samples it agrees with the {parity.reference} on the class of {parity.agreement:.1%}"
+    head = f"On {parity.samples} validation samples it agrees with the {parity.reference} on the answer of {parity.agreement:.1%}"
     if parity.tolerance is not None:
-        return f"{head}; the logits differ by at most {parity.max_abs_difference:.2g} (allowed: {parity.tolerance:.2g})."
+        return f"{head}; the outputs differ by at most {parity.max_abs_difference:.2g} (allowed: {parity.tolerance:.2g})."
     return f"{head} (at least {parity.min_agreement:.0%}), at {parity.sqnr_db:.1f} dB signal to noise (at least {parity.min_sqnr_db:.0f})."
 
 
@@ -207,16 +183,16 @@ def main(stage: Stage) -> None:
         raise ParamsError([f"compile: no target {stage.target!r}; there are: {', '.join(LIBRARIES)}"])
     torch.set_num_threads(1)
     variant = load_variant(MODELS / stage.variant, stage.workload)
-    calibration, validation = (load_split(stage.workload, split).inputs.contiguous() for split in ("calibration", "validation"))
+    samples, validation = (load_split(stage.workload.samples, split) for split in ("calibration", "validation"))
+    calibration = head(samples, len(samples)).inputs
+    signature, few = signature_from(variant, calibration, validation), take(calibration, slice(0, 2))
     with whole_folder(COMPILED / stage.label) as draft:
         sizes = (1, stage.params.evaluate.batch_size)
-        lowered = run(
-            stage.target, variant, draft, example_input=stage.workload.example_input(), calibration=calibration, batch_sizes=sizes
-        )
+        lowered = run(stage.target, variant, draft, example=few, calibration=calibration, signature=signature, batch_sizes=sizes)
         lowered, packing = shipped(stage.target, variant, draft, lowered)
-        unchecked = manifest_of(stage, stage.target, variant, lowered, draft).model_copy(update={"packing": packing})
+        unchecked = manifest_of(stage, stage.target, variant, lowered, draft, signature).model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)
-        parity = check(stage.label, variant, draft, validation, stage.params.workload)
+        parity = check(stage.label, variant, draft, validation, stage.workload.objective, stage.params.workload)
         manifest = unchecked.model_copy(update={"parity": parity})
         write_manifest(draft, manifest)
     size_bytes = folder_bytes(COMPILED / stage.label)

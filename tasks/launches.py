@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slimline.artifact.folder import folder_bytes
 from slimline.errors import SlimlineError
 from slimline.measure.energy import Energy, energy_per_call
@@ -55,7 +53,7 @@ class Session:
 
 
 def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launching) -> Session:
-    """Launch every model `how.launches` times and time it on each batch (batch name -> .npy file), in turns with all others.
+    """Launch every model `how.launches` times and time it on each batch (batch name -> .npz file), in turns with all others.
 
     Raises:
         SlimlineError: a model of `how.required` cannot be loaded or timed.
@@ -127,8 +125,7 @@ def _asked(model: str, how: Launching, session: Session, ask: Callable[[], Any])
 def _look(worker: Worker, batches: Mapping[str, Path]) -> tuple[int, Energy]:
     """What a fresh process holds after each batch ran once, before anything else; and the energy of a call where it can be read."""
     for path in batches.values():
-        inputs = np.load(path, allow_pickle=False)
-        worker.predict(inputs, len(inputs))
+        worker.predict(path)
     smallest = next(iter(batches.values()))
     return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turn(smallest, ENERGY_SAMPLES).calls)
 

@@ -19,12 +19,15 @@ from typing import Any
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from slimline.workloads.prepared import load_table
 
+from slimline.artifact.arrays import write_arrays
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.json_file import read_json
 from slimline.artifact.missed import read_missed
+from slimline.artifact.signature import Arrays, Signature
+from slimline.data.prepared import load_split
+from slimline.data.samples import head
 from slimline.errors import ArtifactError, MachineError
 from slimline.measure.latency import Launches, cold_percentiles, cold_speed_ratio, launches_needed, noise_floor, percentiles, speed_ratio
 from slimline.measure.machine import MACHINE, fingerprint
@@ -107,13 +110,26 @@ def _look(session: Session, model: str) -> dict[str, Any]:
     }
 
 
+def batches_of(inputs: Arrays, signature: Signature, batch_size: int) -> dict[str, dict[str, NDArray[Any]]]:
+    """The two batches to time: batch name -> input -> values. What is shorter than the signature's own shape, or holds too few samples,
+    is repeated from its beginning."""
+    shapes = {one.name: one.shape for one in signature.inputs}
+    return {f"batch_{size}": {name: _filled(inputs[name], (size, *shape)) for name, shape in shapes.items()} for size in (1, batch_size)}
+
+
+def _filled(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    for axis, size in enumerate(shape):
+        values = values.take(np.arange(size) % values.shape[axis], axis)
+    return values
+
+
 @contextmanager
-def stored(inputs: NDArray[np.float32], batch_size: int) -> Iterator[dict[str, Path]]:
-    """The two batches to time, as files that the workers read; a short test split is repeated to fill the larger one."""
+def stored(batches: Mapping[str, Arrays]) -> Iterator[dict[str, Path]]:
+    """The batches as files that the workers read."""
     with tempfile.TemporaryDirectory(prefix="slimline-time-") as folder:
-        paths = {f"batch_{size}": Path(folder) / f"batch_{size}.npy" for size in (1, batch_size)}
-        for size, path in zip((1, batch_size), paths.values(), strict=True):
-            np.save(path, np.resize(inputs, (size, *inputs.shape[1:])), allow_pickle=False)
+        paths = {name: Path(folder) / f"{name}.npz" for name in batches}
+        for name, path in paths.items():
+            write_arrays(path, batches[name])
         yield paths
 
 
@@ -157,10 +173,12 @@ def main(stage: Stage) -> None:
     """Time all that stands of this target in worker processes; write the metrics and the page."""
     started, machine, how = time.monotonic(), this_machine(), launching(stage.params)
     where = locations(stage.params, str(stage.target))
-    inputs = stage.workload.inputs(load_table("test").head(stage.params.evaluate.batch_size)).numpy()
+    few = head(load_split(stage.workload.samples, "test"), stage.params.evaluate.batch_size).inputs
+    arrays, signature = {name: values.numpy() for name, values in few.items()}, read_compiled(where[TEACHER]).signature
+    batches = batches_of(arrays, signature, stage.params.evaluate.batch_size)
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
-    with stored(inputs, stage.params.evaluate.batch_size) as batches:
-        sessions = [timed_together(group, batches, how) for group in groups(where, how.required, room)]
+    with stored(batches) as paths:
+        sessions = [timed_together(group, paths, how) for group in groups(where, how.required, room)]
     facts = run(sessions, stage.params.gate.confidence)
     facts["same_runtime_baseline"]["precision"] = read_compiled(where[TEACHER]).computes
     for name, found in facts["variants"].items():
@@ -174,6 +192,7 @@ def main(stage: Stage) -> None:
         "launches": how.launches,
         "pairs": how.launches * how.rounds * how.samples,
         "confidence": stage.params.gate.confidence,
+        "shapes": {batch: {name: list(values.shape) for name, values in found.items()} for batch, found in batches.items()},
         "seconds": seconds,
         **facts,
     }

@@ -4,13 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Batch, take
 from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.objectives.classification import classification
 
-EXAMPLE = torch.zeros(2, 1, 8, 8)
+EXAMPLE = {"x": torch.zeros(2, 1, 8, 8)}
 
 
 def unit(inputs: int, outputs: int, kernel: int, *, groups: int = 1, activation: type[nn.Module] = nn.ReLU6) -> nn.Sequential:
@@ -39,10 +41,10 @@ class DepthwiseNet(nn.Module):
         return logits
 
 
-def images(count: int, seed: int) -> Tensor:
+def images(count: int, seed: int) -> Batch:
     """Smooth noise [N, 1, 8, 8]."""
     noise = torch.randn(count, 1, 10, 10, generator=torch.Generator().manual_seed(seed))
-    return 3 * nn.functional.avg_pool2d(noise, 3, stride=1)
+    return {"x": 3 * nn.functional.avg_pool2d(noise, 3, stride=1)}
 
 
 CALIBRATION, HELD_OUT = images(64, 0), images(64, 1)
@@ -74,15 +76,15 @@ def unbalanced_net(spread: float = 30.0) -> nn.Module:
 
 def data_for() -> MethodData:
     """The samples; there are no labels."""
-    none = Samples(HELD_OUT[:0], torch.empty(0, dtype=torch.long))
+    none = Samples(take(HELD_OUT, slice(0, 0)), torch.empty(0, dtype=torch.long))
     return MethodData(
         calibration=CALIBRATION,
         train=none,
         validation=none,
-        loss=lambda outputs, *_: outputs.sum(),
-        metric=lambda *_: 0.0,
+        objective=classification("abcde"),
+        metric="accuracy",
         collect=lambda model: collect_statistics(model, CALIBRATION, 32),
-        example_input=EXAMPLE,
+        example=EXAMPLE,
         seed=3,
     )
 
@@ -90,4 +92,4 @@ def data_for() -> MethodData:
 def logit_sqnr_db(source: nn.Module, made: Quantized) -> float:
     """How far the quantized logits are from the source's, on samples that no method saw."""
     with torch.no_grad():
-        return sqnr_db(source(HELD_OUT), simulate(made.model, made.plan, made.grids)(HELD_OUT))
+        return sqnr_db(source(**HELD_OUT), simulate(made.model, made.plan, made.grids)(**HELD_OUT))

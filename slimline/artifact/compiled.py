@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Packing, manifest_json, parse_manifest, verify_files
+from slimline.artifact.signature import Signature
 from slimline.errors import ArtifactError
 from slimline.params.sections import Target
 
@@ -43,8 +44,8 @@ NEEDED_SETTINGS = {
 class Parity(BaseModel):
     """How far the compiled outputs lie from the model they were compiled from, on real samples.
 
-    `reference` says what they were compared with; `tolerance` is the largest allowed `max_abs_difference` in logits
-    (None where only agreement and SQNR are judged); `agreement` is the share of samples with the same class.
+    `reference` says what they were compared with; `tolerance` is the largest allowed `max_abs_difference` of any number
+    (None where only agreement and SQNR are judged); `agreement` is the share of samples with the same answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,10 +78,10 @@ class CompiledManifest(BaseModel):
     method: str
     source: str | None
     lineage: tuple[str, ...]
-    labels: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    columns: tuple[str, ...] = ()
-    """The feature columns that the workload makes an input of, in order."""
+    signature: Signature
+    """What it takes and gives; the order of the inputs and outputs is that of the graph."""
+    objective: dict[str, Any]
+    """How its outputs are read (see slimline.objectives.described)."""
     source_sha256: str
     execution: dict[str, str] = Field(default_factory=dict)
     parity: Parity | None = None

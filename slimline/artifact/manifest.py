@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import sha256_of, write_json
 from slimline.artifact.json_file import read_json
+from slimline.artifact.signature import Signature
 from slimline.errors import ArtifactError
 
 SCHEMA: Final = 1
@@ -59,6 +60,10 @@ class Manifest(BaseModel):
     architecture: Architecture
     structure: dict[str, dict[str, Any]]
     seed: int
+    signature: Signature | None = None
+    """What it takes and gives; without one it can be trained and compiled, not run by slimline.runtime."""
+    objective: dict[str, Any] = Field(default_factory=dict)
+    """How its outputs are read (see slimline.objectives.described)."""
     packing: Packing | None = None
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

@@ -1,7 +1,7 @@
 """One look at an untrained net, with real samples, before an hour is spent on it: can everything that comes later follow it?"""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import structure_edits
+from slimline.data.batch import Batch, Tensors, clone, count, joined, split, take, tensors
+from slimline.data.signature import Signature
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.exported import REFUSALS, exported, reason_of
 from slimline.methods.layer_calls import WATCHED, on_input, run_hooked
@@ -21,20 +23,20 @@ TOLERANCE = 1e-3
 """Of the largest output: how far an answer may move with the batch that it is in, since kernels differ by batch size."""
 
 
-def look(model: nn.Module, again: nn.Module, samples: Tensor, *, exports: bool) -> tuple[str, ...]:
+def look(model: nn.Module, again: nn.Module, samples: Batch, *, exports: bool, signature: Signature | None = None) -> tuple[str, ...]:
     """What stands in the way of training, compressing and storing a net: sentences with the place and the way out, or none.
 
-    `again` is the same net built once more. `samples` [N, …] are real ones, a few of which run through a copy in evaluation mode. With
-    `exports` the net is held to torch.export as well, which all targets but eager and torchscript need. What the net's own forward
-    raises is not caught here, but for a batch of one.
+    `again` is the same net built once more. `samples` are real ones, a few of which run through a copy in evaluation mode. With
+    `exports` the net is held to torch.export as well, which all targets but eager and torchscript need; `signature` says which axes of
+    its inputs vary. What the net's own forward raises is not caught here, but for a batch of one.
     """
     if problem := _why_not_copied(model):
         return (problem,)
-    twin, few = copy.deepcopy(model).eval(), samples[:SAMPLES].clone()
+    twin, few = copy.deepcopy(model).eval(), clone(take(samples, slice(0, SAMPLES)))
     make_plain_(twin)
     found = [*_unfollowed(twin, few), *_unsteady(twin, few), *_unstorable(twin, again)]
     if exports and not found:
-        found += _unexportable(twin, few[:2])
+        found += _unexportable(twin, take(few, slice(0, 2)), signature)
     return tuple(found)
 
 
@@ -51,7 +53,7 @@ def _why_not_copied(model: nn.Module) -> str | None:
     return None
 
 
-def _unfollowed(twin: nn.Module, few: Tensor) -> Iterator[str]:
+def _unfollowed(twin: nn.Module, few: Batch) -> Iterator[str]:
     """Layers that are called with something that no calibration can look into."""
     layers = {name: layer for name, layer in twin.named_modules() if isinstance(layer, WATCHED)}
     handles = [on_input(layer, lambda _layer, _x: None, name=name) for name, layer in layers.items()]
@@ -61,35 +63,45 @@ def _unfollowed(twin: nn.Module, few: Tensor) -> Iterator[str]:
         yield f"{error}; call it with a padded tensor, and take the step at each sample's length from the output"
 
 
-def _unsteady(twin: nn.Module, few: Tensor) -> Iterator[str]:
+def _unsteady(twin: nn.Module, few: Batch) -> Iterator[str]:
     """Answers that differ from call to call, or with the samples beside them."""
     with torch.no_grad():
-        together, repeated = twin(few), twin(few)
+        together, repeated = twin(**few), twin(**few)
         if not (_is_comparable(together, few) and _is_comparable(repeated, few)):
             return
         if _moved(together, repeated):
             yield "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
             return
         try:
-            alone = [twin(few[index : index + 1]) for index in range(len(few))]
+            alone = [twin(**one) for one in split(few, 1)]
         except REFUSALS as error:
             yield f"it cannot answer one sample alone: {reason_of(error)}; {KEEP_BATCH}"
             return
-    if alone[0].shape[1:] != together.shape[1:] or len(alone[0]) != 1:
-        yield f"it cannot answer one sample alone: the output's shape is {list(alone[0].shape)}; {KEEP_BATCH}"
-    elif _moved(together, torch.cat(alone)):
+    if wrong := [shape for name, shape in _shapes(alone[0]).items() if shape != (1, *_shapes(together)[name][1:])]:
+        yield f"it cannot answer one sample alone: the output's shape is {list(wrong[0])}; {KEEP_BATCH}"
+    elif _moved(together, joined(alone)):
         yield f"its answer to a sample depends on the other samples of the batch: {_mixer(twin)}"
 
 
-def _is_comparable(output: object, few: Tensor) -> bool:
+def _is_comparable(output: object, few: Batch) -> bool:
     """Whether outputs can be compared sample by sample; what they have to be beside that is the workload's promise."""
+    parts = list(output.values()) if isinstance(output, Mapping) else [output]
+    return bool(parts) and all(_is_floats_of(part, count(few)) for part in parts)
+
+
+def _is_floats_of(output: object, samples: int) -> bool:
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return False
-    return output.shape[:1] == few.shape[:1] and bool(output.isfinite().all())
+    return output.shape[:1] == (samples,) and bool(output.isfinite().all())
 
 
-def _moved(one: Tensor, other: Tensor) -> bool:
-    return float((one - other).abs().max()) > TOLERANCE * max(float(one.abs().max()), 1e-6)
+def _moved(one: Tensors, other: Tensors) -> bool:
+    pairs = [(before, tensors(other)[name]) for name, before in tensors(one).items()]
+    return any(float((before - after).abs().max()) > TOLERANCE * max(float(before.abs().max()), 1e-6) for before, after in pairs)
+
+
+def _shapes(outputs: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors(outputs).items()}
 
 
 def _mixer(twin: nn.Module) -> str:
@@ -109,9 +121,9 @@ def _unstorable(twin: nn.Module, again: nn.Module) -> Iterator[str]:
         yield f"built again it is another net, so its weights could not be stored: {error}"
 
 
-def _unexportable(twin: nn.Module, few: Tensor) -> Iterator[str]:
+def _unexportable(twin: nn.Module, few: Batch, signature: Signature | None) -> Iterator[str]:
     try:
-        exported(twin, few)
+        exported(twin, few, signature=signature)
     except StageError as error:
         yield f"{error}; only the targets eager and torchscript can take it"
 

@@ -8,24 +8,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
-from slimline.data.samples import Samples
+from slimline.data.batch import Batch, Tensors
+from slimline.data.samples import Samples, Split, head
 from slimline.methods.factorize.chains import read_by_parent
 from slimline.methods.factorize.decomposition import Layer
 from slimline.methods.factorize.svd import is_matrix, low_rank_pair
-from slimline.methods.output_change import output_change
 from slimline.methods.prune.weights import lowest
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.objectives import Metric, Objective, Scores, metric_of, worse_by
 from slimline.params import TEACHER, StaticParams, SvdParams
-from slimline.training.fit import Metric, predict
+from slimline.training.fit import predict
 
 PRUNED_FRACTION = 0.5
 KEPT_ENERGY = 0.9
+SAMPLES = 512
+"""Of validation, for each of some hundred edits of a net; a layer's standard error says what so few are worth."""
 STATIC = StaticParams(source=TEACHER, method="static")
 LOW_RANK = SvdParams(source=TEACHER, method="svd", energy=KEPT_ENERGY)
 Edit = Callable[[str], nn.Module | None]
@@ -35,24 +39,63 @@ Edit = Callable[[str], nn.Module | None]
 class Effect:
     """What one change did: the drop of the metric (above 0 is worse), and how far the outputs moved.
 
-    `output_change` is the norm of the difference of all outputs over the norm of the outputs; it tells layers apart where
-    the metric does not move.
+    `output_change` is the objective's distance from the outputs before; it tells layers apart where the metric does not move. `error` is
+    the standard error of the mean rise of a sample's error, and with it about that of the drop: the two are one where the metric is the
+    mean of what is right.
     """
 
     drop: float
     output_change: float
+    error: float
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Compares edited models on a few samples of validation."""
+
+    samples: Samples
+    objective: Objective
+    metric: Metric
+
+    def outputs_of(self, model: nn.Module) -> "_Judged":
+        """What a model gives for them, and what that is worth."""
+        outputs = predict(model, self.samples.inputs)
+        return _Judged(outputs, self.objective.scores(outputs, self.samples.targets))
+
+    def effect(self, edited: nn.Module | None, before: "_Judged") -> Effect | None:
+        """What an edit did to a model that gave `before`; None where there is none."""
+        if edited is None:
+            return None
+        after = self.outputs_of(edited)
+        drop = worse_by(self.metric, self.metric.figure(before.scores), self.metric.figure(after.scores))
+        change = self.objective.distance(before.outputs, after.outputs)
+        return Effect(float(drop), change, _standard_error(before.scores, after.scores))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    outputs: Tensors
+    scores: Scores
 
 
 def sensitivity(
-    model: nn.Module, statistics: CalibrationStatistics, *, calibration: Tensor, validation: Samples, metric: Metric
+    model: nn.Module,
+    statistics: CalibrationStatistics,
+    *,
+    calibration: Batch,
+    validation: Split,
+    objective: Objective,
+    metric: str,
+    samples: int = SAMPLES,
 ) -> dict[str, dict[str, Effect | None]]:
     """Module name -> {"quantize", "prune", "channels", "factorize"} -> effect, or None where the layer cannot be changed so.
 
     Quantized: int8 weights and inputs, simulated. Pruned: the least half of the weights zeroed. Channels: the half of its output
     channels whose weights have the least L2 norm zeroed, biases too. Factorized: two layers at energy 0.9, if that is smaller. After
-    the last three, batch norm is recalibrated on `calibration` [N, …], in the edited model as in the one that it is compared with, so
-    that only the layer makes the difference.
+    the last three, batch norm is recalibrated on `calibration`, in the edited model as in the one that it is compared with, so that only
+    the layer makes the difference. `metric` is the objective's that drops, on the first `samples` of validation.
     """
+    judge = _Judge(head(validation, samples), objective, metric_of(objective, metric))
     recalibrated = recalibrate_batchnorm(model, calibration)
     edits: dict[str, tuple[nn.Module, Edit]] = {
         "quantize": (model, _quantized(model, statistics)),
@@ -60,10 +103,9 @@ def sensitivity(
         "channels": (recalibrated, lambda name: _recalibrated(_without_channels(model, name), calibration)),
         "factorize": (recalibrated, lambda name: _recalibrated(_factorized(model, name, statistics), calibration)),
     }
-    references = {kind: predict(reference, validation.inputs) for kind, (reference, _) in edits.items()}
+    before = {reference: judge.outputs_of(reference) for reference in (model, recalibrated)}
     return {
-        name: {kind: _effect(edit(name), references[kind], validation, metric) for kind, (_, edit) in edits.items()}
-        for name in statistics.layers
+        name: {kind: judge.effect(edit(name), before[reference]) for kind, (reference, edit) in edits.items()} for name in statistics.layers
     }
 
 
@@ -72,11 +114,10 @@ def plain(effects: Mapping[str, Mapping[str, Effect | None]]) -> dict[str, dict[
     return {name: {kind: None if effect is None else vars(effect) for kind, effect in kinds.items()} for name, kinds in effects.items()}
 
 
-def _effect(edited: nn.Module | None, reference: Tensor, validation: Samples, metric: Metric) -> Effect | None:
-    if edited is None:
-        return None
-    outputs, targets = predict(edited, validation.inputs), validation.targets.numpy()
-    return Effect(metric(reference.numpy(), targets) - metric(outputs.numpy(), targets), output_change(outputs, reference))
+def _standard_error(before: Scores, after: Scores) -> float:
+    """Of the mean difference of the samples' errors; 0 of a single sample."""
+    rises = np.asarray(after["error"], dtype=np.float64) - np.asarray(before["error"], dtype=np.float64)
+    return float(rises.std(ddof=1) / np.sqrt(len(rises))) if len(rises) > 1 else 0.0
 
 
 def _quantized(model: nn.Module, statistics: CalibrationStatistics) -> Edit:
@@ -124,5 +165,5 @@ def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) 
     return edited
 
 
-def _recalibrated(model: nn.Module | None, inputs: Tensor) -> nn.Module | None:
+def _recalibrated(model: nn.Module | None, inputs: Batch) -> nn.Module | None:
     return None if model is None else recalibrate_batchnorm(model, inputs)

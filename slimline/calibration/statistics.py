@@ -15,6 +15,7 @@ from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
 from slimline.artifact.json_file import read_json
 from slimline.artifact.weights import read_weights, write_weights
+from slimline.data.batch import Batch, count, split
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.layer_calls import WATCHED, on_input
 
@@ -86,13 +87,13 @@ class _Record:
         return min(self.minimums), max(self.maximums)
 
 
-def collect_statistics(model: nn.Module, inputs: Tensor, batch_size: int) -> CalibrationStatistics:
-    """Run `inputs` [N, …] through a copy of the model in batches, twice: for the ranges, then for what lies between them.
+def collect_statistics(model: nn.Module, inputs: Batch, batch_size: int) -> CalibrationStatistics:
+    """Run `inputs` through a copy of the model in batches, twice: for the ranges, then for what lies between them.
 
     Raises:
         StageError: there are no samples, or a layer receives values that are not finite; the message names it.
     """
-    if len(inputs) == 0:
+    if count(inputs) == 0:
         raise StageError("calibration: no samples to run; raise data.calibration_samples in params.yaml")
     twin = copy.deepcopy(model).eval()
     layers: dict[str, nn.Module] = {name: module for name, module in twin.named_modules() if isinstance(module, WATCHED)}
@@ -100,7 +101,7 @@ def collect_statistics(model: nn.Module, inputs: Tensor, batch_size: int) -> Cal
     batches = _run(twin, layers, inputs, batch_size, lambda name, _, x: _note_range(name, records[name], x))
     _run(twin, layers, inputs, batch_size, lambda name, layer, x: _note_values(records[name], layer, x))
     reached = {name: _finished(type(layers[name]).__name__, record) for name, record in records.items() if record.values}
-    return CalibrationStatistics(reached, batches, len(inputs), batch_size)
+    return CalibrationStatistics(reached, batches, count(inputs), batch_size)
 
 
 def save_statistics(folder: Path, statistics: CalibrationStatistics) -> None:
@@ -141,14 +142,14 @@ def _loaded(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Lay
 
 
 def _run(
-    model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, batch_size: int, note: Callable[[str, nn.Module, Tensor], None]
+    model: nn.Module, layers: dict[str, nn.Module], inputs: Batch, batch_size: int, note: Callable[[str, nn.Module, Tensor], None]
 ) -> int:
     handles = list(_hooked(layers, note))
     batches = 0
     try:
         with torch.no_grad():
-            for batch in torch.split(inputs, batch_size):
-                model(batch)
+            for batch in split(inputs, batch_size):
+                model(**batch)
                 batches += 1
     finally:
         for handle in handles:

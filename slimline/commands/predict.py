@@ -4,32 +4,36 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from slimline.data.batch import Tensors
+    from slimline.loaders import Outputs
+    from slimline.objectives import Objective
 
 IN_MEMORY_BYTES = 8_000_000
 
 
 def predict(
     location: Annotated[str, typer.Argument(help="A folder, or the s3:// URL of a release or an alias.")],
-    inputs: Annotated[Path, typer.Option("--input", help="samples.npy (float32, the model's inputs), or a table: .parquet, .csv.")],
+    inputs: Annotated[
+        Path, typer.Option("--input", help="Samples: .npz (arrays by input), .npy (where there is one input), or a table: .parquet, .csv.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
     workload: Annotated[
         str | None, typer.Option(help="Your own copy of a workload that is not bundled: path/to/file.py:ClassName, or its name.")
     ] = None,
 ) -> None:
-    """Print the predicted label and its probability for each sample.
+    """Print the answer for each sample, and how sure the model is of it where it can say so.
 
     Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input data/prepared/test.parquet`
     """
@@ -37,28 +41,50 @@ def predict(
     from slimline.runtime import load, workload_of
 
     model = load(location, workload=workload, trust_code=trust_code)
-    columns = getattr(model.manifest, "columns", ())
-    pieces = samples(inputs, model.input_shape, columns, lambda: workload_of(model.manifest, workload))
-    rows = _rows((model.predict(piece) for piece in pieces), model.labels)
+    pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
+    rows = _rows((model.predict(piece) for piece in pieces), model.objective)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:
-            written.write(_object(row) if as_json else f"{row['row']}\t{_shown(row['label'])}\t{row['probability']:.4f}\n")
+            written.write(_object(row) if as_json else _line(row))
         written.write("\n]\n" if as_json else "")
         written.seek(0)
         shutil.copyfileobj(written, sys.stdout)
 
 
-def _rows(logits: "Iterator[NDArray[np.float32]]", labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    import numpy as np
-    from scipy.special import softmax
-
+def _rows(outputs: "Iterable[Outputs]", objective: "Objective") -> Iterator[dict[str, Any]]:
+    """One object a sample: its row, the answer, and where the objective tells it the confidence."""
     first = 0
-    for piece in logits:
-        if not (finite := np.isfinite(piece).all(axis=1)).all():
+    for piece in outputs:
+        tensors = _finite(piece, first)
+        with told_as(lambda reason: ArtifactError(f"the model's outputs are none of {objective.name}: {reason}")):
+            answers = [objective.shown(answer) for answer in objective.answers(tensors)]
+            confidence = getattr(objective, "confidence", None)
+            sure = [{}] * len(answers) if confidence is None else [{"confidence": float(value)} for value in confidence(tensors)]
+        for index, (answer, how_sure) in enumerate(zip(answers, sure, strict=True)):
+            yield {"row": first + index, "answer": answer, **how_sure}
+        first += len(answers)
+
+
+def _finite(outputs: "Outputs", first: int) -> "Tensors":
+    """The outputs as tensors.
+
+    Raises:
+        ArtifactError: a number is not finite.
+    """
+    import numpy as np
+    import torch
+
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    for values in named.values():
+        if not (finite := np.isfinite(values).reshape(len(values), -1).all(axis=1)).all():
             raise ArtifactError(f"row {first + int(np.argmin(finite))}: the model gives no finite numbers; its weights are damaged")
-        for index, (best, values) in enumerate(zip(piece.argmax(axis=1), softmax(piece.astype("float64"), axis=1), strict=True)):
-            yield {"row": first + index, "label": labels[best], "probability": float(values[best])}
-        first += len(piece)
+    tensors = {name: torch.from_numpy(values) for name, values in named.items()}
+    return tensors if isinstance(outputs, dict) else tensors[""]
+
+
+def _line(row: dict[str, Any]) -> str:
+    sure = f"\t{row['confidence']:.4f}" if "confidence" in row else ""
+    return f"{row['row']}\t{_shown(row['answer'])}{sure}\n"
 
 
 def _object(row: dict[str, Any]) -> str:
@@ -66,6 +92,6 @@ def _object(row: dict[str, Any]) -> str:
     return ("[\n" if row["row"] == 0 else ",\n") + indent(json.dumps(row, indent=2), "  ")
 
 
-def _shown(label: str) -> str:
-    """A label that nothing in it can move the cursor or begin a line of its own."""
-    return label if label.isprintable() else repr(label)
+def _shown(answer: str) -> str:
+    """An answer that nothing in it can move the cursor or begin a line of its own."""
+    return answer if answer.isprintable() else repr(answer)

@@ -1,24 +1,26 @@
-"""The samples of a file as a model's inputs, piece by piece: a NumPy array or a table, held to what it claims before memory is taken."""
+"""The samples of a file as a model's inputs, piece by piece: NumPy arrays or a table, held to what it claims before memory is taken."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slimline.artifact.arrays import read_arrays
 from slimline.artifact.border import told_as
+from slimline.artifact.signature import NUMBERS, Signature
 from slimline.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
     from slimline.workloads import Workload
 
-    Floats = NDArray[np.float32]
+    Array = NDArray[Any]
 
-ENDINGS = (".npy", ".parquet", ".csv")
-NUMBERS = "fiub"
-"""NumPy's kinds of numbers that a model takes: floats, whole numbers and yes or no."""
+TABLES = (".parquet", ".csv")
+ENDINGS = (".npz", ".npy", *TABLES)
+LONGEST_NAME = 100
+"""Characters of a foreign name that are shown."""
 PIECE_ROWS = 256
 TABLE_ROWS = 16 * PIECE_ROWS
 MOST_ROWS = 1_000_000
@@ -27,31 +29,24 @@ LONGEST_HEADER_BYTES = 1_000_000
 """Of a CSV file: a name in it takes a hundred bytes of memory."""
 
 
-def samples(path: Path, input_shape: tuple[int, ...], columns: tuple[str, ...], workload: "Callable[[], Workload]") -> "Iterator[Floats]":
-    """The model's inputs, float32 [n, …] with n at most 256, in order.
-
-    `columns` are the feature columns of a table in the model's order (none: all but `label`); `workload` is asked for a table only.
+def samples(path: Path, signature: Signature, workload: "Callable[[], Workload]") -> "Iterator[dict[str, Array]]":
+    """The model's inputs by name, at most 256 samples at a time, in order; `workload` is asked for a table only.
 
     Raises:
-        InputError: no such file, an unknown ending, not what its ending says, or the wrong shape.
+        InputError: no such file, an unknown ending, not what its ending says, or the wrong inputs, shape or type.
         DataError: there is no sample, a value is missing or not finite, or a column is.
     """
-    import numpy as np
-
     _require_file(path)
-    expected = ", ".join(str(size) for size in input_shape)
     first = 0
-    for part in _of_array(path) if path.suffix == ".npy" else _of_table(path, columns, workload):
-        if part.shape[1:] != input_shape or len(part) == 0:
-            raise InputError(f"--input {path}: has shape {list(part.shape)}; the model takes [N, {expected}] with N at least 1")
-        for start in range(0, len(part), PIECE_ROWS):
-            with np.errstate(over="ignore"):
-                piece = np.ascontiguousarray(part[start : start + PIECE_ROWS], dtype=np.float32)
-            if not (finite := np.isfinite(piece).reshape(len(piece), -1).all(axis=1)).all():
-                row = first + start + int(np.argmin(finite))
-                raise DataError(f"--input {path}: row {row} holds NaN or infinity (as float32); mend or drop it")
-            yield piece
-        first += len(part)
+    for part in _of_table(path, workload) if path.suffix in TABLES else _of_arrays(path, signature):
+        count = max((len(values) for values in part.values()), default=0)
+        for start in range(0, max(count, 1), PIECE_ROWS):
+            piece = {name: values[start : start + PIECE_ROWS] for name, values in part.items()}
+            try:
+                yield signature.checked(piece, first + start)
+            except (InputError, DataError) as error:
+                raise type(error)(f"--input {path}: {error}") from error
+        first += count
         _require_few(path, first)
 
 
@@ -70,52 +65,60 @@ def _require_few(path: Path, rows: int) -> None:
         )
 
 
-def _of_array(path: Path) -> "Iterator[Any]":
-    """The one array, mapped: what it claims beyond the file's end is refused, and nothing is read before it is asked for."""
+def _of_arrays(path: Path, signature: Signature) -> "Iterator[dict[str, Array]]":
+    """Arrays by name, or the one array, mapped: what they claim beyond the file's end is refused, and nothing is read before that."""
     import numpy as np
 
-    with told_as(lambda reason: InputError(f"--input {path}: is no array of numbers in NumPy's format: {reason}")):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(values, np.ndarray):
-            raise InputError(f"--input {path}: is no array of numbers in NumPy's format but an archive of them; save one array")
-        if np.iscomplexobj(values):
-            raise InputError(f"--input {path}: holds complex numbers; the model takes real ones")
-        if values.dtype.kind not in NUMBERS:
-            raise InputError(f"--input {path}: is no array of numbers: it holds {str(values.dtype)[:100]}")
-        if values.ndim == 0:
-            raise InputError(f"--input {path}: has shape []; a model takes a batch, [N, …]")
-        _require_few(path, len(values))
-        yield values
+    what = "NumPy's format" if path.suffix == ".npy" else "arrays in NumPy's .npz format"
+    with told_as(lambda reason: InputError(f"--input {path}: is no array of numbers in {what}: {reason}")):
+        if path.suffix == ".npz":
+            found = read_arrays(path)
+        elif len(signature.inputs) > 1:
+            raise InputError(f"--input {path}: is one array, the model takes {signature.text}; give them by name in one .npz file")
+        else:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise InputError(f"--input {path}: is no array of numbers in {what} but an archive of them; name it .npz")
+            found = {signature.inputs[0].name: values}
+        for name, values in found.items():
+            if np.iscomplexobj(values):
+                raise InputError(f"--input {path}: input {name[:LONGEST_NAME]!r} holds complex numbers; the model takes real ones")
+            if values.dtype.kind not in NUMBERS:
+                raise InputError(f"--input {path}: is no array of numbers: it holds {str(values.dtype)[:100]}")
+            if values.ndim == 0:
+                raise InputError(f"--input {path}: has shape []; a model takes a batch, [N, …]")
+            _require_few(path, len(values))
+        yield found
 
 
-def _of_table(path: Path, columns: tuple[str, ...], workload: "Callable[[], Workload]") -> "Iterator[Any]":
+def _of_table(path: Path, workload: "Callable[[], Workload]") -> "Iterator[dict[str, Array]]":
     rows, maker = 0, workload()
-    for table in _parquet(path, columns) if path.suffix == ".parquet" else _csv(path):
-        features = _features(path, table, columns, rows)
+    for table in _parquet(path) if path.suffix == ".parquet" else _csv(path):
+        features = _features(path, table, rows)
         yield _inputs(path, features, maker)
         rows += len(features)
     if rows == 0:
         raise DataError(f"--input {path}: holds no row of features; give at least one sample")
 
 
-def _inputs(path: Path, features: "pd.DataFrame", workload: "Workload") -> "NDArray[Any]":
+def _inputs(path: Path, features: "pd.DataFrame", workload: "Workload") -> "dict[str, Array]":
     with told_as(lambda reason: DataError(f"--input {path}: {len(features.columns)} columns do not make the model's inputs: {reason}")):
-        return workload.inputs(features).numpy()
+        return {name: value.numpy() for name, value in workload.inputs(features).items()}
 
 
 def _reading(path: Path) -> told_as:
     return told_as(lambda reason: InputError(f"--input {path}: is no readable {path.suffix[1:]} table: {reason}"))
 
 
-def _parquet(path: Path, columns: tuple[str, ...]) -> "Iterator[pd.DataFrame]":
+def _parquet(path: Path) -> "Iterator[pd.DataFrame]":
     """Pieces of a Parquet file; of columns, types and rows its footer is asked before any of them is read."""
     from pyarrow import parquet
 
     with _reading(path), parquet.ParquetFile(path) as file:
         empty = file.schema_arrow.empty_table().to_pandas()
-        _features(path, empty, columns, 0)
+        _features(path, empty, 0)
         _require_few(path, file.metadata.num_rows)
-        for batch in file.iter_batches(TABLE_ROWS, columns=list(columns) or None):
+        for batch in file.iter_batches(TABLE_ROWS):
             yield batch.to_pandas()
 
 
@@ -134,11 +137,9 @@ def _csv(path: Path) -> "Iterator[pd.DataFrame]":
                     yield table
 
 
-def _features(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], first: int) -> "pd.DataFrame":
-    """The feature columns in the model's order, numbers without gaps; `first` is the row that the piece begins with."""
-    names = list(columns or (name for name in table.columns if name != "label"))
-    if missing := [name for name in names if name not in table.columns]:
-        raise DataError(f"--input {path}: column {missing[0]!r} is missing ({len(missing)} of {len(names)} are); add it")
+def _features(path: Path, table: "pd.DataFrame", first: int) -> "pd.DataFrame":
+    """The feature columns, numbers without gaps; `first` is the row that the piece begins with."""
+    names = [name for name in table.columns if name != "label"]
     if not names:
         raise DataError(f"--input {path}: holds no row of features; give at least one sample")
     if twice := sorted(str(name) for name in set(names) if list(table.columns).count(name) > 1):

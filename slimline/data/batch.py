@@ -58,9 +58,9 @@ def clone(values: Some) -> Some:
     return cast("Some", {name: value.clone() for name, value in values.items()})
 
 
-def as_arrays(values: Batch) -> dict[str, NDArray[Any]]:
-    """The same numbers for a runtime that knows no tensors."""
-    return {name: value.numpy() for name, value in values.items()}
+def as_arrays(values: Tensors) -> Any:
+    """The same numbers for a runtime that knows no tensors: one array, or several by name."""
+    return values.numpy() if isinstance(values, Tensor) else {name: value.numpy() for name, value in values.items()}
 
 
 def as_tensors(values: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Tensors:

@@ -1,15 +1,44 @@
 """One file a target: how a compiled variant's files become a function. Each imports its own runtime and no other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Infer = Callable[[Floats], Floats]
-"""Inputs [N, …] -> logits [N, classes], both float32, N at least 1."""
+from slimline.artifact.signature import Signature
+
+Array = NDArray[Any]
+Outputs = Array | dict[str, Array]
+"""One array [N, …], or several by the signature's names."""
+Infer = Callable[[Mapping[str, Array]], Outputs]
+"""Inputs by name, as `Signature.checked` gives them -> outputs, N at least 1."""
 
 
-def writable(batch: Floats) -> Floats:
-    """The batch itself, or a copy where it is no plain array that a runtime may share."""
-    return np.require(batch, requirements=["C", "W"])
+def writable(values: Array) -> Array:
+    """The array itself, or a copy where it is no plain one that a runtime may share."""
+    return np.require(values, requirements=["C", "W"])
+
+
+def by_name(found: Iterable[Array], signature: Signature) -> Outputs:
+    """What a graph gives, in order, as the model gives it.
+
+    Raises:
+        ValueError: it gives more or fewer arrays than the signature says.
+    """
+    values = list(found)
+    names = signature.outputs or ("",)
+    if len(values) != len(names):
+        raise ValueError(f"it gives {len(values)} outputs, the manifest names {len(names)}")
+    return dict(zip(signature.outputs, values, strict=True)) if signature.outputs else values[0]
+
+
+def pieces(arrays: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
+    """The samples of a batch, at most so many at a time."""
+    count = len(next(iter(arrays.values())))
+    return [{name: values[start : start + size] for name, values in arrays.items()} for start in range(0, count, size)]
+
+
+def joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """The outputs of all pieces, each output as one array."""
+    return list(parts[0]) if len(parts) == 1 else [np.concatenate(found) for found in zip(*parts, strict=True)]

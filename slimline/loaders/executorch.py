@@ -1,13 +1,13 @@
 """ExecuTorch: model.pte, run by XNNPACK. Torch is imported, for its tensors carry inputs and outputs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from executorch.extension.pybindings import _C as runtime  # noqa: N811 (it links against torch, which is imported before)
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.loaders import Floats, Infer, writable
+from slimline.loaders import Array, Infer, Outputs, by_name, joined, pieces, writable
 
 RUNTIME, GRAPH = "executorch", "model.pte"
 
@@ -24,9 +24,11 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     method = program.load_method("forward")
     largest = int(manifest.execution["largest_batch"])
 
-    def infer(batch: Floats) -> Floats:
-        whole = torch.from_numpy(writable(batch))
-        logits: list[Floats] = [method([piece])[0].numpy().copy() for piece in torch.split(whole, largest)]
-        return logits[0] if len(logits) == 1 else np.concatenate(logits)
+    def infer(arrays: Mapping[str, Array]) -> Outputs:
+        return by_name(joined([run(piece) for piece in pieces(arrays, largest)]), manifest.signature)
+
+    def run(piece: Mapping[str, Array]) -> list[Array]:
+        found = method([torch.from_numpy(writable(values)) for values in piece.values()])
+        return [values.numpy().copy() for values in found]
 
     return infer, {"threads": str(runtime._threadpool_get_thread_count()), **manifest.execution}

@@ -1,12 +1,13 @@
 """AOTInductor: model.pt2, machine code for the kind of CPU that it was compiled on. Loading it runs it (see docs/operations.md)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.errors import ArtifactError
-from slimline.loaders import Floats, Infer, writable
+from slimline.loaders import Array, Infer, Outputs, by_name, writable
 from slimline.methods.compile.inductor_build import open_package
 from slimline.methods.compile.instruction_sets import instruction_sets
 
@@ -26,9 +27,9 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     torch.set_num_threads(threads)
     run = open_package(folder / GRAPH)
 
-    def infer(batch: Floats) -> Floats:
+    def infer(arrays: Mapping[str, Array]) -> Outputs:
         with torch.inference_mode():
-            outputs: Floats = run(torch.from_numpy(writable(batch))).numpy()
-        return outputs
+            found = run([torch.from_numpy(writable(values)) for values in arrays.values()])
+            return by_name([values.numpy() for values in found], manifest.signature)
 
     return infer, {"threads": str(threads), **manifest.execution}

@@ -1,9 +1,10 @@
 """OpenVINO: model.xml and model.bin, with the plugin settings of the manifest. Torch is not imported."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.loaders import Floats, Infer, writable
+from slimline.loaders import Array, Infer, Outputs, by_name, writable
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -26,11 +27,14 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     compiled = core.compile_model(folder / GRAPH, "CPU", config)
     request = compiled.create_infer_request()
 
-    def infer(batch: Floats) -> Floats:
-        shared = writable(batch)  # OpenVINO reads this very memory: it has to live until infer() is over
-        request.set_input_tensor(openvino.Tensor(shared, shared_memory=True))
-        request.infer(share_outputs=True)  # infer(batch) costs 25 us more a call, start_async() and wait() up to 90
-        outputs: Floats = request.get_output_tensor(0).data.copy()
-        return outputs
+    names = [port.get_any_name() for port in compiled.inputs]
+    outputs = range(len(compiled.outputs))
+
+    def infer(arrays: Mapping[str, Array]) -> Outputs:
+        shared = [writable(arrays[name]) for name in names]  # OpenVINO reads this very memory: it has to live until infer() is over
+        for index, values in enumerate(shared):
+            request.set_input_tensor(index, openvino.Tensor(values, shared_memory=True))
+        request.infer(share_outputs=True)  # infer(arrays) costs 25 us more a call, start_async() and wait() up to 90
+        return by_name((request.get_output_tensor(index).data.copy() for index in outputs), manifest.signature)
 
     return infer, config

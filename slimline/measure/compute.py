@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch
 from slimline.methods.macs import macs
 
 
@@ -17,11 +18,11 @@ class Compute:
     macs: int
 
 
-def count(model: nn.Module, example_input: Tensor) -> Compute:
-    """Count a model on the first sample of `example_input` [N, …]; zeros are counted as work, as dense kernels do."""
+def count(model: nn.Module, example: Batch) -> Compute:
+    """Count a model on the first sample of `example`; zeros are counted as work, as dense kernels do."""
     parameters = list(model.parameters())
     return Compute(
         parameters=sum(parameter.numel() for parameter in parameters),
         nonzero=sum(int(torch.count_nonzero(parameter)) for parameter in parameters),
-        macs=macs(model, example_input),
+        macs=macs(model, example),
     )

@@ -1,53 +1,91 @@
 """A model as torch.export sees it, for any batch: the one place where its refusals become ours."""
 
 import copy
+import inspect
+import re
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch import nn
+from torch.export import Dim, ExportedProgram
 
+from slimline.data.batch import Batch, clone
+from slimline.data.signature import Signature
 from slimline.errors import StageError
 
 MAX_BATCH = 65536
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
 """What torch.export raises of its own, and what a forward raises that meets a batch without a number."""
+BATCH = "batch"
+"""The free axis that all inputs share."""
+NO_BATCH = "its forward makes a number of the batch size, so the graph would take that size alone; use x.shape[0], or -1 in a reshape"
+NO_AXIS = (
+    "its forward makes a number of the size of an axis that varies from sample to sample, so the graph would take one size alone; use "
+    "x.shape, or -1 in a reshape"
+)
+Shapes = dict[str, dict[int, Any]]
+"""By input: axis (0 is the batch) -> the Dim that leaves it free."""
 
 
-def exported(model: nn.Module, example: Tensor, *, max_batch: int | None = MAX_BATCH) -> ExportedProgram:
-    """The operations that `model` runs in evaluation mode on `example` [N, …], N at least 2; the model stays as it is.
+def exported(model: nn.Module, example: Batch, *, signature: Signature | None = None, max_batch: int | None = MAX_BATCH) -> ExportedProgram:
+    """The operations that `model` runs in evaluation mode on `example`; the model stays as it is.
 
-    The batch is left free, from 1 to `max_batch`; without one it is that of the example. Plain Python fixes it where a number is made
-    of it (`len(x)`): then the model's code is read instead of run (`strict`), which keeps `len(x)` free.
-    https://docs.pytorch.org/docs/stable/export.html
+    The batch is left free, from 1 to `max_batch`, and so is each axis that `signature` says varies; without a `max_batch` every size is
+    that of the example. The example has at least 2 samples and no varying axis of 1: torch.export takes a size of 1 for one that never
+    varies. Plain Python fixes a size where a number is made of it (`len(x)`): then the model's code is read instead of run (`strict`),
+    which keeps `len(x)` free. https://docs.pytorch.org/docs/stable/export.html
 
     Raises:
-        StageError: torch.export cannot follow the model, or not without fixing its batch.
+        StageError: torch.export cannot follow the model, or not without fixing a size.
     """
+    shapes = None if max_batch is None else free_axes(example, signature, max_batch)
     try:
-        return _followed(model, example, max_batch, strict=False)
+        return _followed(model, example, shapes, strict=False)
     except REFUSALS as error:
         first = error
     try:
-        return _followed(model, example, max_batch, strict=True)
+        return _followed(model, example, shapes, strict=True)
     except REFUSALS:
         raise StageError(f"torch.export cannot follow {type(model).__name__}: {reason_of(first)}") from first
+
+
+def free_axes(example: Batch, signature: Signature | None, max_batch: int) -> Shapes:
+    """By input, the axes that are left free: the batch, and those that vary.
+
+    Axes within the same bounds that are equally long in the example are one: such as those of `input_ids` and `attention_mask`.
+    """
+    shapes: Shapes = {name: {0: Dim(BATCH, min=1, max=max_batch)} for name in example}
+    known: dict[tuple[int, int, int], Any] = {}
+    for one in signature.inputs if signature else ():
+        for axis, (low, high) in one.varies.items():
+            size = example[one.name].shape[axis + 1]
+            shapes[one.name][axis + 1] = known.setdefault((low, high, size), Dim(f"{one.name}_{axis}", min=low, max=high))
+    return shapes
 
 
 def reason_of(error: BaseException) -> str:
     """What torch.export, or the exporter to ONNX that calls it, has to say: without the advice to its own developers."""
     text = str(error)
     if "specialized it to be a constant" in text or "Constraints violated" in text:
-        return "its forward makes a number of the batch size, so the graph would take that size alone; use x.shape[0], or -1 in a reshape"
+        named = re.search(r"Constraints violated \(([^)]*)\)", text)
+        return NO_BATCH if named is None or BATCH in re.split(r"\W+", named[1]) else NO_AXIS
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = next((line for line in lines if "Error" in line), lines[0] if lines else type(error).__name__)
     return " ".join(told.split())[:300]
 
 
-def _followed(model: nn.Module, example: Tensor, max_batch: int | None, *, strict: bool) -> ExportedProgram:
-    shapes: Any = None if max_batch is None else ({0: torch.export.Dim("batch", min=1, max=max_batch)},)
+def _followed(model: nn.Module, example: Batch, shapes: Shapes | None, *, strict: bool) -> ExportedProgram:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frozen = copy.deepcopy(model).eval().requires_grad_(False)
-        return torch.export.export(frozen, (example.clone(),), dynamic_shapes=shapes, strict=strict)
+        inputs: dict[str, Any] = dict(clone(example))
+        by_parameter = None if shapes is None else _by_parameter(frozen, inputs, shapes)
+        return torch.export.export(frozen, (), kwargs=inputs, dynamic_shapes=by_parameter, strict=strict)
+
+
+def _by_parameter(model: nn.Module, inputs: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """The free axes as torch.export asks for them: what `forward` takes as `**others` stands together under that name."""
+    bound = inspect.signature(model.forward).bind(**inputs).arguments
+    return {key: shapes[key] if key in shapes else {name: shapes[name] for name in value} for key, value in bound.items()}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from slimline.data.batch import Batch
 from slimline.errors import StageError
 
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
@@ -36,12 +37,12 @@ def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tens
     return layer.register_forward_hook(hook, with_kwargs=True)
 
 
-def run_hooked(model: nn.Module, inputs: Tensor, handles: Iterable[RemovableHandle]) -> None:
+def run_hooked(model: nn.Module, inputs: Batch, handles: Iterable[RemovableHandle]) -> None:
     """Run a model once without gradients for what its hooks note or change, and remove them."""
     handles = list(handles)
     try:
         with torch.no_grad():
-            model(inputs)
+            model(**inputs)
     finally:
         for handle in handles:
             handle.remove()

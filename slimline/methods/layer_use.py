@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from slimline.data.batch import Batch, clone
 from slimline.methods.macs import layer_by_layer
 
 DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru")
@@ -34,12 +35,12 @@ class Uses:
         return bool(self.readers.get(name))
 
 
-def uses_of(model: nn.Module, inputs: Tensor) -> Uses:
-    """Run `inputs` [N, …] through a copy of the model in evaluation mode, and see who reads what."""
+def uses_of(model: nn.Module, inputs: Batch) -> Uses:
+    """Run `inputs` through a copy of the model in evaluation mode, and see who reads what."""
     twin = copy.deepcopy(model).eval()
     watch = _Watch(twin)
     with torch.no_grad(), layer_by_layer(), watch:
-        twin(inputs.clone())
+        twin(**clone(inputs))
     readers = {name: frozenset(watch.readers.get(key, ())) for name, key in watch.keys.items()}
     return Uses(readers, frozenset(name for name, key in watch.keys.items() if key in watch.changed), watch.folded)
 

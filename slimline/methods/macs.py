@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from slimline.data.batch import Batch, take
 
 
 def _recurrent_flops(x: tuple[int, ...], w_ih: tuple[int, ...], w_hh: tuple[int, ...], *_: Any, **__: Any) -> int:
@@ -26,14 +28,14 @@ MORE_OPERATIONS = {
 }
 
 
-def macs(model: nn.Module, example_input: Tensor) -> int:
-    """Multiply-accumulates of an evaluation on the first sample of `example_input` [N, …], without biases and element-wise work.
+def macs(model: nn.Module, example: Batch) -> int:
+    """Multiply-accumulates of an evaluation on the first sample of `example`, without biases and element-wise work.
 
     The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel.
     """
     evaluated = copy.deepcopy(model).eval() if model.training else model
     with layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
-        evaluated(example_input[:1])
+        evaluated(**take(example, slice(0, 1)))
     return int(counter.get_total_flops()) // 2
 
 

@@ -5,17 +5,35 @@ and 97.6 % after (our measurement on a ResNet-20). See "Evaluating prunable netw
 """
 
 import copy
+from collections.abc import Iterable
+from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slimline.data.batch import Batch, count, split
+from slimline.data.samples import Split, in_order
 
-def recalibrate_batchnorm(model: nn.Module, inputs: Tensor, batch_size: int = 64) -> nn.Module:
-    """Return a copy whose batch norm means and variances are those of `inputs` [N, …]; every other weight is equal.
+BATCH_SIZE = 64
+MOST = 16_384
+"""So many samples of a split say what all would."""
+
+
+def recalibrate_batchnorm(model: nn.Module, inputs: Batch, batch_size: int = BATCH_SIZE) -> nn.Module:
+    """Return a copy in evaluation mode whose batch norm means and variances are those of `inputs`; every other weight is equal.
 
     Each layer's momentum is put back afterwards, so that later training goes on as usual.
     """
+    return _recalibrated(model, split(inputs, batch_size))
+
+
+def recalibrated_over(model: nn.Module, samples: Split, batch_size: int = BATCH_SIZE) -> nn.Module:
+    """As `recalibrate_batchnorm`, on the samples of a split, which is read batch by batch; of a large one on its first `MOST`."""
+    return _recalibrated(model, (batch.inputs for batch in islice(in_order(samples, batch_size), -(-MOST // batch_size))))
+
+
+def _recalibrated(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     model = copy.deepcopy(model)
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not layers:
@@ -28,9 +46,9 @@ def recalibrate_batchnorm(model: nn.Module, inputs: Tensor, batch_size: int = 64
     for layer in layers:
         layer.train()
     with torch.no_grad():
-        for batch in torch.split(inputs, batch_size):
-            if len(batch) > 1:
-                model(batch)
+        for batch in batches:
+            if count(batch) > 1:
+                model(**batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return model.eval()

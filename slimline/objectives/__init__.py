@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from slimline.errors import ParamsError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -80,6 +81,9 @@ class Objective(Protocol):
         from slimline.data.batch import flat
 
         return flat(outputs).detach().numpy()
+
+    def same_answers(self, before: "Tensors", after: "Tensors") -> "NDArray[np.bool_]":
+        """Which samples are answered alike [N]; a sample whose answer `before` is a tie has none to lose."""
 
     def shown(self, answer: Any) -> str:
         """An answer (or a target) in a few characters, for people."""

@@ -31,6 +31,7 @@ def _macro(name: str, which: int) -> Metric:
     return Metric(figure, weighted=counted_metric(name), counted=COUNTED)
 
 
+TIE, SMALLEST = 1e-3, 1e-6
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "accuracy": dataclasses.replace(share("correct"), weighted=counted_metric("accuracy"), counted=COUNTED),
@@ -122,6 +123,17 @@ class Classification(Objective):
             return ""
         known = f"there are {len(self.labels)} labels, from 0 to {len(self.labels) - 1}"
         return f"row {int(wrong[0])} has the class {int(targets[wrong[0]])}; {known}"
+
+    def same_answers(self, before: Tensor, after: Tensor) -> NDArray[np.bool_]:
+        """Which samples get the same class [N]; where the two best before are within a thousandth of the largest is a tie."""
+        old, new = self.logits(before).detach().float(), self.logits(after).detach().float()
+        best = old.sort(dim=1).values
+        tied = best[:, -1] - best[:, -2] < TIE * max(float(old.abs().max()), SMALLEST)
+        return np.asarray((old.argmax(1) == new.argmax(1)) | tied)
+
+    def confidence(self, outputs: Tensor) -> NDArray[np.float64]:
+        """The softmax of each answer [N]."""
+        return np.asarray(self.logits(outputs).detach().double().softmax(1).max(1).values)
 
     def shown(self, answer: Any) -> str:
         """The class's name."""

@@ -25,14 +25,14 @@ def mixed_figures(plan: Mapping[str, Any]) -> tuple[Figure, ...]:
         return ()
     names = list(dict.fromkeys(name for one in facts["alone"].values() for name in one if name != EXACT))
     lines = {name: _points(facts["alone"], name) for name in names}
-    drawing = line_figure(lines, x_label="layer, in the order of the plan", y_label="log10 of the divergence, nats")
+    drawing = line_figure(lines, x_label="layer, in the order of the plan", y_label="log10 of the divergence")
     note = "Kullback-Leibler divergence of the outputs from the source's, with that layer alone in that precision; lower is better."
     return (Figure("Sensitivity by layer and precision", drawing, note),)
 
 
 def _points(alone: Mapping[str, Any], precision: str) -> list[tuple[float, float]]:
     return [
-        (float(index), math.log10(max(one[precision]["divergence_nats"], SMALLEST)))
+        (float(index), math.log10(max(one[precision]["divergence"], SMALLEST)))
         for index, one in enumerate(alone.values(), start=1)
         if precision in one
     ]

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from slimline.methods.output_change import output_change
 from torch import Tensor, nn
 
 from slimline.artifact.folder import checksums
@@ -33,6 +32,8 @@ from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import planned
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
+from slimline.objectives.classification import Classification
+from slimline.objectives.distance import relative_change
 from slimline.params import (
     CONFIGS,
     TARGETS,
@@ -65,11 +66,12 @@ from slimline.params import (
     VariantParams,
     WeightOnlyParams,
 )
+from slimline.training.data import TrainingData
 from slimline.training.fit import predict
-from tests.method_data import accuracy, method_data
+from tests.method_data import TEN, method_data
 from tests.small_nets import NETS, seeded
 
-EXAMPLE = torch.zeros(2, 1, 4, 4)
+EXAMPLE = {"x": torch.zeros(2, 1, 4, 4)}
 SEED = 7
 
 
@@ -206,7 +208,7 @@ def samples(count: int, seed: int) -> Samples:
     targets = torch.randint(3, (count,), generator=generator)
     inputs = torch.randn(count, 1, 4, 4, generator=generator)
     inputs[torch.arange(count), 0, targets] += 2
-    return Samples(inputs, targets)
+    return Samples({"x": inputs}, targets)
 
 
 TRAIN, HELD_OUT = samples(96, 0), samples(48, 1)
@@ -223,11 +225,7 @@ def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
         student,
         guide,
         config,
-        train=TRAIN,
-        validation=HELD_OUT,
-        loss=lambda o, t, _: nn.functional.cross_entropy(o, t),
-        metric=accuracy,
-        seed=SEED,
+        data=TrainingData(train=TRAIN, validation=HELD_OUT, objective=TEN, metric="accuracy", seed=SEED),
     )
     return Made(model)
 
@@ -247,7 +245,12 @@ def sensitivities(net: str, kind: str) -> dict[str, float]:
     """As the stages measure them, of one teacher for all."""
     model = teacher(net)
     effects = sensitivity(
-        model, collect_statistics(model, TRAIN.inputs, 32), calibration=TRAIN.inputs, validation=HELD_OUT, metric=accuracy
+        model,
+        collect_statistics(model, TRAIN.inputs, 32),
+        calibration=TRAIN.inputs,
+        validation=HELD_OUT,
+        objective=TEN,
+        metric="accuracy",
     )
     return {name: found.output_change for name, kinds in effects.items() if (found := kinds[kind]) is not None}
 
@@ -255,11 +258,12 @@ def sensitivities(net: str, kind: str) -> dict[str, float]:
 def data_of(net: str, *, trains: bool = True) -> MethodData:
     """What a stage would hand to a method beside the model."""
     return method_data(
+        seeded(net, 32),
         TRAIN.inputs,
         TRAIN.targets,
-        train=TRAIN if trains else Samples(TRAIN.inputs[:0], TRAIN.targets[:0]),
+        train=TRAIN if trains else TRAIN.take(slice(0, 0)),
         validation=HELD_OUT,
-        example_input=EXAMPLE,
+        example=EXAMPLE,
         seed=SEED,
         sensitivity=partial(sensitivities, net),
         initial=lambda: seeded(net, 32),
@@ -380,7 +384,7 @@ GENTLE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", [case for case in CASES if case.method in GENTLE], ids=lambda case: case.method)
 def test_a_gentle_edit_stays_near_the_source(case: Case, source: nn.Module) -> None:
     made = apply(case, case.config.model_copy(update=GENTLE[case.method]), source)
-    moved = output_change(predict(made.model, HELD_OUT.inputs), predict(source, HELD_OUT.inputs))
+    moved = relative_change(predict(source, HELD_OUT.inputs), predict(made.model, HELD_OUT.inputs))
     assert 0 < moved < 0.3
 
 
@@ -428,8 +432,12 @@ class LabelsReadError(AssertionError):
     """A method asked for a loss."""
 
 
-def no_labels(*_: object) -> Tensor:
-    raise LabelsReadError
+class NoLabels(Classification):
+    """The objective without its loss."""
+
+    def loss(self, *_: Tensor) -> Tensor:
+        """Not to be asked for."""
+        raise LabelsReadError
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.stage in ("prune", "factorize")], ids=lambda case: case.method)
@@ -437,7 +445,7 @@ def test_needs_labels_is_true_to_the_code(case: Case, source: nn.Module) -> None
     """The others give the same without a loss and with labels that are all wrong; heads and channels read them for taylor alone."""
     config = case.config.model_copy(update={"criterion": "l2"}) if case.method == "heads" else case.config
     data, wrong = data_of(case.net), Samples(TRAIN.inputs, (TRAIN.targets + 1) % 3)
-    blind = replace(data, loss=no_labels, train=wrong, validation=Samples(HELD_OUT.inputs, (HELD_OUT.targets + 1) % 3))
+    blind = replace(data, objective=NoLabels(TEN.labels), train=wrong, validation=Samples(HELD_OUT.inputs, (HELD_OUT.targets + 1) % 3))
     method = get_method(case.stage, case.method)
     if config.needs_labels:
         with pytest.raises(LabelsReadError):
@@ -482,7 +490,7 @@ def test_a_compiler_repeats_and_leaves_its_argument_alone(target: str, planned_b
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        lowered = get_method("compile", target)(source, plan, folder, example_input=EXAMPLE, calibration=TRAIN.inputs)
+        lowered = get_method("compile", target)(source, plan, folder, example=EXAMPLE, calibration=TRAIN.inputs)
         files.append(checksums(folder))
     assert files[0] == files[1] != {}
     assert lowered.precision == {None: "float32", "half": "bfloat16", "static": "int8"}[planned_by]
@@ -495,7 +503,7 @@ def test_what_is_declared_impossible_is_refused_by_the_compiler(case: Case, sour
     plan = apply(case, case.config, source).plan
     for target in case.config.impossible_on:
         with pytest.raises(StageError, match=r"int8|16"):
-            get_method("compile", target)(source, plan, tmp_path, example_input=EXAMPLE, calibration=TRAIN.inputs)
+            get_method("compile", target)(source, plan, tmp_path, example=EXAMPLE, calibration=TRAIN.inputs)
 
 
 def weighted(model: nn.Module) -> list[nn.Module]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.calling import named
 from slimline.errors import StageError
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels
@@ -79,7 +80,7 @@ GRAPHS: dict[Callable[[], nn.Module], tuple[tuple[int, ...], set[tuple[str, ...]
 def test_removing_channels_is_the_same_as_not_reading_them(build: Callable[[], nn.Module]) -> None:
     shape, expected = GRAPHS[build]
     model, inputs = seeded(build), torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    groups = [group for group in removable_groups(model, torch.zeros(shape)) if not group.why_whole]
+    groups = [group for group in removable_groups(model, named(model, torch.zeros(shape))) if not group.why_whole]
     assert {tuple(sorted(group.layers)) for group in groups} == expected
     before = {name: value.clone() for name, value in model.state_dict().items()}
     removed = {group.layer: [channel for channel in range(group.channels) if channel % 3 == 1] for group in groups}
@@ -90,12 +91,12 @@ def test_removing_channels_is_the_same_as_not_reading_them(build: Callable[[], n
 
 
 def test_a_grouped_convolution_loses_the_same_places_of_each_block() -> None:
-    groups = {group.layer: (group.channels, group.blocks) for group in channel_groups(seeded(grouped), torch.zeros(IMAGE))}
+    groups = {group.layer: (group.channels, group.blocks) for group in channel_groups(seeded(grouped), {"input": torch.zeros(IMAGE)})}
     assert groups == {"0": (4, 4), "1": (2, 12), "3": (4, 3)}, "24 channels in 4 groups for one layer and 3 for the next: 12 blocks"
 
 
 def test_a_slice_names_where_each_channel_stands() -> None:
-    group = next(group for group in channel_groups(seeded(densely_connected), torch.zeros(IMAGE)) if group.layer == "second")
+    group = next(group for group in channel_groups(seeded(densely_connected), {"x": torch.zeros(IMAGE)}) if group.layer == "second")
     places = {place.name: place for place in group.slices}
     assert places["second.weight"].channel.tolist() == list(range(12))
     assert places["wider.running_var"].channel.tolist() == [-1] * 8 + list(range(12))
@@ -114,14 +115,14 @@ def test_what_cannot_lose_channels_stays_whole_and_says_why() -> None:
     shuffle = Network(shuffled, first=conv(1, 8), second=conv(8, 8), head=nn.Linear(128, 3))
     memory = {"embed": nn.Linear(4, 8), "memory": nn.GRU(8, 8, batch_first=True), "hidden": nn.Linear(8, 6), "head": nn.Linear(6, 3)}
     for model, shape, whole, free in ((shuffle, IMAGE, "first", "second"), (Network(recurrent, **memory), TOKENS, "embed", "hidden")):
-        why = {group.layer: group.why_whole for group in removable_groups(model, torch.zeros(shape))}
+        why = {group.layer: group.why_whole for group in removable_groups(model, named(model, torch.zeros(shape)))}
         assert why.keys() == {whole, free}
         assert why[free] == ""
         assert "channels" in why[whole]
 
 
 def test_attention_keeps_its_heads_and_the_residual_stream_around_it() -> None:
-    why = {group.layer: group.why_whole for group in removable_groups(seeded(transformer), torch.zeros(TOKENS))}
+    why = {group.layer: group.why_whole for group in removable_groups(seeded(transformer), {"x": torch.zeros(TOKENS)})}
     assert why == {"last": "", "block.linear2": "its channels run through a MultiheadAttention", "block.linear1": ""}
 
 
@@ -148,7 +149,7 @@ def unread(model: nn.Module, groups: list[ChannelGroup], removed: dict[str, list
 
 def test_a_model_that_does_not_run_is_told_so() -> None:
     with pytest.raises(StageError, match=r"cannot be traced \(mat1 and mat2"):
-        channel_groups(nn.Sequential(nn.Linear(4, 8), nn.Linear(7, 3)), torch.randn(2, 4))
+        channel_groups(nn.Sequential(nn.Linear(4, 8), nn.Linear(7, 3)), {"input": torch.randn(2, 4)})
 
 
 def test_heads_that_are_joined_again_move_no_channels() -> None:
@@ -156,6 +157,6 @@ def test_heads_that_are_joined_again_move_no_channels() -> None:
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
     model = nn.Sequential(nn.Linear(8, 32), nn.TransformerEncoder(layer, 4, enable_nested_tensor=False), nn.Linear(32, 3)).eval()
-    groups = {group.layer: group for group in removable_groups(model, torch.zeros(2, 8, 8))}
+    groups = {group.layer: group for group in removable_groups(model, {"input": torch.zeros(2, 8, 8)})}
     assert [name for name, group in groups.items() if not group.why_whole] == [f"1.layers.{index}.linear1" for index in (3, 2, 1, 0)]
     assert groups["1.layers.0.linear1"].channels == 64

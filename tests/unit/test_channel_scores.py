@@ -8,6 +8,7 @@ from slimline.methods.prune.channel_groups import channel_groups
 from slimline.methods.prune.channel_scores import channel_scores, per_channel, taylor_scores
 from slimline.methods.prune.channels import channels
 from slimline.methods.prune.lamp import lamp_scores
+from slimline.objectives.classification import Classification
 from slimline.params import ChannelsParams
 from tests.method_data import method_data
 
@@ -26,9 +27,19 @@ def two_layers() -> nn.Sequential:
     return model
 
 
+class MeanOutput(Classification):
+    """A loss that is linear in the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__(("a", "b"))
+
+    def loss(self, outputs: Tensor, *_: Tensor) -> Tensor:
+        return outputs.mean()
+
+
 def scores(model: nn.Module, inputs: Tensor, **more: object) -> Tensor:
-    data = method_data(inputs, loss=lambda outputs, _targets, _inputs: outputs.mean(), seed=3)
-    return channel_scores(model, channel_groups(model, inputs[:2]), config(**more), data)["0"]
+    data = method_data(model, inputs, objective=MeanOutput(), seed=3)
+    return channel_scores(model, channel_groups(model, data.example), config(**more), data)["0"]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +74,8 @@ def test_random_is_the_seeds() -> None:
 def test_taylor_is_the_squared_change_of_the_loss_when_a_channel_goes() -> None:
     """With linear layers and a linear loss, the first order is the whole change: the channel's share of the mean output."""
     model, inputs = two_layers(), torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
-    data = method_data(inputs, loss=lambda outputs, _targets, _inputs: outputs.mean())
-    found = taylor_scores(model, channel_groups(model, inputs[:2]), data, samples=24)["0"]
+    data = method_data(model, inputs, objective=MeanOutput())
+    found = taylor_scores(model, channel_groups(model, data.example), data, samples=24)["0"]
     features = model[1](model[0](inputs)) * model[2].weight
     torch.testing.assert_close(found, features.mean(0).square().double(), check_dtype=False, rtol=1e-4, atol=1e-8)
 
@@ -72,7 +83,7 @@ def test_taylor_is_the_squared_change_of_the_loss_when_a_channel_goes() -> None:
 def test_channels_of_many_places_are_summed_over_them() -> None:
     """A flattened image: each channel has four inputs of the Linear layer."""
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 1))
-    (group,) = channel_groups(model, torch.zeros(2, 1, 2, 2))
+    (group,) = channel_groups(model, {"input": torch.zeros(2, 1, 2, 2)})
     reader = next(place for place in group.slices if place.reads)
     assert per_channel(torch.arange(8.0).view(1, 8), reader, 2).tolist() == [0 + 1 + 2 + 3, 4 + 5 + 6 + 7]
 
@@ -88,7 +99,7 @@ def test_only_taylor_sees_that_large_weights_do_nothing() -> None:
         model[2].weight[:, ::2] = 5.0
     targets = model(inputs).argmax(1)
     by_taylor, by_weight = (
-        channels(model, config(criterion=criterion), data=method_data(inputs, targets)).model for criterion in ("taylor", "l2")
+        channels(model, config(criterion=criterion), data=method_data(model, inputs, targets)).model for criterion in ("taylor", "l2")
     )
     torch.testing.assert_close(by_taylor(inputs), model(inputs))
     torch.testing.assert_close(by_weight(inputs), model[2].bias.expand(64, 2))

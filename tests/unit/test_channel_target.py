@@ -14,8 +14,9 @@ from slimline.params import ChannelsParams, Params
 from slimline.training.rounds import Rounds
 from tests.method_data import method_data
 
-EXAMPLE = torch.zeros(2, 1, 8, 8)
-DATA = method_data(torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 3)
+EXAMPLE = {"input": torch.zeros(2, 1, 8, 8)}
+INPUTS, TARGETS = {"input": torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))}, torch.arange(32) % 3
+DATA = method_data(nn.Sequential(), INPUTS, TARGETS)
 FEW = {"epochs": 1, "batch_size": 16}
 
 
@@ -48,7 +49,7 @@ def test_a_latency_budget_asks_the_clock_about_models_that_are_really_cut(net: n
     def latency_ms(model: nn.Module) -> float:
         return 0.1 + sum(widths(model)[:-1]) / 72
 
-    data = method_data(DATA.train.inputs, DATA.train.targets, latency_ms=latency_ms)
+    data = method_data(net, INPUTS, TARGETS, latency_ms=latency_ms)
     made = channels(net, config(latency=0.5, round_to=4), data=data)
     assert widths(made.model)[:-1] == [8, 12, 12], "0.1 + 32/72 of 1.1: with 36 channels it would be 0.6 of 1.1"
     assert made.details["left"]["latency"] == pytest.approx((0.1 + 32 / 72) / 1.1)
@@ -59,7 +60,7 @@ def test_nothing_is_measured_unless_a_latency_is_asked_for(net: nn.Module) -> No
     def never(_model: nn.Module) -> float:
         raise AssertionError
 
-    data = method_data(DATA.train.inputs, DATA.train.targets, latency_ms=never)
+    data = method_data(net, INPUTS, TARGETS, latency_ms=never)
     assert widths(channels(net, config(macs=0.5), data=data).model) < widths(net)
 
 
@@ -93,7 +94,7 @@ def test_a_floor_holds_in_every_layer_and_the_others_give_the_more(net: nn.Modul
 
 
 def test_sensitive_layers_keep_more(net: nn.Module) -> None:
-    data = method_data(DATA.train.inputs, DATA.train.targets, sensitivity=lambda kind: {"channels": {"0": 0.9, "2": 0.1, "6": 0.1}}[kind])
+    data = method_data(net, INPUTS, TARGETS, sensitivity=lambda kind: {"channels": {"0": 0.9, "2": 0.1, "6": 0.1}}[kind])
     left = widths(channels(net, config(ratio=0.5, scope="sensitivity"), data=data).model)
     assert left[0] > 10
     assert left[1] < 12
@@ -107,7 +108,7 @@ def test_a_threshold_takes_what_scores_below_it(net: nn.Module) -> None:
         net[8].weight[:, :10] *= 1e-3
     pruned = channels(net, config(threshold=0.01, criterion="l2"), data=DATA).model
     assert widths(pruned) == [16, 24, 22, 3]
-    torch.testing.assert_close(pruned(EXAMPLE), net(EXAMPLE), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(pruned(**EXAMPLE), net(**EXAMPLE), rtol=1e-3, atol=1e-3)
 
 
 def test_a_threshold_that_empties_a_layer_needs_a_floor(net: nn.Module) -> None:
@@ -149,7 +150,7 @@ def test_rounds_end_where_one_shot_would_and_go_on_after_a_stop(net: nn.Module, 
     assert widths(through.model) == widths(channels(net, config(ratio=0.5, round_to=4), data=DATA).model) == [8, 12, 16, 3]
     assert len(through.history.epochs) == 3
     rounds = Kept(last=2)
-    data = method_data(DATA.train.inputs, DATA.train.targets, rounds=rounds)
+    data = method_data(net, INPUTS, TARGETS, rounds=rounds)
     with pytest.raises(InterruptedError):
         channels(net, wanted, data=data)
     again = channels(net, wanted, data=data)

@@ -30,7 +30,7 @@ class Residual(nn.Module):
 
 
 EXAMPLE = torch.zeros(2, 1, 4, 4)
-DATA = method_data(EXAMPLE)
+DATA = method_data(Residual(), EXAMPLE)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_depthwise_and_grouped_convolutions_keep_their_groups() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 16, 1, groups=4), nn.Flatten(), nn.Linear(256, 2)
     )
-    pruned = channels(net, config(0.5, round_to=2), data=DATA).model
+    pruned = channels(net, config(0.5, round_to=2), data=method_data(net, EXAMPLE)).model
     depthwise, grouped = pruned[1], pruned[2]
     assert depthwise.groups == depthwise.out_channels == depthwise.in_channels < 16
     assert grouped.groups == 4
@@ -112,11 +112,11 @@ def test_two_layers_that_add_up_to_the_output_are_both_protected() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.log_softmax(self.one(torch.relu(self.body(x))) + self.two(x), dim=1)
 
-    pruned = channels(TwoHeads(), config(0.5, round_to=1), data=method_data(torch.zeros(2, 4))).model
+    pruned = channels(TwoHeads(), config(0.5, round_to=1), data=method_data(TwoHeads(), torch.zeros(2, 4))).model
     assert widths(pruned) == [8, 8, 8]
 
 
 def test_the_callers_random_state_is_left_alone(net: nn.Module) -> None:
     before = torch.random.get_rng_state()
-    channels(net, config(0.5, criterion="random"), data=method_data(EXAMPLE, seed=5))
+    channels(net, config(0.5, criterion="random"), data=method_data(net, EXAMPLE, seed=5))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -23,9 +23,9 @@ from tests.coupled_nets import CASES, coupled
 from tests.coupled_networks import FREE, Build, swiglu
 from tests.method_data import method_data
 
-IMAGE = torch.zeros(2, 1, 4, 4)
+IMAGE = {"x": torch.zeros(2, 1, 4, 4)}
 SAMPLES = torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(5))
-DATA = method_data(SAMPLES, torch.arange(24) % 3)
+DATA = method_data(nn.Sequential(), {"x": SAMPLES}, torch.arange(24) % 3)
 EXACT = [name for name in CASES if name not in ("chunk behind group norm", "chunk behind layer norm")]
 """A norm across channels answers to each channel that goes, so nothing is the same without it."""
 
@@ -84,14 +84,14 @@ def test_the_pruned_net_is_the_one_that_does_not_read_the_channels(name: str) ->
 def test_whole_nets_lose_what_they_can(build: Build) -> None:
     torch.manual_seed(0)
     net, shape = build()
-    groups = removable_groups(net, torch.zeros(shape))
+    groups = removable_groups(net, {"x": torch.zeros(shape)})
     assert {group.layer: (group.channels, group.blocks) for group in groups if not group.why_whole} == FREE[build]
     if FREE[build]:
-        data = method_data(torch.rand(24, *shape[1:]), torch.arange(24) % 3)
+        data = method_data(net, torch.rand(24, *shape[1:]), torch.arange(24) % 3)
         made = channels(net, config(ratio=0.5), data=data)
         for layer, (count, places) in FREE[build].items():
             assert len(made.model.get_submodule(layer).weight) == count * places // 2 or count < 4
-        torch.testing.assert_close(reloaded(made.model, net)(data.train.inputs), made.model(data.train.inputs))
+        torch.testing.assert_close(reloaded(made.model, net)(**data.calibration), made.model(**data.calibration))
 
 
 def test_a_source_in_training_mode_learns_nothing_from_the_trials() -> None:
@@ -116,14 +116,14 @@ def halves_as_if_free(name: str, net: nn.Module) -> ChannelGroup:
 @pytest.mark.parametrize("name", ["chunk", "slices", "glu", "interleaved", "maxout", "maxout by halves", "lstm", "pixel shuffle"])
 def test_symmetric_luck_does_not_pass_the_trial(name: str) -> None:
     net = coupled(name)
-    assert Trial(net, [], SAMPLES).problem([halves_as_if_free(name, net)])
+    assert Trial(net, [], {"x": SAMPLES}).problem([halves_as_if_free(name, net)])
 
 
 def test_halves_that_lose_alike_would_pass() -> None:
     """Why the trial takes one-sided sets and chance: every fourth channel of both halves fits."""
     net = coupled("chunk")
     group = halves_as_if_free("chunk", net)
-    trial = Trial(net, [], SAMPLES)
+    trial = Trial(net, [], {"x": SAMPLES})
     assert trial.without([group], {"first": range(0, 32, 4)}) == ""
     assert trial.without([group], {"first": range(8)})
 
@@ -223,6 +223,6 @@ def test_slimming_asks_for_batch_norms_of_coupled_layers_too(name: str) -> None:
 def test_hidden_neurons_behind_a_gate_are_those_of_channels() -> None:
     torch.manual_seed(0)
     net, shape = swiglu()
-    data = method_data(torch.randn(24, *shape[1:]), torch.arange(24) % 3)
+    data = method_data(net, torch.randn(24, *shape[1:]), torch.arange(24) % 3)
     made = heads(net, HeadsParams(source="teacher", method="heads", fraction=0.0, mlp_ratio=0.5, round_to=1), data=data)
     assert (made.model.both.out_features, made.model.down.in_features) == (24, 12)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.data.calling import named
 from slimline.errors import InputError, StageError
 from slimline.methods.prune.depth import depth
 from slimline.methods.prune.residual_blocks import block_influence, residual_blocks, without_blocks
@@ -88,22 +89,22 @@ class Around(nn.Module):
 )
 def test_what_a_residual_block_is(kind: str, residual: bool) -> None:
     model = Around(Odd(kind), 3 if kind == "other features" else 4)
-    assert residual_blocks(model, torch.randn(2, 4)) == (("middle",) if residual else ())
+    assert residual_blocks(model, {"x": torch.randn(2, 4)}) == (("middle",) if residual else ())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
 
 
 def test_the_innermost_blocks_of_known_models_in_order() -> None:
-    assert residual_blocks(ResidualDigits(), torch.randn(2, 1, 8, 8)) == ("blocks.0", "blocks.2")
-    assert residual_blocks(seeded("encoder", 32), IMAGES[:2]) == ("encoder.layers.0", "encoder.layers.1")
+    assert residual_blocks(ResidualDigits(), named(ResidualDigits(), torch.randn(2, 1, 8, 8))) == ("blocks.0", "blocks.2")
+    assert residual_blocks(seeded("encoder", 32), {"x": IMAGES[:2]}) == ("encoder.layers.0", "encoder.layers.1")
     nested = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Odd("norm first"), Odd("norm last")), Odd("plain"))
-    assert residual_blocks(nested, torch.randn(2, 4)) == ("1.0", "1.1")
+    assert residual_blocks(nested, {"input": torch.randn(2, 4)}) == ("1.0", "1.1")
 
 
 @pytest.mark.parametrize("criterion", ["output_change", "block_influence"])
 def test_a_block_that_does_nothing_goes_first_and_the_outputs_stay(criterion: str) -> None:
     model = seeded("blocks", 8).eval()
     nn.init.zeros_(model.blocks[1].norm.weight)
-    made = depth(model, config(blocks=1, criterion=criterion), data=method_data(IMAGES))
+    made = depth(model, config(blocks=1, criterion=criterion), data=method_data(model, IMAGES))
     assert made.details == {"blocks": 3, "dropped": ["blocks.1"]}
     scores = {row[0]: row[1] for row in made.listings[0].rows}
     assert scores["blocks.1"] == pytest.approx(0, abs=1e-6)
@@ -115,7 +116,7 @@ def test_a_block_that_does_nothing_goes_first_and_the_outputs_stay(criterion: st
 def test_the_influence_of_a_block_is_the_angle_by_which_it_turns() -> None:
     stretch, turn = Adds([[1.0, 0.0], [0.0, 1.0]]), Adds([[-1.0, -1.0], [1.0, -1.0]])
     model = nn.Sequential(stretch, turn, Adds([[0.0, 1.0], [-1.0, 0.0]]))
-    found = block_influence(model, ("0", "1", "2"), POINTS)
+    found = block_influence(model, ("0", "1", "2"), {"input": POINTS})
     assert found == pytest.approx({"0": 0.0, "1": 1.0, "2": 1 - math.sqrt(0.5)}, abs=1e-6)
 
 
@@ -123,13 +124,13 @@ def test_scoring_anew_sees_that_one_of_two_equal_blocks_has_to_stay() -> None:
     """Two blocks cut what is negative: either alone can go for nothing, both together cannot, and then a weak one is better."""
     cuts = [[-1.0, 0.0], [0.0, -1.0]]
     model = nn.Sequential(Adds(cuts, relu=True), Adds([[0.01, 0.0], [0.0, 0.01]]), Adds(cuts, relu=True))
-    data = method_data(torch.randn(64, 2, generator=torch.Generator().manual_seed(0)), example_input=torch.zeros(2, 2))
+    data = method_data(model, torch.randn(64, 2, generator=torch.Generator().manual_seed(0)))
     assert depth(model, config(blocks=2), data=data).details["dropped"] == ["2", "1"]
     assert depth(model, config(blocks=2, rescore=False), data=data).details["dropped"] == ["2", "0"]
 
 
 def test_a_ratio_is_of_the_blocks_that_can_go() -> None:
-    model, data = seeded("blocks", 8).eval(), method_data(IMAGES)
+    model, data = seeded("blocks", 8).eval(), method_data(seeded("blocks", 8), IMAGES)
     assert len(depth(model, config(ratio=0.6), data=data).details["dropped"]) == 2
     assert len(depth(model, config(ratio=0.1), data=data).details["dropped"]) == 1
     kept = depth(model, config(ratio=0.9, keep=("blocks.[02]",), criterion="random"), data=data)
@@ -138,11 +139,11 @@ def test_a_ratio_is_of_the_blocks_that_can_go() -> None:
 
 
 def test_what_cannot_be_is_said() -> None:
-    model, data = seeded("blocks", 8).eval(), method_data(IMAGES)
+    model, data = seeded("blocks", 8).eval(), method_data(seeded("blocks", 8), IMAGES)
     with pytest.raises(StageError, match="has 3 residual blocks, of which 2 can go, not 3"):
         depth(model, config(blocks=3), data=data)
     with pytest.raises(StageError, match="has no residual block"):
-        depth(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), config(ratio=0.5), data=data)
+        depth(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), config(ratio=0.5), data=method_data(nn.Sequential(), IMAGES))
     with pytest.raises(InputError, match=r"keep: 'layers\.\*' matches no residual block; there are: blocks.0, blocks.1"):
         depth(model, config(blocks=1, keep=("layers.*",)), data=data)
     with pytest.raises(StageError, match="would leave 'encoder' without a layer"):
@@ -152,7 +153,7 @@ def test_what_cannot_be_is_said() -> None:
 def test_layers_of_torchs_own_encoder_move_up() -> None:
     model = seeded("encoder", 32).eval()
     nn.init.normal_(model.encoder.layers[1].linear1.weight)
-    made = depth(model, config(blocks=1, keep=("*.1",)), data=method_data(IMAGES))
+    made = depth(model, config(blocks=1, keep=("*.1",)), data=method_data(model, IMAGES))
     assert made.model.encoder.num_layers == len(made.model.encoder.layers) == 1
     assert torch.equal(made.model.encoder.layers[0].linear1.weight, model.encoder.layers[1].linear1.weight)
     assert made.notes == (
@@ -172,6 +173,6 @@ def test_a_block_with_options_is_skipped_too() -> None:
             return self.head(x)
 
     points = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    made = depth(Scaled(), config(blocks=1), data=method_data(points, example_input=points[:2])).model
+    made = depth(Scaled(), config(blocks=1), data=method_data(Scaled(), points)).model
     assert made(points).shape == (8, 2)
     assert len(list(made.parameters())) < len(list(Scaled().parameters()))

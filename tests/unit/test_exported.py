@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch, joined, take
+from slimline.data.signature import InputSignature, Signature
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import export_onnx
 from slimline.methods.exported import exported
 
-EXAMPLE = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+EXAMPLE = {"x": torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))}
 
 
 class Net(nn.Module):
@@ -54,8 +56,8 @@ def test_the_batch_stays_free(reshaped: Callable[[Tensor], Tensor]) -> None:
     program = exported(model, EXAMPLE).module()
     graph = export_onnx(model, EXAMPLE).graph
     assert all(value.type.tensor_type.shape.dim[0].dim_param for value in itertools.chain(graph.input, graph.output))
-    for inputs in (EXAMPLE[:1], torch.cat([EXAMPLE] * 3)[:5]):
-        torch.testing.assert_close(program(inputs), model(inputs))
+    for inputs in (take(EXAMPLE, slice(0, 1)), take(joined([EXAMPLE] * 3), slice(0, 5))):
+        torch.testing.assert_close(program(**inputs), model(**inputs))
 
 
 def one_by_one(x: Tensor) -> Tensor:
@@ -81,3 +83,68 @@ def test_the_model_is_left_as_it_is() -> None:
     exported(model, EXAMPLE)
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Tokens(nn.Module):
+    """ids [N, 3..9] int64, mask [N, 3..9] int64 and other, float [N, 2] -> one tensor of each sample, and one of each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(11, 4), nn.Linear(6, 3)
+
+    def forward(self, ids: Tensor, other: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        values = self.words(ids) * mask[:, :, None]
+        mean = values.sum(1) / mask.sum(1, keepdim=True)
+        return {"whole": self.head(torch.cat([mean, other], dim=1)), "tokens": values}
+
+
+class Anything(Tokens):
+    """The same, of a forward that says nothing of its inputs."""
+
+    def forward(self, **given: Tensor) -> dict[str, Tensor]:
+        return super().forward(**given)
+
+
+class Summed(Tokens):
+    """A forward that makes a number of how many tokens there are."""
+
+    def forward(self, ids: Tensor, **_: Tensor) -> Tensor:
+        return sum((self.words(ids[:, step]) for step in range(ids.shape[1])), torch.zeros(1, 4))
+
+
+VARYING = Signature(
+    inputs=(
+        InputSignature(name="mask", dtype="int64", shape=(9,), varies={0: (3, 9)}),
+        InputSignature(name="ids", dtype="int64", shape=(9,), varies={0: (3, 9)}),
+        InputSignature(name="other", dtype="float32", shape=(2,)),
+    )
+)
+
+
+def tokens(samples: int, length: int) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(11, (samples, length), generator=generator)
+    return {
+        "mask": (torch.arange(length) < 2).long().expand(samples, -1),
+        "ids": ids,
+        "other": torch.randn(samples, 2, generator=generator),
+    }
+
+
+@pytest.mark.parametrize("model", [Tokens(), Anything()])
+def test_several_inputs_share_their_free_axes_and_come_in_any_order(model: nn.Module) -> None:
+    program = exported(model.eval(), tokens(2, 5), signature=VARYING).module()
+    for samples, length in ((1, 3), (4, 9)):
+        torch.testing.assert_close(program(**tokens(samples, length)), model(**tokens(samples, length)))
+
+
+def test_an_axis_that_is_not_said_to_vary_is_fixed() -> None:
+    program = exported(Tokens().eval(), tokens(2, 5)).module()
+    program(**tokens(3, 5))
+    with pytest.raises(AssertionError, match="5"):
+        program(**tokens(3, 6))
+
+
+def test_a_forward_that_fixes_a_varying_axis_is_refused_for_that() -> None:
+    with pytest.raises(StageError, match="the size of an axis that varies"):
+        exported(Summed().eval(), tokens(2, 5), signature=VARYING)

@@ -13,10 +13,10 @@ from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.factorize.factorized_training import AFTER, BEFORE, DENSE, chosen, factorized, factorized_training, spectral_pair
 from slimline.params import FactorizedTrainingParams
-from slimline.training.fit import fit, predict
-from tests.method_data import accuracy, method_data
+from slimline.training.fit import predict
+from tests.method_data import method_data
 
-EXAMPLE = torch.zeros(1, 1, 4, 4)
+EXAMPLE = {"x": torch.zeros(1, 1, 4, 4)}
 
 
 class Net(nn.Module):
@@ -50,8 +50,8 @@ def bright_rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def data(**more: object) -> MethodData:
-    held_out = method_data(*bright_rows(96, 1)).train
-    return method_data(*bright_rows(192, 0), validation=held_out, initial=untrained, seed=2, **more)
+    held_out = method_data(Net(), *bright_rows(96, 1)).train
+    return method_data(Net(), *bright_rows(192, 0), validation=held_out, initial=untrained, seed=2, **more)
 
 
 def config(**settings: object) -> FactorizedTrainingParams:
@@ -76,7 +76,7 @@ def test_it_learns_in_fewer_parameters_and_the_dense_control_is_plain_training(m
     assert thin["parameters"] < 0.3 * dense["parameters"]
     assert thin["validation metric"] > 0.75
     given = data()
-    alone, history = fit(untrained(), given.train, config(), loss=given.loss, metric=accuracy, validation=given.validation, seed=2)
+    alone, history = given.fitted(untrained(), config())
     best = history.epochs[history.best_epoch - 1]
     assert (dense["best epoch"], dense["validation loss"]) == (history.best_epoch, pytest.approx(best.validation_loss, abs=1e-5))
     assert dense["validation metric"] == pytest.approx(best.metric, abs=1e-5)
@@ -85,9 +85,9 @@ def test_it_learns_in_fewer_parameters_and_the_dense_control_is_plain_training(m
 
 
 def test_what_it_says_of_the_result_is_true_of_it(made: Edited) -> None:
-    validation = data().validation
-    outputs = predict(made.model, validation.inputs)
-    assert rows(made)[BEFORE]["validation loss"] == pytest.approx(functional.cross_entropy(outputs, validation.targets).item(), abs=1e-5)
+    inputs, targets = bright_rows(96, 1)
+    outputs = predict(made.model, {"x": inputs})
+    assert rows(made)[BEFORE]["validation loss"] == pytest.approx(functional.cross_entropy(outputs, targets).item(), abs=1e-5)
     best = made.history.epochs[made.history.best_epoch - 1]
     assert best.metric == pytest.approx(rows(made)[BEFORE]["validation metric"], abs=1e-5)
     assert made.details["factorized_layers"] == 2
@@ -120,7 +120,7 @@ def test_ranks_leave_at_most_the_share_and_are_multiples_of_sixteen() -> None:
 def test_layers_whose_weight_their_parent_reads_stay_whole() -> None:
     encoder = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
     model = nn.Sequential(encoder, nn.Linear(32, 64))
-    assert chosen(model, config(min_channels=1), torch.zeros(1, 5, 32)) == {"1": 8}
+    assert chosen(model, config(min_channels=1), {"input": torch.zeros(1, 5, 32)}) == {"1": 8}
 
 
 def test_frobenius_decay_makes_the_products_smaller() -> None:

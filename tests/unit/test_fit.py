@@ -2,14 +2,15 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from slimline.data.batch import Batch
 from slimline.data.samples import Samples
 from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.objectives.classification import classification
 from slimline.params import Training
 from slimline.training.fit import fit, predict
 
@@ -19,7 +20,7 @@ def blobs() -> Samples:
     generator = torch.Generator().manual_seed(1)
     targets = torch.arange(120) % 3
     centres = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]])
-    return Samples(centres[targets] + 0.3 * torch.randn(120, 2, generator=generator), targets)
+    return Samples({"input": centres[targets] + 0.3 * torch.randn(120, 2, generator=generator)}, targets)
 
 
 @pytest.fixture
@@ -28,13 +29,8 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
 
 
-def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    return float((outputs.argmax(1) == targets).mean())
-
-
 def trained(model: nn.Module, samples: Samples, **changes: object) -> tuple[nn.Module, object]:
-    options: dict[str, object] = {"loss": lambda outputs, targets, _inputs: functional.cross_entropy(outputs, targets)}
-    options |= {"metric": accuracy, "validation": samples}
+    options: dict[str, object] = {"objective": classification("abc"), "metric": "accuracy", "validation": samples}
     config = Training(epochs=6, batch_size=16, learning_rate=0.02)
     return fit(model, samples, changes.pop("config", config), **(options | changes))
 
@@ -42,7 +38,7 @@ def trained(model: nn.Module, samples: Samples, **changes: object) -> tuple[nn.M
 def test_it_learns_and_leaves_its_argument(model: nn.Module, blobs: Samples) -> None:
     before = copy.deepcopy(model.state_dict())
     learnt, history = trained(model, blobs)
-    assert accuracy(predict(learnt, blobs.inputs).numpy(), blobs.targets.numpy()) > 0.97
+    assert (predict(learnt, blobs.inputs).argmax(1) == blobs.targets).float().mean() > 0.97
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
     assert not learnt.training
@@ -70,7 +66,7 @@ def test_no_epochs_is_a_copy(model: nn.Module, blobs: Samples) -> None:
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def harm(outputs: torch.Tensor, targets: torch.Tensor, _inputs: torch.Tensor) -> torch.Tensor:
+def harm(outputs: torch.Tensor, targets: torch.Tensor, _inputs: Batch) -> torch.Tensor:
     """Trains towards wrong answers, and is judged by right ones (without gradients, as on validation)."""
     right = functional.cross_entropy(outputs, targets)
     return -right if outputs.requires_grad else right
@@ -96,7 +92,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(model: nn.Module, blo
 
 
 def test_a_training_set_smaller_than_a_batch_still_trains(model: nn.Module, blobs: Samples) -> None:
-    few = Samples(blobs.inputs[:9], blobs.targets[:9])
+    few = blobs.take(slice(0, 9))
     _, history = trained(model, few, config=Training(epochs=2, batch_size=64))
     assert len(history.epochs) == 2
 
@@ -134,7 +130,7 @@ def test_the_callers_random_state_is_left_alone(model: nn.Module, blobs: Samples
 
 def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -> None:
     inputs = torch.randn(256, 2) * 5 + 3
-    fresh = recalibrate_batchnorm(model, inputs, batch_size=256)
+    fresh = recalibrate_batchnorm(model, {"input": inputs}, batch_size=256)
     hidden = model[0](inputs)
     assert torch.allclose(fresh[1].running_mean, hidden.mean(0), atol=1e-4)
     assert torch.allclose(fresh[1].running_var, hidden.var(0), rtol=1e-3)
@@ -146,13 +142,13 @@ def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -
 def test_entering_later_sees_the_batches_that_the_whole_training_sees_then(model: nn.Module, blobs: Samples) -> None:
     seen: list[torch.Tensor] = []
 
-    def loss(outputs: torch.Tensor, targets: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    def loss(outputs: torch.Tensor, targets: torch.Tensor, inputs: Batch) -> torch.Tensor:
         if outputs.requires_grad:
-            seen.append(inputs.detach().clone())
+            seen.append(inputs["input"].detach().clone())
         return functional.cross_entropy(outputs, targets)
 
-    def noisy(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return inputs + torch.randn(inputs.shape, generator=generator)
+    def noisy(inputs: Batch, generator: torch.Generator) -> Batch:
+        return {name: value + torch.randn(value.shape, generator=generator) for name, value in inputs.items()}
 
     trained(model, blobs, loss=loss, augment=noisy)
     whole, seen[:] = list(seen), []

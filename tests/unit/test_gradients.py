@@ -10,8 +10,8 @@ from slimline.methods.prune.gradients import batch_gradients, drawn
 from tests.method_data import method_data
 
 INPUTS, TARGETS = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]]), torch.tensor([0, 1, 1])
-SAMPLES = Samples(INPUTS, TARGETS)
-DATA = method_data(INPUTS, TARGETS)
+SAMPLES = Samples({"input": INPUTS}, TARGETS)
+DATA = method_data(nn.Sequential(), INPUTS, TARGETS)
 
 
 def linear() -> nn.Linear:
@@ -41,7 +41,7 @@ def test_the_mean_is_that_of_all_samples_whatever_the_batches() -> None:
 def test_batches_come_in_order_with_their_shares() -> None:
     first, second = batch_gradients(linear(), DATA, SAMPLES, 2)
     assert (first[1], second[1]) == (2 / 3, 1 / 3)
-    alone = mean_gradients(linear(), Samples(INPUTS[2:], TARGETS[2:]))
+    alone = mean_gradients(linear(), SAMPLES.take(slice(2, None)))
     assert torch.allclose(second[0]["weight"], alone["weight"])
 
 
@@ -67,16 +67,16 @@ def test_a_shared_weight_has_its_gradient_under_both_names_and_an_unused_one_zer
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.two(torch.relu(self.one(x)))
 
-    found = mean_gradients(Tied())
+    found = mean_gradients(Tied(), Samples({"x": INPUTS}, TARGETS))
     assert torch.equal(found["one.weight"], found["two.weight"])
     assert not bool(found["idle.weight"].any())
 
 
 def test_samples_are_drawn_by_the_seed_and_each_once() -> None:
-    many = Samples(torch.arange(20.0).view(20, 1), torch.arange(20))
+    many = Samples({"input": torch.arange(20.0).view(20, 1)}, torch.arange(20))
     one, again, other = drawn(many, 8, 1), drawn(many, 8, 1), drawn(many, 8, 2)
     assert torch.equal(one.targets, again.targets)
     assert not torch.equal(one.targets, other.targets)
     assert len(set(one.targets.tolist())) == 8
-    assert torch.equal(one.inputs.flatten(), one.targets.float())
+    assert torch.equal(one.inputs["input"].flatten(), one.targets.float())
     assert len(drawn(many, 100, 0)) == 20

@@ -18,7 +18,8 @@ from tests.small_nets import Encoder, seeded
 
 SAMPLES = torch.randn(24, 4, 8, generator=torch.Generator().manual_seed(2))
 LABELS = torch.randint(3, (24,), generator=torch.Generator().manual_seed(3))
-DATA = method_data(SAMPLES, LABELS)
+BATCH = {"x": SAMPLES}
+DATA = method_data(nn.Sequential(), BATCH, LABELS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -28,8 +29,8 @@ def config(fraction: float, **more: object) -> HeadsParams:
 
 def silence(model: nn.Module, removed: tuple[int, ...]) -> None:
     """Let nothing read these heads of a net of tests/attention_nets.py, and make them as small as can be."""
-    opened, _ = with_open_heads(model, SAMPLES[:2])
-    (found,) = attention_heads(opened, SAMPLES[:2])
+    opened, _ = with_open_heads(model, DATA.example)
+    (found,) = attention_heads(opened, DATA.example)
     for place in found.group.slices:
         values = opened.get_parameter(place.name).data
         values.index_fill_(place.dim, torch.isin(place.channel, torch.tensor(removed)).nonzero().flatten(), 0.0)
@@ -79,7 +80,7 @@ def test_attention_that_takes_its_widths_from_its_input_is_refused_with_the_reas
 
 def test_a_model_without_attention_is_refused() -> None:
     with pytest.raises(StageError, match="found no attention in this model"):
-        heads(nn.Sequential(nn.Flatten(), nn.Linear(32, 3)), config(0.5), data=DATA)
+        heads(nn.Sequential(nn.Flatten(), nn.Linear(32, 3)), config(0.5), data=method_data(nn.Sequential(), SAMPLES))
 
 
 def test_taylor_looks_at_the_loss_where_l2_looks_at_the_weights() -> None:
@@ -114,13 +115,14 @@ def test_global_scope_takes_more_where_heads_are_weak_and_leaves_each_attention_
     with torch.no_grad():
         weak.in_proj_weight.view(3, 4, 8, 32)[:, 1:] *= 0.01
         weak.out_proj.weight.view(32, 4, 8)[:, 1:] *= 0.01
-    made = heads(model, config(0.5, scope="global", criterion="l2"), data=method_data(torch.randn(8, 1, 4, 4))).model
+    made = heads(model, config(0.5, scope="global", criterion="l2"), data=method_data(model, torch.randn(8, 1, 4, 4))).model
     assert [layer.self_attn.num_heads for layer in made.encoder.layers] == [1, 3]
     assert not made.encoder.use_nested_tensor
 
 
 def test_what_keep_names_stays() -> None:
-    model, data = seeded("encoder", 32).eval(), method_data(torch.randn(8, 1, 4, 4))
+    model = seeded("encoder", 32).eval()
+    data = method_data(model, torch.randn(8, 1, 4, 4))
     made = heads(model, config(0.5, mlp_ratio=0.5, keep=("encoder.layers.0.*",)), data=data)
     first, second = made.model.encoder.layers
     assert type(first.self_attn) is nn.MultiheadAttention
@@ -152,14 +154,14 @@ class Translator(nn.Module):
 def test_cross_attention_masks_and_padding_go_along() -> None:
     torch.manual_seed(0)
     model = Translator().eval()
-    opened, names = with_open_heads(model, SAMPLES[:2])
+    opened, names = with_open_heads(model, DATA.example)
     assert len(names) == 5
     assert [opened.get_submodule(name).fused for name in names] == [True, True, False, True, False]
     made = heads(model, config(0.5), data=DATA)
     assert [row[2:4] for row in made.listings[0].rows] == [(4, 2)] * 5
     torch.testing.assert_close(opened(SAMPLES), model(SAMPLES))
     masked = opened
-    for one, left in zip(attention_heads(opened, SAMPLES[:2]), attention_heads(made.model, SAMPLES[:2]), strict=True):
+    for one, left in zip(attention_heads(opened, DATA.example), attention_heads(made.model, DATA.example), strict=True):
         gone = torch.isin(opened.get_parameter(one.group.slices[0].name), made.model.get_parameter(left.group.slices[0].name))
         output = one.group.slices[-1]
         lost = [head for head in range(HEADS) if not bool(gone[one.group.slices[0].channel == head].all())]
@@ -169,7 +171,7 @@ def test_cross_attention_masks_and_padding_go_along() -> None:
 
 def test_heads_go_a_second_time_and_other_methods_follow() -> None:
     model = seeded("encoder", 32).eval()
-    data = method_data(torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(1)), LABELS)
+    data = method_data(model, torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(1)), LABELS)
     once = heads(model, config(0.5), data=data).model
     twice = heads(once, config(0.5), data=data).model
     thin = svd(twice, SvdParams(source="teacher", method="svd", rank=4, round_to=1), data=data).model
@@ -180,7 +182,7 @@ def test_heads_go_a_second_time_and_other_methods_follow() -> None:
     assert isinstance(attention.in_proj, nn.Sequential)
     again = replay(Encoder(32), structure_edits(Encoder(32), shallow)).eval()
     again.load_state_dict(shallow.state_dict())
-    assert torch.equal(again(data.calibration), shallow(data.calibration))
+    assert torch.equal(again(**data.calibration), shallow(**data.calibration))
 
 
 def test_it_can_be_trained_on() -> None:
@@ -192,7 +194,7 @@ def test_it_can_be_trained_on() -> None:
 
 def test_a_net_without_attention_is_refused_unless_only_neurons_are_asked_for() -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
-    data = method_data(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
+    data = method_data(plain, torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
     with pytest.raises(StageError, match="found no attention in this model"):
         heads(plain, HeadsParams(source="teacher", method="heads", fraction=0.5, mlp_ratio=0.5), data=data)
     narrow = heads(plain, HeadsParams(source="teacher", method="heads", fraction=0.0, mlp_ratio=0.5), data=data).model

@@ -15,6 +15,7 @@ from slimline.calibration.look import look
 from tests.unusual_nets import NETS, SHAPES
 
 SAMPLES = torch.randn(6, 5, 8, generator=torch.Generator().manual_seed(0))
+BATCH = {"x": SAMPLES}
 
 
 class Net(nn.Module):
@@ -134,7 +135,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_followed_is_told_in_one_line(name: str) -> None:
     build, what, way_out = REFUSED[name]
-    problems = look(build(), build(), SAMPLES, exports=True)
+    problems = look(build(), build(), BATCH, exports=True)
     assert len(problems) == 1
     assert what in problems[0]
     assert way_out in problems[0]
@@ -142,7 +143,7 @@ def test_what_cannot_be_followed_is_told_in_one_line(name: str) -> None:
 
 
 def test_a_net_for_eager_alone_need_not_be_exported() -> None:
-    assert look(Branching(), Branching(), SAMPLES, exports=False) == ()
+    assert look(Branching(), Branching(), BATCH, exports=False) == ()
 
 
 TAKEN: dict[str, Callable[[], nn.Module]] = {
@@ -160,7 +161,7 @@ TAKEN: dict[str, Callable[[], nn.Module]] = {
 def test_what_can_be_followed_passes_and_is_left_alone(name: str) -> None:
     model = TAKEN[name]().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert look(model, TAKEN[name](), SAMPLES, exports=True) == ()
+    assert look(model, TAKEN[name](), BATCH, exports=True) == ()
     assert model.training
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -168,7 +169,7 @@ def test_what_can_be_followed_passes_and_is_left_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_unusual_nets_pass(name: str) -> None:
-    assert look(NETS[name](), NETS[name](), torch.randn(5, *SHAPES[name]), exports=True) == ()
+    assert look(NETS[name](), NETS[name](), {"x": torch.randn(5, *SHAPES[name])}, exports=True) == ()
 
 
 def test_plain_weights_compute_the_same_and_are_named() -> None:

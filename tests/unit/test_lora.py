@@ -1,20 +1,20 @@
 """Low-rank updates: they bring an edited model back, merge exactly, and leave zeros, shapes and everything else alone."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.calling import called_by_name
 from slimline.data.samples import Samples
 from slimline.errors import ParamsError
 from slimline.params import Params, QatParams, Recovery
 from slimline.training.fit import FitHistory, fit, predict
 from slimline.training.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
 from slimline.training.masks import zero_masks
-from tests.method_data import accuracy, method_data
+from tests.method_data import TEN, method_data
 
 
 class Mixed(nn.Module):
@@ -41,12 +41,11 @@ def patterns(count: int, seed: int) -> Samples:
     generator = torch.Generator().manual_seed(seed)
     shapes = torch.randn(3, 2, 4, 2, generator=torch.Generator().manual_seed(99))
     targets = torch.randint(3, (count,), generator=generator)
-    return Samples(shapes[targets] + 1.2 * torch.randn(count, 2, 4, 2, generator=generator), targets)
+    return Samples({"x": shapes[targets] + 1.2 * torch.randn(count, 2, 4, 2, generator=generator)}, targets)
 
 
 TRAIN, HELD_OUT = patterns(256, 0), patterns(128, 1)
-DATA = method_data(TRAIN.inputs, TRAIN.targets, validation=HELD_OUT)
-SETTINGS = {"train": TRAIN, "validation": HELD_OUT, "loss": DATA.loss, "metric": accuracy, "seed": 4}
+SETTINGS = {"train": TRAIN, "validation": HELD_OUT, "objective": TEN, "metric": "accuracy", "seed": 4}
 LORA = Recovery(epochs=5, batch_size=32, learning_rate=0.03, lora_rank=3)
 
 
@@ -113,7 +112,8 @@ def test_what_was_learnt_is_of_low_rank_and_the_rest_stays() -> None:
 
 def test_a_weight_that_is_made_of_two_is_trained_itself() -> None:
     torch.manual_seed(2)
-    normed = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 32)), nn.ReLU(), nn.Linear(32, 3)).eval()
+    layers = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 32)), nn.ReLU(), nn.Linear(32, 3))
+    normed = called_by_name(layers, ("x",)).eval()
     student = with_updates(normed, LORA, masks={})
     assert not any(isinstance(module, LowRankUpdate) for module in student.modules())
     learnt, history = fit_updates(normed, config=LORA, **SETTINGS)
@@ -157,9 +157,9 @@ def test_qat_trains_updates_below_the_rounding(source: nn.Module) -> None:
     from slimline.methods.quantize.qat import qat
     from slimline.methods.quantize.simulate import simulate
 
-    data = replace(DATA, example_input=torch.zeros(2, 2, 4, 2))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
-    model = fit(model, config=Recovery(epochs=3, batch_size=32), **SETTINGS)[0]
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
+    model = fit(called_by_name(layers, ("x",)), config=Recovery(epochs=3, batch_size=32), **SETTINGS)[0]
+    data = method_data(model, TRAIN.inputs, TRAIN.targets, validation=HELD_OUT)
     config = QatParams(source="teacher", method="qat", epochs=3, batch_size=32, learning_rate=0.01, lora_rank=2)
     made = qat(model, config, statistics=data.collect(model), data=data)
     assert made.history.best_epoch > 0

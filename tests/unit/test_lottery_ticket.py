@@ -56,7 +56,7 @@ def two_inputs(count: int = 256) -> tuple[Tensor, Tensor]:
 
 
 def data(**more: Any) -> MethodData:
-    return method_data(*two_inputs(), seed=3, **{"initial": net} | more)
+    return method_data(net(), *two_inputs(), seed=3, **{"initial": net} | more)
 
 
 def pruned(kept: Memory, **more: Any) -> Edited:
@@ -124,11 +124,11 @@ def test_rewound_weights_are_those_of_that_epoch_and_the_schedule_goes_on_from_t
     twin = net()
     twin.load_state_dict(dict(dense.rewind))
     given = data()
-    kinds = {"loss": given.loss, "metric": given.metric, "validation": given.validation}
+    kinds = {"objective": given.objective, "metric": given.metric, "validation": given.validation}
     judged = []
     fit(twin, given.train, config().training, **kinds, first_epoch=3, on_epoch=judged.append)
-    outputs = twin.eval()(given.validation.inputs)
-    assert nn.functional.cross_entropy(outputs, given.validation.targets).item() == pytest.approx(
+    inputs, targets = two_inputs()
+    assert nn.functional.cross_entropy(twin.eval()(inputs), targets).item() == pytest.approx(
         dense.ticket.history.epochs[1].validation_loss, rel=1e-6
     )
     assert [epoch.number for epoch in ticket.ticket.history.epochs] == [epoch.number for epoch in judged] == [3]

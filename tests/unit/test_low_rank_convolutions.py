@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.data.calling import named
 from slimline.errors import InputError, StageError
 from slimline.measure.compute import count
 from slimline.methods import get_method
@@ -60,7 +61,7 @@ def net(weight: Callable[..., Tensor], **geometry: Any) -> nn.Module:
 
 def made(method: str, model: nn.Module, inputs: Tensor, **settings: Any) -> Any:
     config = CONFIGS["factorize"][method](source="teacher", method=method, **settings)
-    return get_method("factorize", method)(model, config, data=method_data(inputs))
+    return get_method("factorize", method)(model, config, data=method_data(model, inputs))
 
 
 @pytest.mark.parametrize("activation_aware", [True, False])
@@ -81,7 +82,7 @@ def test_a_weight_of_such_structure_is_kept(
     edited = made(method, model, inputs, rank=3, activation_aware=activation_aware, **settings)
     assert len(edited.model[0]) == {"svd": 2, "spatial_svd": 2, "tucker": 3, "cp": 4}[method]
     assert (edited.model(inputs) - model(inputs)).norm() < (0.02 if method == "cp" else 1e-4) * model(inputs).norm()
-    before, after = count(model, inputs), count(edited.model, inputs)
+    before, after = count(model, named(model, inputs)), count(edited.model, named(model, inputs))
     assert after.parameters < before.parameters / 3
     assert after.macs < before.macs
 
@@ -220,7 +221,7 @@ def test_a_budget_is_met_and_spent_on_the_layer_that_matters(kind: str) -> None:
         model[2].weight.copy_(of_channel_rank(64, 64, 3, 3) + 0.01 * model[2].weight)
     inputs = noise(16, 4, 6, 6)
     edited = made("tucker", model, inputs, budget={kind: 0.62})
-    before, after = count(model, inputs), count(edited.model, inputs)
+    before, after = count(model, named(model, inputs)), count(edited.model, named(model, inputs))
     left = getattr(after, kind) / getattr(before, kind)
     assert 0.4 < left <= 0.62
     assert list(edited.details["ranks"]) == ["2"], "the other one is of full rank"
@@ -237,19 +238,19 @@ def test_a_latency_budget_takes_the_first_step_that_is_measured_fast_enough() ->
     asked: list[float] = []
 
     def latency_ms(tried: nn.Module) -> float:
-        asked.append(count(tried, inputs).macs / 1000)
+        asked.append(count(tried, {"input": inputs}).macs / 1000)
         return asked[-1]
 
     config = CONFIGS["factorize"]["svd"](source="teacher", method="svd", budget={"latency": 0.5})
-    edited = get_method("factorize", "svd")(model, config, data=method_data(inputs, latency_ms=latency_ms))
-    left = count(edited.model, inputs).macs / count(model, inputs).macs
+    edited = get_method("factorize", "svd")(model, config, data=method_data(model, inputs, latency_ms=latency_ms))
+    left = count(edited.model, named(model, inputs)).macs / count(model, named(model, inputs)).macs
     assert 0.35 < left <= 0.5
-    assert asked[0] == count(model, inputs).macs / 1000, "the source is measured first"
+    assert asked[0] == count(model, named(model, inputs)).macs / 1000, "the source is measured first"
     assert edited.details["left"]["latency"] == pytest.approx(left)
     assert edited.notes[0] == f"Measured anew, it takes {left:.1%} of its source's time; 50% was asked for."
     with pytest.raises(StageError, match=r"budget\.latency needs a stage that measures latency"):
-        get_method("factorize", "svd")(model, config, data=method_data(inputs))
-    hopeless = method_data(inputs, latency_ms=lambda _: 1.0)
+        get_method("factorize", "svd")(model, config, data=method_data(model, inputs))
+    hopeless = method_data(model, inputs, latency_ms=lambda _: 1.0)
     with pytest.raises(StageError, match=r"budget\.latency 0\.5 is out of reach: .* 1\.000"):
         get_method("factorize", "svd")(model, config, data=hopeless)
 

@@ -31,7 +31,7 @@ def net() -> nn.Module:
 
 
 def seeded(seed: int) -> MethodData:
-    return method_data(torch.zeros(2, 4), seed=seed)
+    return method_data(nn.Sequential(), torch.zeros(2, 4), seed=seed)
 
 
 DATA = seeded(0)
@@ -119,7 +119,7 @@ def test_a_floor_keeps_the_best_of_each_layer_and_takes_more_from_the_others(net
 
 
 def test_the_sensitive_layer_loses_less_and_the_whole_as_much(net: nn.Module) -> None:
-    data = method_data(torch.zeros(2, 4), sensitivity=lambda kind: {"prune": {"0": 0.9, "2": 0.1}}[kind])
+    data = method_data(net, torch.zeros(2, 4), sensitivity=lambda kind: {"prune": {"0": 0.9, "2": 0.1}}[kind])
     first, last = zeros(magnitude(net, config(fraction=0.5, scope="sensitivity"), data=data).model)
     assert first + last == 8
     assert first < 4 < last
@@ -131,7 +131,7 @@ def test_in_rounds_weights_that_are_gone_stay_gone_and_the_rest_is_trained(net: 
     schedule = {"kind": "agp", "rounds": 3, "epochs": 1}
     chosen = config(fraction=0.5, scope="local", schedule=schedule, recover={"batch_size": 2, "learning_rate": 0.1})
     inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
-    made = magnitude(net, chosen, data=method_data(inputs, torch.arange(16) % 4))
+    made = magnitude(net, chosen, data=method_data(net, inputs, torch.arange(16) % 4))
     assert zeros(made.model) == (4, 4)
     assert [x for x, _ in made.curves[0].series["after the round's training"]] == pytest.approx(
         [0.5 * (1 - 8 / 27), 0.5 * (1 - 1 / 27), 0.5]
@@ -174,7 +174,7 @@ class Tied(nn.Module):
 @pytest.mark.parametrize("criterion", ["l1", "random"])
 def test_a_weight_that_two_layers_share_is_pruned_once(criterion: str) -> None:
     torch.manual_seed(0)
-    pruned = magnitude(Tied(), config(fraction=0.5, criterion=criterion, scope="local"), data=method_data(torch.randn(4, 16))).model
+    pruned = magnitude(Tied(), config(fraction=0.5, criterion=criterion, scope="local"), data=method_data(Tied(), torch.randn(4, 16))).model
     assert pruned.a.weight is pruned.b.weight
     assert int((pruned.a.weight == 0).sum()) == 128
 
@@ -182,6 +182,6 @@ def test_a_weight_that_two_layers_share_is_pruned_once(criterion: str) -> None:
 def test_channels_of_a_shared_weight_stay_whole() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), Tied(), nn.Linear(16, 3))
-    groups = channel_groups(model, torch.zeros(2, 16))
+    groups = channel_groups(model, {"input": torch.zeros(2, 16)})
     reasons = {group.layer: group.why_whole for group in groups}
     assert "2.a.weight is shared with another layer" in reasons.values()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from slimline.data.samples import Samples
+from slimline.objectives.classification import classification
 from slimline.params import Training
 from slimline.training.fit import fit
 from slimline.training.masks import zero_masks
@@ -39,9 +40,9 @@ def test_training_with_masks_moves_the_others_and_keeps_the_zeros() -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     with torch.no_grad():
         net[0].weight[:, 1] = 0
-    samples = Samples(torch.randn(32, 4), torch.randint(2, (32,)))
-    loss, metric = lambda o, t, _: nn.functional.cross_entropy(o, t), lambda o, t: float((o.argmax(1) == t).mean())
-    trained, _ = fit(net, samples, Training(epochs=2, batch_size=8), loss=loss, metric=metric, validation=samples, masks=zero_masks(net))
+    samples = Samples({"input": torch.randn(32, 4)}, torch.randint(2, (32,)))
+    judged = {"objective": classification("ab"), "metric": "accuracy", "validation": samples}
+    trained, _ = fit(net, samples, Training(epochs=2, batch_size=8), masks=zero_masks(net), **judged)
     assert bool((trained[0].weight[:, 1] == 0).all())
     assert not torch.equal(trained[0].weight, net[0].weight)
 

@@ -98,7 +98,7 @@ def test_exactly_the_layer_that_minds_is_reverted(net: nn.Module) -> None:
     assert planned(made.plan, "float32") == ("spiked",)
     assert facts["met"] == {"bound": True, "budget": False}
     assert facts["drop"] <= 0.02
-    assert facts["reverted"][0]["before"] == {name: facts["before_reverts"][name] for name in ("drop", "flips", "divergence_nats")}
+    assert facts["reverted"][0]["before"] == {name: facts["before_reverts"][name] for name in ("drop", "flips", "divergence")}
     assert "bytes; gained most for its cost of spiked" in facts["reverted"][0]["reason"]
     assert made.plan["layers"]["spiked"]["reason"].startswith("reverted from int8: drop ")
     assert "Reverted: spiked (int8 to float32)." in made.notes
@@ -156,7 +156,7 @@ def test_what_is_reported_is_what_the_saved_model_does(net: nn.Module) -> None:
     drop = 1.0 - accuracy(predict(twin, data.validation.inputs).numpy(), data.validation.targets.numpy())
     assert made.plan["mixed"]["drop"] == pytest.approx(drop, abs=1e-6)
     outputs = [torch.cat([predict(model, data.calibration), predict(model, data.validation.inputs)]) for model in (net, twin)]
-    assert made.plan["mixed"]["divergence_nats"] == pytest.approx(divergence(*outputs), rel=1e-4)
+    assert made.plan["mixed"]["divergence"] == pytest.approx(divergence(*outputs), rel=1e-4)
 
 
 def test_it_repeats_and_leaves_its_argument_alone(net: nn.Module) -> None:

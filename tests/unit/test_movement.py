@@ -13,7 +13,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(128, 6, generator=GENERATOR)
 INPUTS[:, 3:] *= 0.02  # three inputs that tell nothing
 TARGETS = (INPUTS[:, 0] + INPUTS[:, 1] - INPUTS[:, 2] > 0).long()
-DATA = method_data(INPUTS, TARGETS)
+DATA = method_data(nn.Sequential(), INPUTS, TARGETS)
 TRAINING = {"epochs": 12, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.0}
 
 
@@ -82,7 +82,7 @@ def test_a_shared_weight_is_left_as_it_is() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(torch.tanh(self.two(torch.tanh(self.one(x)))))
 
-    made = movement(Tied(), config(training={**TRAINING, "epochs": 2}), data=DATA).model
+    made = movement(Tied(), config(training={**TRAINING, "epochs": 2}), data=method_data(Tied(), INPUTS, TARGETS)).model
     assert made.one.weight is made.two.weight
     assert int((made.one.weight == 0).sum()) == 0
     assert int((made.head.weight == 0).sum()) == 6

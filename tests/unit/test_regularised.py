@@ -23,18 +23,18 @@ from tests.small_nets import seeded
 
 TRAINING = {"epochs": 20, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 0.0}
 FASTER = TRAINING | {"learning_rate": 0.05}
-IMAGE = torch.zeros(2, 1, 4, 4)
+IMAGE = {"x": torch.zeros(2, 1, 4, 4)}
 
 
 def signal_and_noise() -> Samples:
     """Four numbers, of which the first two tell the class and the last two are noise."""
     generator = torch.Generator().manual_seed(3)
     inputs = torch.randn(128, 4, generator=generator)
-    return Samples(inputs, (inputs[:, 0] - inputs[:, 1] > 0).long())
+    return Samples({"input": inputs}, (inputs[:, 0] - inputs[:, 1] > 0).long())
 
 
 SAMPLES = signal_and_noise()
-DATA = method_data(SAMPLES.inputs, SAMPLES.targets)
+DATA = method_data(nn.Sequential(), SAMPLES.inputs, SAMPLES.targets)
 
 
 def half_useful(norms: bool = False) -> nn.Sequential:
@@ -64,7 +64,7 @@ def reads(model: nn.Module) -> list[bool]:
 
 
 def accuracy(model: nn.Module) -> float:
-    return DATA.metric(predict(model, SAMPLES.inputs).numpy(), SAMPLES.targets.numpy())
+    return DATA.validation_metric(model)
 
 
 def test_l1_zeroes_the_weights_that_read_noise() -> None:
@@ -90,7 +90,7 @@ def test_weights_that_are_pruned_already_stay_zero() -> None:
 
 def test_the_size_of_a_channel_is_that_of_all_it_owns() -> None:
     model = half_useful()
-    (group,) = removable_groups(model, DATA.example_input)
+    (group,) = removable_groups(model, DATA.example)
     rows, bias, columns = model[0].weight, model[0].bias, model[3].weight
     expected = ((rows.square().sum(1) + bias.square() + columns.square().sum(0)) / (4 + 1 + 2)).sqrt()
     torch.testing.assert_close(channel_sizes(model, group), expected)
@@ -144,7 +144,7 @@ def test_channels_at_zero_go_in_multiples_and_the_outputs_stay(round_to: int, le
     groups = removable_groups(model, IMAGE)
     worth = {group.layer: channel_sizes(model, group) for group in groups}
     made = without_silent(model, groups, worth, round_to=round_to)
-    inputs = torch.randn(6, 1, 4, 4)
+    inputs = {"x": torch.randn(6, 1, 4, 4)}
     assert made.model.stem[0].out_channels == made.model.blocks[2].norm.num_features == left
     assert made.listings[0].rows[0][1:4] == (16, 9, left)
     torch.testing.assert_close(predict(made.model, inputs), predict(model, inputs))
@@ -176,7 +176,7 @@ def test_a_shut_gate_is_the_same_as_no_channel(net: str) -> None:
     model = seeded(net, 16).eval()
     groups = removable_groups(model, IMAGE)
     student = gated(model, groups, speed=1.0)
-    inputs = torch.randn(6, 1, 4, 4)
+    inputs = {"x": torch.randn(6, 1, 4, 4)}
     assert torch.equal(predict(student, inputs), predict(model, inputs))
     assert expected_share(student).item() == pytest.approx(0.99, abs=0.01)
     with torch.no_grad():
@@ -228,6 +228,6 @@ class ReadBefore(nn.Module):
 
 def test_slimming_leaves_channels_that_are_read_before_their_batch_norm() -> None:
     torch.manual_seed(0)
-    data = method_data(torch.randn(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4)
+    data = method_data(ReadBefore(), torch.randn(32, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4)
     with pytest.raises(StageError, match="network_slimming needs batch norms behind the layers"):
         network_slimming(ReadBefore(), NetworkSlimmingParams(source="teacher", method="network_slimming", training=TRAINING), data=data)

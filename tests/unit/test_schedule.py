@@ -56,7 +56,7 @@ def smallest_zeroed(model: nn.Module, amount: float) -> nn.Module:
 
 
 def run(config: ScheduledParams = IN_ROUNDS, rounds: Kept | None = None) -> Edited:
-    return stepwise(net(), config, method_data(INPUTS, TARGETS, rounds=rounds), smallest_zeroed, final=0.875)
+    return stepwise(net(), config, method_data(net(), INPUTS, TARGETS, rounds=rounds), smallest_zeroed, final=0.875)
 
 
 def test_iterative_takes_the_same_share_of_what_remains() -> None:
@@ -77,7 +77,7 @@ def test_each_round_trains_and_keeps_its_zeros() -> None:
         seen.append(int((model[0].weight == 0).sum()))
         return smallest_zeroed(model, amount)
 
-    made = stepwise(net(), IN_ROUNDS, method_data(INPUTS, TARGETS), noted, final=0.875)
+    made = stepwise(net(), IN_ROUNDS, method_data(net(), INPUTS, TARGETS), noted, final=0.875)
     assert seen == [0, 32, 48]
     assert int((made.model[0].weight == 0).sum()) == 56
     assert [epoch.number for epoch in made.history.epochs] == list(range(1, 19))
@@ -116,8 +116,8 @@ def test_rounds_that_do_not_fit_the_kind_are_refused(settings: dict[str, object]
 def test_batch_norm_is_recalibrated_before_each_training() -> None:
     model = net()
     model[1].momentum = 0.0  # so that training leaves the statistics alone
-    made = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), smallest_zeroed, final=0.875).model
-    halved = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), smallest_zeroed, final=0.5).model
+    made = stepwise(model, IN_ROUNDS, method_data(net(), INPUTS, TARGETS), smallest_zeroed, final=0.875).model
+    halved = stepwise(model, IN_ROUNDS, method_data(net(), INPUTS, TARGETS), smallest_zeroed, final=0.5).model
     assert not torch.equal(made[1].running_mean, model[1].running_mean)
     assert float(made[1].running_var.mean()) < float(halved[1].running_var.mean())
 
@@ -137,5 +137,5 @@ def test_a_small_share_of_zeros_stays_through_the_rounds() -> None:
             pruned[0].weight[0, :2] = 0.0
         return pruned
 
-    made = stepwise(model, IN_ROUNDS, method_data(INPUTS, TARGETS), prune_to, final=0.01)
+    made = stepwise(model, IN_ROUNDS, method_data(net(), INPUTS, TARGETS), prune_to, final=0.01)
     assert int((made.model[0].weight == 0).sum()) == 2

@@ -10,7 +10,7 @@ from slimline.methods.prune.semi_structured import semi_structured
 from slimline.params import SemiStructuredParams
 from tests.method_data import method_data
 
-DATA = method_data(torch.zeros(2, 8))
+DATA = method_data(nn.Sequential(), torch.zeros(2, 8))
 
 
 def config(**settings: object) -> SemiStructuredParams:
@@ -45,7 +45,7 @@ def test_of_a_convolution_input_channels_are_grouped_at_each_place_of_the_kernel
 def test_a_random_choice_is_the_seeds() -> None:
     layer = nn.Linear(16, 4)
     one, again, other = (
-        semi_structured(layer, config(criterion="random"), data=method_data(torch.zeros(2, 16), seed=seed)).model.weight == 0
+        semi_structured(layer, config(criterion="random"), data=method_data(layer, torch.zeros(2, 16), seed=seed)).model.weight == 0
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)

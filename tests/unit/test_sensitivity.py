@@ -1,6 +1,5 @@
 """Sensitivity: the layer that matters shows, and every change is of that layer alone."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,11 +10,7 @@ from slimline.data.samples import Samples
 from slimline.methods.prune.magnitude import magnitude
 from slimline.params import MagnitudeParams
 from slimline.training.fit import predict
-from tests.method_data import method_data
-
-
-def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    return float((outputs.argmax(1) == targets).mean())
+from tests.method_data import TEN, method_data
 
 
 @pytest.fixture
@@ -33,13 +28,13 @@ def net() -> nn.Module:
 @pytest.fixture
 def samples(net: nn.Module) -> Samples:
     """Noise, labelled as the net itself says, so that it is right on all of it."""
-    inputs = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    inputs = {"input": torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(2))}
     return Samples(inputs, predict(net, inputs).argmax(1))
 
 
 def measured(net: nn.Module, samples: Samples) -> dict[str, dict[str, dict[str, float] | None]]:
     statistics = collect_statistics(net, samples.inputs, 20)
-    return plain(sensitivity(net, statistics, calibration=samples.inputs, validation=samples, metric=accuracy))
+    return plain(sensitivity(net, statistics, calibration=samples.inputs, validation=samples, objective=TEN, metric="accuracy"))
 
 
 def test_every_layer_has_every_change_that_is_possible(net: nn.Module, samples: Samples) -> None:
@@ -58,13 +53,15 @@ def test_int8_moves_the_outputs_least_and_never_by_nothing(net: nn.Module, sampl
 def test_pruning_one_layer_is_magnitude_pruning_of_it(net: nn.Module, samples: Samples) -> None:
     config = MagnitudeParams(source="teacher", method="magnitude", fraction=0.5, scope="local")
     reference = nn.Sequential(net[0], *net[2:]).eval()  # without batch norm, nothing is recalibrated
-    by_hand = nn.Sequential(*reference[:5], magnitude(reference[5], config, data=method_data(torch.zeros(2, 128))).model).eval()
+    by_hand = nn.Sequential(
+        *reference[:5], magnitude(reference[5], config, data=method_data(nn.Linear(128, 64), torch.zeros(2, 128))).model
+    ).eval()
     effects = measured(reference, samples)
     expected, outputs = predict(by_hand, samples.inputs), predict(reference, samples.inputs)
     change = float((expected - outputs).norm() / outputs.norm())
-    targets = samples.targets.numpy()
+    right = [float((one.argmax(1) == samples.targets).float().mean()) for one in (outputs, expected)]
     assert effects["5"]["prune"]["output_change"] == pytest.approx(change, rel=1e-6)
-    assert effects["5"]["prune"]["drop"] == pytest.approx(accuracy(outputs.numpy(), targets) - accuracy(expected.numpy(), targets))
+    assert effects["5"]["prune"]["drop"] == pytest.approx(right[0] - right[1])
 
 
 def test_half_of_the_channels_are_gone_with_their_biases_and_no_others(net: nn.Module, samples: Samples) -> None:
@@ -112,8 +109,10 @@ def test_layers_of_a_transformer_whose_weights_torch_reads_itself_are_not_factor
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
     net = nn.Sequential(nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Flatten(), nn.Linear(64, 3)).eval()
-    inputs = torch.randn(32, 4, 16, generator=torch.Generator().manual_seed(1))
+    inputs = {"input": torch.randn(32, 4, 16, generator=torch.Generator().manual_seed(1))}
     samples = Samples(inputs, torch.arange(32) % 3)
-    effects = sensitivity(net, collect_statistics(net, inputs, 16), calibration=inputs, validation=samples, metric=accuracy)
+    effects = sensitivity(
+        net, collect_statistics(net, inputs, 16), calibration=inputs, validation=samples, objective=TEN, metric="accuracy"
+    )
     assert effects["0.layers.0.linear1"]["factorize"] is None
     assert effects["0.layers.0.linear1"]["prune"] is not None

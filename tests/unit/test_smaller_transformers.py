@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Batch, take
 from slimline.measure.compute import count
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
@@ -27,23 +28,22 @@ from tests.method_data import method_data
 from tests.shared_export import shared_exports
 from tests.small_nets import seeded
 
-IMAGES = torch.randn(33, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-ROWS = torch.randn(33, 4, 8, generator=torch.Generator().manual_seed(1))
+IMAGES = {"x": torch.randn(33, 1, 4, 4, generator=torch.Generator().manual_seed(1))}
+ROWS = {"x": torch.randn(33, 4, 8, generator=torch.Generator().manual_seed(1))}
 HALF = HeadsParams(source="teacher", method="heads", fraction=0.5, mlp_ratio=0.5)
 ONE_LESS = DepthParams(source="teacher", method="depth", blocks=1)
 
 
 @cache
-def made(name: str) -> tuple[nn.Module, nn.Module, Tensor]:
+def made(name: str) -> tuple[nn.Module, nn.Module, Batch]:
     """The whole model, the smaller one, and inputs."""
     if name in KINDS:
         whole = net(KINDS[name])
-        return whole, heads(whole, HALF, data=method_data(ROWS)).model, ROWS
+        return whole, heads(whole, HALF, data=method_data(whole, ROWS)).model, ROWS
     kind, _, method = name.partition(" without ")
     whole = seeded(kind, 32).eval()
-    smaller = (
-        heads(whole, HALF, data=method_data(IMAGES)) if method == "heads" else depth(whole, ONE_LESS, data=method_data(IMAGES))
-    ).model
+    data = method_data(whole, IMAGES)
+    smaller = (heads(whole, HALF, data=data) if method == "heads" else depth(whole, ONE_LESS, data=data)).model
     return whole, smaller, IMAGES
 
 
@@ -53,22 +53,22 @@ def exported_once() -> Iterator[None]:
         yield
 
 
-def outputs(folder: Path, target: str, lowered: Lowered, inputs: Tensor) -> Tensor:
+def outputs(folder: Path, target: str, lowered: Lowered, inputs: Batch) -> Tensor:
     if target == "openvino":
         compiled = ov.Core().compile_model(folder / "model.xml", "CPU", lowered.execution)
-        return torch.from_numpy(compiled(inputs.numpy())[0].copy())
+        return torch.from_numpy(compiled({name: value.numpy() for name, value in inputs.items()})[0].copy())
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {"x": inputs.numpy()})[0])
+    return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", ["encoder without heads", "encoder without a block", "blocks without a block", "fused"])
 def test_the_runtimes_compute_the_smaller_model(name: str, target: str, tmp_path: Path) -> None:
     whole, smaller, inputs = made(name)
-    lowered = get_method("compile", target)(smaller, None, tmp_path, example_input=inputs[:2], calibration=inputs)
-    for some in (inputs, inputs[:1]):
+    lowered = get_method("compile", target)(smaller, None, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs)
+    for some in (inputs, take(inputs, slice(0, 1))):
         with torch.no_grad():
-            torch.testing.assert_close(outputs(tmp_path, target, lowered, some), smaller(some), atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(outputs(tmp_path, target, lowered, some), smaller(**some), atol=2e-5, rtol=1e-4)
     values = sum(value.numel() for value in smaller.parameters())
     assert lowered.weight_bytes < 4 * values * 1.1
     assert values < 0.75 * sum(value.numel() for value in whole.parameters())
@@ -84,10 +84,10 @@ def test_attention_that_lost_heads_computes_in_int8(target: str, tmp_path: Path)
     attention = [{name for name in planned(found.plan, "int8") if "self_attn" in name} for found in plans]
     projections = {f"encoder.layers.{layer}.self_attn.{name}" for layer in (0, 1) for name in ("in_proj", "out_proj")}
     assert attention == [set(), projections]
-    lowered = get_method("compile", target)(smaller, plans[1].plan, tmp_path, example_input=inputs[:2], calibration=inputs)
+    lowered = get_method("compile", target)(smaller, plans[1].plan, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs)
     assert projections <= set(lowered.layers)
     with torch.no_grad():
-        assert sqnr_db(simulate(plans[1].model, plans[1].plan)(inputs), outputs(tmp_path, target, lowered, inputs)) > 25
+        assert sqnr_db(simulate(plans[1].model, plans[1].plan)(**inputs), outputs(tmp_path, target, lowered, inputs)) > 25
     if target == "onnxruntime":
         stored = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer]
         assert any(value.dtype == np.int8 and value.shape == (32, 48) for value in stored)

@@ -6,18 +6,19 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch
 from slimline.data.samples import Samples
 from slimline.methods.distill.scratch import scratch
-from slimline.methods.distill.soft_targets import soft_target_loss, soft_targets
+from slimline.methods.distill.soft_targets import soft_targets
+from slimline.objectives.classification import classification
 from slimline.params import ScratchParams, SoftTargetsParams
+from slimline.training.data import TrainingData
+
+SIDES = classification(("below", "above"))
 
 
-def hard(outputs: Tensor, targets: Tensor, _inputs: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(outputs, targets)
-
-
-def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    return float((outputs.argmax(1) == targets).mean())
+def given(train: Samples, validation: Samples | None = None, **more: object) -> TrainingData:
+    return TrainingData(train=train, validation=validation or train, objective=SIDES, metric="accuracy", **more)
 
 
 def config(**more: object) -> SoftTargetsParams:
@@ -30,7 +31,7 @@ def config(**more: object) -> SoftTargetsParams:
 def samples() -> Samples:
     """Points in a plane, labelled by the side they are on."""
     points = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    return Samples(points, (points.sum(1) > 0).long())
+    return Samples({"input": points}, (points.sum(1) > 0).long())
 
 
 def net(seed: int, width: int = 8) -> nn.Module:
@@ -43,16 +44,16 @@ def test_the_soft_loss_is_hintons_formula(temperature: float) -> None:
     student, teacher = np.random.default_rng(0).normal(size=(2, 6, 5))
     p, q = softmax(teacher / temperature, axis=1), softmax(student / temperature, axis=1)
     expected = temperature**2 * (p * np.log(p / q)).sum(axis=1).mean()
-    found = soft_target_loss(torch.from_numpy(student), torch.from_numpy(teacher), temperature)
+    found = SIDES.guidance(torch.from_numpy(student), torch.from_numpy(teacher), temperature)
     assert float(found) == pytest.approx(expected)
-    assert float(soft_target_loss(torch.from_numpy(teacher), torch.from_numpy(teacher), temperature)) == pytest.approx(0, abs=1e-12)
+    assert float(SIDES.guidance(torch.from_numpy(teacher), torch.from_numpy(teacher), temperature)) == pytest.approx(0, abs=1e-12)
 
 
 def test_alpha_one_is_training_without_a_teacher(samples: Samples) -> None:
-    given = {"train": samples, "validation": samples, "loss": hard, "metric": accuracy, "seed": 3}
+    data = given(samples, seed=3)
     alone = ScratchParams(source="teacher", method="scratch", control_of="small", epochs=4, batch_size=16, learning_rate=0.05)
-    distilled, history = soft_targets(net(1), net(2), config(alpha=1.0), **given)
-    control, same = scratch(net(1), net(2), alone, **given)
+    distilled, history = soft_targets(net(1), net(2), config(alpha=1.0), data=data)
+    control, same = scratch(net(1), net(2), alone, data=data)
     assert all(torch.equal(value, control.state_dict()[name]) for name, value in distilled.state_dict().items())
     assert history == same
 
@@ -63,10 +64,8 @@ def test_alpha_zero_follows_the_teacher_even_where_the_labels_say_otherwise(samp
         teacher.weight.copy_(torch.tensor([[3.0, 3.0], [-3.0, -3.0]]))
         teacher.bias.zero_()
     told = Samples(samples.inputs, 1 - samples.targets)
-    student, _ = soft_targets(
-        nn.Linear(2, 2), teacher, config(alpha=0.0, epochs=10), train=samples, validation=told, loss=hard, metric=accuracy, seed=0
-    )
-    assert accuracy(student(samples.inputs).detach().numpy(), 1 - samples.targets.numpy()) > 0.9
+    student, _ = soft_targets(nn.Linear(2, 2), teacher, config(alpha=0.0, epochs=10), data=given(samples, told))
+    assert given(samples, told).validation_metric(student) > 0.9
 
 
 def test_teacher_sees_the_students_augmented_batch_in_evaluation_mode_and_stays_as_it_is(samples: Samples) -> None:
@@ -77,26 +76,26 @@ def test_teacher_sees_the_students_augmented_batch_in_evaluation_mode_and_stays_
             super().__init__()
             self.inner = net(2).train()
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, input: Tensor) -> Tensor:
             assert not self.inner.training
             assert not torch.is_grad_enabled()
-            seen.append(x.clone())
-            return self.inner(x)
+            seen.append(input.clone())
+            return self.inner(input)
 
     teacher, student = Watching().train(), net(1)
     before = {name: value.clone() for name, value in [*teacher.state_dict().items(), *student.state_dict().items()]}
     made: list[Tensor] = []
 
-    def augment(inputs: Tensor, generator: torch.Generator) -> Tensor:
-        made.append(inputs + torch.rand(inputs.shape, generator=generator))
-        return made[-1]
+    def augment(inputs: Batch, generator: torch.Generator) -> Batch:
+        made.append(inputs["input"] + torch.rand(inputs["input"].shape, generator=generator))
+        return {"input": made[-1]}
 
-    soft_targets(student, teacher, config(epochs=1), train=samples, validation=samples, loss=hard, metric=accuracy, augment=augment)
+    soft_targets(student, teacher, config(epochs=1), data=given(samples, augment=augment))
     judged_before, *taught, judged_after = seen
     assert len(taught) == len(made) == 4
     assert all(torch.equal(one, other) for one, other in zip(taught, made, strict=True))
-    assert torch.equal(judged_before, samples.inputs)
-    assert torch.equal(judged_after, samples.inputs)
+    assert torch.equal(judged_before, samples.inputs["input"])
+    assert torch.equal(judged_after, samples.inputs["input"])
     assert teacher.training
     assert all(parameter.requires_grad for parameter in teacher.parameters())
     after = [*teacher.state_dict().items(), *student.state_dict().items()]

@@ -27,7 +27,7 @@ def inputs() -> torch.Tensor:
 
 
 def test_ranges_and_percentiles_are_those_of_the_values(net: nn.Module, inputs: torch.Tensor) -> None:
-    statistics = collect_statistics(net, inputs, 4)
+    statistics = collect_statistics(net, {"input": inputs}, 4)
     with torch.no_grad():
         seen = {"0": inputs, "2": net[:2](inputs), "5": net[:5](inputs)}
     assert list(statistics.layers) == list(seen)
@@ -44,7 +44,7 @@ def test_ranges_and_percentiles_are_those_of_the_values(net: nn.Module, inputs: 
 
 
 def test_second_moments_stand_for_linear_and_pointwise_layers_only(net: nn.Module, inputs: torch.Tensor) -> None:
-    statistics = collect_statistics(net, inputs, 4)
+    statistics = collect_statistics(net, {"input": inputs}, 4)
     with torch.no_grad():
         strided = net[:2](inputs)[:, :, ::2, ::2].permute(0, 2, 3, 1).reshape(-1, 4)
         flat = net[:5](inputs)
@@ -54,7 +54,7 @@ def test_second_moments_stand_for_linear_and_pointwise_layers_only(net: nn.Modul
 
 
 def test_says_how_much_really_ran(net: nn.Module, inputs: torch.Tensor) -> None:
-    statistics = collect_statistics(net, inputs, 4)
+    statistics = collect_statistics(net, {"input": inputs}, 4)
     assert (statistics.batches_run, statistics.samples_run, statistics.batch_size) == (3, 10, 4)
 
 
@@ -69,14 +69,14 @@ def test_leaves_the_model_alone_and_a_layer_that_never_ran_out(inputs: torch.Ten
 
     model = Idle().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert list(collect_statistics(model, inputs, 5).layers) == ["used"]
+    assert list(collect_statistics(model, {"x": inputs}, 5).layers) == ["used"]
     assert model.training
     assert not model.used._forward_pre_hooks
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_constant_input_has_a_range_of_one_value() -> None:
-    statistics = collect_statistics(nn.Linear(2, 1), torch.full((3, 2), 7.0), 2)
+    statistics = collect_statistics(nn.Linear(2, 1), {"input": torch.full((3, 2), 7.0)}, 2)
     layer = statistics.layers[""]
     assert (layer.minimum, layer.maximum, layer.percentile(50), layer.percentile(99.9)) == (7.0, 7.0, 7.0, 7.0)
 
@@ -84,9 +84,9 @@ def test_a_constant_input_has_a_range_of_one_value() -> None:
 def test_round_trip_is_equal_and_its_bytes_are_the_same_twice(net: nn.Module, inputs: torch.Tensor, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        save_statistics(tmp_path / name, collect_statistics(net, inputs, 4))
+        save_statistics(tmp_path / name, collect_statistics(net, {"input": inputs}, 4))
     assert checksums(tmp_path / "a") == checksums(tmp_path / "b")
-    loaded, fresh = load_statistics(tmp_path / "a"), collect_statistics(net, inputs, 4)
+    loaded, fresh = load_statistics(tmp_path / "a"), collect_statistics(net, {"input": inputs}, 4)
     assert list(loaded.layers) == list(fresh.layers)
     assert loaded.batches_run == fresh.batches_run
     for name, layer in fresh.layers.items():
@@ -95,7 +95,7 @@ def test_round_trip_is_equal_and_its_bytes_are_the_same_twice(net: nn.Module, in
 
 
 def test_damaged_tensors_are_named(net: nn.Module, inputs: torch.Tensor, tmp_path: Path) -> None:
-    save_statistics(tmp_path, collect_statistics(net, inputs, 4))
+    save_statistics(tmp_path, collect_statistics(net, {"input": inputs}, 4))
     path = tmp_path / "statistics.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ArtifactError, match=r"statistics\.safetensors"):
@@ -105,11 +105,11 @@ def test_damaged_tensors_are_named(net: nn.Module, inputs: torch.Tensor, tmp_pat
 @pytest.mark.parametrize(("samples", "words"), [(torch.empty(0, 2), "no samples"), (torch.tensor([[1.0, float("nan")]]), "not finite")])
 def test_refuses_nothing_and_nonsense(samples: torch.Tensor, words: str) -> None:
     with pytest.raises(StageError, match=words):
-        collect_statistics(nn.Sequential(nn.Linear(2, 2)), samples, 2)
+        collect_statistics(nn.Sequential(nn.Linear(2, 2)), {"input": samples}, 2)
 
 
 def test_each_batch_has_its_own_ends(net: nn.Module, inputs: torch.Tensor, tmp_path: Path) -> None:
-    save_statistics(tmp_path, collect_statistics(net, inputs, 4))
+    save_statistics(tmp_path, collect_statistics(net, {"input": inputs}, 4))
     layer = load_statistics(tmp_path).layers["0"]
     batches = torch.split(inputs, 4)
     assert torch.equal(layer.batch_minimums, torch.stack([batch.min() for batch in batches]))

@@ -42,7 +42,7 @@ def inputs() -> torch.Tensor:
 
 @pytest.mark.parametrize("activation_aware", [True, False])
 def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inputs: torch.Tensor, activation_aware: bool) -> None:
-    factorized = svd(net, config(rank=5, activation_aware=activation_aware), data=method_data(inputs)).model
+    factorized = svd(net, config(rank=5, activation_aware=activation_aware), data=method_data(net, inputs)).model
     pair, wide = factorized[2], factorized[5]
     assert [type(layer) for layer in pair] == [nn.Conv2d, nn.Conv2d]
     assert (pair[0].bias, pair[0].stride, pair[0].padding, pair[1].stride, pair[1].padding) == (None, (2, 2), (1, 1), (1, 1), (0, 0))
@@ -56,13 +56,13 @@ def test_layers_of_low_rank_become_pairs_with_equal_outputs(net: nn.Module, inpu
 
 def test_energy_keeps_what_it_says_of_the_weight(net: nn.Module, inputs: torch.Tensor) -> None:
     weight = net[5].weight.detach().numpy().astype(np.float64)
-    kept = svd(net, config(energy=0.6, activation_aware=False), data=method_data(inputs)).model[5]
+    kept = svd(net, config(energy=0.6, activation_aware=False), data=method_data(net, inputs)).model[5]
     product = (kept[1].weight @ kept[0].weight).detach().numpy()
     assert 1 - ((weight - product) ** 2).sum() / (weight**2).sum() >= 0.6
 
 
 def test_parameter_ratio_leaves_no_more_than_that_share(net: nn.Module, inputs: torch.Tensor) -> None:
-    pair = svd(net, config(parameter_ratio=0.25), data=method_data(inputs)).model[5]
+    pair = svd(net, config(parameter_ratio=0.25), data=method_data(net, inputs)).model[5]
     assert 0.2 <= sum(layer.weight.numel() for layer in pair) / net[5].weight.numel() <= 0.25
 
 
@@ -72,7 +72,7 @@ def test_statistics_make_the_outputs_error_smaller_at_equal_rank(inputs: torch.T
     few = inputs[:, :, :, :1].repeat(1, 1, 1, 4)
     errors = {}
     for aware in (False, True):
-        outputs = svd(net, config(rank=6, activation_aware=aware), data=method_data(few)).model(few)
+        outputs = svd(net, config(rank=6, activation_aware=aware), data=method_data(net, few)).model(few)
         errors[aware] = float((outputs - net(few)).detach().norm())
     assert errors[True] < 0.7 * errors[False]
 
@@ -82,7 +82,8 @@ def test_statistics_make_the_outputs_error_smaller_at_equal_rank(inputs: torch.T
 )
 def test_an_amount_that_shrinks_nothing_is_said_in_words(amount: dict[str, float], words: str | None) -> None:
     torch.manual_seed(0)
-    net, data = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), method_data(torch.randn(16, 8))
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    data = method_data(net, torch.randn(16, 8))
     if words is None:
         assert parameters(svd(net, config(**amount), data=data).model) < parameters(net)
         return
@@ -92,7 +93,8 @@ def test_an_amount_that_shrinks_nothing_is_said_in_words(amount: dict[str, float
 
 def test_where_nothing_can_be_factorized_the_option_to_change_is_named() -> None:
     torch.manual_seed(0)
-    net, data = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), method_data(torch.randn(16, 8))
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    data = method_data(net, torch.randn(16, 8))
     with pytest.raises(StageError, match=r"smaller at parameter_ratio 0\.01; raise it"):
         svd(net, config(parameter_ratio=0.01), data=data)
     with pytest.raises(StageError, match=r"all 2 layers are left alone \(0: fewer than 99 channels; 2: .*see min_channels"):
@@ -121,6 +123,6 @@ def test_a_layer_used_twice_stays_one_pair() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.second(torch.relu(self.first(x)))
 
-    factorized = svd(Twice(), config(rank=4), data=method_data(torch.randn(64, 32))).model
+    factorized = svd(Twice(), config(rank=4), data=method_data(Twice(), torch.randn(64, 32))).model
     assert factorized.first is factorized.second
     assert parameters(factorized) == 32 * 4 * 2 + 32

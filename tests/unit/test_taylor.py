@@ -13,7 +13,8 @@ from tests.method_data import method_data
 
 INPUTS = torch.tensor([[1.0, 0.0, 2.0], [-1.0, 0.0, 1.0], [2.0, 0.0, -1.0], [0.5, 0.0, 0.5]])
 TARGETS = torch.tensor([0, 1, 0, 1])
-DATA = method_data(INPUTS, TARGETS)
+BATCH = {"input": INPUTS}
+DATA = method_data(nn.Sequential(), BATCH, TARGETS)
 
 
 def config(**settings: object) -> TaylorParams:
@@ -33,10 +34,10 @@ def layer() -> nn.Linear:
 def test_the_score_is_the_mean_over_batches_of_the_weight_times_its_gradient(layer: nn.Linear) -> None:
     wrong = torch.softmax(INPUTS @ layer.weight.detach().T, 1) - nn.functional.one_hot(TARGETS, 2)
     by_sample = (wrong[:, :, None] * INPUTS[:, None, :] * layer.weight.detach()).abs()
-    one = taylor_scores(layer, DATA, Samples(INPUTS, TARGETS), batch_size=1)[""]
+    one = taylor_scores(layer, DATA, Samples(BATCH, TARGETS), batch_size=1)[""]
     expected = by_sample.mean(0).double()
     assert torch.allclose(one[:, [0, 2]], expected[:, [0, 2]], atol=1e-6)
-    pairs = taylor_scores(layer, DATA, Samples(INPUTS, TARGETS), batch_size=4)[""]
+    pairs = taylor_scores(layer, DATA, Samples(BATCH, TARGETS), batch_size=4)[""]
     assert bool((pairs <= one + 1e-6).all()), "within a batch gradients cancel out"
     assert float(pairs.sum()) < 0.8 * float(one.sum())
 
@@ -45,7 +46,7 @@ def test_large_weights_that_the_loss_does_not_see_go_first(layer: nn.Linear) -> 
     pruned = taylor(layer, config(fraction=0.34), data=DATA).model
     assert pruned.weight[:, 1].tolist() == [0, 0]
     assert int((pruned.weight == 0).sum()) == 2
-    assert torch.equal(predict(pruned, INPUTS), predict(layer, INPUTS))
+    assert torch.equal(predict(pruned, BATCH), predict(layer, BATCH))
 
 
 def test_weights_that_are_zero_already_count_and_floors_hold(layer: nn.Linear) -> None:
@@ -67,6 +68,6 @@ def test_samples_are_drawn_by_the_seed(layer: nn.Linear) -> None:
     inputs = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     net = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 2))
     few = config(fraction=0.5, samples=4)
-    masks = [taylor(net, few, data=method_data(inputs, torch.arange(64) % 2, seed=seed)).model[0].weight == 0 for seed in (1, 1, 2)]
+    masks = [taylor(net, few, data=method_data(net, inputs, torch.arange(64) % 2, seed=seed)).model[0].weight == 0 for seed in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])

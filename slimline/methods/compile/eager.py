@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.artifact.weights import WEIGHTS, write_weights
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
@@ -20,8 +22,9 @@ def eager(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,  # noqa: ARG001 (uniform signature)
-    example_input: Tensor,  # noqa: ARG001
-    calibration: Tensor,  # noqa: ARG001
+    example: Batch,  # noqa: ARG001
+    calibration: Batch,  # noqa: ARG001
+    signature: Signature,  # noqa: ARG001
     batch_sizes: tuple[int, ...] = (),  # noqa: ARG001
 ) -> Lowered:
     """Write weights.safetensors into `folder`, in the plan's 16-bit type where it is `half`.

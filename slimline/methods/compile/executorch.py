@@ -11,8 +11,10 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch, count, joined, take
+from slimline.data.signature import Signature
 from slimline.errors import StageError
-from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.lowered import Lowered, require_fixed
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.xnnpack_graph import computed_types, exported_operations, left_out, running_operations
@@ -28,8 +30,8 @@ UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeEr
 NO_SIXTEEN_BITS = "ExecuTorch's XNNPACK stores convolutions in float32 and has no bfloat16; float16 Linear layers, float32 or int8 it takes"
 NO_STORED_WEIGHTS = "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs"
 ROUNDED_OUTPUTS = (
-    "XNNPACK's int8 operations write int8: residual sums and the logits are rounded to 256 levels as well, over the range that the "
-    "calibration sample shows (logits: a quarter wider)."
+    "XNNPACK's int8 operations write int8: residual sums and the outputs are rounded to 256 levels as well, over the range that the "
+    "calibration sample shows (outputs: a quarter wider)."
 )
 WAYS_OUT = "name it in keep_float, or deploy on onnxruntime or openvino"
 
@@ -40,8 +42,9 @@ def executorch(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,
-    example_input: Tensor,
-    calibration: Tensor,
+    example: Batch,
+    calibration: Batch,
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (1, 32),
 ) -> Lowered:
     """Write model.pte into `folder`: a program for any batch size up to the largest of `batch_sizes`.
@@ -55,14 +58,16 @@ def executorch(
         StageError: the plan holds what XNNPACK has no kernels for, or the model cannot be exported.
     """
     _require_kernels(plan)
+    require_fixed("ExecuTorch plans its memory for one size", signature)
     bound = largest_batch(batch_sizes)
-    example = example_input[:1].expand(bound, *example_input.shape[1:]).clone()
-    plain = _Program(fold_batchnorm(model, example_input), example)
+    first = take({name: example[name] for name in signature.names}, slice(0, 1))
+    whole = joined([first] * bound)
+    plain = _Program(fold_batchnorm(model, example), whole)
     program = plain
     if plan is not None:
         static = bool(layers_of_kind(plan, "static"))
-        written = explicit(model, plan, grids=grids, example_input=example_input)
-        program = _Program(written, example, (lambda graph: close_int8_islands(graph, calibration)) if static else None)
+        written = explicit(model, plan, grids=grids, example=example)
+        program = _Program(written, whole, (lambda graph: close_int8_islands(graph, calibration)) if static else None)
     (folder / MODEL).write_bytes(program.pte)
     running = running_operations(program.lowered)
     return Lowered(
@@ -102,10 +107,10 @@ def _require_kernels(plan: Plan | None) -> None:
 class _Program:
     """A model on its way to ExecuTorch: as exported, as lowered, and as the bytes of a .pte file."""
 
-    def __init__(self, model: nn.Module, example: Tensor, rewrite: Callable[[fx.GraphModule], None] | None = None) -> None:
+    def __init__(self, model: nn.Module, example: Batch, rewrite: Callable[[fx.GraphModule], None] | None = None) -> None:
         try:
             with _quiet(), torch.no_grad():
-                self.exported = exported(model, example, max_batch=len(example))
+                self.exported = exported(model, example, max_batch=count(example))
                 if rewrite is not None:
                     graph_module: Any = self.exported.module(check_guards=False)
                     rewrite(graph_module)
@@ -124,9 +129,9 @@ class _Program:
         return sum(value.numel() * value.element_size() for value in constants.values())
 
 
-def _exported_again(graph_module: fx.GraphModule, example: Tensor) -> ExportedProgram:
-    batch = torch.export.Dim("batch", min=1, max=len(example))
-    return torch.export.export(graph_module, (example,), dynamic_shapes=({0: batch},))
+def _exported_again(graph_module: fx.GraphModule, example: Batch) -> ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=count(example))
+    return torch.export.export(graph_module, (), kwargs=dict(example), dynamic_shapes={name: {0: batch} for name in example})
 
 
 def _lowered(exported: ExportedProgram) -> tuple[Any, bytes]:

@@ -11,13 +11,15 @@ from torch import Tensor, fx, nn
 from torch._inductor.exc import InductorError
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch, clone, count, flat, joined, take, tensors
+from slimline.data.signature import Signature
 from slimline.errors import StageError
 from slimline.methods.compile.inductor_build import build_settings, open_package, reproducible, write_package
 from slimline.methods.compile.inductor_code import Generated, read_generated, stored_layers
 from slimline.methods.compile.instruction_sets import instruction_sets
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.parity import MIN_SQNR_DB
-from slimline.methods.compile.qdq import SixteenBit, explicit
+from slimline.methods.compile.qdq import explicit, sixteen_bit_net
 from slimline.methods.exported import exported
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
@@ -40,8 +42,9 @@ def inductor(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,
-    example_input: Tensor,
-    calibration: Tensor,
+    example: Batch,
+    calibration: Batch,
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (),  # noqa: ARG001 (one package takes any)
 ) -> Lowered:
     """Write model.pt2 into `folder`: one package for every batch size, weights frozen in it.
@@ -56,11 +59,12 @@ def inductor(
     """
     if plan is not None and planned(plan, "int4"):
         raise StageError(f"compile: {INT4}")
-    lowering = _prepared(model, plan, grids, example_input)
-    samples = torch.cat([calibration, calibration, calibration])[:3].clone()
-    before, generated = _compiled(lowering, samples, folder / MODEL)
+    lowering = _prepared(model, plan, grids, example)
+    ordered = {name: calibration[name] for name in signature.names}
+    samples = take(joined([ordered, ordered, ordered]), slice(0, 3))
+    before, generated = _compiled(lowering, samples, signature, folder / MODEL)
     _require_same(lowering, folder / MODEL, samples)
-    float32_weight_bytes = generated.weight_bytes if plan is None else _float32_bytes(model, example_input)
+    float32_weight_bytes = generated.weight_bytes if plan is None else _float32_bytes(model, example)
     int8_layers = frozenset[str]() if plan is None else generated.int8_layers(layers_of_kind(plan, "static", "dynamic"))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
@@ -76,17 +80,17 @@ def inductor(
     )
 
 
-def _prepared(model: nn.Module, plan: Plan | None, grids: Mapping[str, Tensor], example_input: Tensor) -> nn.Module:
+def _prepared(model: nn.Module, plan: Plan | None, grids: Mapping[str, Tensor], example: Batch) -> nn.Module:
     """What is exported: the plan written out, or the whole model in the one 16-bit type that the plan has."""
     if plan is None:
         return copy.deepcopy(model).eval().requires_grad_(False)
     types = {entry["precision"] for entry in plan["layers"].values()}
     if len(types) == 1 and layers_of_kind(plan, "half"):
-        return SixteenBit(fold_batchnorm(model, example_input), getattr(torch, types.pop())).eval().requires_grad_(False)
-    return explicit(model, plan, grids=grids, example_input=example_input, least_channels=LEAST_CHANNELS)
+        return sixteen_bit_net(fold_batchnorm(model, example), getattr(torch, types.pop()))
+    return explicit(model, plan, grids=grids, example=example, least_channels=LEAST_CHANNELS)
 
 
-def _compiled(lowering: nn.Module, samples: Tensor, package: Path) -> tuple[dict[str, int], Generated]:
+def _compiled(lowering: nn.Module, samples: Batch, signature: Signature, package: Path) -> tuple[dict[str, int], Generated]:
     """Write the package; returns the operations as exported, and what was generated.
 
     Raises:
@@ -95,7 +99,7 @@ def _compiled(lowering: nn.Module, samples: Tensor, package: Path) -> tuple[dict
     try:
         with torch.no_grad(), warnings.catch_warnings(), reproducible() as place:
             warnings.simplefilter("ignore")
-            program = exported(lowering, samples[:2])
+            program = exported(lowering, take(samples, slice(0, 2)), signature=signature)
             built = place / MODEL
             torch._inductor.aoti_compile_and_package(program, package_path=str(built), inductor_configs=build_settings(place / "g++"))
             return _operations(program.graph), read_generated(write_package(built, package))
@@ -103,14 +107,15 @@ def _compiled(lowering: nn.Module, samples: Tensor, package: Path) -> tuple[dict
         raise StageError(f"compile: Inductor cannot compile the model: {' '.join(str(error).split())[:300]}") from error
 
 
-def _require_same(lowering: nn.Module, package: Path, samples: Tensor) -> None:
+def _require_same(lowering: nn.Module, package: Path, samples: Batch) -> None:
     """A free batch size has given wrong results in silence (see LEAST_CHANNELS): one and three samples have to come out alike."""
     run = open_package(package)
-    for batch in (samples[:1].clone(), samples):
+    for batch in (clone(take(samples, slice(0, 1))), samples):
         with torch.no_grad():
-            expected, found = lowering(batch), run(batch)
-        if not sqnr_db(expected, found) >= MIN_SQNR_DB:
-            raise StageError(f"compile: inductor computes something else than was exported, at a batch of {len(batch)}; use another target")
+            expected, found = tensors(lowering(**batch)), run(list(batch.values()))
+        if not sqnr_db(flat(expected), flat(dict(zip(expected, found, strict=True)))) >= MIN_SQNR_DB:
+            said = f"compile: inductor computes something else than was exported, at a batch of {count(batch)}; use another target"
+            raise StageError(said)
 
 
 def _operations(graph: fx.Graph) -> dict[str, int]:
@@ -136,9 +141,9 @@ def _stored(model: nn.Module, plan: Plan, generated: Generated) -> tuple[str, ..
     return stored_layers(generated.constants, {name: (precision, sizes[name]) for name, precision in wanted.items()})
 
 
-def _float32_bytes(model: nn.Module, example_input: Tensor) -> int:
+def _float32_bytes(model: nn.Module, example: Batch) -> int:
     """What the weights and biases take in float32, batch norms folded."""
-    return sum(4 * parameter.numel() for parameter in fold_batchnorm(model, example_input).parameters())
+    return sum(4 * parameter.numel() for parameter in fold_batchnorm(model, example).parameters())
 
 
 def _notes(plan: Plan | None, int8_layers: Set[str]) -> Iterator[str]:

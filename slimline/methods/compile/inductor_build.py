@@ -84,8 +84,8 @@ def write_package(built: Path, package: Path) -> str:
         return source.read(next(name for name in names if name.endswith(".wrapper.cpp"))).decode()
 
 
-def open_package(package: Path) -> Callable[[Tensor], Tensor]:
-    """Load a package's machine code as a function, [N, …] -> [N, classes].
+def open_package(package: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    """Load a package's machine code as a function of the inputs in the signature's order, each [N, …].
 
     torch._inductor.aoti_load_package would first compile a test program with g++, to warn of another CPU.
 
@@ -94,8 +94,8 @@ def open_package(package: Path) -> Callable[[Tensor], Tensor]:
     """
     loader = torch._C._aoti.AOTIModelPackageLoader(str(package), NAME, False, 1, -1)
 
-    def run(batch: Tensor) -> Tensor:
-        found: Tensor = loader.boxed_run([batch])[0]
+    def run(inputs: list[Tensor]) -> list[Tensor]:
+        found: list[Tensor] = loader.boxed_run(list(inputs))
         return found
 
     return run

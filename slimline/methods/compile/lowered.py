@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from slimline.data.signature import Signature
+from slimline.errors import StageError
+
 ARITHMETIC = ("int8", "float16", "bfloat16", "float32")
 
 
@@ -26,6 +29,18 @@ class Lowered:
     operations_before: dict[str, int] = field(default_factory=dict)
     operations_after: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def require_fixed(why: str, signature: Signature) -> None:
+    """Hold the inputs to one size each, for a target that takes no other.
+
+    Raises:
+        StageError: an axis of an input varies.
+    """
+    if varying := [one for one in signature.inputs if one.varies]:
+        one = varying[0]
+        way_out = f"let inputs() pad every sample to {list(one.shape)}, or deploy on onnxruntime, openvino or inductor"
+        raise StageError(f"compile: input {one.name!r} is {one.text}, and {why}; {way_out}")
 
 
 def arithmetic(types: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """A float model as a small, deterministic ONNX graph whose nodes carry the names of the model's layers."""
 
 import contextlib
+import itertools
 import re
 import warnings
 from collections import Counter
@@ -11,14 +12,19 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 from onnxscript.optimizer import optimize_ir
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch, joined, take
+from slimline.data.signature import Signature
 from slimline.errors import StageError
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.exported import exported, reason_of
 from slimline.methods.quantize.plan import every_layer, recurrent_layers
 
-INPUT, OUTPUT = "x", "y"
+OUTPUT = "y"
+"""What the one tensor is called that a model gives."""
+FEWEST = 2
+"""Samples that a graph with a free batch is exported with."""
 LARGEST_CONSTANT = 2**31 - 1
 RECURRENT_OPS = ("LSTM", "GRU")
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
@@ -27,8 +33,11 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 REPEATED = re.compile(r"#\d+$")
 
 
-def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
-    """Export in evaluation mode with a free batch size; batch norms are folded into the convolutions before them.
+def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.ModelProto:
+    """Export in evaluation mode with a free batch size and free axes where the signature says that they vary.
+
+    Inputs have their names in the batch, in the signature's order; outputs are `y`, or the names that the model gives them, in its order
+    (with `_` behind a name that an input has too). Batch norms are folded into the convolutions before them.
 
     Nodes with a layer's weight are named after that layer (`head`, and `head#2` where it is used again, or a recurrent layer has
     more than one layer inside). An LSTM's or GRU's weights become constants of any size: by itself the exporter leaves large ones,
@@ -37,12 +46,13 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     Raises:
         StageError: the model cannot be exported.
     """
-    example = torch.cat([example_input, example_input])[:2].clone()
+    ordered = {name: example[name] for name in signature.names}
+    few = take(joined([ordered] * FEWEST), slice(0, FEWEST))
     try:
         with _quiet():
-            program = torch.onnx.export(
-                exported(model, example), (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-            )
+            found = exported(model, few, signature=signature)
+            names = {"input_names": list(signature.names), "output_names": output_names(signature)}
+            program = torch.onnx.export(found, (), dynamo=True, **names, verbose=False)
     except StageError as error:
         raise StageError(f"compile: the model cannot be exported to ONNX: {error}") from error
     except torch.onnx.OnnxExporterError as error:
@@ -54,6 +64,12 @@ def export_onnx(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
     graph_model = program.model_proto
     _name_nodes(graph_model.graph, set(every_layer(model)))
     return graph_model
+
+
+def output_names(signature: Signature) -> list[str]:
+    """What the graph's outputs are called, in order."""
+    taken = set(signature.names)
+    return [f"{name}_" if name in taken else name for name in signature.outputs or (OUTPUT,)]
 
 
 def layer_of(node_name: str) -> str:
@@ -95,17 +111,25 @@ def replace_initializer(graph: onnx.GraphProto, name: str, parts: Mapping[str, n
 
 
 def without_output_rounding(graph: onnx.GraphProto) -> None:
-    """Take the last QuantizeLinear and DequantizeLinear away: logits on 256 levels would tie."""
-    made_by = producers(graph)
-    last = made_by[OUTPUT]
-    rounding = made_by.get(last.input[0]) if last.op_type == "DequantizeLinear" else None
-    if rounding is None or rounding.op_type != "QuantizeLinear":
-        return
-    logits = rounding.input[0]
-    graph.node.remove(last)
-    graph.node.remove(rounding)
-    for node in graph.node:
-        _rename(node, {logits: OUTPUT})
+    """Take the last QuantizeLinear and DequantizeLinear before each output away: outputs on 256 levels would tie.
+
+    A layer that reads an output goes on reading it rounded.
+    """
+    for name in [output.name for output in graph.output]:
+        made_by = producers(graph)
+        last = made_by[name]
+        rounding = made_by.get(last.input[0]) if last.op_type == "DequantizeLinear" else None
+        if rounding is None or rounding.op_type != "QuantizeLinear":
+            continue
+        exact, readers = rounding.input[0], [node for node in graph.node if name in node.input]
+        if readers:
+            for node in (last, *readers):
+                _rename(node, {name: f"{name}_rounded"})
+        else:
+            graph.node.remove(last)
+            graph.node.remove(rounding)
+        for node in graph.node:
+            _rename(node, {exact: name})
 
 
 def slim(graph_model: onnx.ModelProto) -> onnx.ModelProto:
@@ -177,11 +201,14 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
-    short = {INPUT: INPUT, OUTPUT: OUTPUT, "": ""}
+    kept = [value.name for value in (*graph.input, *graph.output)]
+    short = {name: name for name in (*kept, "")}
+    free = (name for name in (np.base_repr(number, 36) for number in itertools.count(len(short))) if name not in short)
     for node in graph.node:
         node.name = ""
         for name in (*node.input, *node.output):
-            short.setdefault(name, np.base_repr(len(short), 36))
+            if name not in short:
+                short[name] = next(free)
     for node in graph.node:
         _rename(node, short)
     for tensor in graph.initializer:

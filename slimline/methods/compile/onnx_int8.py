@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from torch import Tensor
 
+from slimline.data.batch import Batch, count, split
 from slimline.errors import StageError
-from slimline.methods.compile.onnx_graph import INPUT, layer_nodes, layer_of, producers, without_output_rounding
+from slimline.methods.compile.onnx_graph import layer_nodes, layer_of, producers, without_output_rounding
 from slimline.methods.compile.onnx_prepared import hold_gemms, part_weights, pre_process, release_gemms
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -37,21 +36,21 @@ Ranges = dict[str, list[dict[str, Any]]]
 class Batches(CalibrationDataReader):  # type: ignore[misc]
     """The calibration sample for ONNX Runtime's calibrators, in equal batches of at most 32: its histograms take no other."""
 
-    def __init__(self, inputs: Tensor) -> None:
-        size = max(size for size in range(1, MAX_BATCH_SIZE + 1) if len(inputs) % size == 0)
-        self.left = iter(torch.split(inputs, size))
+    def __init__(self, inputs: Batch) -> None:
+        size = max(size for size in range(1, MAX_BATCH_SIZE + 1) if count(inputs) % size == 0)
+        self.left = split(inputs, size)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch, or None."""
         batch = next(self.left, None)
-        return None if batch is None else {INPUT: batch.numpy()}
+        return None if batch is None else {name: value.numpy() for name, value in batch.items()}
 
 
-def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) -> onnx.ModelProto:
+def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Batch) -> onnx.ModelProto:
     """A copy of the graph in which the plan's static and dynamic layers compute in int8; everything else stays float.
 
     static: QDQ with the plan's input ranges; what lies between layers (residual sums) is ranged by ONNX Runtime's own
-    calibrator with the plan's observer; logits stay float. dynamic: MatMulInteger with run-time ranges. LSTM layers of both kinds:
+    calibrator with the plan's observer; outputs stay float. dynamic: MatMulInteger with run-time ranges. LSTM layers of both kinds:
     DynamicQuantizeLSTM, ranged while running, for there is no kernel with fixed ranges.
 
     Raises:
@@ -68,7 +67,7 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Tensor) ->
     return quantized
 
 
-def _static(source: Path, plan: Plan, calibration: Tensor) -> Path:
+def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
     graph, target = onnx.load(source).graph, source.with_name("static.onnx")
     percentile = {"CalibPercentile": plan["percentile"]} if plan["percentile"] else {}
     ranges = _planned_ranges(graph, plan)

@@ -8,6 +8,8 @@ import onnx
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations, slim
 from slimline.methods.compile.onnx_int8 import quantize_int8
@@ -33,8 +35,9 @@ def onnxruntime(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,
-    example_input: Tensor,
-    calibration: Tensor,
+    example: Batch,
+    calibration: Batch,
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (),  # noqa: ARG001 (the graph takes any)
 ) -> Lowered:
     """Write model.onnx into `folder`.
@@ -46,7 +49,7 @@ def onnxruntime(
     Raises:
         StageError: the model cannot be exported, or the graph does not do what the plan says.
     """
-    exported = export_onnx(model, example_input)
+    exported = export_onnx(model, example, signature)
     before, plain = operations(exported.graph), slim(exported)
     lowered = exported if plan is None else _lowered(exported, model, plan, grids, calibration)
     final = slim(lowered)
@@ -64,7 +67,7 @@ def onnxruntime(
     )
 
 
-def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> onnx.ModelProto:
+def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> onnx.ModelProto:
     """Int8 layers first; ONNX Runtime's quantizer leaves the others alone, whose constants are then made smaller."""
     lowered = onnx.ModelProto()
     lowered.CopyFrom(exported)

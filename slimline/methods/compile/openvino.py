@@ -10,6 +10,8 @@ import onnx
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
 from slimline.errors import MachineError
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
@@ -41,8 +43,9 @@ def openvino(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,
-    example_input: Tensor,
-    calibration: Tensor,
+    example: Batch,
+    calibration: Batch,
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (),  # noqa: ARG001 (the graph takes any)
 ) -> Lowered:
     """Write model.xml and model.bin into `folder`.
@@ -56,7 +59,7 @@ def openvino(
     Raises:
         StageError: the model cannot be exported.
     """
-    exported = export_onnx(model, example_input)
+    exported = export_onnx(model, example, signature)
     plain = _converted(exported)
     lowered = plain if plan is None else _lowered(_converted(exported), model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered, plan)
@@ -78,7 +81,7 @@ def openvino(
     )
 
 
-def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Tensor) -> ov.Model:
+def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> ov.Model:
     name_recurrent(graph, model)
     name_scaled(graph, model)
     lowered = quantize_int8(graph, plan, calibration) if weighted_of_kind(plan, "static") else graph

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from slimline.data.batch import Batch, split
 from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.openvino_graph import MOVES, layer_operations, other_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
@@ -25,12 +25,12 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noq
 BATCH_SIZE = 32
 
 
-def quantize_int8(model: ov.Model, plan: Plan, calibration: Tensor) -> ov.Model:
+def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
     """The model with its static layers quantized, with the plan's input ranges and the source's biases, the rest in float.
 
     NNCF's fast bias correction is off: it takes an image for its channel means, and on small padded ones costs 10 to 20 dB.
     """
-    batches = [batch.numpy() for batch in torch.split(calibration, BATCH_SIZE)]
+    batches = [{name: value.numpy() for name, value in batch.items()} for batch in split(calibration, BATCH_SIZE)]
     statics = weighted_of_kind(plan, "static")
     with quiet("nncf", least=logging.WARNING), contextlib.redirect_stdout(io.StringIO()):  # progress bars and statistics
         quantized = nncf.quantize(

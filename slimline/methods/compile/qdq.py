@@ -5,6 +5,7 @@ a layer with a dequantized int8 weight. torchao's convert_pt2e writes it with ra
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch.ao.quantization.fx._decomposed  # it registers torch.ops.quantized_
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch, Tensors
 from slimline.errors import StageError
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import INTEGERS, LAYER_TYPES, Layer, Plan, kind
@@ -27,18 +29,16 @@ WEIGHT, SCALE = "weight_int8", "weight_scale"
 MIDDLE = 128
 
 
-def explicit(
-    model: nn.Module, plan: Plan, *, grids: Mapping[str, Tensor] = NO_GRIDS, example_input: Tensor, least_channels: int = 1
-) -> nn.Module:
+def explicit(model: nn.Module, plan: Plan, *, grids: Mapping[str, Tensor] = NO_GRIDS, example: Batch, least_channels: int = 1) -> nn.Module:
     """A copy of `model` in evaluation mode, batch norms folded, whose planned layers are of the classes below.
 
-    It computes what `simulate(model, plan, grids)` does, up to rounding in float32. `example_input` is [N, …]. A static
+    It computes what `simulate(model, plan, grids)` does, up to rounding in float32. A static
     convolution with fewer input channels than `least_channels` is given zeros for the missing ones, which changes no result.
 
     Raises:
         StageError: torch.export cannot follow the model, or a planned layer is neither Linear nor a convolution.
     """
-    twin = fold_batchnorm(model, example_input) if _may_fold(plan) else copy.deepcopy(model).eval()
+    twin = fold_batchnorm(model, example) if _may_fold(plan) else copy.deepcopy(model).eval()
     twin.requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
@@ -129,7 +129,7 @@ class DynamicInt8(IntegerWeight):
 
 
 class SixteenBit(nn.Module):
-    """A module that computes in a 16-bit type between float32 neighbours."""
+    """A layer that computes in a 16-bit type between float32 neighbours."""
 
     def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -139,6 +139,27 @@ class SixteenBit(nn.Module):
         """float32 [N, …] -> float32 [N, …]."""
         found: Tensor = self.inner(input.to(self.dtype))
         return found.float()
+
+
+def sixteen_bit_net(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a whole net that computes in a 16-bit type: float inputs are rounded to it, float outputs come out in float32."""
+    twin = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
+    base = type(twin)
+
+    def forward(self: nn.Module, *arguments: Tensor, **batch: Tensor) -> Tensors:
+        given = [_as_type(value, dtype) for value in arguments]
+        found: Tensors = base.forward(self, *given, **{name: _as_type(value, dtype) for name, value in batch.items()})
+        if isinstance(found, Tensor):
+            return _as_type(found, torch.float32)
+        return {name: _as_type(value, torch.float32) for name, value in found.items()}
+
+    forward.__signature__ = inspect.signature(base.forward)  # type: ignore[attr-defined]
+    twin.__class__ = type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "__qualname__": base.__qualname__})
+    return twin
+
+
+def _as_type(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _rewritten(layer: Layer, entry: Mapping[str, Any], grid: Grid | None, least_channels: int) -> nn.Module:

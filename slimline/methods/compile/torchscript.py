@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch, joined, take
+from slimline.data.signature import Signature
 from slimline.errors import StageError
 from slimline.methods.compile.lowered import Lowered, arithmetic
-from slimline.methods.compile.qdq import SixteenBit, explicit
+from slimline.methods.compile.qdq import explicit, sixteen_bit_net
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 
@@ -36,8 +38,9 @@ def torchscript(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,
-    example_input: Tensor,
-    calibration: Tensor,
+    example: Batch,
+    calibration: Batch,
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (),  # noqa: ARG001 (the graph takes any)
 ) -> Lowered:
     """Write model.pt into `folder`: batch norms folded, weights frozen, in float32 or with the plan's 16-bit layers in that type.
@@ -49,8 +52,9 @@ def torchscript(
     """
     if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
         raise StageError(f"compile: {NO_INTEGERS}")
-    sample = torch.cat([calibration, calibration])[:2].clone()
-    traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example_input), sample)
+    ordered = {name: calibration[name] for name in signature.names}
+    sample = take(joined([ordered, ordered]), slice(0, 2))
+    traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example), sample)
     frozen = _frozen(traced)
     weight_bytes = write_script(frozen, folder / MODEL)
     float32_bytes, float32_weight_bytes = _in_float32(model, sample) if plan else ((folder / MODEL).stat().st_size, weight_bytes)
@@ -68,7 +72,7 @@ def torchscript(
     )
 
 
-def _in_float32(model: nn.Module, sample: Tensor) -> tuple[int, int]:
+def _in_float32(model: nn.Module, sample: Batch) -> tuple[int, int]:
     """The same model's file without a plan, and its constants, in bytes."""
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
         path = Path(place) / MODEL
@@ -76,21 +80,21 @@ def _in_float32(model: nn.Module, sample: Tensor) -> tuple[int, int]:
         return path.stat().st_size, constant_bytes
 
 
-def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example_input: Tensor) -> nn.Module:
+def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example: Batch) -> nn.Module:
     """The whole model in the one 16-bit type that the plan has, else with each 16-bit layer in its own."""
     types = {entry["precision"] for entry in plan["layers"].values()}
     if len(types) == 1 and "float32" not in types:
-        return SixteenBit(fold_batchnorm(model, example_input), getattr(torch, types.pop())).eval()
-    return explicit(model, plan, grids=grids, example_input=example_input)
+        return sixteen_bit_net(fold_batchnorm(model, example), getattr(torch, types.pop()))
+    return explicit(model, plan, grids=grids, example=example)
 
 
-def _traced(model: nn.Module, sample: Tensor) -> Any:
+def _traced(model: nn.Module, sample: Batch) -> Any:
     """Raises: StageError: the model does something else for other inputs, or cannot be traced at all."""
     try:
         with torch.no_grad(), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", TracerWarning)
             trace: Callable[..., Any] = torch.jit.trace  # has no annotations
-            traced = trace(model.requires_grad_(False), sample, check_trace=False)
+            traced = trace(model.requires_grad_(False), example_kwarg_inputs=dict(sample), check_trace=False, strict=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
     if warned := [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]:

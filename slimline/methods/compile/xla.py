@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
 from slimline.errors import StageError
-from slimline.methods.compile.lowered import Lowered, arithmetic
+from slimline.methods.compile.lowered import Lowered, arithmetic, require_fixed
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.xla_stablehlo import to_stablehlo
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -39,8 +40,9 @@ def xla(
     folder: Path,
     *,
     grids: Mapping[str, Tensor] = NO_GRIDS,  # noqa: ARG001 (uniform signature)
-    example_input: Tensor,
-    calibration: Tensor,  # noqa: ARG001
+    example: Batch,
+    calibration: Batch,  # noqa: ARG001
+    signature: Signature,
     batch_sizes: tuple[int, ...] = (1,),
 ) -> Lowered:
     """Write model.stablehlo into `folder`: what jax.export.serialize gives, any batch size, float32 or the plan's 16-bit layers.
@@ -54,10 +56,11 @@ def xla(
     """
     if plan is not None and (integers := layers_of_kind(plan, "static", "dynamic", "weights")):
         raise StageError(f"compile: XLA has no int8 kernels on the CPU, and {integers[0]!r} is to be int8 or int4; use another target")
-    plain = to_stablehlo(fold_batchnorm(model, example_input), example_input)
-    exported = plain if plan is None else to_stablehlo(explicit(model, plan, example_input=example_input), example_input)
+    require_fixed("XLA compiles one program for each size", signature)
+    plain = to_stablehlo(fold_batchnorm(model, example), example, signature)
+    exported = plain if plan is None else to_stablehlo(explicit(model, plan, example=example), example, signature)
     (folder / MODEL).write_bytes(exported.serialize())
-    lowered = _lowered(exported, max(batch_sizes), example_input)
+    lowered = _lowered(exported, max(batch_sizes))
     before, running = _text(lowered), lowered.compile().as_text()
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
@@ -65,7 +68,7 @@ def xla(
         execution={"batch_sizes": ",".join(str(size) for size in batch_sizes)},
         layers=() if plan is None else layers_of_kind(plan, "half"),
         weight_bytes=_constant_bytes(before),
-        float32_weight_bytes=_constant_bytes(_text(_lowered(plain, 1, example_input))),
+        float32_weight_bytes=_constant_bytes(_text(_lowered(plain, 1))),
         float32_bytes=len(plain.serialize()),
         operations_before=_counted(EXPORTED.findall(before)),
         operations_after=_counted(_running(running)),
@@ -73,11 +76,11 @@ def xla(
     )
 
 
-def _lowered(exported: Any, batch_size: int, example_input: Tensor) -> Any:
+def _lowered(exported: Any, batch_size: int) -> Any:
     """The program for one batch size, not yet compiled."""
     import jax
 
-    return jax.jit(exported.call).lower(jax.ShapeDtypeStruct((batch_size, *example_input.shape[1:]), np.float32))
+    return jax.jit(exported.call).lower(*(jax.ShapeDtypeStruct((batch_size, *one.shape[1:]), one.dtype) for one in exported.in_avals))
 
 
 def _text(lowered: Any) -> str:

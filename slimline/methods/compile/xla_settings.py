@@ -2,6 +2,13 @@
 
 import os
 
+NARROW = {"int64": "int32", "float64": "float32"}
+
+
+def narrow(dtype: str) -> str:
+    """The type in which JAX, with 64-bit numbers off, holds values of a type."""
+    return NARROW.get(dtype, dtype)
+
 
 def settle_xla(threads: int) -> None:
     """Call it before JAX makes its first array: what XLA's CPU client is made with cannot be changed later.

@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverloadPacket
 
+from slimline.data.batch import Batch, joined, take
+from slimline.data.signature import Signature
 from slimline.errors import StageError
-from slimline.methods.compile.xla_settings import settle_xla
+from slimline.methods.compile.xla_settings import narrow, settle_xla
 from slimline.methods.exported import exported
 
 UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, NotImplementedError)
 
 
-def to_stablehlo(model: nn.Module, example_input: Tensor) -> Any:
-    """The model in evaluation mode as a jax.export.Exported of [batch, …] float32 -> [batch, classes] float32, batch being free.
+def to_stablehlo(model: nn.Module, example: Batch, signature: Signature) -> Any:
+    """The model in evaluation mode as a jax.export.Exported of its inputs [batch, …] in the signature's order, batch being free.
+
+    It gives its outputs in order. JAX has 64-bit numbers switched off, so int64 and float64 become int32 and float32.
 
     Its weights are constants of the program, and no file name or line number of this machine is in it: equal models give
     equal bytes. torchax takes over torch.compile in this process ("PyTorch is not linked with support for jax devices").
@@ -34,16 +37,20 @@ def to_stablehlo(model: nn.Module, example_input: Tensor) -> Any:
     import jax.export
 
     bridge = import_torchax()
-    example = torch.cat([example_input, example_input])[:2].clone()
+    ordered = {name: example[name] for name in signature.names}
+    few = take(joined([ordered, ordered]), slice(0, 2))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch copies tree specs of its own by a way that it deprecates
-            program = exported(model, example)
+            program = exported(model, few)
             _, states, function = bridge.exported_program_to_jax(program, export_raw=True)
         constants = [_as_jax(state) for state in states]
-        shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *example.shape[1:]), np.float32)
+        batch = jax.export.symbolic_shape("batch")
+        shapes = [
+            jax.ShapeDtypeStruct((*batch, *value.shape[1:]), narrow(str(value.dtype).removeprefix("torch."))) for value in few.values()
+        ]
         with _without_locations():
-            return jax.export.export(jax.jit(lambda x: function(constants, (x,))[0]), platforms=["cpu"])(shape)
+            return jax.export.export(jax.jit(lambda *inputs: tuple(function(constants, inputs))), platforms=["cpu"])(*shapes)
     except StageError as error:
         raise StageError(f"compile: the model cannot be exported to StableHLO: {error}") from error
     except UNEXPORTABLE as error:

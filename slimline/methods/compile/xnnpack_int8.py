@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
+from slimline.data.batch import Batch, split
 from slimline.methods.compile.qdq import HIGHEST, LOWEST, MIDDLE, OPS, SIGNED
 from slimline.methods.quantize.ranges import aligned_range
 
@@ -28,8 +29,8 @@ MOVES = (
 )
 """What only moves or picks values, so that its result has the grid of its input."""
 CALIBRATION_BATCH = 32
-LOGIT_ROOM = 1.25
-"""A logit beyond the range would be clipped: the range is this much wider than on the calibration sample."""
+OUTPUT_ROOM = 1.25
+"""An output beyond the range would be clipped: the range is this much wider than on the calibration sample."""
 
 
 class Grid(NamedTuple):
@@ -44,12 +45,12 @@ class Grid(NamedTuple):
         return (self.scale, self.zero_point, *SIGNED, torch.int8)
 
 
-def close_int8_islands(graph_module: fx.GraphModule, calibration: Tensor) -> None:
+def close_int8_islands(graph_module: fx.GraphModule, calibration: Batch) -> None:
     """Change a graph of qdq.explicit in place, so that XNNPACK can run its static layers in int8.
 
     Unsigned levels become signed ones of the same values. XNNPACK's int8 operations write int8: a layer's output (behind its
-    ReLU) gets the grid on which the next static layer reads it. Where there is none, as before a residual sum or for the logits,
-    it gets one over the range that the calibration sample [N, …] shows there (logits: a quarter wider). Sums of two rounded
+    ReLU) gets the grid on which the next static layer reads it. Where there is none, as before a residual sum or for the outputs,
+    it gets one over the range that the calibration sample shows there (outputs: a quarter wider). Sums of two rounded
     values are rounded too.
     """
     _make_signed(graph_module.graph)
@@ -143,15 +144,15 @@ class _Extremes(fx.Interpreter):
         return result
 
 
-def _observed(graph_module: fx.GraphModule, nodes: list[fx.Node], calibration: Tensor) -> dict[fx.Node, Grid]:
+def _observed(graph_module: fx.GraphModule, nodes: list[fx.Node], calibration: Batch) -> dict[fx.Node, Grid]:
     """Grids over all values that the calibration sample shows, zero being one of the levels."""
-    extremes = _Extremes(graph_module, nodes)
+    extremes, names = _Extremes(graph_module, nodes), [str(node.target) for node in graph_module.graph.find_nodes(op="placeholder")]
     with torch.no_grad():
-        for batch in torch.split(calibration, CALIBRATION_BATCH) if nodes else ():
-            extremes.run(batch)
+        for batch in split(calibration, CALIBRATION_BATCH) if nodes else ():
+            extremes.run(*(batch[name] for name in names))
     grids = {}
     for node, seen in extremes.found.items():
-        room = LOGIT_ROOM if any(user.op == "output" for user in node.users) else 1.0
+        room = OUTPUT_ROOM if any(user.op == "output" for user in node.users) else 1.0
         low, high = aligned_range(*(value * room for value in seen))
         scale = (high - low) / HIGHEST if high > low else 1.0
         grids[node] = Grid(scale, round(-low / scale) - MIDDLE)

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Tensors
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
 from slimline.methods.factorize.ranks import ladder
 from slimline.methods.macs import macs
-from slimline.methods.output_change import output_change
 from slimline.params.factorize import RankBudget
 from slimline.training.fit import predict
 
@@ -62,9 +62,9 @@ def spent(
     Raises:
         StageError: even the last step does not meet it.
     """
-    whole = (sum(value.numel() for value in model.parameters()), macs(model, data.example_input))
+    whole = (sum(value.numel() for value in model.parameters()), macs(model, data.example))
     savings = {name: _saving(one, shapes[name], budget.kind, whole) for name, one in decompositions.items()}
-    options = all_options(model, decompositions, savings, round_to, data.calibration)
+    options = all_options(model, decompositions, savings, round_to, data)
     steps = ordered_steps(options)
     if budget.kind == "latency":
         taken = _within_latency(model, decompositions, steps, budget, data)
@@ -81,14 +81,14 @@ def spent(
 
 
 def all_options(
-    model: nn.Module, decompositions: Mapping[str, Decomposition], savings: Mapping[str, Saving], round_to: int, inputs: Tensor
+    model: nn.Module, decompositions: Mapping[str, Decomposition], savings: Mapping[str, Saving], round_to: int, data: MethodData
 ) -> dict[str, tuple[Option, ...]]:
-    """Layer -> what its ladder saves, and how far it moves the outputs on `inputs` [N, …]."""
-    reference = predict(model, inputs)
+    """Layer -> what its ladder saves, and how far it moves the outputs on the calibration sample."""
+    reference = predict(model, data.calibration)
     found = {}
     for name, one in decompositions.items():
         ranks = next((rungs for step in (round_to, 1) if (rungs := ladder(one, step, sparse=one.scheme.costly))), ())
-        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, inputs) if ranks else 0.0
+        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, data) if ranks else 0.0
         found[name] = tuple(Option(name, tried, savings[name](tried), scale * one.fit.lost(tried)) for tried in ranks)
     return found
 
@@ -115,10 +115,10 @@ def hull(options: Sequence[Option]) -> tuple[Option, ...]:
     return tuple(kept)
 
 
-def _harm_scale(model: nn.Module, name: str, one: Decomposition, probe: Ranks, reference: Tensor, inputs: Tensor) -> float:
-    """The squared relative move of the outputs for a unit of energy lost."""
-    outputs = predict(replaced(model, {name: chain(one, probe)}), inputs)
-    return output_change(outputs, reference) ** 2 / max(one.fit.lost(probe), LEAST)
+def _harm_scale(model: nn.Module, name: str, one: Decomposition, probe: Ranks, reference: Tensors, data: MethodData) -> float:
+    """The squared move of the outputs for a unit of energy lost."""
+    outputs = predict(replaced(model, {name: chain(one, probe)}), data.calibration)
+    return data.objective.distance(reference, outputs) ** 2 / max(one.fit.lost(probe), LEAST)
 
 
 def _saving(one: Decomposition, shapes: Sequence[tuple[int, ...]], kind: str, whole: tuple[int, int]) -> Saving:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch, take
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
@@ -31,7 +32,7 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     """
     if config.idle:
         return Edited(copy.deepcopy(model))
-    shapes = input_shapes(model, data.example_input)
+    shapes = input_shapes(model, data.example)
     taken = {name: scheme for name, layer in layers(model).items() if (scheme := _scheme(layer, schemes))}
     kept = dict.fromkeys(matching(config.keep, layers(model), "factorize: keep"), "named in keep")
     stays = kept | {name: why for name in taken if name not in kept and (why := why_whole(model, name, shapes, config.min_channels))}
@@ -54,8 +55,8 @@ def layers(model: nn.Module) -> dict[str, Layer]:
     return {name: layer for name, layer in model.named_modules() if name and type(layer) in WEIGHTED and isinstance(layer, WEIGHTED)}
 
 
-def input_shapes(model: nn.Module, example_input: Tensor) -> dict[str, list[tuple[int, ...]]]:
-    """What one sample of `example_input` [N, …] is to each layer, call by call: layer -> shapes without the first axis."""
+def input_shapes(model: nn.Module, example: Batch) -> dict[str, list[tuple[int, ...]]]:
+    """What one sample of `example` is to each layer, call by call: layer -> shapes without the first axis."""
     twin = copy.deepcopy(model).eval()
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in layers(twin)}
 
@@ -65,7 +66,7 @@ def input_shapes(model: nn.Module, example_input: Tensor) -> dict[str, list[tupl
     for name, layer in layers(twin).items():
         on_input(layer, partial(note, name))
     with torch.no_grad():
-        twin(example_input[:1])
+        twin(**take(example, slice(0, 1)))
     return shapes
 
 

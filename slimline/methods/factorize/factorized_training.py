@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch
+from slimline.data.samples import in_order
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
@@ -20,9 +22,9 @@ from slimline.methods.factorize.decomposition import Layer, chain, decomposed, r
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.whitening import NOT_WHITENED
 from slimline.methods.name_patterns import matching
-from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.methods.recalibrate import recalibrated_over
 from slimline.params import FactorizedTrainingParams
-from slimline.training.fit import FitHistory, predict, require_learned
+from slimline.training.fit import BATCH_SIZE, FitHistory, predict, require_learned
 
 BEFORE, DENSE, AFTER = "factorized before training", "dense, the same budget", "that dense net, factorized after training"
 COLUMNS = ("net", "parameters", "best epoch", "validation loss", "validation metric")
@@ -47,11 +49,11 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     if data.initial is None:
         raise StageError("factorize: factorized_training needs the source's untrained weights, which this stage does not have")
     initial = data.initial()
-    names = chosen(initial, config, data.example_input)
+    names = chosen(initial, config, data.example)
     thin, history = data.fitted(factorized(initial, names), config, penalty=frobenius_decay(names, config.frobenius_decay))
     require_learned(history, config)
     dense, control = data.fitted(initial, config)
-    cut = recalibrate_batchnorm(factorized(dense, names), data.train.inputs)
+    cut = recalibrated_over(factorized(dense, names), data.train)
     rows = (_row(BEFORE, thin, history, data), _row(DENSE, dense, control, data), _row(AFTER, cut, None, data))
     return Edited(
         thin,
@@ -62,14 +64,14 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     )
 
 
-def chosen(model: nn.Module, config: FactorizedTrainingParams, example_input: Tensor) -> dict[str, int]:
+def chosen(model: nn.Module, config: FactorizedTrainingParams, example: Batch) -> dict[str, int]:
     """Layer -> its rank, for each that gets smaller and that nothing else keeps whole (`why_whole`).
 
     Raises:
         InputError: keep names a layer that does not exist.
         StageError: there is none.
     """
-    found, shapes = {name: layer for name, layer in layers(model).items() if CHANNELS.takes(layer)}, input_shapes(model, example_input)
+    found, shapes = {name: layer for name, layer in layers(model).items() if CHANNELS.takes(layer)}, input_shapes(model, example)
     kept = matching(config.keep, found, "factorize: keep")
     free = [name for name in found if name not in kept and not why_whole(model, name, shapes, config.min_channels)]
     ranks = {name: rank_of(found[name].weight, config) for name in free}
@@ -117,11 +119,16 @@ def _is_smaller(weight: Tensor, rank: int) -> bool:
 
 
 def _row(label: str, model: nn.Module, history: FitHistory | None, data: MethodData) -> tuple[object, ...]:
-    outputs, targets = predict(model, data.validation.inputs), data.validation.targets
-    loss = round(data.loss(outputs, targets, data.validation.inputs).item(), 6)
-    metric = round(data.metric(outputs.numpy(), targets.numpy()), 6)
+    loss, metric = round(_validation_loss(model, data), 6), round(data.validation_metric(model), 6)
     parameters = sum(value.numel() for value in model.parameters())
     return label, parameters, None if history is None else history.best_epoch, loss, metric
+
+
+def _validation_loss(model: nn.Module, data: MethodData) -> float:
+    """The mean loss of all samples of validation, batch by batch."""
+    batches = in_order(data.validation, BATCH_SIZE)
+    losses = [(data.objective.loss(predict(model, batch.inputs), batch.targets).item(), len(batch)) for batch in batches]
+    return sum(loss * samples for loss, samples in losses) / len(data.validation)
 
 
 def _curve(history: FitHistory, control: FitHistory) -> Curve:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.data.batch import Batch, split
 from slimline.methods.layer_calls import on_input
 
 DAMPING = 0.1
@@ -34,19 +35,19 @@ class Whitening:
 NOT_WHITENED = Whitening(lambda weight: weight, lambda factor: factor)
 
 
-def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, Whitening]:
-    """Run `inputs` [N, …] through a copy of the model, and give the named layers' whitening.
+def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch) -> dict[str, Whitening]:
+    """Run `inputs` through a copy of the model, and give the named layers' whitening.
 
     `firsts` names the layers, with the first layer of each one's chain: its inputs are the ones that are whitened.
     """
     twin = copy.deepcopy(model).eval()
-    batches = torch.split(inputs, BATCH_SIZE)
+    batches = list(split(inputs, BATCH_SIZE))
     seen = {name: _Seen() for name in firsts}
     for name, first in firsts.items():
         on_input(twin.get_submodule(name), _note(seen[name], first, len(batches)))
     with torch.no_grad():
         for batch in batches:
-            twin(batch)
+            twin(**batch)
     return {name: _whitening(one) for name, one in seen.items()}
 
 

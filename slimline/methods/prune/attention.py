@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention
+from slimline.data.batch import Batch
 from slimline.methods.layer_calls import run_hooked
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels_
 from slimline.methods.prune.linear_units import linear_slices, removal_works
-from slimline.methods.prune.probe_inputs import noise_for
+from slimline.methods.prune.probe_inputs import reaching
 
 HEADS = re.compile(r"_?(n|num|number_of)?_?(attention|attn)?_?heads?")
 WHY_WHOLE = "its forward takes a width from its input or elsewhere, not from its own number of heads"
@@ -38,7 +39,7 @@ class AttentionHeads:
     widths: tuple[str, ...] = ()
 
 
-def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module, tuple[str, ...]]:
+def with_open_heads(model: nn.Module, example: Batch) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy in which each nn.MultiheadAttention that runs is an Attention with the same outputs, and the names of these."""
     opened = copy.deepcopy(model).eval()
     fused: dict[str, bool] = {}
@@ -46,7 +47,7 @@ def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module,
     for name, module in opened.named_modules():
         if isinstance(module, nn.MultiheadAttention) and module.bias_k is None and not module.add_zero_attn:
             handles.append(module.register_forward_pre_hook(_noting_self_attention(name, fused), with_kwargs=True))
-    run_hooked(opened, example_input, handles)
+    run_hooked(opened, example, handles)
     for name, is_self in fused.items():
         opened.set_submodule(name, _opened(cast("nn.MultiheadAttention", opened.get_submodule(name)), is_self), strict=True)
     for encoder in opened.modules():
@@ -55,9 +56,9 @@ def with_open_heads(model: nn.Module, example_input: Tensor) -> tuple[nn.Module,
     return opened, tuple(fused)
 
 
-def attention_heads(model: nn.Module, example_input: Tensor) -> tuple[AttentionHeads, ...]:
+def attention_heads(model: nn.Module, example: Batch) -> tuple[AttentionHeads, ...]:
     """The heads of every attention that runs, in the model's order; `group.why_whole` is set where a trial without one of them fails."""
-    inputs = noise_for(model, example_input)
+    inputs = reaching(model, example)
     found: dict[str, AttentionHeads] = {}
     taken: set[str] = set()
     runs = _linear_runs(model, inputs)
@@ -112,7 +113,7 @@ class _Runs:
     within: Mapping[str, tuple[str, ...]]
 
 
-def _linear_runs(model: nn.Module, inputs: Tensor) -> _Runs:
+def _linear_runs(model: nn.Module, inputs: Batch) -> _Runs:
     traced = copy.deepcopy(model).eval()
     order: list[str] = []
     handles = [
@@ -167,5 +168,5 @@ def _with_attributes(group: ChannelGroup, attention: nn.Module, width: int) -> I
     return (AttentionHeads(group, width // group.channels, counts, chosen) for chosen in dict.fromkeys(choices))
 
 
-def _works(model: nn.Module, heads: AttentionHeads, inputs: Tensor) -> bool:
+def _works(model: nn.Module, heads: AttentionHeads, inputs: Batch) -> bool:
     return removal_works(model, heads.group, lambda tried, removed: remove_heads_(tried, heads, removed), inputs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from slimline.data.batch import Batch
 from slimline.methods.prune.channel_flow import Even
 from slimline.methods.prune.channel_layers import NORMS, ROOTS, divisions, followed, is_depthwise
 from slimline.methods.prune.channel_units import NOBODY
@@ -63,7 +64,7 @@ class ChannelGroup:
     even: Even = ""
 
 
-def channel_groups(model: nn.Module, example_input: Tensor, even: Even = "") -> tuple[ChannelGroup, ...]:
+def channel_groups(model: nn.Module, example: Batch, even: Even = "") -> tuple[ChannelGroup, ...]:
     """Every group of coupled channels but those of the model's output, those of the last layers first; `model` stays as it is.
 
     `even` says what views ask for that split channels.
@@ -71,7 +72,7 @@ def channel_groups(model: nn.Module, example_input: Tensor, even: Even = "") -> 
     Raises:
         StageError: the model cannot be traced.
     """
-    found, shared = followed(model, example_input, even), shared_weights(model)
+    found, shared = followed(model, example, even), shared_weights(model)
     reads, made = ({name: found.units.of(channels) for name, channels in of.items()} for of in (found.reads, found.made))
     given = {unit for channels in found.outputs for unit in torch.unique(found.units.of(channels)).tolist()}
     held = {name: {unit for of in (reads, made) if name in of for unit in of[name].tolist()} for name in found.order}

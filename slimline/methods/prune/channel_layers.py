@@ -13,6 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
+from slimline.data.batch import Batch
 from slimline.errors import StageError
 from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow, Even
 from slimline.methods.prune.channel_units import NOBODY, Units
@@ -34,8 +35,8 @@ class Followed:
     outputs: list[Tensor] = field(default_factory=list)
 
 
-def followed(model: nn.Module, example_input: Tensor, even: Even) -> Followed:
-    """Run a copy of `model` in evaluation mode on `example_input` [N, …] and follow the channels of every layer.
+def followed(model: nn.Module, example: Batch, even: Even) -> Followed:
+    """Run a copy of `model` in evaluation mode on `example` and follow the channels of every layer.
 
     Raises:
         StageError: its forward does not run.
@@ -50,7 +51,7 @@ def followed(model: nn.Module, example_input: Tensor, even: Even) -> Followed:
             module.register_forward_hook(watch.leave)
     try:
         with torch.no_grad(), flow:
-            outputs = traced(example_input)
+            outputs = traced(**example)
     except FAILURES as error:
         reason = " ".join(str(error).split())[:120]
         raise StageError(

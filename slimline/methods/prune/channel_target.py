@@ -23,7 +23,7 @@ def measure_of(amount: str, data: MethodData) -> Measure:
     if amount == "parameters":
         return lambda model: sum(parameter.numel() for parameter in model.parameters())
     if amount == "macs":
-        return lambda model: macs(model, data.example_input)
+        return lambda model: macs(model, data.example)
     if data.latency_ms is None:
         raise StageError("prune: channels: no latency can be measured here; give parameters or macs in params.yaml")
     return data.latency_ms

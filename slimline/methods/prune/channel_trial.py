@@ -8,11 +8,12 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch, Tensors, tensors
 from slimline.methods.prune.channel_flow import FAILURES, Even
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels, without_reading
 from slimline.methods.prune.frozen_norms import Factors, hold_still_, norm_factors
-from slimline.methods.prune.probe_inputs import noise_for
+from slimline.methods.prune.probe_inputs import reaching
 
 TRIED = 4
 """One channel in so many is removed in a trial."""
@@ -20,9 +21,9 @@ TOLERANCE, ROUNDING = 1e-3, 1e-5
 
 
 class Trial:
-    """Removes channels of some groups on noise, and compares with not reading them."""
+    """Removes channels of some groups, and compares with not reading them."""
 
-    def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup], inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup], inputs: Batch) -> None:
         self.model, self.inputs = model, inputs
         whole = copy.deepcopy(model).eval()
         names = dict.fromkeys(place.module for group in groups for place in group.slices)
@@ -42,23 +43,23 @@ class Trial:
             found = _outputs(remove_channels(self.model, groups, removed), self.factors, self.inputs)
         except FAILURES as error:
             return f"the model does not run without some of its channels: {' '.join(str(error).split())[:120]}"
-        if found.shape != expected.shape:
+        if not _same_shapes(found, expected):
             return "the outputs would change their shape"
         if same_outputs(found, expected, self.outputs):
             return ""
         return "channels that are removed are not those that the layers behind stop reading"
 
 
-def removable_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
+def removable_groups(model: nn.Module, example: Batch) -> tuple[ChannelGroup, ...]:
     """The groups of `channel_groups`, `why_whole` also set where a trial fails: removing must be the same as not reading a channel.
 
     Where some fail, views that split channels (a channel shuffle) are taken for what asks more, and what frees most of the channels is
     used. Norms across channels are held still for the trial, as they answer to every channel that goes.
     """
     found: list[tuple[ChannelGroup, ...]] = []
-    inputs = noise_for(model, example_input)
+    inputs = reaching(model, example)
     for even in get_args(Even):
-        groups = channel_groups(model, example_input, even)
+        groups = channel_groups(model, example, even)
         trial = Trial(model, groups, inputs)
         if not trial.problem([group for group in groups if not group.why_whole]):
             found.append(groups)
@@ -92,17 +93,31 @@ def tried_channels(channels: int, seed: int) -> tuple[list[int], ...]:
     return *chance, list(range(some)), list(range(channels - some, channels)), list(range(0, channels, TRIED))
 
 
-def same_outputs(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
+def same_outputs(found: Tensors, expected: Tensors, whole: Tensors) -> bool:
     """Whether outputs are those expected, but for a small share of what the loss changed of the whole model's and for rounding."""
-    if found.shape != expected.shape:
+    if not _same_shapes(found, expected):
         return False
-    found, expected, whole = (one.detach().nan_to_num() for one in (found, expected, whole))
+    triples = zip(*(tensors(outputs).values() for outputs in (found, expected, whole)), strict=True)
+    return all(_same(*triple) for triple in triples)
+
+
+def _same_shapes(found: Tensors, expected: Tensors) -> bool:
+    one, other = ({name: value.shape for name, value in tensors(outputs).items()} for outputs in (found, expected))
+    return one == other
+
+
+def _same(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
+    found, expected, whole = (_numbers(one) for one in (found, expected, whole))
     return bool((found - expected).norm() <= TOLERANCE * (expected - whole).norm() + ROUNDING * expected.norm())
 
 
-def _outputs(model: nn.Module, factors: Factors, inputs: Tensor) -> Tensor:
+def _numbers(output: Tensor) -> Tensor:
+    return (output.detach() if output.is_floating_point() else output.double()).nan_to_num()
+
+
+def _outputs(model: nn.Module, factors: Factors, inputs: Batch) -> Tensors:
     """The outputs of `model`, whose norms are held still for good."""
     hold_still_(model, factors)
     with torch.no_grad():
-        outputs: Tensor = model(inputs)
+        outputs: Tensors = model(**inputs)
     return outputs

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch, tensors
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
@@ -28,6 +29,8 @@ from slimline.methods.prune.channel_trial import removable_groups
 from slimline.methods.prune.schedule import stepwise
 from slimline.params import ChannelsParams
 
+Shape = Mapping[str, tuple[int, ...]]
+"""Of each output by its name."""
 COLUMNS = ("layers", "channels", "left", "why whole")
 MEASURED = "Measured anew on ONNX Runtime (float32, one thread, one sample): {:.1%} of the source's time is left."
 WAY_OUT = "name the layers around it in keep, or ask for another amount"
@@ -48,8 +51,8 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval().requires_grad_(True))
-    groups = _chosen(removable_groups(model, data.example_input), model, config)
-    shape = _output_shape(copy.deepcopy(model).eval(), data.example_input)
+    groups = _chosen(removable_groups(model, data.example), model, config)
+    shape = _output_shape(copy.deepcopy(model).eval(), data.example)
     cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data, shape)
     if not cut.groups:
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
@@ -72,12 +75,12 @@ class _Cut:
     groups: tuple[ChannelGroup, ...]
     config: ChannelsParams
     data: MethodData
-    shape: tuple[int, ...]
+    shape: Shape
 
     def __call__(self, model: nn.Module, amount: float) -> nn.Module:
         """A copy of `model` with as few channels as a ratio, a threshold or a budget of `amount` asks for."""
         names = {group.layer for group in self.groups}
-        groups = [group for group in channel_groups(model, self.data.example_input, self.groups[0].even) if group.layer in names]
+        groups = [group for group in channel_groups(model, self.data.example, self.groups[0].even) if group.layer in names]
         scores = channel_scores(model, groups, self.config, self.data)
         sensitivity = self._sensitivity()
 
@@ -86,7 +89,7 @@ class _Cut:
 
         def removed(counts: Counts) -> nn.Module:
             smaller = remove_channels(model, groups, weakest(scores, counts))
-            _require_outputs(smaller, self.data.example_input, self.shape)
+            _require_outputs(smaller, self.data.example, self.shape)
             return smaller
 
         if self.config.amount in ("ratio", "threshold"):
@@ -120,21 +123,25 @@ def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsPa
     return tuple(dataclasses.replace(group, why_whole=why_whole(group)) for group in groups)
 
 
-def _require_outputs(smaller: nn.Module, example_input: Tensor, shape: Sequence[int]) -> None:
+def _require_outputs(smaller: nn.Module, example: Batch, shape: Shape) -> None:
     """The pruned model runs, to outputs of this shape: a trial removes other numbers of channels than are asked for."""
     try:
-        found = _output_shape(smaller, example_input)
+        found = _output_shape(smaller, example)
     except FAILURES as error:
         reason = " ".join(str(error).split())[:120]
         raise StageError(f"prune: channels: the model does not run with as many channels as are left ({reason}); {WAY_OUT}") from error
     if found != shape:
-        raise StageError(f"prune: channels gave outputs of shape {found}, was {shape}; {WAY_OUT}")
+        raise StageError(f"prune: channels gave outputs of shape {_shown(found)}, was {_shown(shape)}; {WAY_OUT}")
 
 
-def _output_shape(model: nn.Module, example_input: Tensor) -> tuple[int, ...]:
+def _output_shape(model: nn.Module, example: Batch) -> Shape:
     """Of a model in evaluation mode: in training mode batch norms would learn from the example."""
     with torch.no_grad():
-        return tuple(model(example_input).shape)
+        return {name: tuple(output.shape) for name, output in tensors(model(**example)).items()}
+
+
+def _shown(shape: Shape) -> str:
+    return ", ".join(f"{name} {sizes}".lstrip() for name, sizes in shape.items())
 
 
 def _row(group: ChannelGroup, model: nn.Module) -> tuple[str, int, int, str]:

@@ -15,8 +15,6 @@ from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.name_patterns import matching
-from slimline.methods.output_change import output_change
-from slimline.methods.prune.probe_inputs import noise_for
 from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import DepthParams
@@ -26,7 +24,7 @@ from slimline.training.fit import predict
 def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
     """Return a copy in evaluation mode without its most dispensable residual blocks.
 
-    `criterion: output_change` is the norm of the difference of the outputs on the calibration sample over their norm, when the block
+    `criterion: output_change` is how far the outputs on the calibration sample move, as the objective says it, when the block
     alone is dropped and batch norm recalibrated; `block_influence` looks at the block's own input and output; `random` is chance by
     `data.seed`. At least one block stays. Layers of nn.TransformerEncoder and nn.TransformerDecoder move up by as many names as went
     before them.
@@ -37,7 +35,7 @@ def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    blocks = residual_blocks(model, noise_for(model, data.example_input))
+    blocks = residual_blocks(model, data.example)
     kept = matching(config.keep, blocks, "prune: keep", "residual block")
     count = _count(len(blocks), len(blocks) - len(kept), config)
     steps = _steps(model, tuple(name for name in blocks if name not in kept), count, config, data)
@@ -84,7 +82,7 @@ def _scores(model: nn.Module, gone: tuple[str, ...], left: Sequence[str], config
     changed = {
         name: predict(recalibrate_batchnorm(without_blocks(model, (*gone, name)), data.calibration), data.calibration) for name in left
     }
-    return {name: output_change(outputs, reference) for name, outputs in changed.items()}
+    return {name: data.objective.distance(reference, outputs) for name, outputs in changed.items()}
 
 
 def _count(found: int, free: int, config: DepthParams) -> int:

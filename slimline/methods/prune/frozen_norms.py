@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch
 from slimline.methods.layer_calls import run_hooked
 from slimline.methods.prune.channel_layers import channel_dim
 
@@ -18,7 +19,7 @@ Factors = dict[str, list[float]]
 """A norm's name -> what each of its calls multiplies by."""
 
 
-def norm_factors(model: nn.Module, names: Iterable[str], inputs: Tensor) -> Factors:
+def norm_factors(model: nn.Module, names: Iterable[str], inputs: Batch) -> Factors:
     """One over the standard deviation that each norm of these names finds in a run of `model`, call by call."""
     factors: Factors = {}
     handles = []

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from slimline.data.samples import Samples
+from slimline.data.samples import Samples, Split, in_order
 from slimline.methods.data import MethodData
 
 BATCH_SIZE = 32
 
 
 def batch_gradients(
-    model: nn.Module, data: MethodData, samples: Samples, batch_size: int = BATCH_SIZE
+    model: nn.Module, data: MethodData, samples: Split, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[dict[str, Tensor], float]]:
     """For each batch, in order: parameter name -> ∂L/∂w with L the loss of that batch, and the batch's share of all samples.
 
@@ -23,14 +23,14 @@ def batch_gradients(
     """
     twin = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = dict(twin.named_parameters(remove_duplicate=False))
-    for inputs, targets in zip(torch.split(samples.inputs, batch_size), torch.split(samples.targets, batch_size), strict=True):
+    for batch in in_order(samples, batch_size):
         with torch.enable_grad():
-            loss = data.loss(twin(inputs), targets, inputs)
+            loss = data.objective.loss(twin(**batch.inputs), batch.targets)
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
-        yield dict(zip(parameters, found, strict=True)), len(targets) / len(samples)
+        yield dict(zip(parameters, found, strict=True)), len(batch) / len(samples)
 
 
-def drawn(samples: Samples, count: int, seed: int) -> Samples:
-    """At most `count` of the samples, drawn without replacement by the seed."""
+def drawn(samples: Split, count: int, seed: int) -> Samples:
+    """At most `count` of the samples, in memory, drawn without replacement by the seed."""
     chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:count]
-    return Samples(samples.inputs[chosen], samples.targets[chosen])
+    return next(iter(samples.batches([chosen])))

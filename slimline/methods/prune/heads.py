@@ -47,14 +47,14 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    smaller, opened = with_open_heads(model, data.example_input)
-    attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example_input)}
+    smaller, opened = with_open_heads(model, data.example)
+    attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example)}
     if config.fraction and not attentions:
         raise StageError(NO_ATTENTION)
     taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
     groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
     if config.mlp_ratio:
-        groups["neurons"] = list(hidden_neurons(smaller, data.example_input, taken))
+        groups["neurons"] = list(hidden_neurons(smaller, data.example, taken))
     why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)
     chosen = {
         kind: _chosen(smaller, kind, [group for group in found if not why_whole[group.layer]], config, data)
@@ -84,7 +84,7 @@ def _chosen(model: nn.Module, kind: Kind, groups: Sequence[ChannelGroup], config
     criterion = "l2" if config.criterion == "output_change" else config.criterion
     channels = ChannelsParams(method="channels", ratio=amount, round_to=multiple, criterion=criterion, **shared)
     if kind == "heads" and config.criterion == "output_change":
-        scores = {group.layer: output_changes(model, group, data.calibration) for group in groups}
+        scores = {group.layer: output_changes(model, group, data) for group in groups}
     else:
         scores = channel_scores(model, groups, channels, data)
     return weakest(scores, kept_counts(scores, groups, channels, amount, {}))

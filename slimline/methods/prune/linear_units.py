@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.output_change import output_change
+from slimline.data.batch import Batch
+from slimline.methods.data import MethodData
 from slimline.methods.prune.channel_flow import FAILURES
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
@@ -17,9 +18,9 @@ from slimline.methods.prune.channel_trial import removable_groups, same_outputs,
 from slimline.training.fit import predict
 
 
-def hidden_neurons(model: nn.Module, example_input: Tensor, others: frozenset[str]) -> tuple[ChannelGroup, ...]:
+def hidden_neurons(model: nn.Module, example: Batch, others: frozenset[str]) -> tuple[ChannelGroup, ...]:
     """Neurons between Linear layers, with only element-wise operations between them; layers named in `others` are left out."""
-    groups = [group for group in removable_groups(model, example_input) if not group.why_whole and not others & _modules(group)]
+    groups = [group for group in removable_groups(model, example) if not group.why_whole and not others & _modules(group)]
     return tuple(group for group in groups if all(isinstance(model.get_submodule(name), nn.Linear) for name in _modules(group)))
 
 
@@ -31,7 +32,7 @@ def linear_slices(name: str, layer: nn.Linear, unit: Tensor, *, reads: bool) -> 
     return (Slice(name, "weight", 0, unit, reads), *bias)
 
 
-def removal_works(model: nn.Module, group: ChannelGroup, remove_: Callable[[nn.Module, Sequence[int]], None], inputs: Tensor) -> bool:
+def removal_works(model: nn.Module, group: ChannelGroup, remove_: Callable[[nn.Module, Sequence[int]], None], inputs: Batch) -> bool:
     """Whether a model without some of its units gives what the whole one gives when nothing reads these units."""
     whole = copy.deepcopy(model).eval()
     for removed in tried_channels(group.channels, 0):
@@ -39,19 +40,19 @@ def removal_works(model: nn.Module, group: ChannelGroup, remove_: Callable[[nn.M
         remove_(smaller, removed)
         with torch.no_grad():
             try:
-                found = smaller(inputs)
+                found = smaller(**inputs)
             except FAILURES:
                 return False
-            if not same_outputs(found, unread(inputs), whole(inputs)):
+            if not same_outputs(found, unread(**inputs), whole(**inputs)):
                 return False
     return True
 
 
-def output_changes(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> Tensor:
-    """How far the outputs on `inputs` [N, …] move when nothing reads a unit, as a share of their norm: float64 [units]."""
-    reference = predict(model, inputs).double()
+def output_changes(model: nn.Module, group: ChannelGroup, data: MethodData) -> Tensor:
+    """How far the outputs on the calibration sample move, as the objective says it, when nothing reads a unit: float64 [units]."""
+    reference = predict(model, data.calibration)
     unread = (without_reading(model, [group], {group.layer: [unit]}) for unit in range(group.channels))
-    return torch.tensor([output_change(predict(one, inputs).double(), reference) for one in unread], dtype=torch.float64)
+    return torch.tensor([data.objective.distance(reference, predict(one, data.calibration)) for one in unread], dtype=torch.float64)
 
 
 def _modules(group: ChannelGroup) -> set[str]:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slimline.data.batch import Batch
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
 from slimline.methods.prune.channel_trial import same_outputs
-from slimline.methods.prune.probe_inputs import noise_for
+from slimline.methods.prune.probe_inputs import reaching
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, weakness, without_silent
 from slimline.params import NetworkSlimmingParams
 
@@ -38,7 +39,7 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     """
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
-    inputs = noise_for(model, data.example_input)
+    inputs = reaching(model, data.example)
     groups = [_needing_norms(model, group, inputs) for group in coupled_groups(model, data)]
     names = sorted({place.module for group in free(groups) for place in _norms(model, group)})
     if not names:
@@ -51,7 +52,7 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     return dataclasses.replace(made, history=history)
 
 
-def _needing_norms(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> ChannelGroup:
+def _needing_norms(model: nn.Module, group: ChannelGroup, inputs: Batch) -> ChannelGroup:
     """The group, which stays whole unless its batch norms silence its channels: each has one, and nothing reads around it."""
     lacks = "a layer among them has no batch norm of its own" if len(_norms(model, group)) < len(group.layers) else ""
     if not group.why_whole and not lacks and _heard(model, group, inputs):
@@ -59,7 +60,7 @@ def _needing_norms(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> Cha
     return dataclasses.replace(group, why_whole=group.why_whole or lacks)
 
 
-def _heard(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> bool:
+def _heard(model: nn.Module, group: ChannelGroup, inputs: Batch) -> bool:
     """Whether the first half of the group's channels still counts when all their batch norms give 0."""
     whole, silenced, half = copy.deepcopy(model).eval(), copy.deepcopy(model).eval(), range(group.channels // 2)
     with torch.no_grad():
@@ -68,7 +69,7 @@ def _heard(model: nn.Module, group: ChannelGroup, inputs: Tensor) -> bool:
             for tensor in ("weight", "bias"):
                 silenced.get_parameter(f"{place.module}.{tensor}")[gone] = 0.0
         unread = without_reading(silenced, [group], {group.layer: half})
-        return not same_outputs(unread(inputs), silenced(inputs), whole(inputs))
+        return not same_outputs(unread(**inputs), silenced(**inputs), whole(**inputs))
 
 
 def _norms(model: nn.Module, group: ChannelGroup) -> list[Slice]:

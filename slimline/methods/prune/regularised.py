@@ -1,11 +1,14 @@
 """What the methods share that train with a penalty: the training itself, and the removal of channels that it silenced."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from slimline.data.batch import flat
+from slimline.data.samples import Split, in_order
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
@@ -14,7 +17,7 @@ from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
-from slimline.training.fit import FitHistory, Penalty, learning_rates, predict
+from slimline.training.fit import BATCH_SIZE, FitHistory, Penalty, learning_rates, predict
 from slimline.training.masks import ORIGINAL, zero_masks
 
 STEEPNESS = 4
@@ -47,10 +50,18 @@ def train_on(
         after_step=None if shrink is None else lambda net, rate: shrink(net, rate / total),
         keep="last",
     )
-    outputs = predict(trained, data.validation.inputs)
-    if bool((outputs == outputs[:1]).all()):
+    if _answers_all_alike(trained, data.validation):
         raise StageError("prune: the penalty left nothing that tells one input from another; lower penalty or training.epochs")
     return trained, history
+
+
+def _answers_all_alike(model: nn.Module, samples: Split) -> bool:
+    """Whether a model gives the same for every sample, bit for bit."""
+    outputs = (flat(predict(model, batch.inputs)) for batch in in_order(samples, BATCH_SIZE))
+    first = next(outputs)
+    return all(
+        rows.shape[1] == first.shape[1] and torch.equal(rows, first[:1].expand_as(rows)) for rows in itertools.chain([first], outputs)
+    )
 
 
 def coupled_groups(model: nn.Module, data: MethodData) -> tuple[ChannelGroup, ...]:
@@ -59,7 +70,7 @@ def coupled_groups(model: nn.Module, data: MethodData) -> tuple[ChannelGroup, ..
     Raises:
         StageError: none can, or the model cannot be traced.
     """
-    groups = removable_groups(model, data.example_input)
+    groups = removable_groups(model, data.example)
     if not free(groups):
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
         raise StageError(f"prune: no channels of this model can be removed ({reasons})")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from slimline.artifact.stand_ins import Skip
+from slimline.data.batch import Batch
 from slimline.errors import StageError
 
 WORKING = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
@@ -25,8 +26,8 @@ PASSED = frozenset(
 STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 
-def residual_blocks(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
-    """The names of the innermost residual blocks that run on `inputs` [N, …], in the order in which they run; `model` stays as it is.
+def residual_blocks(model: nn.Module, inputs: Batch) -> tuple[str, ...]:
+    """The names of the innermost residual blocks that run on `inputs`, in the order in which they run; `model` stays as it is.
 
     A block has a layer with weights, takes a tensor first and gives one of the same shape. Adding after a block, in the code of the
     module around it, does not make it residual.
@@ -39,7 +40,7 @@ def residual_blocks(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
             module.register_forward_pre_hook(_marking(name, entries))
             module.register_forward_hook(_judging(name, entries, verdicts))
     with torch.enable_grad():
-        traced(inputs.clone().requires_grad_(inputs.is_floating_point()))
+        traced(**{name: value.clone().requires_grad_(value.is_floating_point()) for name, value in inputs.items()})
     residual = [name for name, verdict in verdicts.items() if verdict]
     return tuple(name for name in residual if not any(other.startswith(f"{name}.") for other in residual))
 
@@ -55,7 +56,7 @@ def without_blocks(model: nn.Module, names: Sequence[str]) -> nn.Module:
     return smaller
 
 
-def block_influence(model: nn.Module, names: Sequence[str], inputs: Tensor, *, without: Sequence[str] = ()) -> dict[str, float]:
+def block_influence(model: nn.Module, names: Sequence[str], inputs: Batch, *, without: Sequence[str] = ()) -> dict[str, float]:
     """1 - cos(input, output) of each block, averaged over samples and positions, once those in `without` are dropped.
 
     0 where a block turns its input nowhere. Men et al. 2024, "ShortGPT" (arXiv 2403.03853). The features are the last dimension, or the
@@ -75,7 +76,7 @@ def block_influence(model: nn.Module, names: Sequence[str], inputs: Tensor, *, w
         traced.get_submodule(name).register_forward_hook(note(name))
     _drop_(traced, without)
     with torch.no_grad():
-        traced(inputs)
+        traced(**inputs)
     return found
 
 

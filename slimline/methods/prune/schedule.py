@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
 from slimline.methods.prune.kept_history import history_of, history_tensors
-from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.methods.recalibrate import recalibrated_over
 from slimline.params.schedule import Schedule, ScheduledParams
 from slimline.training.fit import Epoch, FitHistory
 from slimline.training.masks import zero_masks
@@ -64,7 +64,7 @@ def _round(
     if stored is not None:
         return _restored(pruned, stored)
     training = config.recover.model_copy(update={"epochs": config.schedule.epochs})
-    recalibrated = recalibrate_batchnorm(pruned, data.train.inputs)
+    recalibrated = recalibrated_over(pruned, data.train)
     trained, history = data.fitted(recalibrated, training, seed=(data.seed + number) % 2**32, masks=masks)
     if data.rounds:
         data.rounds.save(number, _stored(trained, history))

@@ -20,8 +20,8 @@ from slimline.params import TaylorParams
 def taylor(model: nn.Module, config: TaylorParams, *, data: MethodData) -> Edited:
     """Return a copy in which the fraction of all Linear and convolution weights with the least |w ∂L/∂w| is zero.
 
-    The gradients are those of `data.loss` on `config.samples` of the training split, drawn by `data.seed`, in evaluation mode, taken
-    anew in each round of a schedule. Biases stay. Weights that are zero already count as pruned.
+    The gradients are those of the objective's loss on `config.samples` of the training split, drawn by `data.seed`, in evaluation mode,
+    taken anew in each round of a schedule. Biases stay. Weights that are zero already count as pruned.
 
     Raises:
         StageError: a layer would lose every weight (the message names it), or `scope: sensitivity` and nothing measures it.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
 from slimline.methods.quantize.layerwise import mend_layers
 from slimline.methods.quantize.plan import LAYER_TYPES, Layer, Plan
 from slimline.methods.quantize.simulate import simulate
@@ -16,11 +17,11 @@ FLOAT = "float32"
 
 
 def correct_biases(
-    model: nn.Module, plan: Plan, *, reference: nn.Module, calibration: Tensor, grids: Mapping[str, Tensor] = NO_GRIDS
+    model: nn.Module, plan: Plan, *, reference: nn.Module, calibration: Batch, grids: Mapping[str, Tensor] = NO_GRIDS
 ) -> nn.Module:
     """A copy of `model` whose biases make up for the plan: each layer's mean output by channel is that of `reference`.
 
-    The means are over all samples of `calibration` [N, …] and all positions, padding and clipping included, and each layer is
+    The means are over all samples of `calibration` and all positions, padding and clipping included, and each layer is
     measured behind the corrected layers before it. A layer without bias gets one. Layers in float are left alone.
     Nagel et al. 2019, arXiv:1906.04721, section 4.2.
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from slimline.data.batch import Batch
 from slimline.errors import StageError
 from slimline.methods.exported import exported
 from slimline.methods.quantize.plan import weighted_layers
@@ -27,14 +28,14 @@ class Dataflow:
     norms: Mapping[fx.Node, str]
 
 
-def dataflow(model: nn.Module, example_input: Tensor) -> Dataflow:
-    """The operations that `model` runs in evaluation mode on `example_input` [N, …]; the model is left as it is.
+def dataflow(model: nn.Module, example: Batch) -> Dataflow:
+    """The operations that `model` runs in evaluation mode on `example`; the model is left as it is.
 
     Raises:
         StageError: torch.export cannot follow the model.
     """
     try:
-        program = exported(model, example_input, max_batch=None)
+        program = exported(model, example, max_batch=None)
     except StageError as error:
         raise StageError(f"quantize: no layers can be linked: {error}") from error
     signature = program.graph_signature
@@ -46,13 +47,13 @@ def dataflow(model: nn.Module, example_input: Tensor) -> Dataflow:
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """The shape of what an operation makes on the example input; empty where that is more than one tensor, as of an LSTM."""
+    """The shape of what an operation makes on the example; empty where that is more than one tensor, as of an LSTM."""
     made = node.meta["val"]
     return tuple(made.shape) if isinstance(made, Tensor) else ()
 
 
 def operand(node: fx.Node, position: int) -> fx.Node | None:
-    """What an operation reads at a position, where that is another operation's result, a weight or the input."""
+    """What an operation reads at a position, where that is another operation's result, a weight or an input."""
     found = node.args[position] if position < len(node.args) else None
     return found if isinstance(found, fx.Node) else None
 

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
+from slimline.data.batch import Batch
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.dataflow import LINEAR, Dataflow, dataflow, operand, shape
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -57,24 +58,24 @@ class Equalized:
     replaced: tuple[str, ...] = ()
 
 
-def equalize(model: nn.Module, *, example_input: Tensor, calibration: Tensor, strength: float = 1.0) -> Equalized:
+def equalize(model: nn.Module, *, example: Batch, calibration: Batch, strength: float = 1.0) -> Equalized:
     """A copy with batch norms folded that computes the same with other weight ranges; strength 0 is a plain copy.
 
     Channel i of a pair is divided by s = sqrt(r1 * r2) / r2 in the first layer and multiplied by s in the second, r being the
     channel's largest weights, over all pairs until nothing moves; `strength` is the power of s in each step. A factor passes
     ReLU, leaky ReLU, pooling and flattening, not ReLU6: one that clips at most 1 in 100,000 of the values that `calibration`
-    [N, …] brings it becomes nn.ReLU; the pairs around another are left alone. The paper replaces them all, which on our depthwise
+    brings it becomes nn.ReLU; the pairs around another are left alone. The paper replaces them all, which on our depthwise
     net costs more (31 dB at 1 in 1,000, 74 dB at 1 in 100,000) than int8 itself (33 dB). Nagel et al. 2019, arXiv:1906.04721, section 4.1.
 
     Raises:
         StageError: torch.export cannot follow the model.
     """
-    folded = fold_batchnorm(model, example_input)
+    folded = fold_batchnorm(model, example)
     if strength == 0:
         return Equalized(folded)
     shares = clipped_shares(folded, calibration)
     passing = {name for name, share in shares.items() if share <= MAX_CLIPPED_SHARE}
-    found = tuple(pair for pair in pairs(dataflow(folded, example_input)) if passing.issuperset(pair.clipped_by))
+    found = tuple(pair for pair in pairs(dataflow(folded, example)) if passing.issuperset(pair.clipped_by))
     replaced = tuple(dict.fromkeys(name for pair in found for name in pair.clipped_by))
     for name in replaced:
         folded.set_submodule(name, nn.ReLU().eval(), strict=True)
@@ -103,7 +104,7 @@ def pairs(flow: Dataflow) -> Iterator[Pair]:
             current = following
 
 
-def clipped_shares(model: nn.Module, inputs: Tensor) -> dict[str, float]:
+def clipped_shares(model: nn.Module, inputs: Batch) -> dict[str, float]:
     """Name of each nn.ReLU6 -> the share of what it receives that is above 6."""
     counts: dict[str, list[int]] = {}
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slimline.data.batch import Batch
 from slimline.methods.quantize.dataflow import LINEAR, Dataflow, dataflow, operand, shape
 from slimline.methods.quantize.plan import Layer
 
 
-def fold_batchnorm(model: nn.Module, example_input: Tensor) -> nn.Module:
+def fold_batchnorm(model: nn.Module, example: Batch) -> nn.Module:
     """A copy in evaluation mode that computes the same with fewer batch norms: nn.Identity stands where they were.
 
     With scale s = gamma / sqrt(variance + eps), weight' = s * weight and bias' = s * (bias - mean) + beta, in float64.
@@ -24,7 +25,7 @@ def fold_batchnorm(model: nn.Module, example_input: Tensor) -> nn.Module:
     folded = copy.deepcopy(model).eval()
     if not any(isinstance(module, _BatchNorm) for module in folded.modules()):
         return folded
-    for layer, norm in foldable(dataflow(folded, example_input)).items():
+    for layer, norm in foldable(dataflow(folded, example)).items():
         _fold_(cast("Layer", folded.get_submodule(layer)), cast("_BatchNorm", folded.get_submodule(norm)))
         folded.set_submodule(norm, nn.Identity().eval(), strict=True)
     return folded

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch
 from slimline.methods.layer_calls import on_output, run_hooked
 
 Summary = Callable[[nn.Module, Tensor], Tensor]
@@ -13,8 +14,8 @@ Mend = Callable[[str, Tensor, Tensor, Tensor], Tensor | None]
 """(layer name, the quantized layer's input and output, the summary of the reference's output) -> a new output, if any."""
 
 
-def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Tensor, *, summary: Summary, mend: Mend) -> None:
-    """Run `inputs` [N, …] through `reference`, then through `twin`, whose `layers` are mended in the order in which they run.
+def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Batch, *, summary: Summary, mend: Mend) -> None:
+    """Run `inputs` through `reference`, then through `twin`, whose `layers` are mended in the order in which they run.
 
     What `mend` returns goes on to the layers that follow, so that each meets what the mended ones before it give.
     A layer that runs more than once has no output of its own to mend towards and is left as it is.
@@ -34,5 +35,5 @@ def mend_layers(reference: nn.Module, twin: nn.Module, layers: Iterable[str], in
     _run(twin, {name: functools.partial(change, name) for name in names}, inputs)
 
 
-def _run(model: nn.Module, hooks: dict[str, Callable[..., Tensor | None]], inputs: Tensor) -> None:
+def _run(model: nn.Module, hooks: dict[str, Callable[..., Tensor | None]], inputs: Batch) -> None:
     run_hooked(model, inputs, [on_output(model.get_submodule(name), hook) for name, hook in hooks.items()])

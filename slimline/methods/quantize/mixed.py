@@ -18,8 +18,8 @@ from slimline.training.records import Records
 def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: MethodData) -> Quantized:
     """Choose float, 16 bits, int8 or int4 for every Linear and convolution by measured harm, until budget and bound are met.
 
-    1. Each layer is tried alone in each precision (simulated): the drop of the metric on validation and the Kullback-Leibler
-    divergence of the outputs are its harm. 2. From the most exact plan down, the step that saves most for each unit of harm is
+    1. Each layer is tried alone in each precision (simulated): the drop of the metric on validation and the divergence of
+    the outputs (see mixed_candidates.py) are its harm. 2. From the most exact plan down, the step that saves most for each unit of harm is
     taken until the budget is met. 3. The whole plan is judged against the source; while it is beyond the bound, the layer whose
     step up gains most for its cost goes back, and `plan["mixed"]["reverted"]` says why. Where nothing holds the bound, the best
     plan that was seen is given, and says so. Dong et al. 2019, "HAWQ", arXiv:1905.03696; Nagel et al. 2021, arXiv:2106.08295.
@@ -33,7 +33,7 @@ def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: M
     entries = candidates(ready, config, data)
     realised = Realised(ready, entries, config, data)
     size = byte_cost(source, ready.model, entries, data.calibration)
-    latency = mac_cost(ready.model, layer_macs(ready.model, data.example_input), entries, config.mac_cost)
+    latency = mac_cost(ready.model, layer_macs(ready.model, data.example), entries, config.mac_cost)
     whole, part = Judge.on(source, data), Judge.on(source, data, config.samples)
     alone = harms_alone(realised, part)
     problem = Problem(

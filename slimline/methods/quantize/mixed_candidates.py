@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from slimline.data.samples import Samples
+from slimline.data.batch import Batch, Tensors, joined, take
+from slimline.data.samples import Split, head, in_order
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
@@ -19,9 +20,10 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import with_corrected_biases
 from slimline.methods.quantize.weight_only import weight_entries
+from slimline.objectives import Metric, Objective, metric_of, worse_by
 from slimline.params import TEACHER, HalfParams, WeightOnlyParams
 from slimline.params.quantize import MixedParams
-from slimline.training.fit import Metric, predict
+from slimline.training.fit import BATCH_SIZE, predict
 
 SIXTEEN_BIT: tuple[Literal["float16", "bfloat16"], ...] = ("float16", "bfloat16")
 EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
@@ -85,34 +87,54 @@ class Realised:
 
 @dataclass(frozen=True)
 class Judge:
-    """Compares a planned model with the source's outputs on calibration inputs [N, …] and on validation."""
+    """Compares a planned model with the source's outputs on calibration inputs and on validation."""
 
-    source: nn.Module
-    calibration: Tensor
-    validation: Samples
+    objective: Objective
     metric: Metric
-    expected: tuple[Tensor, Tensor]
+    calibration: Batch
+    validation: Split
+    targets: Tensors
+    expected: tuple[Tensors, Tensors]
 
     @classmethod
     def on(cls, source: nn.Module, data: MethodData, samples: int | None = None) -> "Judge":
         """On all samples, or on the first so many of each of the two."""
-        calibration = data.calibration[:samples]
-        validation = Samples(data.validation.inputs[:samples], data.validation.targets[:samples])
-        expected = predict(source, calibration), predict(source, validation.inputs)
-        return cls(source, calibration, validation, data.metric, expected)
+        calibration = take(data.calibration, slice(0, samples))
+        validation = data.validation if samples is None else head(data.validation, samples)
+        outputs, targets = _answered(source, validation)
+        metric = metric_of(data.objective, data.metric)
+        return cls(data.objective, metric, calibration, validation, targets, (predict(source, calibration), outputs))
 
     def __call__(self, made: Quantized) -> Judged:
         """The drop on validation, flips on both, and the divergence on both, of the plan as simulated."""
         twin = simulate(made.model, made.plan, made.grids)
-        outputs = predict(twin, self.calibration), predict(twin, self.validation.inputs)
-        targets = self.validation.targets.numpy()
-        drop = self.metric(self.expected[1].numpy(), targets) - self.metric(outputs[1].numpy(), targets)
-        before, after = torch.cat(self.expected), torch.cat(outputs)
-        flips = float((before.argmax(dim=-1) != after.argmax(dim=-1)).double().mean())
-        return Judged(drop, flips, divergence(before, after))
+        outputs = predict(twin, self.calibration), _answered(twin, self.validation)[0]
+        drop = worse_by(self.metric, self._figure(self.expected[1]), self._figure(outputs[1]))
+        before, after = joined(self.expected), joined(outputs)
+        return Judged(drop, float(flipped(self.objective, before, after).mean()), divergence(self.objective, before, after))
+
+    def _figure(self, outputs: Tensors) -> float:
+        return float(self.metric.figure(self.objective.scores(outputs, self.targets)))
 
 
-def divergence(expected: Tensor, outputs: Tensor) -> float:
-    """The mean Kullback-Leibler divergence, in nats, of the class probabilities of logits [N, classes] from the expected ones."""
-    before, after = (functional.log_softmax(values.double(), dim=-1) for values in (expected, outputs))
-    return max(float(functional.kl_div(after, before, reduction="batchmean", log_target=True)), 0.0)
+def flipped(objective: Objective, before: Tensors, after: Tensors) -> NDArray[np.bool_]:
+    """Which samples are answered otherwise [N]; of answers that are numbers the objective says what is alike."""
+    old, new = objective.answers(before), objective.answers(after)
+    if old.dtype.kind == "f":
+        return ~objective.same_answers(before, after)
+    return np.asarray(np.not_equal(old, new).reshape(len(old), -1).any(axis=1))
+
+
+def divergence(objective: Objective, before: Tensors, after: Tensors) -> float:
+    """What a student would minimise to give `before` where it gives `after` (for classes: the mean KL divergence in nats); at least 0."""
+    return max(float(objective.guidance(_double(after), _double(before), 1.0)), 0.0)
+
+
+def _answered(model: nn.Module, split: Split) -> tuple[Tensors, Tensors]:
+    """A model's outputs on a split, and the targets, in order."""
+    parts = [(predict(model, batch.inputs), batch.targets) for batch in in_order(split, BATCH_SIZE)]
+    return joined([outputs for outputs, _ in parts]), joined([targets for _, targets in parts])
+
+
+def _double(outputs: Tensors) -> Tensors:
+    return outputs.double() if isinstance(outputs, Tensor) else {name: value.double() for name, value in outputs.items()}

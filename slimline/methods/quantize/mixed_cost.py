@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch, take
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.plan import FEW, RECURRENT_TYPES, AnyLayer, every_layer, matrices
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
@@ -44,12 +45,13 @@ class Cost:
         return self.change[layer][before] - self.change[layer][after]
 
 
-def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates, samples: Tensor) -> Cost:
-    """Bytes of every parameter and buffer (see stored_bytes.py), as `samples` [N, …] show their use.
+def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates, samples: Batch) -> Cost:
+    """Bytes of every parameter and buffer (see stored_bytes.py), as `samples` show their use.
 
     `ready` is the model that the plan is for, batch norms perhaps folded.
     """
-    uses = uses_of(ready, samples[:FEW])
+    few = take(samples, slice(0, FEW))
+    uses = uses_of(ready, few)
     start = stored_bytes(ready, NO_PLAN, uses)
     change = {
         layer: {precision: float(stored_bytes(ready, {"layers": {layer: entry}}, uses) - start) for precision, entry in entries.items()}
@@ -57,7 +59,7 @@ def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates, sampl
     }
     smallest = {layer: entries[min(change[layer], key=lambda name: change[layer][name])] for layer, entries in candidates.items()}
     fixed = sum(part.kept for part in stored_parts(ready, {"layers": smallest}, uses))
-    return Cost(float(stored_bytes(source, NO_PLAN, uses_of(source, samples[:FEW]))), float(start), change, float(fixed))
+    return Cost(float(stored_bytes(source, NO_PLAN, uses_of(source, few))), float(start), change, float(fixed))
 
 
 def mac_cost(model: nn.Module, macs: Mapping[str, int], candidates: Candidates, cost_per_mac: Mapping[Any, Mapping[Any, float]]) -> Cost:
@@ -78,8 +80,8 @@ def layer_kind(layer: nn.Module) -> str:
     return "linear"
 
 
-def layer_macs(model: nn.Module, example_input: Tensor) -> dict[str, int]:
-    """Multiply-accumulates of each layer with weights for one sample of `example_input` [N, …]; those that do not run are left out."""
+def layer_macs(model: nn.Module, example: Batch) -> dict[str, int]:
+    """Multiply-accumulates of each layer with weights for one sample of `example`; those that do not run are left out."""
     counts: dict[str, int] = {}
 
     def add(name: str, layer: Any, _: tuple[Any, ...], output: Any) -> None:
@@ -88,7 +90,7 @@ def layer_macs(model: nn.Module, example_input: Tensor) -> dict[str, int]:
     hooks = [layer.register_forward_hook(partial(add, name)) for name, layer in every_layer(model).items()]
     try:
         with torch.no_grad():
-            model(example_input[:1])
+            model(**take(example, slice(0, 1)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -54,7 +54,7 @@ def bound_text(facts: Mapping[str, Any]) -> str:
     """Whether the accuracy bound holds, in a sentence, with the figures."""
     bound, flips = facts["bound"], facts["flips"]
     limits = f"at most {bound['max_drop']:.4f}" + ("" if bound["max_flips"] is None else f", flips at most {bound['max_flips']:.2%}")
-    figures = f"validation drops by {facts['drop']:.4f} and {flips:.2%} of the labels flip ({limits})"
+    figures = f"validation drops by {facts['drop']:.4f} and {flips:.2%} of the answers flip ({limits})"
     return f"Bound held: {figures}." if facts["met"]["bound"] else f"Bound not met: best found, and kept: {figures}."
 
 
@@ -90,7 +90,7 @@ def _facts(config: MixedParams, chosen: Chosen) -> dict[str, Any]:
 
 def _figures(judged: Judged) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in (("drop", judged.drop), ("flips", judged.flips))} | {
-        "divergence_nats": float(f"{judged.divergence:.{DIGITS}g}")
+        "divergence": float(f"{judged.divergence:.{DIGITS}g}")
     }
 
 
@@ -103,7 +103,7 @@ def _reverted(revert: Revert, config: MixedParams) -> dict[str, Any]:
     before, after = revert.judged_before, revert.judged_after
     change = (
         f"drop {before.drop:.4f} to {after.drop:.4f}, flips {before.flips:.2%} to {after.flips:.2%}, "
-        f"divergence {before.divergence:.2g} to {after.divergence:.2g} nats"
+        f"divergence {before.divergence:.2g} to {after.divergence:.2g}"
     )
     others = "" if len(revert.tried) == 1 else f"; gained most for its cost of {', '.join(revert.tried)}"
     return {
@@ -133,7 +133,7 @@ def _reason(name: str, config: MixedParams, chosen: Chosen) -> str:
 
 
 def _alone(judged: Judged) -> str:
-    return f"drop {judged.drop:.4f}, divergence {judged.divergence:.2g} nats"
+    return f"drop {judged.drop:.4f}, divergence {judged.divergence:.2g}"
 
 
 def _amount(cost: float, config: MixedParams) -> str:

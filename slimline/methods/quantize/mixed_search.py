@@ -14,7 +14,7 @@ Harms = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a plan does to the outputs: `drop` of the metric, share of `flips` of the class, KL `divergence` in nats."""
+    """What a plan does to the outputs: `drop` of the metric, share of `flips` of answers, and `divergence` (see mixed_candidates.py)."""
 
     drop: float
     flips: float

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from slimline.data.batch import Batch, take
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of, why_not_planned
 from slimline.methods.name_patterns import matching
@@ -51,16 +52,16 @@ def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
     return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
 
 
-def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Tensor | None) -> dict[str, str]:
+def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Batch | None) -> dict[str, str]:
     """The layers that stay in float, and why: those that keep_float names (`*` stands for any part of a name), and those whose weight
-    no plan can follow, as `samples` [N, …] show it; without samples every layer counts as used the usual way.
+    no plan can follow, as `samples` show it; without samples every layer counts as used the usual way.
 
     Raises:
         InputError: an entry of keep_float matches no layer.
     """
     layers = every_layer(model)
     kept = dict.fromkeys(matching(keep_float, layers, "quantize: keep_float"), KEPT)
-    return kept if samples is None else why_not_planned(layers, uses_of(model, samples[:FEW])) | kept
+    return kept if samples is None else why_not_planned(layers, uses_of(model, take(samples, slice(0, FEW)))) | kept
 
 
 def entries_of(

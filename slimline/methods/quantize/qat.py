@@ -11,9 +11,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from slimline.data.batch import Batch, Tensors, clone
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.layer_calls import on_input
@@ -24,6 +24,7 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.shared_weights import shared_weights
+from slimline.objectives import Objective
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 from slimline.training.fit import Loss, fit
 from slimline.training.lora import fit_updates
@@ -51,13 +52,14 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
     if config.epochs == 0:
         return start
     _refuse_shared_weights(start)
-    student = prepared(start.model, start.plan, data.example_input, learned=config.ranges == "learned")
+    student = prepared(start.model, start.plan, data.example, learned=config.ranges == "learned")
     train = fit if config.lora_rank is None else partial(fit_updates, trained=_ranges(student))
     trained, history = train(
         student,
         data.train,
         config,
-        loss=_guided(data.loss, model, config.teacher_weight),
+        objective=data.objective,
+        loss=_guided(data.objective, model, config.teacher_weight),
         metric=data.metric,
         validation=data.validation,
         augment=data.augment,
@@ -71,7 +73,7 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
     return Quantized(converted(trained, start.model), _learned_plan(trained, start.plan), history=history, notes=notes)
 
 
-def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bool) -> nn.Module:
+def prepared(model: nn.Module, plan: Plan, example: Batch, *, learned: bool) -> nn.Module:
     """A copy of `model` whose static int8 layers round their weights and inputs, with what they train as parameters.
 
     Layers that read the same tensor share one range, for in a runtime's graph that tensor is quantized once. Recurrent layers
@@ -81,7 +83,7 @@ def prepared(model: nn.Module, plan: Plan, example_input: Tensor, *, learned: bo
     names = weighted_of_kind(plan, "static")
     symmetric = plan["scheme"]["activations"]["symmetric"]
     inputs = {name: FakeInput(plan["layers"][name]["input_range"], learned=learned, symmetric=symmetric) for name in names}
-    for name, first in shared_inputs(model, names, example_input).items():
+    for name, first in shared_inputs(model, names, example).items():
         layer = twin.get_submodule(name)
         layer.add_module("fake_input", inputs[first])
         on_input(layer, round_input)
@@ -101,7 +103,7 @@ def converted(trained: nn.Module, model: nn.Module) -> nn.Module:
     return plain
 
 
-def shared_inputs(model: nn.Module, layers: tuple[str, ...], example_input: Tensor) -> dict[str, str]:
+def shared_inputs(model: nn.Module, layers: tuple[str, ...], example: Batch) -> dict[str, str]:
     """Layer -> the first of `layers` that reads the very same values (a reshaped view of a tensor is that tensor)."""
     twin = copy.deepcopy(model).eval()
     seen: dict[tuple[int, ...], str] = {}
@@ -116,7 +118,7 @@ def shared_inputs(model: nn.Module, layers: tuple[str, ...], example_input: Tens
     for name in layers:
         on_input(twin.get_submodule(name), partial(note, name))
     with torch.no_grad():
-        twin(example_input.clone())
+        twin(**clone(example))
     return {name: first.get(name, name) for name in layers}
 
 
@@ -130,7 +132,7 @@ def _with_frozen_recurrent(model: nn.Module, plan: Plan) -> nn.Module:
 
 
 def _started(model: nn.Module, config: QatParams, statistics: Records, data: MethodData) -> Quantized:
-    folded = fold_batchnorm(model, data.example_input)
+    folded = fold_batchnorm(model, data.example)
     settings = config.model_dump(include=CalibratedParams.model_fields.keys() - {"method"})
     start = static(folded, StaticParams(method="static", **settings), statistics=statistics, data=data)
     return dataclasses.replace(start, plan=start.plan | {"method": "qat"}, notes=start.notes or (FOLDED,))
@@ -156,17 +158,16 @@ def _ranges(student: nn.Module) -> frozenset[str]:
     return frozenset(f"{name}.{inner}" for name, module in fakes for inner, _ in module.named_parameters())
 
 
-def _guided(loss: Loss, teacher: nn.Module, weight: float) -> Loss:
-    """(1 - weight) * loss + weight * KL(softmax(source) || softmax(student)), logits [N, classes] (Hinton et al. 2015, T = 1)."""
+def _guided(objective: Objective, teacher: nn.Module, weight: float) -> Loss | None:
+    """(1 - weight) * loss + weight * guidance of the source at T = 1; None is the objective's own loss (Hinton et al. 2015)."""
     if weight == 0:
-        return loss
+        return None
     frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
 
-    def guided(outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    def guided(outputs: Tensors, targets: Tensors, inputs: Batch) -> Tensor:
         with torch.no_grad():
-            guidance = functional.log_softmax(frozen(inputs), dim=1)
-        divergence = functional.kl_div(functional.log_softmax(outputs, dim=1), guidance, log_target=True, reduction="batchmean")
-        return (1 - weight) * loss(outputs, targets, inputs) + weight * divergence
+            wanted = frozen(**inputs)
+        return (1 - weight) * objective.loss(outputs, targets) + weight * objective.guidance(outputs, wanted, 1.0)
 
     return guided
 

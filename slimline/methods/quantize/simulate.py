@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.plan import RECURRENT_TYPES, Plan
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
@@ -50,8 +51,8 @@ def sqnr_db(signal: Tensor, approximation: Tensor) -> float:
     return 200.0 if noise <= power * 1e-20 else float(10 * torch.log10(torch.tensor(power / noise, dtype=torch.float64)))
 
 
-def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Tensor) -> dict[str, float]:
-    """Each layer's own SQNR in dB: its output on the float model's inputs [N, …], in `source` and in the simulation `twin`."""
+def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Batch) -> dict[str, float]:
+    """Each layer's own SQNR in dB: its output on the float model's inputs, in `source` and in the simulation `twin`."""
     reference = copy.deepcopy(source).eval()
     found: dict[str, float] = {}
 
@@ -61,7 +62,7 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
     for name in layers:
         reference.get_submodule(name).register_forward_hook(functools.partial(compare, name), with_kwargs=True)
     with torch.no_grad():
-        reference(inputs)
+        reference(**inputs)
     return {name: found[name] for name in layers if name in found}
 
 

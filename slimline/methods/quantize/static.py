@@ -64,10 +64,10 @@ def calibrated(model: nn.Module, config: CalibratedParams, *, statistics: Record
     float_reasons(model, config.keep_float, None)
     ready, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
     if config.equalize:
-        equal = equalize(model, example_input=required(data).example_input, calibration=required(data).calibration)
+        equal = equalize(model, example=required(data).example, calibration=required(data).calibration)
         ready, notes, statistics = equal.model, _described(equal), required(data).collect(equal.model)
     elif config.bias_correction or config.granularity == "per-tensor":
-        ready, notes = fold_batchnorm(model, required(data).example_input), ("Batch norms are folded into the layers before them.",)
+        ready, notes = fold_batchnorm(model, required(data).example), ("Batch norms are folded into the layers before them.",)
     plan = _plan(ready, config, statistics, data)
     reference = copy.deepcopy(ready)
     if config.weight_observer == "mse":
