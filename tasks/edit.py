@@ -15,7 +15,7 @@ from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
-from slimline.methods.recalibrate import recalibrate_batchnorm
+from slimline.methods.recalibrate import recalibrated_over
 from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
 from slimline.report.page import Figure, Table
@@ -34,7 +34,7 @@ def run(stage: str, model: nn.Module, config: EditParams, data: MethodData) -> E
     made: Edited = get_method(stage, config.method)(model, config, data=data)
     if config.idle or made.history.epochs:
         return made
-    return dataclasses.replace(made, model=recalibrate_batchnorm(made.model, data.train))
+    return dataclasses.replace(made, model=recalibrated_over(made.model, data.train))
 
 
 def main(stage: Stage) -> None:

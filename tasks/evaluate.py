@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 MODELS, COMPILED, EVALUATED = Path("data/models"), Path("data/compiled"), Path("data/evaluated")
 BASELINE, VARIANT = "baseline", "variant"
+KEPT = 48
+"""So many samples whose error grew most are kept to be shown."""
 HELD = 256
 """So many samples are predicted at a time, in whole batches."""
 
@@ -118,7 +120,7 @@ def changed(answered: Answered) -> list[int]:
     """The samples that are kept to be shown: those that flipped, or those whose error grew most."""
     if flips(answered.baseline, answered.variant) is not None:
         return np.flatnonzero(answered.baseline["error"] != answered.variant["error"]).tolist()
-    return [int(row) for row in worst(answered.baseline, answered.variant)]
+    return [int(row) for row in worst(answered.baseline, answered.variant, KEPT)]
 
 
 def finite(who: str, outputs: Tensors, wrong_with: type[SlimlineError]) -> None:

@@ -7,6 +7,7 @@ params  workload, seed, teacher, gate.metric
 
 import logging
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from slimline.calibration.look import look
 from slimline.data.batch import Batch, flat, joined
 from slimline.data.prepared import load_split
 from slimline.data.samples import Split, head, in_order
+from slimline.data.signature import Signature, signature_of
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
 from slimline.objectives import Objective, Scores, figures, joined_scores
@@ -40,6 +42,8 @@ MODEL = Path("data/models") / TEACHER
 WITHOUT_EXPORT = ("eager", "torchscript")
 """Targets that take a net as it is or trace it."""
 RESAMPLES = 400
+SEEN, SEEN_TOGETHER = 64, 4
+"""Batches from which it is told which axes vary, and samples in each: an axis varies where two batches differ in it."""
 LOOKED_AT = 64
 """Samples that the untrained net is looked at with."""
 
@@ -130,6 +134,12 @@ def _fetched(workload: Guarded, config: TeacherParams) -> nn.Module:
     return model.eval()
 
 
+def signature_from(model: nn.Module, validation: Split) -> Signature:
+    """What the model takes and gives, as some batches of validation show it."""
+    batches = [batch.inputs for batch in islice(in_order(validation, SEEN_TOGETHER), SEEN)]
+    return signature_of(batches, predict(model, head(validation, 2).inputs))
+
+
 def require_followed(workload: Guarded, some: Batch, *, exports: bool) -> None:
     """One look at the untrained net before any training.
 
@@ -205,6 +215,7 @@ def main(stage: Stage) -> None:
         architecture=Architecture(),
         structure={},
         seed=params.seed,
+        signature=signature_from(model, validation),
     )
     found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)
     save_variant(MODEL, model, manifest, workload)

@@ -167,6 +167,7 @@ def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
         architecture=outcome.architecture or origin.source.manifest.architecture,
         structure={},
         seed=stage.params.seed,
+        signature=origin.teacher.manifest.signature,
     )
 
 

@@ -112,8 +112,8 @@ def _paired(root: Path, a: str, b: str) -> dict[str, Any] | None:
         first, second = (pd.read_parquet(file) for file in files)
     if not first["index"].equals(second["index"]) or not first["target"].map(str).equals(second["target"].map(str)):
         return None
-    errors = [table["variant_error"].to_numpy(float) for table in (first, second)]
-    found = paired_errors(*errors, Params.load(root / "params.yaml").gate.confidence)
+    before, after = (table["variant_error"].to_numpy(float) for table in (first, second))
+    found = paired_errors(before, after, Params.load(root / "params.yaml").gate.confidence)
     return {**asdict(found), "ci": list(found.ci)}
 
 

@@ -82,9 +82,6 @@ class Objective(Protocol):
 
         return flat(outputs).detach().numpy()
 
-    def same_answers(self, before: "Tensors", after: "Tensors") -> "NDArray[np.bool_]":
-        """Which samples are answered alike [N]; a sample whose answer `before` is a tie has none to lose."""
-
     def shown(self, answer: Any) -> str:
         """An answer (or a target) in a few characters, for people."""
         import numpy as np
@@ -106,7 +103,7 @@ class Objective(Protocol):
         return None
 
     def same_answers(self, before: "Tensors", after: "Tensors") -> "NDArray[Any]":
-        """Which samples get the same answer from both outputs, bool [N]; answers that differ by rounding alone are the same."""
+        """Which samples are answered alike, bool [N]: answers that differ by rounding alone are, and so is one that was a tie before."""
         import numpy as np
 
         old, new = (np.asarray(self.answers(outputs)) for outputs in (before, after))

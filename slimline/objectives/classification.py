@@ -97,9 +97,9 @@ class Classification(Objective):
         """Class indices [N]."""
         return np.asarray(self.logits(outputs).detach().cpu().argmax(1))
 
-    def strata(self, targets: Tensor) -> NDArray[Any]:
+    def strata(self, targets: Tensors) -> NDArray[Any]:
         """The class of each sample, by its name."""
-        return np.asarray(self.labels)[targets.numpy().astype(np.int64)]
+        return np.asarray(self.labels)[single(targets).numpy().astype(np.int64)]
 
     def every_stratum(self) -> tuple[str, ...]:
         """The names of the classes."""
@@ -114,24 +114,25 @@ class Classification(Objective):
             return ""
         return f"gives {list(outputs.shape)} for {len(outputs)} samples; {len(self.labels)} labels take logits [N, {len(self.labels)}]"
 
-    def targets_breach(self, targets: Tensor) -> str:
+    def targets_breach(self, targets: Tensors) -> str:
         """Class indices are whole numbers from 0, one for each label."""
-        if targets.dim() != 1 or targets.is_floating_point():
-            return f"targets are {targets.dtype} {list(targets.shape)}; give class indices, whole numbers [N]"
-        wrong = torch.nonzero((targets < 0) | (targets >= len(self.labels))).flatten()
+        given = single(targets)
+        if given.dim() != 1 or given.is_floating_point():
+            return f"targets are {given.dtype} {list(given.shape)}; give class indices, whole numbers [N]"
+        wrong = torch.nonzero((given < 0) | (given >= len(self.labels))).flatten()
         if len(wrong) == 0:
             return ""
         known = f"there are {len(self.labels)} labels, from 0 to {len(self.labels) - 1}"
-        return f"row {int(wrong[0])} has the class {int(targets[wrong[0]])}; {known}"
+        return f"row {int(wrong[0])} has the class {int(given[wrong[0]])}; {known}"
 
-    def same_answers(self, before: Tensor, after: Tensor) -> NDArray[np.bool_]:
+    def same_answers(self, before: Tensors, after: Tensors) -> NDArray[np.bool_]:
         """Which samples get the same class [N]; where the two best before are within a thousandth of the largest is a tie."""
         old, new = self.logits(before).detach().float(), self.logits(after).detach().float()
         best = old.sort(dim=1).values
         tied = best[:, -1] - best[:, -2] < TIE * max(float(old.abs().max()), SMALLEST)
         return np.asarray((old.argmax(1) == new.argmax(1)) | tied)
 
-    def confidence(self, outputs: Tensor) -> NDArray[np.float64]:
+    def confidence(self, outputs: Tensors) -> NDArray[np.float64]:
         """The softmax of each answer [N]."""
         return np.asarray(self.logits(outputs).detach().double().softmax(1).max(1).values)
 

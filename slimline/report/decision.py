@@ -110,7 +110,7 @@ def _pareto(evidence: Evidence, point: Callable[[Mapping[str, Any], str], Point]
     summary, gate = evidence.summary, evidence.params.gate
     shown = measured(summary["variants"])
     base = point(summary["baseline"] | {"verdict": ""}, gate.metric)
-    floor = base.y - margin_of(gate, shown[0] | {"baseline": summary["baseline"]}).absolute
+    floor = base.y - margin_of(gate, {**shown[0], "baseline": summary["baseline"]}).absolute
     written = partial(_axis_text, unit=shown[0]["drop"]["unit"])
     levels, drawn = Levels(base, floor), [point(row, gate.metric) for row in shown]
     svg = pareto_figure(drawn, levels, x_label=x_label, y_label=gate.metric, x_format=write, y_format=written)

@@ -48,7 +48,7 @@ def results_frame(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
                 "key": f"{row['variant']}-{row['target']}",
                 "verdict": row["verdict"],
                 "quality": row["quality"][row["drop"]["metric"]]["value"],
-                "drop_high": margin_of(gate, row | {"baseline": baseline}).ci[1],
+                "drop_high": margin_of(gate, {**row, "baseline": baseline}).ci[1],
                 "size_ratio": row["size_ratio"],
                 "speed_ratio_low": row["speed_ratio"]["batch_1"]["ci"][0],
             }

@@ -57,7 +57,8 @@ class Guarded:
 
     def inputs(self, rows: "Rows") -> "Batch":
         """The model's inputs for some rows, by name."""
-        return self._named(self._held("inputs", lambda: self.their.inputs(rows), lambda value: promises.inputs_breach(value, _count(rows))))
+        given = self._held("inputs", lambda: self.their.inputs(rows), lambda value: promises.inputs_breach(value, _count(rows)))
+        return self._named(given)
 
     def targets(self, rows: "Rows") -> "Tensors":
         """What the model should give for some rows, [N, …]."""
@@ -98,10 +99,11 @@ class Guarded:
             raise KeyError(LABEL)
         return torch.as_tensor(rows[LABEL])
 
-    def _named(self, value: Any) -> Any:
+    def _named(self, value: Any) -> "Batch":
         """A plain tensor by the name of the one input."""
         self._is_plain = not isinstance(value, Mapping)
-        return {self.first_input: value} if self._is_plain else value
+        found: Batch = {self.first_input: value} if self._is_plain else value
+        return found
 
     @functools.cached_property
     def first_input(self) -> str:

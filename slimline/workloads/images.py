@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Images:
         """Size and normalisation, from the training pictures."""
         found = self.found
         assert found is not None
-        mode = "L" if all(picture.mode in ("L", "1", "I;16", "LA") for picture in found.pictures) else "RGB"
+        mode: Literal["L", "RGB"] = "L" if all(picture.mode in ("L", "1", "I;16", "LA") for picture in found.pictures) else "RGB"
         side = self.options.image_size or usual_side(found.pictures)
         mean, scale = normalisation(train, side, mode)
         preprocessing = Pictures(column=COLUMN, height=side, width=side, mode=mode, mean=mean, scale=scale)

@@ -41,7 +41,8 @@ def run(stage: str, *arguments: str, per: str = "stage") -> None:
 def line(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project folder in which the whole line has run on the documented workload."""
     folder = tmp_path_factory.mktemp("wine")
-    (code,) = re.findall(r"```python\n(.*?)```", (project / "docs/add-a-workload.md").read_text(), re.S)
+    text = (project / "docs/add-a-workload.md").read_text()
+    (code,) = [found for found in re.findall(r"```python\n(.*?)```", text, re.S) if "class Wine" in found]
     (folder / "workloads").mkdir()
     (folder / "workloads/wine.py").write_text(code)
     (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
