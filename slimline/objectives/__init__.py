@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Scores = Mapping[str, "NDArray[Any]"]
 """What is noted of each sample: column name -> [N] or [N, …]."""
+ALIKE, ROUNDING = 0.25, 1e-6
+"""Numbers are alike where they differ by so much of the standard deviation of all."""
 Unit = str
 """`fraction` for a share of one, which is shown in per cent and falls in percentage points; else the word itself, such as `kWh`."""
 
@@ -103,12 +105,16 @@ class Objective(Protocol):
         return None
 
     def same_answers(self, before: "Tensors", after: "Tensors") -> "NDArray[Any]":
-        """Which samples are answered alike, bool [N]: answers that differ by rounding alone are, and so is one that was a tie before."""
+        """Which samples are answered alike, bool [N]: numbers that differ by no more than a quarter of their spread are."""
         import numpy as np
 
         old, new = (np.asarray(self.answers(outputs)) for outputs in (before, after))
-        same = np.isclose(old, new, rtol=1e-2, atol=1e-6) if old.dtype.kind == "f" else old == new
-        return np.asarray(same.reshape(len(old), -1).all(axis=1))
+        if old.dtype.kind == "f":
+            spread = old.reshape(len(old), -1).std(axis=0)
+            same = np.abs(new - old).reshape(len(old), -1) <= ALIKE * spread + ROUNDING
+        else:
+            same = (old == new).reshape(len(old), -1)
+        return np.asarray(same.all(axis=1))
 
     def strata(self, targets: "Tensors") -> "NDArray[Any] | None":
         """The group that each sample belongs to, such as its class, by which splits are balanced; None where there are none."""
