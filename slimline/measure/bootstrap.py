@@ -1,56 +1,35 @@
-"""Bootstrap draws of a workload's metrics, paired over models, vectorised where a metric follows from counts per class.
+"""Bootstrap draws of an objective's metrics, paired over models, vectorised where a metric says how (Efron & Tibshirani 1993, ch. 6).
 
-Resampling N samples with replacement is a multinomial draw over the cells (target, prediction of each model), so that
-accuracy and the macro averages of precision, recall and F1 need no loop over resamples (Efron & Tibshirani 1993, ch. 6).
+Resampling N samples with replacement is a count of how often each is drawn. Where a metric follows from whole numbers alone, equal
+samples are one cell, and the counts of cells are one multinomial draw. Samples that share a `cluster` are drawn together.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Metrics = Callable[[NDArray[np.float32], NDArray[np.int64]], Mapping[str, float]]
-"""(logits [N, classes], class indices [N]) -> named figures, the higher the better."""
-Floats = NDArray[np.float64]
+from slimline.objectives import Metric, Scores, taken_scores
 
-SAME_FIGURE = 1e-9
+Floats = NDArray[np.float64]
+CLUSTER = "cluster"
 CELLS_AT_ONCE = 4_000_000
 
 
-def count_metrics(right: Floats, predicted: Floats, true: Floats) -> dict[str, Floats]:
-    """Accuracy and macro-averaged precision, recall and F1 from counts per class [..., classes].
-
-    A class that is neither true nor predicted is left out of the averages, as scikit-learn does; 0/0 counts as 0.
-    """
-    present = (true + predicted) > 0
-    classes = present.sum(axis=-1)
-    return {
-        "accuracy": right.sum(axis=-1) / true.sum(axis=-1),
-        "precision": _ratio(right, predicted).sum(axis=-1) / classes,
-        "recall": _ratio(right, true).sum(axis=-1) / classes,
-        "f1": _ratio(2 * right, true + predicted).sum(axis=-1) / classes,
-    }
-
-
-def metric_draws(
-    outputs: Sequence[NDArray[np.float32]], targets: NDArray[np.int64], metrics: Metrics, *, resamples: int, seed: int
-) -> list[dict[str, Floats]]:
+def metric_draws(metrics: Mapping[str, Metric], tables: Sequence[Scores], *, resamples: int, seed: int) -> list[dict[str, Floats]]:
     """Each model's metrics on `resamples` bootstrap samples, the same samples for every model: name -> [resamples].
 
-    `outputs` holds one array of logits [N, classes] a model. A metric that is no function of counts per class is
-    computed by calling `metrics` once a resample.
+    `tables` holds the scores of each model on the same samples. A metric that says nothing of how is called once a resample.
     """
-    predictions = [logits.argmax(axis=1) for logits in outputs]
-    points = [metrics(logits, targets) for logits in outputs]
-    counted = _counted_names(predictions, targets, points)
-    draws: list[dict[str, Floats]] = [{} for _ in outputs]
-    if counted:
-        draws = [{name: values[name] for name in counted} for values in _counted_draws(predictions, targets, resamples, seed)]
-    rest = [name for name in points[0] if name not in counted]
-    if rest:
-        for model, values in zip(draws, _called_draws(outputs, targets, metrics, resamples, seed), strict=True):
-            model.update({name: values[name] for name in rest})
-    return draws
+    found: dict[str, list[Floats]] = {}
+    clusters = cluster_of(tables[0])
+    for columns in {metric.counted: None for metric in metrics.values()}:
+        chosen = {name: metric for name, metric in metrics.items() if metric.counted == columns}
+        if columns and clusters is None:
+            found |= _counted_draws(chosen, columns, tables, resamples, seed)
+        else:
+            found |= _drawn(chosen, tables, clusters, resamples, seed)
+    return [{name: found[name][model] for name in metrics} for model in range(len(tables))]
 
 
 def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]:
@@ -59,48 +38,59 @@ def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
+def cluster_of(scores: Scores) -> NDArray[np.int64] | None:
+    """Which cluster each sample is of, from 0 on [N]; None where every sample stands alone."""
+    return np.unique(scores[CLUSTER], return_inverse=True)[1] if CLUSTER in scores else None
 
 
-def _counted_names(predictions: list[NDArray[np.int64]], targets: NDArray[np.int64], points: list[Mapping[str, float]]) -> list[str]:
-    """The metrics whose figures are those that counts per class give, for every model."""
-    classes = 1 + max(int(targets.max()), *(int(prediction.max()) for prediction in predictions))
-    names = list(points[0])
-    for prediction, point in zip(predictions, points, strict=True):
-        right = np.bincount(targets[prediction == targets], minlength=classes).astype(np.float64)
-        predicted, true = (np.bincount(values, minlength=classes).astype(np.float64) for values in (prediction, targets))
-        figures = count_metrics(right, predicted, true)
-        names = [name for name in names if name in figures and abs(float(figures[name]) - point[name]) < SAME_FIGURE]
-    return names
-
-
-def _counted_draws(predictions: list[NDArray[np.int64]], targets: NDArray[np.int64], resamples: int, seed: int) -> list[dict[str, Floats]]:
-    cells, occurrences = np.unique(np.column_stack([targets, *predictions]), axis=0, return_counts=True)
-    classes = np.eye(1 + int(cells.max()))
-    true, generator = cells[:, 0], np.random.default_rng(seed)
-    pieces: list[list[dict[str, Floats]]] = []
-    for size in _chunks(resamples, max(1, CELLS_AT_ONCE // max(len(cells), len(classes)))):
-        counts = generator.multinomial(len(targets), occurrences / len(targets), size=size).astype(np.float64)
-        pieces.append([_cell_metrics(counts, cells[:, column], true, classes) for column in range(1, cells.shape[1])])
-    return [{name: np.concatenate([model[name] for model in models]) for name in models[0]} for models in zip(*pieces, strict=True)]
-
-
-def _cell_metrics(counts: Floats, predicted: NDArray[np.int64], true: NDArray[np.int64], classes: Floats) -> dict[str, Floats]:
-    """Metrics of each row of cell counts [resamples, cells], where a cell has one prediction and one true class."""
-    return count_metrics((counts * (predicted == true)) @ classes[true], counts @ classes[predicted], counts @ classes[true])
-
-
-def _called_draws(
-    outputs: Sequence[NDArray[np.float32]], targets: NDArray[np.int64], metrics: Metrics, resamples: int, seed: int
-) -> list[dict[str, Floats]]:
+def count_draws(units: int, width: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each of the units is in every resample [some resamples, units], as many at once as fit; `width` numbers a resample."""
     generator = np.random.default_rng(seed)
-    figures: list[list[Mapping[str, float]]] = [[] for _ in outputs]
-    for _ in range(resamples):
-        chosen = generator.integers(0, len(targets), len(targets))
-        for found, logits in zip(figures, outputs, strict=True):
-            found.append(metrics(logits[chosen], targets[chosen]))
-    return [{name: np.array([figure[name] for figure in found]) for name in found[0]} for found in figures]
+    for size in _chunks(resamples, max(1, CELLS_AT_ONCE // max(units, width))):
+        drawn = generator.integers(0, units, (size, units)) + units * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+
+
+def resampled_figures(metric: Metric, scores: Scores, counts: Floats) -> Floats:
+    """The metric of every resample, from how often each sample is in it [resamples, N]."""
+    if metric.weighted is not None:
+        return np.asarray(metric.weighted(scores, counts), dtype=np.float64)
+    if column := metric.share_of or metric.mean_of:
+        return np.asarray(counts @ scores[column].astype(np.float64) / counts.sum(axis=1))
+    if metric.ratio_of:
+        above, below = (counts @ scores[name].astype(np.float64) for name in metric.ratio_of)
+        return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+    rows, every = counts.astype(np.int64), np.arange(counts.shape[1])
+    return np.array([metric.figure(taken_scores(scores, np.repeat(every, often))) for often in rows])
+
+
+def _counted_draws(
+    metrics: Mapping[str, Metric], columns: tuple[str, ...], tables: Sequence[Scores], resamples: int, seed: int
+) -> dict[str, list[Floats]]:
+    """The draws of metrics of whole numbers, from the counts of distinct rows of all models' columns."""
+    stacked = np.column_stack([table[name] for table in tables for name in columns])
+    cells, occurrences = np.unique(stacked, axis=0, return_counts=True)
+    rows = [dict(zip(columns, cells[:, start : start + len(columns)].T, strict=True)) for start in range(0, cells.shape[1], len(columns))]
+    generator, pieces = np.random.default_rng(seed), []
+    for size in _chunks(resamples, max(1, CELLS_AT_ONCE // max(len(cells), 1 + int(cells.max())))):
+        counts = generator.multinomial(len(stacked), occurrences / len(stacked), size=size).astype(np.float64)
+        pieces.append({name: [resampled_figures(metric, row, counts) for row in rows] for name, metric in metrics.items()})
+    return _joined(pieces)
+
+
+def _drawn(
+    metrics: Mapping[str, Metric], tables: Sequence[Scores], clusters: NDArray[np.int64] | None, resamples: int, seed: int
+) -> dict[str, list[Floats]]:
+    samples = len(tables[0]["error"])
+    pieces = []
+    for drawn in count_draws(samples if clusters is None else 1 + int(clusters.max()), samples, resamples, seed):
+        counts = drawn if clusters is None else drawn[:, clusters]
+        pieces.append({name: [resampled_figures(metric, table, counts) for table in tables] for name, metric in metrics.items()})
+    return _joined(pieces)
+
+
+def _joined(pieces: Sequence[Mapping[str, list[Floats]]]) -> dict[str, list[Floats]]:
+    return {name: [np.concatenate(model) for model in zip(*(piece[name] for piece in pieces), strict=True)] for name in pieces[0]}
 
 
 def _chunks(total: int, size: int) -> Iterator[int]:

@@ -1,12 +1,18 @@
-"""Which samples the variant lost and gained against the baseline, and recall per class."""
+"""Which samples the variant lost and gained against the baseline, and where it is furthest off."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from slimline.data.batch import Tensors
+from slimline.objectives import Objective, Scores
+from slimline.objectives.single import single
+
 CONFIDENCE_DIGITS = 6
+BASELINE, VARIANT = "baseline", "variant"
 
 
 @dataclass(frozen=True)
@@ -17,44 +23,50 @@ class Flips:
     gained: int
 
 
-def predictions_table(targets: NDArray[np.int64], baseline: NDArray[np.float32], variant: NDArray[np.float32]) -> pd.DataFrame:
-    """One row a test sample: index, label, both predicted classes and both confidences (softmax), from logits [N, classes]."""
-    return pd.DataFrame(
-        {
-            "index": np.arange(len(targets), dtype=np.int64),
-            "label": targets.astype(np.int64),
-            "baseline": baseline.argmax(axis=1).astype(np.int64),
-            "variant": variant.argmax(axis=1).astype(np.int64),
-            "baseline_confidence": _confidence(baseline),
-            "variant_confidence": _confidence(variant),
-        }
-    )
+def flips(baseline: Scores, variant: Scores) -> Flips | None:
+    """Counted both ways where an answer is right or wrong (`error` is 0 or 1); None where it is more or less far off."""
+    before, after = baseline["error"], variant["error"]
+    if not all(np.isin(errors, (0, 1)).all() for errors in (before, after)):
+        return None
+    return Flips(lost=int((after > before).sum()), gained=int((after < before).sum()))
 
 
-def count_flips(table: pd.DataFrame) -> Flips:
-    """Count both ways in a table of predictions."""
-    baseline, variant = table["baseline"] == table["label"], table["variant"] == table["label"]
-    return Flips(lost=int((baseline & ~variant).sum()), gained=int((variant & ~baseline).sum()))
+def worst(baseline: Scores, variant: Scores, most: int) -> NDArray[np.int64]:
+    """The rows of the samples whose error grew most, at most so many, the worst first; none whose error did not grow."""
+    grown = variant["error"].astype(np.float64) - baseline["error"]
+    order = np.argsort(-grown, kind="stable")[:most]
+    return order[grown[order] > 0]
+
+
+def predictions_table(objective: Objective, targets: Tensors, baseline: Tensors, variant: Tensors) -> pd.DataFrame:
+    """One row a sample: index, target, both answers and both errors, and both confidences where the objective notes them.
+
+    `baseline` and `variant` are outputs [N, …]; an answer or target of several values is a list. There is no target where the objective
+    needs none.
+    """
+    scores = {who: objective.scores(outputs, targets) for who, outputs in ((BASELINE, baseline), (VARIANT, variant))}
+    columns: dict[str, Any] = {"index": np.arange(len(scores[BASELINE]["error"]), dtype=np.int64)}
+    if objective.needs_targets:
+        columns["target"] = _cells(scores[BASELINE]["target"] if "target" in scores[BASELINE] else single(targets).cpu())
+    columns |= {who: _cells(objective.answers(outputs)) for who, outputs in ((BASELINE, baseline), (VARIANT, variant))}
+    columns |= {f"{who}_error": found["error"] for who, found in scores.items()}
+    confidences = {f"{who}_confidence": found["confidence"] for who, found in scores.items() if "confidence" in found}
+    return pd.DataFrame(columns | {name: values.astype(np.float64).round(CONFIDENCE_DIGITS) for name, values in confidences.items()})
 
 
 def flipped_samples(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the test split that were lost or gained, under their number there; `table` holds the predictions of all."""
-    flipped = (table["baseline"] == table["label"]) != (table["variant"] == table["label"])
+    """The rows of the test split whose error is not the same, under their number there; `table` holds the predictions of all."""
+    flipped = table["baseline_error"] != table["variant_error"]
     return samples.reset_index(drop=True)[flipped.to_numpy()].rename_axis("sample")
 
 
-def recall_per_class(table: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Label -> {"recall", "baseline_recall"} for every class that occurs in the table."""
-    found = {}
-    for index, label in enumerate(labels):
-        rows = table[table["label"] == index]
-        if len(rows):
-            recall, before = ((rows[who] == index).mean() for who in ("variant", "baseline"))
-            found[label] = {"recall": float(recall), "baseline_recall": float(before)}
-    return found
+def groups_table(objective: Objective, baseline: Scores, variant: Scores) -> dict[str, dict[str, float]]:
+    """Group -> {figure, baseline_figure} of every group of the objective that both know."""
+    before, after = objective.groups(baseline), objective.groups(variant)
+    return {name: after[name] | {f"baseline_{key}": before[name].get(key, 0.0) for key in after[name]} for name in after if name in before}
 
 
-def _confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    share: NDArray[np.float64] = shifted.max(axis=1) / shifted.sum(axis=1)
-    return share.round(CONFIDENCE_DIGITS)
+def _cells(values: Any) -> Any:
+    """A column of a table: values as they are, or each sample's as a list."""
+    array = np.asarray(values)
+    return array if array.ndim == 1 else [one.tolist() for one in array]

@@ -1,29 +1,43 @@
-"""Quality on a split: the workload's own metrics, each with a bootstrap interval."""
+"""Quality on a split: the objective's own metrics, each with a bootstrap interval."""
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from slimline.measure.bootstrap import Metrics, metric_draws, percentile_interval
+from slimline.measure.bootstrap import metric_draws, percentile_interval
+from slimline.measure.resampled import is_studentised, studentised_figure
+from slimline.objectives import Metric, Objective, Scores, figures
 
 
-def quality(
-    outputs: NDArray[np.float32], targets: NDArray[np.int64], metrics: Metrics, resamples: int, confidence: float, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Metric name -> {"value", "ci": [low, high]} of logits [N, classes] and class indices [N].
+def quality(objective: Objective, scores: Scores, resamples: int, confidence: float, seed: int) -> dict[str, dict[str, Any]]:
+    """Metric name -> {"value", "ci": [low, high]} of the samples that were scored.
 
-    The intervals are bootstrap percentiles, seeded. Where every sample is right no resample can differ, and the lower
-    end is that of the exact binomial interval (Clopper & Pearson 1934) instead: no errors in N is no proof of none.
+    The intervals are from the bootstrap, seeded: studentised for means and ratios of sums, percentiles for shares and all else. Where no
+    sample has an error no resample of a share can differ, and its lower end is that of the exact binomial interval (Clopper & Pearson
+    1934) instead: no errors in N is no proof of none. So it is for metrics that follow from the same whole numbers as a share does.
     """
-    values = metrics(outputs, targets)
-    draws = metric_draws([outputs], targets, metrics, resamples=resamples, seed=seed)[0]
-    if (outputs.argmax(axis=1) == targets).all():
-        floor = flawless_floor(len(targets), confidence)
-        return {name: {"value": float(value), "ci": [float(value) * floor, float(value)]} for name, value in values.items()}
-    return {name: {"value": float(value), "ci": list(percentile_interval(draws[name], confidence))} for name, value in values.items()}
+    values, metrics = figures(objective, scores), objective.metrics
+    of_means = {name: metric for name, metric in metrics.items() if is_studentised(metric) and metric.share_of is None}
+    rest = {name: metric for name, metric in metrics.items() if name not in of_means}
+    draws = metric_draws(rest, [scores], resamples=resamples, seed=seed)[0] if rest else {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, metric in metrics.items():
+        if name in of_means:
+            ends = studentised_figure(metric, scores, resamples, seed).interval(confidence)
+        elif _is_flawless(metric, scores):
+            ends = (values[name] * flawless_floor(len(scores["error"]), confidence), values[name])
+        else:
+            ends = percentile_interval(draws[name], confidence)
+        found[name] = {"value": values[name], "ci": list(ends)}
+    return found
 
 
 def flawless_floor(samples: int, confidence: float) -> float:
-    """The smallest true accuracy that N samples without an error leave possible."""
+    """The smallest true share that N samples without an error leave possible."""
     return float(((1 - confidence) / 2) ** (1 / samples))
+
+
+def _is_flawless(metric: Metric, scores: Scores) -> bool:
+    if metric.share_of is not None:
+        return bool(np.all(scores[metric.share_of] == 1))
+    return bool(metric.counted) and not np.any(scores["error"])

@@ -27,21 +27,39 @@ class Metric:
 
     `figure` takes the scores of some samples; `better` says which way is good. A metric that is the mean of a column of 0 and 1 names it
     as `share_of`: its drop is then tested exactly (McNemar, Tango); every other by a paired bootstrap over samples.
+
+    The rest says how thousands of resamples are computed at once; where nothing is said, `figure` is called once a resample.
+    `mean_of` names the column that it is the mean of; `ratio_of` the two whose sums it is the ratio of. `weighted` takes the scores of
+    K samples and how often each is in every resample, [resamples, K], and gives the figure of each [resamples]. `counted` names columns
+    of whole numbers that `weighted` reads alone: samples that are equal in them are drawn as one.
+    slimline.objectives.columns makes such metrics.
     """
 
     figure: "Callable[[Scores], float]"
     unit: Unit = "fraction"
     better: Literal["higher", "lower"] = "higher"
     share_of: str | None = None
+    mean_of: str | None = None
+    ratio_of: tuple[str, str] | None = None
+    weighted: "Callable[[Scores, NDArray[Any]], NDArray[Any]] | None" = None
+    counted: tuple[str, ...] = ()
 
 
 @runtime_checkable
 class Objective(Protocol):
     """What is asked of a model. Outputs are what the net gives, one tensor [N, …] or several by name; so are targets."""
 
-    name: str
-    metrics: Mapping[str, Metric]
-    """The first one is the objective's main metric."""
+    @property
+    def name(self) -> str:
+        """As params.yaml and manifests call it."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The first one is the objective's main metric."""
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether samples come with targets; where they do not, what the baseline gives for a sample is its target."""
 
     def loss(self, outputs: "Tensors", targets: "Tensors") -> "Tensor":
         """The training loss, a scalar."""
@@ -50,7 +68,11 @@ class Objective(Protocol):
         """What a student minimises against its teacher, a scalar; 0 where both give the same."""
 
     def scores(self, outputs: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":
-        """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right."""
+        """One row a sample. The column `error` is there always: how wrong the answer is, 0 where it is right.
+
+        A column `cluster` (int64 [N]) says which samples belong together (pages of a document, images of a patient): they are resampled
+        as one. `confidence` [N], `answer` and `target` are shown where they are there.
+        """
 
     def answers(self, outputs: "Tensors") -> "NDArray[Any]":
         """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels."""
@@ -60,6 +82,12 @@ class Objective(Protocol):
 
     def distance(self, before: "Tensors", after: "Tensors") -> float:
         """How far outputs moved, from 0 on: where no target is at hand."""
+
+    def groups(self, scores: Scores) -> dict[str, dict[str, float]]:
+        """Figures of parts of the samples for a table, such as class -> {"recall": share}; empty where there is nothing to tell apart."""
+
+    def constant(self, targets: "Tensors", outputs: "Tensors") -> "Tensors | None":
+        """What the best model that ignores its inputs would give for all samples, shaped like `outputs`; None where there is none."""
 
 
 def metric_of(objective: Objective, name: str) -> Metric:
@@ -84,6 +112,11 @@ def joined_scores(parts: Sequence[Scores]) -> dict[str, "NDArray[Any]"]:
     import numpy as np
 
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def taken_scores(scores: Scores, rows: "NDArray[Any]") -> dict[str, "NDArray[Any]"]:
+    """The scores of these rows."""
+    return {name: column[rows] for name, column in scores.items()}
 
 
 def worse_by(metric: Metric, before: float, after: float) -> float:

@@ -1,5 +1,6 @@
 """One of several classes: the answer is the one with the largest logit."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,21 +13,35 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 from torch.nn import functional
 
+from slimline.data.batch import Tensors
 from slimline.objectives import Metric, Scores
+from slimline.objectives.columns import mean, share, smooth
 from slimline.objectives.distance import relative_change
+from slimline.objectives.macro import COUNTED, area_under_curve, counted_metric
+from slimline.objectives.single import single
+
+RAREST = 0.5
+"""How many samples a class without any counts as, in the answer that ignores its inputs."""
 
 
-def _macro(scores: Scores, which: int) -> float:
-    return float(precision_recall_fscore_support(scores["target"], scores["answer"], average="macro", zero_division=0.0)[which])
+def _macro(name: str, which: int) -> Metric:
+    def figure(scores: Scores) -> float:
+        return float(precision_recall_fscore_support(scores["target"], scores["answer"], average="macro", zero_division=0.0)[which])
+
+    return Metric(figure, weighted=counted_metric(name), counted=COUNTED)
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "accuracy": Metric(lambda scores: float(scores["correct"].mean()), share_of="correct"),
-        "precision": Metric(lambda scores: _macro(scores, 0)),
-        "recall": Metric(lambda scores: _macro(scores, 1)),
-        "f1": Metric(lambda scores: _macro(scores, 2)),
+        "accuracy": dataclasses.replace(share("correct"), weighted=counted_metric("accuracy"), counted=COUNTED),
+        "precision": _macro("precision", 0),
+        "recall": _macro("recall", 1),
+        "f1": _macro("f1", 2),
+        "log_loss": mean("nats", "nats", "lower"),
     }
+)
+OF_TWO: Mapping[str, Metric] = MappingProxyType(
+    {**METRICS, "roc_auc": smooth(lambda scores, counts: area_under_curve(scores["second"], scores["target"], counts))}
 )
 
 
@@ -41,46 +56,68 @@ class Classification:
     weights: tuple[float, ...] | None = None
     name: str = "classification"
     metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    needs_targets: bool = True
 
-    def logits(self, outputs: Tensor) -> Tensor:
+    def logits(self, outputs: Tensors) -> Tensor:
         """Logits [N, classes]; one logit z is that of the second class, beside 0 for the first."""
-        if outputs.dim() == 1 or outputs.shape[1:] == (1,):
-            second = outputs.reshape(-1, 1)
+        given = single(outputs)
+        if given.dim() == 1 or given.shape[1:] == (1,):
+            second = given.reshape(-1, 1)
             return torch.cat([torch.zeros_like(second), second], dim=1)
-        return outputs
+        return given
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """Cross-entropy, weighted by class where weights are given."""
-        weights = None if self.weights is None else torch.tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
-        return functional.cross_entropy(self.logits(outputs), targets, weights)
+        logits = self.logits(outputs)
+        weights = None if self.weights is None else torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
+        return functional.cross_entropy(logits, single(targets), weights)
 
-    def guidance(self, outputs: Tensor, teacher_outputs: Tensor, temperature: float) -> Tensor:
+    def guidance(self, outputs: Tensors, teacher_outputs: Tensors, temperature: float) -> Tensor:
         """T² · KL(teacher || student) at a temperature, mean over the batch (Hinton et al. 2015, arXiv:1503.02531)."""
         student = functional.log_softmax(self.logits(outputs) / temperature, dim=1)
         teacher = functional.log_softmax(self.logits(teacher_outputs) / temperature, dim=1)
         return temperature**2 * functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
-    def scores(self, outputs: Tensor, targets: Tensor) -> dict[str, NDArray[Any]]:
-        """Columns `answer`, `target`, `correct` (0 or 1), `error` (1 - correct) and `confidence` (softmax of the answer)."""
-        logits, target = self.logits(outputs).detach().float(), targets.numpy().astype(np.int64)
-        answer = logits.argmax(1).numpy()
-        correct = (answer == target).astype(np.int64)
-        confidence = logits.softmax(1).max(1).values.numpy()
-        return {"answer": answer, "target": target, "correct": correct, "error": 1 - correct, "confidence": confidence}
+    def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
+        """Columns `answer`, `target`, `correct` (0 or 1), `error` (1 - correct), `confidence` (softmax of the answer) and `nats`.
 
-    def answers(self, outputs: Tensor) -> NDArray[Any]:
+        `nats` is minus the logarithm of the softmax of the target. For two classes also `second`: by how much the second logit is larger.
+        """
+        logits = self.logits(outputs).detach().float().cpu()
+        answer, target = logits.argmax(1).numpy(), single(targets).cpu().numpy().astype(np.int64)
+        correct, values = (answer == target).astype(np.int64), logits.numpy()
+        shifted = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
+        logs = logits.double().log_softmax(1).numpy()
+        found = {"answer": answer, "target": target, "correct": correct, "error": 1 - correct}
+        found |= {"confidence": shifted.max(axis=1) / shifted.sum(axis=1), "nats": -np.take_along_axis(logs, target[:, None], 1)[:, 0]}
+        return found | ({"second": values[:, 1].astype(np.float64) - values[:, 0]} if values.shape[1] == 2 else {})
+
+    def answers(self, outputs: Tensors) -> NDArray[Any]:
         """Class indices [N]."""
-        return np.asarray(self.logits(outputs).detach().argmax(1))
+        return np.asarray(self.logits(outputs).detach().cpu().argmax(1))
 
     def shown(self, answer: Any) -> str:
         """The class's name."""
         return self.labels[int(answer)]
 
-    def distance(self, before: Tensor, after: Tensor) -> float:
+    def distance(self, before: Tensors, after: Tensors) -> float:
         """The norm of the difference of the logits over the norm of those before."""
         return relative_change(before, after)
+
+    def groups(self, scores: Scores) -> dict[str, dict[str, float]]:
+        """Label -> {"recall": share} for every class that occurs."""
+        of = {label: scores["correct"][scores["target"] == index] for index, label in enumerate(self.labels)}
+        return {label: {"recall": float(correct.mean())} for label, correct in of.items() if len(correct)}
+
+    def constant(self, targets: Tensors, outputs: Tensors) -> Tensor:
+        """The logarithm of how often each class occurs, so that the answer is the commonest."""
+        given, logits = single(outputs), self.logits(outputs)
+        counts = torch.bincount(single(targets), minlength=logits.shape[1]).double().clamp_min(RAREST)
+        common = (counts / counts.sum()).log().to(logits)
+        return common.expand_as(logits).clone() if given.shape == logits.shape else (common[1] - common[0]).expand_as(given).clone()
 
 
 def classification(labels: Sequence[str], weights: Sequence[float] | None = None) -> Classification:
     """One of these classes; `weights` are what an error of each counts in the loss."""
-    return Classification(tuple(labels), None if weights is None else tuple(map(float, weights)))
+    metrics = OF_TWO if len(labels) == 2 else METRICS
+    return Classification(tuple(labels), None if weights is None else tuple(map(float, weights)), metrics=metrics)
