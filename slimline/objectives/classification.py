@@ -55,7 +55,7 @@ class Classification:
     labels: tuple[str, ...]
     weights: tuple[float, ...] | None = None
     name: str = "classification"
-    metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
 
     def logits(self, outputs: Tensors) -> Tensor:

@@ -37,7 +37,7 @@ class Embedding:
     """Outputs are vectors [N, …]; targets are the baseline's outputs for the same samples. Implements slimline.objectives.Objective."""
 
     name: str = "embedding"
-    metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = False
 
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:

@@ -48,7 +48,7 @@ class Multilabel:
     labels: tuple[str, ...]
     weights: tuple[float, ...] | None = None
     name: str = "multilabel"
-    metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
 
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:

@@ -44,7 +44,7 @@ class Segmentation:
     weights: tuple[float, ...] | None = None
     ignore_index: int = IGNORED
     name: str = "segmentation"
-    metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
 
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
