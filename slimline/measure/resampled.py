@@ -134,7 +134,7 @@ def _pivoted(asked: _Asked, figures: Floats, slopes: Floats, squares: Floats) ->
     errors = np.sqrt(np.maximum(0.0, np.einsum("ri,rij,rj->r", slopes, squares, slopes)))
     apart, least = figures[1:] - asked.value, ROUNDING * asked.size
     apart[np.abs(apart) <= least] = 0.0
-    pivots = np.divide(apart, errors[1:], out=np.copysign(np.inf, apart) * (apart != 0), where=errors[1:] > least)
+    pivots = np.divide(apart, errors[1:], out=np.where(apart == 0, 0.0, np.copysign(np.inf, apart)), where=errors[1:] > least)
     return Resampled(asked.value, figures[1:], float(errors[0]) if errors[0] > least else 0.0, pivots)
 
 
