@@ -34,7 +34,9 @@ class Resampled:
     def interval(self, confidence: float) -> tuple[float, float]:
         """The interval of the true figure."""
         if self.pivots is not None:
-            low, high = percentile_interval(self.pivots, confidence)
+            ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+            with np.errstate(invalid="ignore"):  # a resample without any spread is infinitely far off
+                low, high = np.quantile(self.pivots, ends, method="weibull").tolist()
             if np.isfinite([low, high]).all():
                 return self.value - high * self.error, self.value - low * self.error
         return percentile_interval(self.draws, confidence)

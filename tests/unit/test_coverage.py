@@ -59,11 +59,11 @@ def test_a_ratio_of_sums() -> None:
 
 
 def test_clusters_of_unequal_size() -> None:
-    """25 documents of 1 to 12 samples whose errors go together."""
+    """30 documents of 1 to 12 samples whose errors go together; percentiles would cover 90 of 100."""
 
     def draw(generator: np.random.Generator) -> tuple[Scores, Scores]:
-        cluster = np.repeat(np.arange(25), generator.integers(1, 13, 25))
-        shared = generator.exponential(0.5, 25)[cluster]
+        cluster = np.repeat(np.arange(30), generator.integers(1, 13, 30))
+        shared = generator.exponential(0.5, 30)[cluster]
         before = generator.exponential(1, len(cluster))
         return of_errors(before, before + shared + generator.normal(0, 0.2, len(cluster)), cluster=cluster)
 
