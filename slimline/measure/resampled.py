@@ -34,7 +34,9 @@ class Resampled:
     def interval(self, confidence: float) -> tuple[float, float]:
         """The interval of the true figure."""
         if self.pivots is not None:
-            low, high = percentile_interval(self.pivots, confidence)
+            ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+            with np.errstate(invalid="ignore"):  # a resample without any spread is infinitely far off
+                low, high = np.quantile(self.pivots, ends, method="weibull").tolist()
             if np.isfinite([low, high]).all():
                 return self.value - high * self.error, self.value - low * self.error
         return percentile_interval(self.draws, confidence)
@@ -134,7 +136,7 @@ def _pivoted(asked: _Asked, figures: Floats, slopes: Floats, squares: Floats) ->
     errors = np.sqrt(np.maximum(0.0, np.einsum("ri,rij,rj->r", slopes, squares, slopes)))
     apart, least = figures[1:] - asked.value, ROUNDING * asked.size
     apart[np.abs(apart) <= least] = 0.0
-    pivots = np.divide(apart, errors[1:], out=np.copysign(np.inf, apart) * (apart != 0), where=errors[1:] > least)
+    pivots = np.divide(apart, errors[1:], out=np.where(apart == 0, 0.0, np.copysign(np.inf, apart)), where=errors[1:] > least)
     return Resampled(asked.value, figures[1:], float(errors[0]) if errors[0] > least else 0.0, pivots)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from slimline.errors import ParamsError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 

@@ -15,7 +15,9 @@ from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 from slimline.objectives import Objective
 
-OBJECTIVES: dict[str, str] = {"classification": "slimline.objectives.classification:classification"}
+OBJECTIVES: dict[str, str] = {
+    name: f"slimline.objectives.{name}:{name}" for name in ("classification", "multilabel", "regression", "segmentation", "embedding")
+}
 """Objective -> the function that makes it of its settings, each of which is an attribute of what it makes."""
 NAME = "name"
 LONGEST = 100

@@ -97,6 +97,20 @@ class Regression(Objective):
         found: NDArray[Any] = own[:, 0] if len(self.names) == 1 else own
         return found
 
+    def outputs_breach(self, outputs: Tensors) -> str:
+        """There is a number for each name."""
+        given = single(outputs)
+        wide = given.shape[1:].numel() if given.dim() > 1 else 1
+        if given.is_floating_point() and wide == len(self.names):
+            return ""
+        return f"gives {given.dtype} {list(given.shape)} for {len(given)} samples; it must give {len(self.names)} numbers a sample"
+
+    def targets_breach(self, targets: Tensors) -> str:
+        """There is a number for each name."""
+        given = single(targets)
+        wide = given.shape[1:].numel() if given.dim() > 1 else 1
+        return "" if wide == len(self.names) else f"targets are {list(given.shape)}; give {len(self.names)} numbers a sample"
+
     def shown(self, answer: Any) -> str:
         """The number with its unit; several with their names."""
         values = np.asarray(answer, dtype=np.float64).reshape(-1)

@@ -186,10 +186,10 @@ class Unmoved:
 
 
 def unmoved(metric: Metric, value: float, baseline: Scores) -> Unmoved:
-    """A drop of this value in all samples alike; errors of a metric without bounds reach as far as the baseline's do."""
+    """A drop of this value in all samples alike; a metric without bounds reaches as far as the baseline's column (or error) does."""
     clusters = cluster_of(baseline)
     units = len(baseline["error"]) if clusters is None else 1 + int(clusters.max())
-    return Unmoved(value, units, 1.0 if metric.unit in BOUNDED else float(np.ptp(baseline["error"])))
+    return Unmoved(value, units, 1.0 if metric.unit in BOUNDED else float(np.ptp(baseline[metric.mean_of or "error"])))
 
 
 def _unmoved_drop(metric: str, still: Unmoved, before: float, confidence: float) -> Drop:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slimline.workloads.prepared import load_table
 
 from slimline.report.decision import write_decision
 from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.workloads.digits import Digits
-from slimline.workloads.prepared import load_table
 from tasks.report import deployed, page, read_judged, read_predictions, run
 from tests.measured_line import write_line
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from slimline.workloads.prepared import load_split, load_table
 
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import checksums, sha256_of
@@ -15,7 +16,6 @@ from slimline.artifact.variant import load_variant
 from slimline.commands.predict import predict
 from slimline.errors import DataError
 from slimline.stage import stage_main
-from slimline.workloads.prepared import load_split, load_table
 from slimline.workloads.tabular import Tabular
 from tasks import calibrate, method_data, quantize, teacher
 from tasks import compile as compile_stage

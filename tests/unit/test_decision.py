@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from slimline.workloads.prepared import load_table
 
 from slimline.params import Params
 from slimline.report.decision import Evidence, write_decision
@@ -12,7 +13,6 @@ from slimline.report.lost import LostSamples
 from slimline.report.numbers import percent, ratio
 from slimline.report.summary import preferred
 from slimline.workloads.digits import Digits
-from slimline.workloads.prepared import load_table
 from tasks.report import deployed, read_judged, read_predictions, run
 from tests.measured_line import write_line
 

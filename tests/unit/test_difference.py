@@ -4,13 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from slimline.errors import ParamsError
-from slimline.verdict.difference import Resampling, accuracy_drop, metric_drop, tango_interval
-from slimline.workloads.table import classification_metrics
+from slimline.objectives import Scores
+from slimline.objectives.classification import classification
+from slimline.objectives.regression import regression
+from slimline.verdict.difference import Resampling, accuracy_drop, metric_drop, share_drop, tango_interval
+
+THREE = classification("abc")
+KWH = regression(unit="kWh")
 
 
 @pytest.mark.parametrize(
@@ -74,42 +80,82 @@ def test_the_interval_covers_a_true_drop_of_few_flips() -> None:
     assert 0.94 < covered < 0.975
 
 
-def logits(right: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.eye(3, dtype=np.float32)[np.where(right, targets, (targets + 1) % 3)]
+def scores(right: np.ndarray, targets: np.ndarray) -> Scores:
+    logits = np.eye(3, dtype=np.float32)[np.where(right, targets, (targets + 1) % 3)]
+    return THREE.scores(torch.from_numpy(logits), torch.from_numpy(targets))
 
 
-def pair(lost: int, gained: int, samples: int = 240) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+def pair(lost: int, gained: int, samples: int = 240) -> tuple[Scores, Scores]:
     targets, place = np.arange(samples) % 3, np.arange(samples)
     baseline_right, variant_right = place >= gained, (place < gained) | (place >= gained + lost)
-    return (logits(baseline_right, targets), logits(variant_right, targets)), targets
+    return scores(baseline_right, targets), scores(variant_right, targets)
+
+
+def numbers(errors: np.ndarray) -> Scores:
+    """Answers that are as far off as this, where the truth is 100 and more."""
+    targets = 100 + np.linspace(0, 10, len(errors))
+    return KWH.scores(torch.from_numpy(targets + errors), torch.from_numpy(targets))
 
 
 def test_accuracy_is_judged_by_mcnemar_and_tango() -> None:
-    outputs, targets = pair(lost=9, gained=2)
-    drop = metric_drop("accuracy", outputs, targets, classification_metrics, Resampling(500, 0.95, 0))
-    assert drop == accuracy_drop(9, 2, 240, 0.95)
+    drop = metric_drop(THREE, "accuracy", *pair(lost=9, gained=2), Resampling(500, 0.95, 0))
+    assert drop == share_drop("accuracy", 9, 2, 240, 0.95, 238 / 240)
+    assert (drop.ci, drop.p_value) == (accuracy_drop(9, 2, 240, 0.95).ci, accuracy_drop(9, 2, 240, 0.95).p_value)
     assert (drop.test, drop.value) == ("mcnemar", 7 / 240)
     assert drop.p_value == pytest.approx(stats.binomtest(2, 11).pvalue)
+    assert drop.relative_value == pytest.approx(7 / 238)
 
 
 def test_another_metric_is_judged_by_paired_bootstrap() -> None:
-    outputs, targets = pair(lost=20, gained=2)
-    drop = metric_drop("f1", outputs, targets, classification_metrics, Resampling(2000, 0.95, 0))
+    both = pair(lost=20, gained=2)
+    drop = metric_drop(THREE, "f1", *both, Resampling(2000, 0.95, 0))
     assert drop.test == "bootstrap"
     assert 0 < drop.ci[0] < drop.value < drop.ci[1]
     assert drop.p_value < 0.01
     assert drop.ci == pytest.approx(tango_interval(20, 2, 240, 0.95), abs=0.02)
-    assert drop == metric_drop("f1", outputs, targets, classification_metrics, Resampling(2000, 0.95, 0))
+    assert drop == metric_drop(THREE, "f1", *both, Resampling(2000, 0.95, 0))
 
 
 def test_equal_models_drop_by_nothing_but_not_for_certain() -> None:
-    outputs, targets = pair(lost=0, gained=0)
-    drop = metric_drop("f1", outputs, targets, classification_metrics, Resampling(300, 0.95, 0))
+    drop = metric_drop(THREE, "f1", *pair(lost=0, gained=0), Resampling(300, 0.95, 0))
     assert (drop.value, drop.p_value) == (0.0, 1.0)
     assert drop.ci[0] < 0 < drop.ci[1]
 
 
 def test_an_unknown_metric_is_named_with_the_known_ones() -> None:
-    outputs, targets = pair(lost=1, gained=1)
     with pytest.raises(ParamsError, match=r"gate\.metric.*'bleu'.*accuracy"):
-        metric_drop("bleu", outputs, targets, classification_metrics, Resampling(300, 0.95, 0))
+        metric_drop(THREE, "bleu", *pair(lost=1, gained=1), Resampling(300, 0.95, 0))
+
+
+def test_a_larger_error_is_a_drop_in_its_own_unit() -> None:
+    draw = np.random.default_rng(0)
+    errors = draw.gamma(2, 1, 400)
+    drop = metric_drop(KWH, "mean_absolute_error", numbers(errors), numbers(errors * 1.1), Resampling(2000, 0.95, 0))
+    assert drop.value == pytest.approx(0.1 * errors.mean())
+    paired = stats.ttest_rel(errors * 1.1, errors).confidence_interval(0.95)
+    assert drop.ci == pytest.approx((paired.low, paired.high), rel=0.04)
+    assert drop.relative_value == pytest.approx(0.1)
+    assert drop.relative_ci == pytest.approx((0.1, 0.1), abs=1e-6)  # every error grew by a tenth
+    assert drop.detectable == pytest.approx((1.96 + 0.8416) * 0.1 * errors.std() / 20, rel=0.1)
+
+
+def test_a_shift_of_all_samples_alike_is_no_accident() -> None:
+    errors = np.ones(50)
+    drop = metric_drop(KWH, "mean_absolute_error", numbers(errors), numbers(errors + 1), Resampling(300, 0.95, 0))
+    assert drop.value == pytest.approx(1)
+    assert drop.p_value < 1e-9
+
+
+def test_json_holds_the_old_keys_and_the_relative_drop() -> None:
+    found = metric_drop(THREE, "accuracy", *pair(lost=9, gained=2), Resampling(500, 0.95, 0)).as_json()
+    assert list(found) == ["metric", "value", "ci", "p_value", "test", "relative"]
+    assert found["relative"]["ci"] == pytest.approx([end * 240 / 238 for end in found["ci"]])
+    assert accuracy_drop(9, 2, 240, 0.95).as_json()["relative"] is None
+
+
+def test_clusters_make_an_interval_wider() -> None:
+    alone, grouped = pair(lost=24, gained=4), [one | {"cluster": np.arange(240) // 8} for one in pair(lost=24, gained=4)]
+    exact, drop = (metric_drop(THREE, "accuracy", *both, Resampling(2000, 0.95, 0)) for both in (alone, grouped))
+    assert (exact.test, drop.test) == ("mcnemar", "bootstrap")
+    assert drop.value == pytest.approx(exact.value)
+    assert drop.ci[1] - drop.ci[0] > 1.5 * (exact.ci[1] - exact.ci[0])

@@ -1,42 +1,74 @@
-"""Flips both ways, confidences and recall per class from logits."""
+"""Flips both ways, the samples that got worst, confidences and recall per class from scores."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from slimline.measure.flips import Flips, count_flips, flipped_samples, predictions_table, recall_per_class
+from slimline.measure.flips import Flips, flipped_samples, flips, groups_table, predictions_table, worst
+from slimline.objectives.classification import classification
+from slimline.objectives.embedding import embedding
+from slimline.objectives.multilabel import multilabel
+from slimline.objectives.regression import regression
 
-TARGETS = np.array([0, 0, 1, 1, 2])
-BASELINE = np.eye(3, dtype=np.float32)[[0, 0, 1, 0, 2]] * 4
-VARIANT = np.eye(3, dtype=np.float32)[[0, 1, 2, 1, 2]] * 2
+FOUR = classification(("zero", "one", "two", "three"))
+TARGETS = torch.tensor([0, 0, 1, 1, 2])
+BASELINE = torch.eye(3)[[0, 0, 1, 0, 2]] * 4
+VARIANT = torch.eye(3)[[0, 1, 2, 1, 2]] * 2
+BEFORE, AFTER = FOUR.scores(BASELINE, TARGETS), FOUR.scores(VARIANT, TARGETS)
 
 
 def test_lost_and_gained() -> None:
-    table = predictions_table(TARGETS, BASELINE, VARIANT)
-    assert count_flips(table) == Flips(lost=2, gained=1)
-    assert count_flips(predictions_table(TARGETS, VARIANT, BASELINE)) == Flips(lost=1, gained=2)
+    assert flips(BEFORE, AFTER) == Flips(lost=2, gained=1)
+    assert flips(AFTER, BEFORE) == Flips(lost=1, gained=2)
 
 
 def test_flipped_samples_are_the_lost_and_the_gained_under_their_number() -> None:
     samples = pd.DataFrame({"pixel": [10.0, 11.0, 12.0, 13.0, 14.0]}, index=[5, 6, 7, 8, 9])
-    flipped = flipped_samples(predictions_table(TARGETS, BASELINE, VARIANT), samples)
+    flipped = flipped_samples(predictions_table(FOUR, TARGETS, BASELINE, VARIANT), samples)
     assert flipped["pixel"].to_dict() == {1: 11.0, 2: 12.0, 3: 13.0}
 
 
 def test_the_table_has_one_row_a_sample_with_softmax_confidences() -> None:
-    table = predictions_table(TARGETS, BASELINE, VARIANT)
-    assert table.columns.tolist() == ["index", "label", "baseline", "variant", "baseline_confidence", "variant_confidence"]
+    table = predictions_table(FOUR, TARGETS, BASELINE, VARIANT)
+    assert table.columns.tolist() == [
+        "index",
+        "target",
+        "baseline",
+        "variant",
+        "baseline_error",
+        "variant_error",
+        "baseline_confidence",
+        "variant_confidence",
+    ]
     assert table["variant"].tolist() == [0, 1, 2, 1, 2]
+    assert table["variant_error"].tolist() == [0, 1, 1, 0, 0]
     assert table["baseline_confidence"].iloc[0] == pytest.approx(np.exp(4) / (np.exp(4) + 2), abs=1e-6)
 
 
 def test_huge_logits_give_no_overflow() -> None:
-    table = predictions_table(TARGETS, BASELINE * 1e4, VARIANT)
+    table = predictions_table(FOUR, TARGETS, BASELINE * 1e4, VARIANT)
     assert table["baseline_confidence"].eq(1.0).all()
 
 
 def test_recall_per_class_leaves_out_classes_without_samples() -> None:
-    found = recall_per_class(predictions_table(TARGETS, BASELINE, VARIANT), ("zero", "one", "two", "three"))
+    found = groups_table(FOUR, BEFORE, AFTER)
     assert found["zero"] == {"recall": 0.5, "baseline_recall": 1.0}
     assert found["one"] == {"recall": 0.5, "baseline_recall": 0.5}
     assert "three" not in found
+
+
+def test_numbers_do_not_flip_but_get_worse() -> None:
+    objective, targets = regression(unit="m"), torch.zeros(5)
+    before, after = (objective.scores(torch.tensor(given), targets) for given in ([0.0, 1, 2, 3, 0], [0.5, 1, -5, 2, 2]))
+    assert flips(before, after) is None
+    assert worst(before, after, 2).tolist() == [2, 4]
+    assert worst(before, after, 9).tolist() == [2, 4, 0]
+
+
+def test_answers_of_several_values_are_lists() -> None:
+    table = predictions_table(multilabel("abc"), torch.ones(5, 3), BASELINE, VARIANT)
+    assert table["target"].iloc[0] == [True, True, True]
+    assert table["variant"].iloc[1] == [False, True, False]
+    assert "variant_confidence" not in table
+    assert "target" not in predictions_table(embedding(), BASELINE, BASELINE, VARIANT)

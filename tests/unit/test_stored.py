@@ -1,7 +1,5 @@
 """A split on disk gives the same samples whether it is held, read, or read by other processes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from slimline.workloads.prepared import load_table
 
 from slimline.artifact.folder import write_json
 from slimline.errors import ArtifactError, StageError
@@ -18,7 +19,6 @@ from slimline.report.numbers import percent
 from slimline.report.provenance import STARTED, run_facts
 from slimline.report.summary import by_merit, one_machine, preferred, read_measured, summarise
 from slimline.workloads.digits import Digits
-from slimline.workloads.prepared import load_table
 from tasks.report import deployed, read_judged, read_predictions
 from tests.measured_line import MADE, TEACHER_BYTES, write_line
 
