@@ -6,8 +6,11 @@ from torch import nn
 
 from slimline.calibration.sensitivity import plain, sensitivity
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Rows
 from slimline.data.samples import Samples
 from slimline.methods.prune.magnitude import magnitude
+from slimline.objectives import Metric
+from slimline.objectives.classification import Classification
 from slimline.params import MagnitudeParams
 from slimline.training.fit import predict
 from tests.method_data import TEN, method_data
@@ -116,3 +119,46 @@ def test_layers_of_a_transformer_whose_weights_torch_reads_itself_are_not_factor
     )
     assert effects["0.layers.0.linear1"]["factorize"] is None
     assert effects["0.layers.0.linear1"]["prune"] is not None
+
+
+def test_the_error_of_a_drop_is_that_of_the_mean_of_paired_differences(net: nn.Module, samples: Samples) -> None:
+    """By hand for the layer whose pruning is magnitude pruning."""
+    config = MagnitudeParams(source="teacher", method="magnitude", fraction=0.5, scope="local")
+    with torch.no_grad():
+        net[4].weight[:, :] = torch.randn(64, 128, generator=torch.Generator().manual_seed(9)) / 12
+    whole = nn.Sequential(net[0], *net[2:]).eval()
+    pruned = nn.Sequential(
+        *whole[:3], magnitude(whole[3], config, data=method_data(whole[3], torch.zeros(2, 128))).model, *whole[4:]
+    ).eval()
+    wrong, more = ((predict(one, samples.inputs).argmax(1) != samples.targets).double() for one in (whole, pruned))
+    found = measured(whole, samples)["3"]["prune"]
+    assert found["drop"] == pytest.approx(float((more - wrong).mean()))
+    assert found["error"] == pytest.approx(float((more - wrong).std() / len(samples) ** 0.5))
+    assert found["error"] > 0
+
+
+def test_no_more_samples_of_validation_are_read_than_asked_for(net: nn.Module, samples: Samples) -> None:
+    asked: list[object] = []
+
+    class Watched(Samples):
+        def take(self, rows: Rows) -> Samples:
+            asked.append(rows)
+            return super().take(rows)
+
+    given = {"calibration": samples.inputs, "objective": TEN, "metric": "accuracy", "samples": 20}
+    statistics = collect_statistics(net, samples.inputs, 20)
+    few = sensitivity(net, statistics, validation=Watched(samples.inputs, samples.targets), **given)
+    assert asked == [slice(0, 20)]
+    assert few == sensitivity(net, statistics, validation=samples.take(slice(0, 20)), **given)
+
+
+def test_a_drop_is_worse_by_also_where_less_is_better(net: nn.Module, samples: Samples) -> None:
+    class Wrong(Classification):
+        """Judged by the share that is wrong."""
+
+    wrong = Metric(lambda scores: float(scores["error"].mean()), better="lower")
+    objective = Wrong(TEN.labels, metrics={**TEN.metrics, "wrong": wrong})
+    given = {"calibration": samples.inputs, "validation": samples, "objective": objective}
+    statistics = collect_statistics(net, samples.inputs, 20)
+    by_right, by_wrong = (plain(sensitivity(net, statistics, metric=metric, **given)) for metric in ("accuracy", "wrong"))
+    assert [kinds["prune"]["drop"] for kinds in by_wrong.values()] == pytest.approx([kinds["prune"]["drop"] for kinds in by_right.values()])
