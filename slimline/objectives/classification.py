@@ -41,7 +41,7 @@ class Classification:
     labels: tuple[str, ...]
     weights: tuple[float, ...] | None = None
     name: str = "classification"
-    metrics: Mapping[str, Metric] = field(default=METRICS, repr=False, compare=False)
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Logits [N, classes]; one logit z is that of the second class, beside 0 for the first."""
