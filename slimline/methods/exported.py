@@ -1,10 +1,9 @@
 """A model as torch.export sees it, for any batch: the one place where its refusals become ours."""
 
 import copy
-import inspect
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from slimline.data.batch import Batch, clone
+from slimline.data.calling import called_by_name, parameters_of
 from slimline.data.signature import Signature
 from slimline.errors import StageError
 
@@ -81,11 +81,11 @@ def _followed(model: nn.Module, example: Batch, shapes: Shapes | None, *, strict
         warnings.simplefilter("ignore")
         frozen = copy.deepcopy(model).eval().requires_grad_(False)
         inputs: dict[str, Any] = dict(clone(example))
-        by_parameter = None if shapes is None else _by_parameter(frozen, inputs, shapes)
-        return torch.export.export(frozen, (), kwargs=inputs, dynamic_shapes=by_parameter, strict=strict)
+        return torch.export.export(_with_parameters(frozen, inputs), (), kwargs=inputs, dynamic_shapes=shapes, strict=strict)
 
 
-def _by_parameter(model: nn.Module, inputs: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """The free axes as torch.export asks for them: what `forward` takes as `**others` stands together under that name."""
-    bound = inspect.signature(model.forward).bind(**inputs).arguments
-    return {key: shapes[key] if key in shapes else {name: shapes[name] for name in value} for key, value in bound.items()}
+def _with_parameters(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A model whose `forward` has a parameter for each input: torch.export has no free axes for what goes into `**others`."""
+    if set(names) <= parameters_of(model).keys():
+        return model
+    return called_by_name(model, list(names), outputs=lambda result: result)

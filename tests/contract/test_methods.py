@@ -23,6 +23,7 @@ from slimline.artifact.variant import load_variant, save_variant
 from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.samples import Samples
+from slimline.data.signature import signature_of
 from slimline.errors import StageError
 from slimline.measure.compute import count
 from slimline.methods import METHODS, get_method
@@ -72,6 +73,7 @@ from tests.method_data import TEN, method_data
 from tests.small_nets import NETS, seeded
 
 EXAMPLE = {"x": torch.zeros(2, 1, 4, 4)}
+SIGNATURE = signature_of([EXAMPLE], torch.zeros(2, 3))
 SEED = 7
 
 
@@ -490,7 +492,7 @@ def test_a_compiler_repeats_and_leaves_its_argument_alone(target: str, planned_b
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        lowered = get_method("compile", target)(source, plan, folder, example=EXAMPLE, calibration=TRAIN.inputs)
+        lowered = get_method("compile", target)(source, plan, folder, example=EXAMPLE, calibration=TRAIN.inputs, signature=SIGNATURE)
         files.append(checksums(folder))
     assert files[0] == files[1] != {}
     assert lowered.precision == {None: "float32", "half": "bfloat16", "static": "int8"}[planned_by]
@@ -503,7 +505,7 @@ def test_what_is_declared_impossible_is_refused_by_the_compiler(case: Case, sour
     plan = apply(case, case.config, source).plan
     for target in case.config.impossible_on:
         with pytest.raises(StageError, match=r"int8|16"):
-            get_method("compile", target)(source, plan, tmp_path, example=EXAMPLE, calibration=TRAIN.inputs)
+            get_method("compile", target)(source, plan, tmp_path, example=EXAMPLE, calibration=TRAIN.inputs, signature=SIGNATURE)
 
 
 def weighted(model: nn.Module) -> list[nn.Module]:

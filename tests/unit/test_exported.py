@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch, joined, take
-from slimline.data.signature import InputSignature, Signature
+from slimline.data.signature import InputSignature, Signature, signature_of
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import export_onnx
 from slimline.methods.exported import exported
@@ -54,7 +54,7 @@ def by_expand(x: Tensor) -> Tensor:
 def test_the_batch_stays_free(reshaped: Callable[[Tensor], Tensor]) -> None:
     model = Net(reshaped).eval()
     program = exported(model, EXAMPLE).module()
-    graph = export_onnx(model, EXAMPLE).graph
+    graph = export_onnx(model, EXAMPLE, signature_of([EXAMPLE], EXAMPLE["x"])).graph
     assert all(value.type.tensor_type.shape.dim[0].dim_param for value in itertools.chain(graph.input, graph.output))
     for inputs in (take(EXAMPLE, slice(0, 1)), take(joined([EXAMPLE] * 3), slice(0, 5))):
         torch.testing.assert_close(program(**inputs), model(**inputs))

@@ -14,7 +14,7 @@ from slimline.params import Params, QatParams, Recovery
 from slimline.training.fit import FitHistory, fit, predict
 from slimline.training.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
 from slimline.training.masks import zero_masks
-from tests.method_data import TEN
+from tests.method_data import TEN, method_data
 
 
 class Mixed(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import Batch, take
+from slimline.data.signature import signature_of
 from slimline.measure.compute import count
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
@@ -65,7 +66,9 @@ def outputs(folder: Path, target: str, lowered: Lowered, inputs: Batch) -> Tenso
 @pytest.mark.parametrize("name", ["encoder without heads", "encoder without a block", "blocks without a block", "fused"])
 def test_the_runtimes_compute_the_smaller_model(name: str, target: str, tmp_path: Path) -> None:
     whole, smaller, inputs = made(name)
-    lowered = get_method("compile", target)(smaller, None, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs)
+    lowered = get_method("compile", target)(
+        smaller, None, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs, signature=signature_of([inputs], ROWS["x"])
+    )
     for some in (inputs, take(inputs, slice(0, 1))):
         with torch.no_grad():
             torch.testing.assert_close(outputs(tmp_path, target, lowered, some), smaller(**some), atol=2e-5, rtol=1e-4)
@@ -84,7 +87,9 @@ def test_attention_that_lost_heads_computes_in_int8(target: str, tmp_path: Path)
     attention = [{name for name in planned(found.plan, "int8") if "self_attn" in name} for found in plans]
     projections = {f"encoder.layers.{layer}.self_attn.{name}" for layer in (0, 1) for name in ("in_proj", "out_proj")}
     assert attention == [set(), projections]
-    lowered = get_method("compile", target)(smaller, plans[1].plan, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs)
+    lowered = get_method("compile", target)(
+        smaller, plans[1].plan, tmp_path, example=take(inputs, slice(0, 2)), calibration=inputs, signature=signature_of([inputs], ROWS["x"])
+    )
     assert projections <= set(lowered.layers)
     with torch.no_grad():
         assert sqnr_db(simulate(plans[1].model, plans[1].plan)(**inputs), outputs(tmp_path, target, lowered, inputs)) > 25
