@@ -1,7 +1,6 @@
 """Mixed precision: the layer that minds is the one that goes back, the budget is kept to, and what fails is said."""
 
 import copy
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.data.samples import Samples
 from slimline.errors import InputError, ParamsError
 from slimline.loaders import onnxruntime as onnxruntime_loader
@@ -31,6 +31,8 @@ from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import MixedParams, Params
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.training.fit import predict
+from tests.lowering import samples
+from tests.method_data import TEN, method_data
 
 SAMPLES = 64
 WIDTH = 64
@@ -73,16 +75,9 @@ def accuracy(outputs: Any, targets: Any) -> float:
 
 def data_of(net: nn.Module) -> MethodData:
     """Labels are what the net itself says, so that it is right everywhere."""
-    train, held_out = (Samples(inputs(seed), predict(net, inputs(seed)).argmax(dim=1)) for seed in (1, 2))
-    return MethodData(
-        calibration=inputs(0),
-        train=train,
-        validation=held_out,
-        loss=lambda outputs, targets, _: nn.functional.cross_entropy(outputs, targets),
-        metric=accuracy,
-        collect=lambda model: collect_statistics(model, inputs(0), 32),
-        example_input=inputs(0)[:2],
-    )
+    images = [named(net, inputs(seed)) for seed in range(3)]
+    train, held_out = (Samples(batch, predict(net, batch).argmax(dim=1)) for batch in images[1:])
+    return method_data(net, images[0], train=train, validation=held_out)
 
 
 def made_of(net: nn.Module, **settings: Any) -> Quantized:
@@ -156,7 +151,7 @@ def test_what_is_reported_is_what_the_saved_model_does(net: nn.Module) -> None:
     drop = 1.0 - accuracy(predict(twin, data.validation.inputs).numpy(), data.validation.targets.numpy())
     assert made.plan["mixed"]["drop"] == pytest.approx(drop, abs=1e-6)
     outputs = [torch.cat([predict(model, data.calibration), predict(model, data.validation.inputs)]) for model in (net, twin)]
-    assert made.plan["mixed"]["divergence"] == pytest.approx(divergence(*outputs), rel=1e-4)
+    assert made.plan["mixed"]["divergence"] == pytest.approx(divergence(TEN, *outputs), rel=1e-4)
 
 
 def test_it_repeats_and_leaves_its_argument_alone(net: nn.Module) -> None:
@@ -204,17 +199,20 @@ def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
     convolutions = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
     net = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
     images = inputs(3).view(SAMPLES, 1, 8, 8)
-    data = dataclasses.replace(data_of(Spiked()), calibration=images, example_input=images[:2])
+    data = method_data(net, images)
     config = MixedParams(source="teacher", method="mixed")
-    ready = calibrated(net, config, statistics=collect_statistics(net, images, 32), data=data)
+    ready = calibrated(net, config, statistics=collect_statistics(net, named(net, images), 32), data=data)
     choice = {"0": "bfloat16", "2": "int8", "5": "int4", "7": "float32"}
     made = Realised(ready, candidates(ready, config, data), config, data).of(choice)
-    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
+    given = samples(net, images)
+    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, **given)
     assert lowered.layers == ("0", "2", "5")
     assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")
-    assert lowered.weight_bytes == pytest.approx(stored_bytes(made.model, made.plan, uses_of(made.model, images)), rel=0.02)
-    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution), 1)
-    assert sqnr_db(predict(simulate(made.model, made.plan), images), torch.from_numpy(infer(images.numpy()))) > 30
+    assert lowered.weight_bytes == pytest.approx(
+        stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, images))), rel=0.02
+    )
+    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution, signature=given["signature"]), 1)
+    assert sqnr_db(predict(simulate(made.model, made.plan), given["calibration"]), torch.from_numpy(infer({"input": images.numpy()}))) > 30
 
 
 def test_a_target_that_lacks_a_precision_refuses_before_anything_runs() -> None:
