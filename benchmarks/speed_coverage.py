@@ -25,7 +25,7 @@ from rich.table import Table
 
 from slimline.params import TEACHER, Params
 from slimline.workloads import get_workload
-from slimline.workloads.prepared import load_table
+from slimline.data.prepared import load_table
 from tasks.launches import timed_together
 from tasks.time import BASELINE, launching, locations, run, stored
 

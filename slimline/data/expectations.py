@@ -49,7 +49,7 @@ def check_splits(
     samples = _all_samples(tables)
     columns = pd.concat([column_profile(table, split) for split, table in tables.items()], ignore_index=True)
     suites = {
-        "samples": (samples, list(_sample_expectations(samples, allows_equal=allows_equal))),
+        "samples": (samples, list(_sample_expectations(samples, allows_missing=allows_missing, allows_equal=allows_equal))),
         "columns": (columns, [] if allows_missing else [gxe.ExpectColumnValuesToBeBetween(column="missing", max_value=0)]),
     }
     if strata:
@@ -80,12 +80,12 @@ def _shares(strata: Strata, known: tuple[str, ...]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _sample_expectations(samples: pd.DataFrame, *, allows_equal: bool) -> Iterator[Any]:
+def _sample_expectations(samples: pd.DataFrame, *, allows_missing: bool, allows_equal: bool) -> Iterator[Any]:
     if not allows_equal:
         yield gxe.ExpectCompoundColumnsToBeUnique(column_list=["split", "content"])
     yield gxe.ExpectColumnValuesToBeBetween(column="splits_holding_it", max_value=1)
     for name in samples.columns:
-        if name.endswith((".characters", ".width", ".height")):
+        if name.endswith((".width", ".height")) or (name.endswith(".characters") and not allows_missing):
             yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1)
 
 

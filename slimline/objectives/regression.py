@@ -150,9 +150,9 @@ def regression(
     mean: Sequence[float] | float = 0.0,
     scale: Sequence[float] | float = 1.0,
     unit: Unit = "units",
-    loss: Loss = "squared",
+    kind: Loss = "squared",
 ) -> Regression:
-    """Numbers of these names, in `unit`; the net gives (target - mean) / scale. `loss`: squared, absolute or huber (from 1 scale on)."""
+    """Numbers of these names, in `unit`; the net gives (target - mean) / scale. `kind` of loss: squared, absolute or huber (from 1 scale on)."""
     each = (names,) if isinstance(names, str) else tuple(names)
     means, scales = (tuple(map(float, (given,) * len(each) if isinstance(given, int | float) else given)) for given in (mean, scale))
-    return Regression(each, means, scales, unit, loss, metrics=_metrics(unit))
+    return Regression(each, means, scales, unit, kind, metrics=_metrics(unit))

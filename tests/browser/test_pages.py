@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slimline.workloads.prepared import load_table
 
+from slimline.data.prepared import load_table
 from slimline.report.decision import write_decision
 from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.page import Figure, Row, StagePage, Table, write_page

@@ -57,7 +57,7 @@ def case(name: str) -> Case:
         return of(regression(mean=5, scale=2, unit="kWh"), numbers[:, None], numbers * 2 + 5)
     if name == "numbers":
         return of(
-            regression(["x", "y"], mean=[1, 2], scale=[3, 4], loss="huber"),
+            regression(["x", "y"], mean=[1, 2], scale=[3, 4], kind="huber"),
             noise(2) * 0 + vectors[:, :2],
             vectors[:, :2] * torch.tensor([3, 4]) + torch.tensor([1, 2]),
         )

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from slimline.workloads.prepared import load_split, load_table
 
 from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import checksums, sha256_of
 from slimline.artifact.variant import load_variant
 from slimline.commands.predict import predict
+from slimline.data.prepared import load_split, load_table
 from slimline.errors import DataError
 from slimline.stage import stage_main
 from slimline.workloads.tabular import Tabular

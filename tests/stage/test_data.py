@@ -142,7 +142,7 @@ def test_splits_may_be_iterables_that_are_never_held(in_folder: Path) -> None:
     class Drawn(Digits):
         objective = classification(("dark", "light"))
 
-        def splits(self, options, seed):
+        def splits(self, _options, _seed):
             return {split: draw(place, 40) for place, split in enumerate(SPLITS)}
 
         def build_teacher(self):

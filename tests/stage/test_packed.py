@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from slimline.workloads.prepared import load_split
 
 from slimline import runtime
 from slimline.artifact.folder import folder_bytes
 from slimline.artifact.variant import load_variant
 from slimline.artifact.weight_header import FILES
+from slimline.data.prepared import load_split
 from slimline.stage import stage_main
 from slimline.workloads.tabular import Tabular
 from tasks import calibrate, prune, teacher

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
-from slimline.workloads.table import classification_metrics, cut_table
+from slimline.objectives.classification import Classification
+from slimline.workloads.cut import cut_table
 from tests.unusual_nets import ByFunction
 
 
@@ -60,15 +61,23 @@ class Whole(nn.Module):
         return self.head(self.norm(x).mean(dim=1))
 
 
-class Case:
-    name, task, labels, feature_range, net = "unusual", "classification", ("a", "b", "c"), (-10.0, 10.0), Mixed
+class Judged(Classification):
+    """Classes; in training the auxiliary head is judged too."""
 
-    def splits(self, sizes, seed):
+    def loss(self, outputs, targets):
+        if isinstance(outputs, dict):
+            return sum(functional.cross_entropy(one, targets) for one in outputs.values())
+        return super().loss(outputs, targets)
+
+
+class Case:
+    name, net, objective = "unusual", Mixed, Judged(("a", "b", "c"))
+
+    def splits(self, options, seed):
         r = np.random.default_rng(seed)
         label = np.arange(360) % 3
         x = r.normal(size=(360, 48)).clip(-3, 3) + np.eye(48)[label] * 6
-        table = pd.DataFrame(x.astype("float32"), columns=[f"x{i}" for i in range(48)]).assign(label=label.astype("int64"))
-        return cut_table(table, sizes, seed)
+        return cut_table(pd.DataFrame({"x": list(x.astype("float32")), "label": label.astype("int64")}), options, seed)
 
     def build_teacher(self):
         return self.net()
@@ -76,25 +85,11 @@ class Case:
     def build_student(self, config):
         return self.net()
 
-    def inputs(self, table):
-        return torch.from_numpy(table.drop(columns="label", errors="ignore").to_numpy("float32", copy=True)).view(-1, 6, 8)
+    def inputs(self, rows):
+        return torch.from_numpy(rows["x"]).view(-1, 6, 8)
 
-    def example_input(self):
-        return torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(0))
-
-    def augment(self, inputs, generator):
-        return inputs
-
-    def loss(self, outputs, targets):
-        if isinstance(outputs, tuple):
-            return sum(functional.cross_entropy(one, targets) for one in outputs)
-        return functional.cross_entropy(outputs, targets)
-
-    def metrics(self, outputs, targets):
-        return classification_metrics(outputs, targets)
-
-    def show(self, row):
-        return str(row["x0"])
+    def outputs(self, result):
+        return dict(zip(("main", "auxiliary"), result, strict=True)) if isinstance(result, tuple) else result
 
 
 class PackedCase(Case):

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from slimline.workloads.prepared import load_table
 
+from slimline.data.prepared import load_table
 from slimline.params import Params
 from slimline.report.decision import Evidence, write_decision
 from slimline.report.lost import LostSamples

@@ -18,7 +18,7 @@ from slimline.objectives.multilabel import multilabel
 from slimline.objectives.regression import regression
 from slimline.objectives.segmentation import segmentation
 from slimline.objectives.single import single
-from slimline.workloads.table import classification_metrics
+from tests.classification_metrics import classification_metrics
 
 SEEDS = st.integers(0, 10_000)
 SIZES = st.integers(2, 40)
@@ -108,7 +108,7 @@ def test_numbers_in_one_axis_are_numbers_in_two() -> None:
     objective = regression(unit="kWh")
     assert figures(objective, objective.scores(outputs, targets)) == figures(objective, objective.scores(outputs[:, None], targets))
     assert objective.loss(outputs[:, None], targets) == functional.mse_loss(outputs, targets)
-    assert regression(loss="absolute").loss(outputs, targets) == functional.l1_loss(outputs, targets)
+    assert regression(kind="absolute").loss(outputs, targets) == functional.l1_loss(outputs, targets)
     assert objective.shown(objective.answers(torch.tensor([1.5]))[0]) == "1.5 kWh"
 
 

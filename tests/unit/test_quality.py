@@ -15,7 +15,7 @@ from slimline.objectives import Metric, Scores
 from slimline.objectives.classification import classification
 from slimline.objectives.macro import count_metrics
 from slimline.objectives.regression import regression
-from slimline.workloads.table import classification_metrics
+from tests.classification_metrics import classification_metrics
 
 CLASSES = 4
 FOUR = classification("abcd")

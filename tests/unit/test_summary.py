@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from slimline.workloads.prepared import load_table
 
 from slimline.artifact.folder import write_json
+from slimline.data.prepared import load_table
 from slimline.errors import ArtifactError, StageError
 from slimline.params import Params
 from slimline.report.console import results_table
