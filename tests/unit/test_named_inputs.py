@@ -146,7 +146,7 @@ def agree(net: nn.Module, found: Outputs, batch: Batch, *, exact: bool) -> bool:
     objective = objective_of(described(classification("ab"))) if isinstance(net, One) else LOGITS
     parity = compare_outputs(arrays(predict(net, batch)), found, objective=objective, exact=exact)
     near = parity.tolerance is None or parity.max_abs_difference <= parity.tolerance
-    return parity.agreement >= parity.min_agreement and near and (exact or (parity.sqnr_db or 0.0) > 20)
+    return parity.agreement >= (1.0 if exact else 0.9) and near and (exact or (parity.sqnr_db or 0.0) > 20)
 
 
 class _Logits:
@@ -164,8 +164,12 @@ LOGITS: Any = _Logits()
 @pytest.mark.parametrize("target", [*RUNTIMES, "torchscript"])
 def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp_path: Path) -> None:
     net, batch = net_of(name), CASES[name][1]
+    if (target, name) == ("torchscript", "counting"):
+        with pytest.raises(StageError, match="cannot be traced to TorchScript: Using len to get tensor shape"):
+            compiled(target, net, tmp_path, batch)
+        return
     model = compiled(target, net, tmp_path, batch)
-    for size in (1, 2, 7, COUNT) if (target, name) != ("torchscript", "counting") else (2,):
+    for size in (1, 2, 7, COUNT):
         some = take(batch, slice(0, size))
         assert agree(net, model.predict(arrays(some)), some, exact=True)
     assert model.signature.names == tuple(batch)
