@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slimline.artifact.compiled import Parity
@@ -54,7 +55,7 @@ def _predicted(model: nn.Module, split: Split) -> Outputs:
     return _arrays(joined([predict(model, batch.inputs) for batch in in_order(split, BATCH_SIZE)]))
 
 
-def _arrays(values: Any) -> Any:
+def _arrays(values: Tensors) -> dict[str, NDArray[Any]] | NDArray[Any]:
     """Tensors, one or several by name, as arrays."""
     return values.numpy() if isinstance(values, Tensor) else {name: value.numpy() for name, value in values.items()}
 

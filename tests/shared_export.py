@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import onnx
 import pytest
-from torch import Tensor, nn
+from torch import nn
 
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
 from slimline.methods.compile.onnx_graph import export_onnx
 
 COMPILERS = ("onnxruntime", "openvino")
@@ -19,10 +21,10 @@ def shared_exports() -> Iterator[None]:
     """Meanwhile, models of equal structure and weights are exported once; each compiler is given a copy of that graph."""
     known: dict[str, onnx.ModelProto] = {}
 
-    def export(model: nn.Module, example_input: Tensor) -> onnx.ModelProto:
-        identity = _identity(model, example_input)
+    def export(model: nn.Module, example: Batch, signature: Signature) -> onnx.ModelProto:
+        identity = _identity(model, signature)
         if identity not in known:
-            known[identity] = export_onnx(model, example_input)
+            known[identity] = export_onnx(model, example, signature)
         copied = onnx.ModelProto()
         copied.CopyFrom(known[identity])
         return copied
@@ -33,8 +35,8 @@ def shared_exports() -> Iterator[None]:
         yield
 
 
-def _identity(model: nn.Module, example_input: Tensor) -> str:
-    state = hashlib.sha256(f"{model}{tuple(example_input.shape)}".encode())
+def _identity(model: nn.Module, signature: Signature) -> str:
+    state = hashlib.sha256(f"{model}{signature}".encode())
     for name, value in sorted(model.state_dict().items()):
         state.update(name.encode() + value.numpy().tobytes())
     return state.hexdigest()

@@ -21,7 +21,7 @@ def _measured(folder: str) -> float:
     from slimline.runtime import load
 
     model = load(folder, threads=1)
-    batch = np.zeros((32, *model.input_shape), np.float32)
+    batch = {one.name: np.zeros((32, *one.shape), one.dtype) for one in model.signature.inputs}
     model.predict(batch)
     process, own = time.process_time(), time.thread_time()
     while time.process_time() - process < 0.3:

@@ -9,7 +9,7 @@ from torch import nn
 from tasks.latency import latency_beside
 from tests.shared_export import shared_exports
 
-EXAMPLE = torch.zeros(2, 8, 32, 32)
+EXAMPLE = {"input": torch.zeros(2, 8, 32, 32)}
 
 
 def convolutions(width: int) -> nn.Module:
@@ -30,7 +30,7 @@ def test_a_narrow_model_is_faster_and_equal_ones_are_alike() -> None:
 def test_no_runtime_is_loaded_before_the_first_call() -> None:
     code = (
         "import sys, torch; from tasks import edit; from tasks.latency import latency_beside\n"
-        "latency_beside(torch.nn.Linear(2, 2), torch.zeros(2, 2))\n"
+        "latency_beside(torch.nn.Linear(2, 2), {'input': torch.zeros(2, 2)})\n"
         "assert not {'onnx', 'onnxruntime', 'onnxscript'} & set(sys.modules), 'a stage without a latency budget loads them'"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import called_by_name, named
 from slimline.errors import StageError
 from slimline.methods.quantize.adaround import adaround
 from slimline.methods.quantize.plan import weighted_layers
@@ -25,12 +26,12 @@ def net() -> nn.Module:
 
 def rounded(net: nn.Module, **settings: object) -> Quantized:
     config = AdaroundParams.model_validate({"method": "adaround", "iterations": 50, **PER_TENSOR, **settings})
-    return adaround(net, config, statistics=collect_statistics(net, CALIBRATION, 32), data=data_for())
+    return adaround(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32), data=data_for())
 
 
 def nearest(net: nn.Module) -> Quantized:
     config = StaticParams(method="static", **PER_TENSOR)
-    return static(net, config, statistics=collect_statistics(net, CALIBRATION, 32), data=data_for())
+    return static(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32), data=data_for())
 
 
 def test_held_out_logits_are_nearer_than_with_the_nearest_levels(net: nn.Module) -> None:
@@ -58,6 +59,7 @@ def test_no_iterations_are_static(net: nn.Module) -> None:
 def test_pruned_weights_stay_zero() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    model = called_by_name(model, ("x",))
     with torch.no_grad():
         model[1].weight[torch.rand(16, 64, generator=torch.Generator().manual_seed(1)) < 0.5] = 0.0
     made = rounded(model, granularity="per-channel")
@@ -69,4 +71,4 @@ def test_pruned_weights_stay_zero() -> None:
 def test_without_a_sample_it_is_refused(net: nn.Module) -> None:
     config = AdaroundParams(source="teacher", method="adaround")
     with pytest.raises(StageError, match="need the calibration sample"):
-        adaround(net, config, statistics=collect_statistics(net, CALIBRATION, 32))
+        adaround(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32))

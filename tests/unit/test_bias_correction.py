@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import called_by_name, named
 from slimline.methods.quantize.bias_correction import channel_means, correct_biases
 from slimline.methods.quantize.plan import layers_of_kind
 from slimline.methods.quantize.simulate import simulate
@@ -29,13 +30,13 @@ def means(model: nn.Module, layers: tuple[str, ...]) -> dict[str, Tensor]:
     for name in layers:
         model.get_submodule(name).register_forward_hook(functools.partial(note, name))
     with torch.no_grad():
-        model(CALIBRATION)
+        model(**CALIBRATION)
     return found
 
 
 def test_means_are_put_back_and_held_out_logits_are_nearer() -> None:
     net = unbalanced_net(20.0)
-    statistics = collect_statistics(net, CALIBRATION, 32)
+    statistics = collect_statistics(net, named(net, CALIBRATION), 32)
     plain, corrected = (static(net, config, statistics=statistics, data=data_for()) for config in (PER_TENSOR, CORRECTED))
     assert logit_sqnr_db(net, corrected) > logit_sqnr_db(net, plain) + 2
     layers = layers_of_kind(corrected.plan, "static")
@@ -50,9 +51,9 @@ def test_means_are_put_back_and_held_out_logits_are_nearer() -> None:
 def test_a_layer_without_bias_gets_one_and_a_float_one_is_left_alone() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.Conv1d(6, 4, 3, bias=False), nn.Flatten(), nn.Linear(16, 3))
-    model = nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval()
+    model = called_by_name(nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval(), ("x",))
     config = StaticParams(source="teacher", method="static", keep_float=("6",))
-    made = static(model, config, statistics=collect_statistics(model, CALIBRATION, 32))
+    made = static(model, config, statistics=collect_statistics(model, named(model, CALIBRATION), 32))
     corrected = correct_biases(made.model, made.plan, reference=model, calibration=CALIBRATION)
     assert corrected[0].bias.shape == (6,)
     assert corrected[4].bias.shape == (4,)
@@ -72,7 +73,7 @@ def test_a_layer_that_runs_twice_is_left_alone() -> None:
     torch.manual_seed(0)
     model = Twice().eval()
     config = StaticParams(source="teacher", method="static")
-    made = static(model, config, statistics=collect_statistics(model, CALIBRATION, 32))
+    made = static(model, config, statistics=collect_statistics(model, named(model, CALIBRATION), 32))
     corrected = correct_biases(made.model, made.plan, reference=model, calibration=CALIBRATION)
     assert torch.equal(corrected.conv.bias, model.conv.bias)
     assert not torch.equal(corrected.head.bias, model.head.bias)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,21 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
-from slimline.artifact.folder import checksums, folder_bytes
-from slimline.artifact.manifest import write_manifest
+from slimline.artifact.folder import folder_bytes
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.errors import StageError
 from slimline.measure.machine import fingerprint
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered, arithmetic
-from slimline.methods.compile.onnx_graph import export_onnx, layer_nodes, slim
+from slimline.methods.compile.onnx_graph import layer_nodes, slim
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.compile.xnnpack_graph import computed_types
 from slimline.methods.quantize.plan import Plan, planned
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import DynamicParams, HalfParams, StaticParams
 from slimline.runtime import load
+from tests.lowering import graph_of, samples, write_compiled
+from tests.method_data import TEN
 from tests.shared_export import shared_exports
 
 TARGETS = ("onnxruntime", "openvino")
@@ -76,18 +76,16 @@ def inputs() -> Tensor:
 
 
 def plan_of(name: str, model: nn.Module, inputs: Tensor) -> Plan:
-    statistics = collect_statistics(model, inputs, 32)
+    statistics = collect_statistics(model, named(model, inputs), 32)
     plan: Plan = get_method("quantize", CONFIGS[name].method)(model, CONFIGS[name], statistics=statistics).plan
     return plan
 
 
 def compiled(target: str, model: nn.Module, plan: Plan | None, folder: Path, inputs: Tensor) -> Lowered:
     folder.mkdir()
-    lowered: Lowered = get_method("compile", target)(model, plan, folder, example_input=EXAMPLE, calibration=inputs)
-    facts: dict[str, Any] = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution}
-    identity = {"workload": "digits", "variant": "v", "target": target, "stage": "quantize", "method": "m", "source": None, "lineage": ()}
-    shape = {"labels": tuple("abcde"), "input_shape": (1, 6, 6), "source_sha256": "0" * 64, "files": checksums(folder)}
-    write_manifest(folder, CompiledManifest(**identity, **facts, **shape))
+    given = samples(model, inputs)
+    lowered: Lowered = get_method("compile", target)(model, plan, folder, **given)
+    write_compiled(folder, target, lowered, given, "abcde")
     return lowered
 
 
@@ -98,7 +96,7 @@ def test_a_float_model_computes_the_same_at_every_batch_size(target: str, model:
     with torch.no_grad():
         expected = model(inputs).numpy()
     for size in (1, 2, 7, 90):
-        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), exact=True)
+        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), objective=TEN, exact=True)
         assert parity.agreement == 1.0
         assert parity.tolerance is not None
         assert parity.max_abs_difference <= parity.tolerance
@@ -130,7 +128,7 @@ def test_a_plan_is_lowered_as_it_says(target: str, name: str, model: nn.Module, 
     assert lowered.weight_bytes < (0.75 if plan["dtype"] else 0.6) * lowered.float32_weight_bytes
     with torch.no_grad():
         reference = simulate(model, plan)(inputs).numpy()
-    parity = compare_outputs(reference, load(tmp_path / "c").predict(inputs.numpy()), exact=False)
+    parity = compare_outputs(reference, load(tmp_path / "c").predict(inputs.numpy()), objective=TEN, exact=False)
     assert parity.agreement >= parity.min_agreement
     assert parity.sqnr_db is not None
     assert parity.sqnr_db > 25
@@ -150,7 +148,7 @@ def test_logits_are_not_rounded_to_levels(model: nn.Module, inputs: Tensor, tmp_
 def test_slimming_drops_names_and_keeps_the_function(model: nn.Module, inputs: Tensor) -> None:
     import onnxruntime
 
-    exported = export_onnx(model, EXAMPLE)
+    exported = graph_of(model, EXAMPLE)
     small = slim(exported)
     assert small.ByteSize() < exported.ByteSize()
     assert not any(node.name or node.doc_string or node.metadata_props for node in small.graph.node)
@@ -159,7 +157,7 @@ def test_slimming_drops_names_and_keeps_the_function(model: nn.Module, inputs: T
 
 
 def test_nodes_carry_the_names_of_layers(model: nn.Module) -> None:
-    graph = export_onnx(model, EXAMPLE).graph
+    graph = graph_of(model, EXAMPLE).graph
     layers = [name for name, _ in model.named_modules()]
     assert set(layer_nodes(graph, layers)) == {"stem.0", "block", "deep", "mix", "token", "token#2", "head"}
 
@@ -167,7 +165,7 @@ def test_nodes_carry_the_names_of_layers(model: nn.Module) -> None:
 def test_a_layer_that_never_runs_is_in_no_graph() -> None:
     net = nn.Sequential(nn.Linear(4, 2))
     net[0].unused = nn.Linear(4, 2)
-    graph = export_onnx(net, torch.zeros(2, 4)).graph
+    graph = graph_of(net, torch.zeros(2, 4)).graph
     assert [tensor.name for tensor in graph.initializer] == ["0.weight", "0.bias"]
 
 
@@ -181,16 +179,16 @@ def test_a_model_that_cannot_be_exported_is_one_clear_error() -> None:
             return self.head(x) if x.sum().item() > 0 else self.head(-x)
 
     with pytest.raises(StageError, match="cannot be exported to ONNX") as caught:
-        export_onnx(Branching(), torch.zeros(2, 4))
+        graph_of(Branching(), torch.zeros(2, 4))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_eager_halves_the_bytes(dtype: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
     plan = get_method("quantize", "half")(model, SimpleNamespace(dtype=dtype), statistics=None).plan
-    lowered = get_method("compile", "eager")(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
+    lowered = get_method("compile", "eager")(model, plan, tmp_path, **samples(model, inputs))
     assert (lowered.precision, lowered.computes) == (dtype, dtype)
     assert folder_bytes(tmp_path) < 0.7 * lowered.float32_bytes
     plan["layers"]["head"]["precision"] = "float32"
     with pytest.raises(StageError, match="keeps 'head' in float32"):
-        get_method("compile", "eager")(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
+        get_method("compile", "eager")(model, plan, tmp_path, **samples(model, inputs))

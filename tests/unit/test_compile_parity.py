@@ -5,16 +5,18 @@ import pytest
 
 from slimline.errors import StageError
 from slimline.methods.compile.parity import compare_outputs, require_parity
+from slimline.objectives.classification import classification
 
+SIX = classification("abcdef")
 REFERENCE = np.random.default_rng(0).normal(0, 4, (50, 6)).astype(np.float32)
 
 
 def judge(outputs: np.ndarray, *, exact: bool) -> None:
-    require_parity("v-onnxruntime", compare_outputs(REFERENCE, outputs, exact=exact), REFERENCE, outputs)
+    require_parity("v-onnxruntime", compare_outputs(REFERENCE, outputs, objective=SIX, exact=exact), REFERENCE, outputs)
 
 
 def test_equal_outputs_pass() -> None:
-    parity = compare_outputs(REFERENCE, REFERENCE.copy(), exact=True)
+    parity = compare_outputs(REFERENCE, REFERENCE.copy(), objective=SIX, exact=True)
     assert (parity.max_abs_difference, parity.agreement, parity.samples) == (0, 1, 50)
     judge(REFERENCE.copy(), exact=True)
     judge(REFERENCE + np.float32(0.01), exact=False)
@@ -33,7 +35,7 @@ def test_an_int8_model_must_agree_and_be_near() -> None:
     judge(REFERENCE + np.random.default_rng(1).normal(0, 0.02, REFERENCE.shape).astype(np.float32), exact=False)
     with pytest.raises(StageError, match=r"signal to noise .* dB is below 20 dB"):
         judge(REFERENCE + np.random.default_rng(1).normal(0, 2, REFERENCE.shape).astype(np.float32), exact=False)
-    with pytest.raises(StageError, match="of 50 samples get the same class, at least 97% must"):
+    with pytest.raises(StageError, match="of 50 samples get the same answer, at least 97% must"):
         judge(-REFERENCE, exact=False)
 
 
@@ -41,20 +43,20 @@ def test_a_plan_that_is_far_from_its_source_may_be_compiled_no_further_from_its_
     noise = np.random.default_rng(1).normal(0, 2, (2, *REFERENCE.shape)).astype(np.float32)
     source = REFERENCE + noise[0]
     near, far = REFERENCE + 0.6 * noise[1], REFERENCE + 4 * noise[1]
-    parity = compare_outputs(REFERENCE, near, exact=False, source=source)
+    parity = compare_outputs(REFERENCE, near, objective=SIX, exact=False, source=source)
     assert parity.min_sqnr_db is not None
     assert 5 < parity.min_sqnr_db < 10
     assert parity.min_agreement < 0.97
     require_parity("v-onnxruntime", parity, REFERENCE, near)
     with pytest.raises(StageError, match=r"signal to noise .* dB is below"):
-        require_parity("v-onnxruntime", compare_outputs(REFERENCE, far, exact=False, source=source), REFERENCE, far)
-    close = compare_outputs(REFERENCE, near, exact=False, source=REFERENCE)
+        require_parity("v-onnxruntime", compare_outputs(REFERENCE, far, objective=SIX, exact=False, source=source), REFERENCE, far)
+    close = compare_outputs(REFERENCE, near, objective=SIX, exact=False, source=REFERENCE)
     assert (close.min_sqnr_db, close.min_agreement) == (20, 0.97)
 
 
 def test_a_tie_counts_as_agreement() -> None:
     tied = np.array([[1.0, 1.0, -5.0]], np.float32)
-    parity = compare_outputs(tied, np.array([[0.99999, 1.0, -5.0]], np.float32), exact=True)
+    parity = compare_outputs(tied, np.array([[0.99999, 1.0, -5.0]], np.float32), objective=SIX, exact=True)
     assert parity.agreement == 1
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.structure import replay, structure_edits
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.methods.quantize.dataflow import dataflow
 from slimline.methods.quantize.equalize import equalize, pairs
 from slimline.methods.quantize.static import static
@@ -39,7 +40,7 @@ class Branching(nn.Module):
 
 def outputs(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        return copy.deepcopy(model).eval()(HELD_OUT)
+        return copy.deepcopy(model).eval()(**HELD_OUT)
 
 
 def ratio(model: nn.Module, layer: str) -> float:
@@ -51,7 +52,7 @@ def ratio(model: nn.Module, layer: str) -> float:
 def test_the_model_computes_the_same_and_its_channels_are_alike() -> None:
     net = unbalanced_net()
     before = copy.deepcopy(net.state_dict())
-    equal = equalize(net, example_input=EXAMPLE, calibration=CALIBRATION)
+    equal = equalize(net, example=EXAMPLE, calibration=CALIBRATION)
     expected = outputs(net)
     torch.testing.assert_close(outputs(equal.model), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     assert [(pair.first, pair.second) for pair in equal.pairs][-2:] == [
@@ -59,7 +60,7 @@ def test_the_model_computes_the_same_and_its_channels_are_alike() -> None:
         ("blocks.1.1.0", "blocks.1.2.0"),
     ]
     assert len(equal.replaced) == 5
-    folded = equalize(net, example_input=EXAMPLE, calibration=CALIBRATION, strength=0.0).model
+    folded = equalize(net, example=EXAMPLE, calibration=CALIBRATION, strength=0.0).model
     assert ratio(folded, "blocks.0.0.0") > 20
     assert ratio(equal.model, "blocks.0.0.0") < 3
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -67,7 +68,7 @@ def test_the_model_computes_the_same_and_its_channels_are_alike() -> None:
 
 def test_int8_on_uneven_channels_is_saved_by_it() -> None:
     net = unbalanced_net()
-    statistics = collect_statistics(net, CALIBRATION, 32)
+    statistics = collect_statistics(net, named(net, CALIBRATION), 32)
     plain, equalized = (static(net, config, statistics=statistics, data=data_for()) for config in (PLAIN, EQUALIZED))
     assert logit_sqnr_db(net, equalized) > logit_sqnr_db(net, plain) + 8
     assert "ReLU6 became ReLU" in equalized.notes[-1]
@@ -83,7 +84,7 @@ def test_every_kind_of_pair_is_found_and_scaling_it_changes_nothing() -> None:
 
 def test_strength_zero_is_folding_alone() -> None:
     net = unbalanced_net()
-    plain = equalize(net, example_input=EXAMPLE, calibration=CALIBRATION, strength=0.0)
+    plain = equalize(net, example=EXAMPLE, calibration=CALIBRATION, strength=0.0)
     assert (plain.pairs, plain.replaced) == ((), ())
     assert isinstance(plain.model.get_submodule("stem.2"), nn.ReLU6)
     torch.testing.assert_close(outputs(plain.model), outputs(net), rtol=1e-4, atol=1e-5)
@@ -93,7 +94,7 @@ def test_a_relu6_that_clips_stays_and_so_do_the_layers_around_it() -> None:
     net = unbalanced_net(1.0)
     with torch.no_grad():
         net.get_submodule("blocks.0.0.1").bias.add_(5.0)
-    equal = equalize(net, example_input=EXAMPLE, calibration=CALIBRATION)
+    equal = equalize(net, example=EXAMPLE, calibration=CALIBRATION)
     assert isinstance(equal.model.get_submodule("blocks.0.0.2"), nn.ReLU6)
     assert "blocks.0.0.2" not in equal.replaced
     assert ("blocks.0.0.0", "blocks.0.1.0") not in {(pair.first, pair.second) for pair in equal.pairs}
@@ -103,7 +104,7 @@ def test_a_relu6_that_clips_stays_and_so_do_the_layers_around_it() -> None:
 @pytest.mark.parametrize("config", [EQUALIZED, PLAIN.model_copy(update={"bias_correction": True})])
 def test_what_it_makes_is_stored_as_structure_edits(config: StaticParams) -> None:
     net = unbalanced_net()
-    made = static(net, config, statistics=collect_statistics(net, CALIBRATION, 32), data=data_for())
+    made = static(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32), data=data_for())
     again = replay(DepthwiseNet(), structure_edits(DepthwiseNet(), made.model))
     again.load_state_dict(made.model.state_dict(), strict=True)
     assert torch.equal(outputs(again), outputs(made.model))

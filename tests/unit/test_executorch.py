@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums, write_json
-from slimline.artifact.manifest import write_manifest
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.compile.executorch import executorch, largest_batch
 from slimline.methods.compile.lowered import Lowered
@@ -23,6 +23,8 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.params import HalfParams, WeightOnlyParams
 from slimline.runtime import load
 from slimline.training.fit import predict
+from tests.lowering import samples, write_compiled
+from tests.method_data import TEN
 from tests.thread_use import thread_use
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)
@@ -60,7 +62,7 @@ def model(digits: Tensor) -> nn.Module:
 
 
 def static_plan(model: nn.Module, inputs: Tensor) -> Plan:
-    seen = collect_statistics(model, inputs, 32).layers
+    seen = collect_statistics(model, named(model, inputs), 32).layers
     layers = weighted_layers(model).items()
     return make_plan(
         "static",
@@ -71,11 +73,9 @@ def static_plan(model: nn.Module, inputs: Tensor) -> Plan:
 
 def written(model: nn.Module, plan: Plan | None, folder: Path, inputs: Tensor) -> Lowered:
     folder.mkdir()
-    lowered = executorch(model, plan, folder, example_input=EXAMPLE, calibration=inputs[:64], batch_sizes=(1, LARGEST))
-    facts = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution, "files": checksums(folder)}
-    identity = {"workload": "digits", "variant": "v", "target": "executorch", "stage": "quantize", "method": "m", "source": None}
-    shape = {"lineage": (), "labels": tuple("0123456789"), "input_shape": (1, 8, 8), "source_sha256": "0" * 64}
-    write_manifest(folder, CompiledManifest(**identity, **facts, **shape))
+    given = samples(model, inputs[:64])
+    lowered = executorch(model, plan, folder, **given, batch_sizes=(1, LARGEST))
+    write_compiled(folder, "executorch", lowered, given)
     return lowered
 
 
@@ -90,9 +90,9 @@ def int8(model: nn.Module, digits: Tensor, tmp_path_factory: pytest.TempPathFact
 
 def test_a_float_model_computes_the_same_at_every_batch_size(model: nn.Module, digits: Tensor, tmp_path: Path) -> None:
     lowered = written(model, None, tmp_path / "c", digits)
-    runtime, expected = load(tmp_path / "c"), predict(model, digits).numpy()
+    runtime, expected = load(tmp_path / "c"), predict(model, named(model, digits)).numpy()
     for size in (1, 3, 40):
-        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), exact=True)
+        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), objective=TEN, exact=True)
         assert parity.tolerance is not None
         assert parity.max_abs_difference <= parity.tolerance
     assert (lowered.precision, lowered.computes, lowered.layers) == ("float32", "float32", ())
@@ -102,11 +102,11 @@ def test_a_float_model_computes_the_same_at_every_batch_size(model: nn.Module, d
 
 def test_a_static_plan_runs_in_int8_with_its_own_ranges(model: nn.Module, digits: Tensor, int8: tuple[Plan, Path, Lowered]) -> None:
     plan, folder, lowered = int8
-    expected, runtime = predict(simulate(model, plan), digits).numpy(), load(folder)
-    unclipped = predict(simulate(model, static_plan(model, digits)), digits).numpy()
-    assert compare_outputs(unclipped, expected, exact=False).sqnr_db < 15
+    expected, runtime = predict(simulate(model, plan), named(model, digits)).numpy(), load(folder)
+    unclipped = predict(simulate(model, static_plan(model, digits)), named(model, digits)).numpy()
+    assert compare_outputs(unclipped, expected, objective=TEN, exact=False).sqnr_db < 15
     for size in (1, 3, 40, 150):
-        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), exact=False)
+        parity = compare_outputs(expected[:size], runtime.predict(digits[:size].numpy()), objective=TEN, exact=False)
         assert parity.sqnr_db is not None
         assert parity.sqnr_db > 30
     assert lowered.layers == tuple(plan["layers"])
@@ -139,7 +139,9 @@ def test_linear_layers_are_ranged_while_running(digits: Tensor, tmp_path: Path) 
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10)).eval()
     plan = make_plan("dynamic", {name: layer_plan(layer, "int8", activations=True) for name, layer in weighted_layers(net).items()})
     lowered = written(net, plan, tmp_path / "c", digits)
-    parity = compare_outputs(predict(simulate(net, plan), digits).numpy(), load(tmp_path / "c").predict(digits.numpy()), exact=False)
+    parity = compare_outputs(
+        predict(simulate(net, plan), named(net, digits)).numpy(), load(tmp_path / "c").predict(digits.numpy()), objective=TEN, exact=False
+    )
     assert parity.sqnr_db is not None
     assert parity.sqnr_db > 30
     assert lowered.layers == ("1", "3")
@@ -170,7 +172,7 @@ def test_a_damaged_program_is_one_clear_line(int8: tuple[Plan, Path, Lowered], t
 def test_what_xnnpack_cannot_take_is_refused(precision: str, settings: dict, said: str, model: nn.Module, tmp_path: Path) -> None:
     plan = make_plan("mixed", {"stem.0": layer_plan(model.stem[0], precision, **settings)})
     with pytest.raises(StageError, match=said):
-        executorch(model, plan, tmp_path, example_input=EXAMPLE, calibration=EXAMPLE)
+        executorch(model, plan, tmp_path, **samples(model, EXAMPLE))
 
 
 def test_check_refuses_it_before_anything_runs() -> None:

@@ -11,7 +11,7 @@ from slimline.errors import StageError
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.workloads.digits import ResidualDigits
 
-EXAMPLE = torch.zeros(2, 1, 8, 8)
+EXAMPLE = {"x": torch.zeros(2, 1, 8, 8)}
 
 
 class Mixed(nn.Module):

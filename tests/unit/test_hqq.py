@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.data.calling import named
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.quantize.hqq import fit_zero_points, hqq, shrink
 from slimline.methods.quantize.simulate import simulate, sqnr_db
@@ -94,6 +95,6 @@ def test_targets_that_dequantize_with_whole_zero_points_get_the_fraction_beside(
     made, inputs = hqq(layer, config(bits=8, group_size=group_size)), torch.randn(8, 256, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected = simulate(made.model, made.plan, made.grids)(inputs)
-        found = explicit(made.model, made.plan, grids=made.grids, example_input=inputs[:2])(inputs)
+        found = explicit(made.model, made.plan, grids=made.grids, example=named(made.model, inputs[:2]))(inputs)
     assert sqnr_db(expected, found) > 90
     assert sqnr_db(layer(inputs).detach(), found) < 70

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums
-from slimline.artifact.manifest import write_manifest
 from slimline.errors import ArtifactError, InputError, MachineError, StageError
 from slimline.loaders import inductor as loader
 from slimline.methods.compile.inductor import inductor
@@ -21,6 +19,8 @@ from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
 from slimline.methods.quantize.simulate import simulate
 from slimline.runtime import load
+from tests.lowering import samples, write_compiled
+from tests.method_data import TEN
 
 EXAMPLE = torch.zeros(1, 1, 6, 6)
 STATIC = {"precision": "int8", "activations": True, "input_range": (-4.0, 4.0)}
@@ -69,11 +69,9 @@ def plan(model: nn.Module) -> Plan:
 
 def compiled(folder: Path, model: nn.Module, plan: Plan, inputs: Tensor) -> Lowered:
     folder.mkdir()
-    lowered = inductor(model, plan, folder, example_input=EXAMPLE, calibration=inputs)
-    identity = {"workload": "digits", "variant": "v", "target": "inductor", "stage": "quantize", "method": "mixed", "source": None}
-    shape = {"lineage": (), "labels": tuple("abcd"), "input_shape": (1, 6, 6), "source_sha256": "0" * 64, "files": checksums(folder)}
-    facts = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution}
-    write_manifest(folder, CompiledManifest(**identity, **shape, **facts))
+    given = samples(model, inputs)
+    lowered = inductor(model, plan, folder, **given)
+    write_compiled(folder, "inductor", lowered, given, "abcd")
     return lowered
 
 
@@ -98,7 +96,7 @@ def test_one_package_computes_the_plan_at_every_batch_size(
     for size in (1, 2, 7, 40):
         with torch.no_grad():
             reference = simulate(model, plan)(inputs[:size]).numpy()
-        parity = compare_outputs(reference, runtime.predict(inputs[:size].numpy()), exact=False)
+        parity = compare_outputs(reference, runtime.predict(inputs[:size].numpy()), objective=TEN, exact=False)
         assert parity.agreement >= parity.min_agreement
         assert parity.sqnr_db is not None
         assert parity.sqnr_db > 30
@@ -162,7 +160,7 @@ def test_without_a_compiler_it_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(MachineError, match=r"needs a C\+\+ compiler and g\+\+ is not installed"):
-        inductor(model, plan, tmp_path, example_input=EXAMPLE, calibration=inputs)
+        inductor(model, plan, tmp_path, **samples(model, inputs))
 
 
 def test_int4_is_refused(model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
@@ -170,7 +168,7 @@ def test_int4_is_refused(model: nn.Module, inputs: Tensor, tmp_path: Path) -> No
         "weight_only", {name: layer_plan(layer, "int4", activations=False, group_size=9) for name, layer in weighted_layers(model).items()}
     )
     with pytest.raises(StageError, match="stores no weight in fewer than 8 bits"):
-        inductor(model, int4, tmp_path, example_input=EXAMPLE, calibration=inputs)
+        inductor(model, int4, tmp_path, **samples(model, inputs))
 
 
 def test_instruction_sets_are_read_in_linuxs_names(tmp_path: Path) -> None:

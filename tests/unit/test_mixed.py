@@ -1,7 +1,6 @@
 """Mixed precision: the layer that minds is the one that goes back, the budget is kept to, and what fails is said."""
 
 import copy
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.data.samples import Samples
 from slimline.errors import InputError, ParamsError
 from slimline.loaders import onnxruntime as onnxruntime_loader
@@ -31,6 +31,8 @@ from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import MixedParams, Params
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.training.fit import predict
+from tests.lowering import samples
+from tests.method_data import TEN, method_data
 
 SAMPLES = 64
 WIDTH = 64
@@ -73,21 +75,14 @@ def accuracy(outputs: Any, targets: Any) -> float:
 
 def data_of(net: nn.Module) -> MethodData:
     """Labels are what the net itself says, so that it is right everywhere."""
-    train, held_out = (Samples(inputs(seed), predict(net, inputs(seed)).argmax(dim=1)) for seed in (1, 2))
-    return MethodData(
-        calibration=inputs(0),
-        train=train,
-        validation=held_out,
-        loss=lambda outputs, targets, _: nn.functional.cross_entropy(outputs, targets),
-        metric=accuracy,
-        collect=lambda model: collect_statistics(model, inputs(0), 32),
-        example_input=inputs(0)[:2],
-    )
+    images = [named(net, inputs(seed)) for seed in range(3)]
+    train, held_out = (Samples(batch, predict(net, batch).argmax(dim=1)) for batch in images[1:])
+    return method_data(net, images[0], train=train, validation=held_out)
 
 
 def made_of(net: nn.Module, **settings: Any) -> Quantized:
     config = MixedParams(source="teacher", method="mixed", **{"samples": SAMPLES, **settings})
-    return mixed(net, config, statistics=collect_statistics(net, inputs(0), 32), data=data_of(net))
+    return mixed(net, config, statistics=collect_statistics(net, named(net, inputs(0)), 32), data=data_of(net))
 
 
 def test_exactly_the_layer_that_minds_is_reverted(net: nn.Module) -> None:
@@ -118,7 +113,7 @@ def test_weights_alone_stand_the_spike(net: nn.Module) -> None:
 @pytest.mark.parametrize("ratio", [1.5, 2.5, 3.5])
 def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> None:
     made = made_of(net, budget={"size_ratio": ratio}, max_drop=0.9)
-    uses = uses_of(net, inputs(0))
+    uses = uses_of(net, named(net, inputs(0)))
     whole = stored_bytes(net, NO_PLAN, uses)
     reached = whole / stored_bytes(made.model, made.plan, uses)
     assert reached >= ratio
@@ -130,7 +125,7 @@ def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> Non
 def test_a_latency_budget_counts_macs_by_their_cost(net: nn.Module) -> None:
     cost = {"float32": 1.0, "bfloat16": 1.0, "int8": 0.25, "int4": 1.0}
     made = made_of(net, budget={"latency_ratio": 1.5}, max_drop=0.9, mac_cost=dict.fromkeys(("convolution", "depthwise", "linear"), cost))
-    assert layer_macs(net, inputs(0)[:2]) == {"first": WIDTH * WIDTH, "spiked": WIDTH * WIDTH, "head": WIDTH * 4}
+    assert layer_macs(net, named(net, inputs(0)[:2])) == {"first": WIDTH * WIDTH, "spiked": WIDTH * WIDTH, "head": WIDTH * 4}
     assert planned(made.plan, "int8") == ("first",), "int4 and bfloat16 save no time, the spiked layer is harmed most"
     facts = made.plan["mixed"]
     total = 2 * WIDTH * WIDTH + 4 * WIDTH
@@ -156,7 +151,7 @@ def test_what_is_reported_is_what_the_saved_model_does(net: nn.Module) -> None:
     drop = 1.0 - accuracy(predict(twin, data.validation.inputs).numpy(), data.validation.targets.numpy())
     assert made.plan["mixed"]["drop"] == pytest.approx(drop, abs=1e-6)
     outputs = [torch.cat([predict(model, data.calibration), predict(model, data.validation.inputs)]) for model in (net, twin)]
-    assert made.plan["mixed"]["divergence"] == pytest.approx(divergence(*outputs), rel=1e-4)
+    assert made.plan["mixed"]["divergence"] == pytest.approx(divergence(TEN, *outputs), rel=1e-4)
 
 
 def test_it_repeats_and_leaves_its_argument_alone(net: nn.Module) -> None:
@@ -190,9 +185,9 @@ def test_the_page_shows_reverts_and_sensitivity(net: nn.Module) -> None:
 
 def test_divergence_is_that_of_the_class_probabilities() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1]]))
-    assert divergence(logits, logits + 3.0) == pytest.approx(0.0, abs=1e-9)
+    assert divergence(TEN, logits, logits + 3.0) == pytest.approx(0.0, abs=1e-9)
     expected = 0.5 * float(torch.log(torch.tensor(0.5 / 0.25)) * 0.5 + torch.log(torch.tensor(0.5 / 0.75)) * 0.5)
-    assert divergence(logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
+    assert divergence(TEN, logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
 
 
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
@@ -204,17 +199,20 @@ def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
     convolutions = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
     net = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
     images = inputs(3).view(SAMPLES, 1, 8, 8)
-    data = dataclasses.replace(data_of(Spiked()), calibration=images, example_input=images[:2])
+    data = method_data(net, images)
     config = MixedParams(source="teacher", method="mixed")
-    ready = calibrated(net, config, statistics=collect_statistics(net, images, 32), data=data)
+    ready = calibrated(net, config, statistics=collect_statistics(net, named(net, images), 32), data=data)
     choice = {"0": "bfloat16", "2": "int8", "5": "int4", "7": "float32"}
     made = Realised(ready, candidates(ready, config, data), config, data).of(choice)
-    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, example_input=images[:2], calibration=images)
+    given = samples(net, images)
+    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, **given)
     assert lowered.layers == ("0", "2", "5")
     assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")
-    assert lowered.weight_bytes == pytest.approx(stored_bytes(made.model, made.plan, uses_of(made.model, images)), rel=0.02)
-    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution), 1)
-    assert sqnr_db(predict(simulate(made.model, made.plan), images), torch.from_numpy(infer(images.numpy()))) > 30
+    assert lowered.weight_bytes == pytest.approx(
+        stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, images))), rel=0.02
+    )
+    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution, signature=given["signature"]), 1)
+    assert sqnr_db(predict(simulate(made.model, made.plan), given["calibration"]), torch.from_numpy(infer({"input": images.numpy()}))) > 30
 
 
 def test_a_target_that_lacks_a_precision_refuses_before_anything_runs() -> None:

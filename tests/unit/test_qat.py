@@ -18,10 +18,11 @@ from slimline.methods.quantize.qat import prepared, qat, shared_inputs
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
+from slimline.objectives.classification import classification
 from slimline.params import QatParams, StaticParams, Training
 from slimline.training.fit import fit, predict
 
-EXAMPLE = torch.zeros(2, 1, 8, 8)
+EXAMPLE = {"x": torch.zeros(2, 1, 8, 8)}
 CLASSES, WIDTH = 6, 16
 
 
@@ -50,7 +51,7 @@ def strokes(count: int, seed: int) -> Samples:
     for image, target in zip(inputs, targets.tolist(), strict=True):
         place = 1 + 2 * (target % 3)
         (image[0, place : place + 2] if target < 3 else image[0, :, place : place + 2]).add_(1.0)
-    return Samples(inputs, targets)
+    return Samples({"x": inputs}, targets)
 
 
 TRAIN, HELD_OUT = strokes(512, 0), strokes(256, 1)
@@ -60,14 +61,15 @@ def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float((outputs.argmax(axis=1) == targets).mean())
 
 
+OBJECTIVE = classification("abcdef")
 DATA = MethodData(
-    calibration=TRAIN.inputs[:128],
+    calibration=TRAIN.take(slice(0, 128)).inputs,
     train=TRAIN,
     validation=HELD_OUT,
-    loss=lambda outputs, targets, _: functional.cross_entropy(outputs, targets),
-    metric=accuracy,
-    collect=partial(collect_statistics, inputs=TRAIN.inputs[:128], batch_size=64),
-    example_input=EXAMPLE,
+    objective=OBJECTIVE,
+    metric="accuracy",
+    collect=partial(collect_statistics, inputs=TRAIN.take(slice(0, 128)).inputs, batch_size=64),
+    example=EXAMPLE,
     seed=5,
 )
 
@@ -78,7 +80,7 @@ def net() -> nn.Module:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     training = Training(epochs=8, batch_size=32, learning_rate=0.02)
-    model, _ = fit(Separable(), TRAIN, training, loss=DATA.loss, metric=accuracy, validation=HELD_OUT, seed=1)
+    model, _ = fit(Separable(), TRAIN, training, objective=OBJECTIVE, metric="accuracy", validation=HELD_OUT, seed=1)
     factors = torch.logspace(-2.4, 2.4, WIDTH)[torch.randperm(WIDTH, generator=torch.Generator().manual_seed(2))]
     with torch.no_grad():
         for norm, after in ((model.stem_norm, (model.deep,)), (model.deep_norm, (model.mix,))):

@@ -11,7 +11,7 @@ from slimline.methods.compile.qdq import SCALE, WEIGHT, StaticInt8, explicit
 from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 
-EXAMPLE = torch.zeros(2, 1, 6, 6)
+EXAMPLE = {"x": torch.zeros(2, 1, 6, 6)}
 
 
 class Net(nn.Module):
@@ -61,7 +61,7 @@ def plan_of(model: nn.Module, **entry: Any) -> Plan:
 @pytest.mark.parametrize("least_channels", [1, 2])
 def test_it_computes_what_the_simulation_does(name: str, least_channels: int, model: nn.Module, inputs: Tensor) -> None:
     plan, before = plan_of(model, **KINDS[name]), copy.deepcopy(model.state_dict())
-    written = explicit(model, plan, example_input=EXAMPLE, least_channels=least_channels)
+    written = explicit(model, plan, example=EXAMPLE, least_channels=least_channels)
     with torch.no_grad():
         expected, found = simulate(model, plan)(inputs), written(inputs)
     assert sqnr_db(expected, found) > 60
@@ -74,7 +74,7 @@ def test_it_computes_what_the_simulation_does(name: str, least_channels: int, mo
 
 def test_ranges_in_the_exported_graph_are_the_plans(model: nn.Module) -> None:
     plan = plan_of(model, **KINDS["static"])
-    graph = torch.export.export(explicit(model, plan, example_input=EXAMPLE), (EXAMPLE,)).graph
+    graph = torch.export.export(explicit(model, plan, example=EXAMPLE), (), kwargs=EXAMPLE).graph
     quantize = [node for node in graph.nodes if "quantized_decomposed.quantize_per_tensor" in str(node.target)]
     assert len(quantize) == 5, "hidden runs twice"
     assert {node.args[1:] for node in quantize} == {((3.1 + 2.0) / 255, round(2.0 / (5.1 / 255)), 0, 255, torch.uint8)}
@@ -82,7 +82,7 @@ def test_ranges_in_the_exported_graph_are_the_plans(model: nn.Module) -> None:
 
 
 def test_missing_channels_are_zeros(model: nn.Module) -> None:
-    stem = explicit(model, plan_of(model, **KINDS["static"]), example_input=EXAMPLE, least_channels=4).get_submodule("stem")
+    stem = explicit(model, plan_of(model, **KINDS["static"]), example=EXAMPLE, least_channels=4).get_submodule("stem")
     assert isinstance(stem, StaticInt8)
     weight = stem.get_buffer(WEIGHT)
     assert tuple(weight.shape) == (16, 4, 3, 3)
@@ -94,7 +94,7 @@ def test_missing_channels_are_zeros(model: nn.Module) -> None:
 def test_a_sixteen_bit_layer_computes_in_its_type_between_float32_neighbours(model: nn.Module, inputs: Tensor) -> None:
     plan = plan_of(model, precision="float32", activations=False)
     plan["layers"]["head"] = layer_plan(weighted_layers(model)["head"], "bfloat16", activations=True)
-    written = explicit(model, plan, example_input=EXAMPLE)
+    written = explicit(model, plan, example=EXAMPLE)
     with torch.no_grad():
         found, expected = written(inputs), model(inputs)
     assert found.dtype == torch.float32

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.errors import InputError
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.dynamic import dynamic
@@ -45,7 +46,7 @@ def inputs() -> Tensor:
 
 def static_plan(model: nn.Module, inputs: Tensor, **settings: object) -> Plan:
     config = StaticParams.model_validate({"source": "teacher", "method": "static", **settings})
-    return static(model, config, statistics=collect_statistics(model, inputs, 32)).plan
+    return static(model, config, statistics=collect_statistics(model, named(model, inputs), 32)).plan
 
 
 def test_static_plans_first_last_and_depthwise_and_says_why_not_the_others(model: nn.Module, inputs: Tensor) -> None:
@@ -94,13 +95,13 @@ def test_simulation_rounds_weights_and_inputs(model: nn.Module, inputs: Tensor) 
         outputs, expected = twin(inputs), model(inputs)
     assert len(seen[0].unique()) <= 256
     assert 25 < sqnr_db(expected, outputs) < 80
-    assert min(layer_sqnr(model, simulate(model, plan), plan["layers"], inputs).values()) > 30
+    assert min(layer_sqnr(model, simulate(model, plan), plan["layers"], named(model, inputs)).values()) > 30
 
 
 def test_a_narrow_range_shows_in_the_simulation(model: nn.Module, inputs: Tensor) -> None:
     plan = static_plan(model, inputs)
     plan["layers"]["deep"]["input_range"] = [0.0, 0.05]
-    sqnr = layer_sqnr(model, simulate(model, plan), plan["layers"], inputs)
+    sqnr = layer_sqnr(model, simulate(model, plan), plan["layers"], named(model, inputs))
     assert sqnr["deep"] < 10 < 30 < sqnr["first"]
 
 
@@ -110,4 +111,4 @@ def test_the_size_is_estimated_from_the_plan(model: nn.Module, inputs: Tensor) -
     plan = static_plan(model, inputs)
     quantized = weights["first"] + weights["deep"] + weights["head"]
     read = weights["dark"] + biases + scales - 4  # what never runs is in no graph, its bias neither
-    assert stored_bytes(model, plan, uses_of(model, inputs)) == quantized + 4 * read
+    assert stored_bytes(model, plan, uses_of(model, named(model, inputs))) == quantized + 4 * read

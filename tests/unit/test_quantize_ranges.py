@@ -13,7 +13,7 @@ from slimline.methods.quantize.weights import derived_grid
 
 
 def record(values: Tensor) -> LayerStatistics:
-    return collect_statistics(nn.Sequential(nn.Linear(values.shape[1], 2)), values, 64).layers["0"]
+    return collect_statistics(nn.Sequential(nn.Linear(values.shape[1], 2)), {"input": values}, 64).layers["0"]
 
 
 def normal(count: int = 4000, *, seed: int = 0) -> Tensor:

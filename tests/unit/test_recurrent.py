@@ -16,12 +16,12 @@ from slimline.artifact.structure import build, describe
 from slimline.artifact.variant import load_variant, save_variant
 from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
+from slimline.data.calling import named
 from slimline.data.samples import Samples
 from slimline.measure.compute import count
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import export_onnx
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.half import half
@@ -33,6 +33,8 @@ from slimline.methods.quantize.static import static
 from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.params import DynamicParams, HalfParams, StaticParams, WeightOnlyParams
+from tests.lowering import graph_of, samples
+from tests.method_data import TEN
 from tests.shared_export import shared_exports
 
 STEPS, FEATURES, HIDDEN, CLASSES = 6, 8, 32, 3
@@ -92,7 +94,7 @@ def model() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def statistics(model: nn.Module) -> CalibrationStatistics:
-    return collect_statistics(model, SAMPLES, 32)
+    return collect_statistics(model, named(model, SAMPLES), 32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +105,7 @@ def exported_once() -> Iterator[None]:
 
 def lowered(model: nn.Module, made: Quantized | None, target: str, folder: Path) -> Lowered:
     plan = None if made is None else made.plan
-    result: Lowered = get_method("compile", target)(model, plan, folder, example_input=SAMPLES[:2], calibration=SAMPLES)
+    result: Lowered = get_method("compile", target)(model, plan, folder, **samples(model, SAMPLES))
     return result
 
 
@@ -139,7 +141,7 @@ def test_structure_describes_a_recurrent_layer(cell) -> None:
 def test_parameters_and_multiplications_are_counted(model: nn.Module) -> None:
     lstm = 2 * STEPS * 4 * HIDDEN * ((FEATURES + HIDDEN) + (2 * HIDDEN + HIDDEN))
     gru, linear = STEPS * 3 * HIDDEN * (HIDDEN + HIDDEN), STEPS * 2 * HIDDEN * HIDDEN + HIDDEN * CLASSES
-    assert count(model, SAMPLES).macs == lstm + gru + linear
+    assert count(model, {"x": SAMPLES}).macs == lstm + gru + linear
     assert sum(layer.parameters for layer in layer_sizes(model).values()) == sum(value.numel() for value in model.parameters())
 
 
@@ -168,7 +170,7 @@ def test_simulation_rounds_weights_and_hidden_states(model: nn.Module, statistic
     matrix = twin.get_submodule("encoder").weight_hh_l1_reverse
     scales = model.encoder.weight_hh_l1_reverse.detach().abs().amax(dim=1, keepdim=True) / 127
     torch.testing.assert_close(matrix / scales, (matrix / scales).round(), atol=1e-3, rtol=0)
-    sqnr = layer_sqnr(model, twin, made.plan["layers"], SAMPLES)
+    sqnr = layer_sqnr(model, twin, made.plan["layers"], {"x": SAMPLES})
     assert all(25 < value < 100 for value in sqnr.values()), sqnr
     weights_alone = {**made.plan, "layers": {name: {**entry, "activations": False} for name, entry in made.plan["layers"].items()}}
     with torch.no_grad():
@@ -177,10 +179,8 @@ def test_simulation_rounds_weights_and_hidden_states(model: nn.Module, statistic
 
 def test_calibration_tries_recurrent_layers_too(model: nn.Module, statistics: CalibrationStatistics) -> None:
     with torch.no_grad():
-        judged = Samples(SAMPLES, model(SAMPLES).argmax(dim=1))
-    found = sensitivity(
-        model, statistics, calibration=SAMPLES, validation=judged, metric=lambda o, t: float((o.argmax(axis=1) == t).mean())
-    )
+        judged = Samples({"x": SAMPLES}, model(SAMPLES).argmax(dim=1))
+    found = sensitivity(model, statistics, calibration={"x": SAMPLES}, validation=judged, objective=TEN, metric="accuracy")
     assert found["encoder"]["quantize"] is not None
     assert 0 < found["encoder"]["quantize"].output_change < 0.2
     assert found["decoder"]["prune"] is None
@@ -216,7 +216,7 @@ def test_what_runs_is_what_was_simulated(
     assert result.layers == ("encoder", "middle", "decoder", "head")
     least = 1.8 if method == "half" else 3.2
     assert result.float32_weight_bytes / result.weight_bytes > least
-    assert result.weight_bytes == pytest.approx(stored_bytes(model, made.plan, uses_of(model, SAMPLES)), rel=0.15)
+    assert result.weight_bytes == pytest.approx(stored_bytes(model, made.plan, uses_of(model, named(model, SAMPLES))), rel=0.15)
     operation, times = INT8_OPERATIONS.get((method, target), (None, None))
     assert operation is None or result.operations_after[operation] == times
 
@@ -253,7 +253,7 @@ def test_large_matrices_are_constants_too() -> None:
             """[N, T, 4] -> [N, 272]."""
             return self.cell(x)[0][:, -1]
 
-    graph = export_onnx(Wide(), torch.zeros(2, 3, 4)).graph
+    graph = graph_of(Wide(), torch.zeros(2, 3, 4)).graph
     stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     (cell,) = (node for node in graph.node if node.op_type == "LSTM")
     assert [stored.get(name) for name in cell.input[1:3]] == [(1, 4 * 272, 4), (1, 4 * 272, 272)]

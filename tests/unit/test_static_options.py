@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.compile.parity import compare_outputs
@@ -21,8 +22,10 @@ from slimline.methods.quantize.static import static
 from slimline.methods.quantize.weights import rounded_weight
 from slimline.params import StaticParams
 from slimline.training.fit import predict
+from tests.lowering import samples
+from tests.method_data import TEN
 from tests.shared_export import shared_exports
-from tests.unbalanced import CALIBRATION, EXAMPLE, HELD_OUT, data_for, unbalanced_net
+from tests.unbalanced import CALIBRATION, HELD_OUT, data_for, unbalanced_net
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +41,7 @@ def net() -> nn.Module:
 
 def made(net: nn.Module, **settings: Any) -> Quantized:
     config = StaticParams(source="teacher", method="static", **settings)
-    return static(net, config, statistics=collect_statistics(net, CALIBRATION, 32), data=data_for())
+    return static(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32), data=data_for())
 
 
 def test_plain_static_leaves_every_weight_as_it_was(net: nn.Module) -> None:
@@ -75,7 +78,7 @@ def test_clipped_weights_round_with_less_error_and_tell_their_grid(granularity: 
 def test_what_needs_the_sample_says_so(net: nn.Module) -> None:
     config = StaticParams(source="teacher", method="static", equalize=True)
     with pytest.raises(StageError, match="need the calibration sample"):
-        static(net, config, statistics=collect_statistics(net, CALIBRATION, 32))
+        static(net, config, statistics=collect_statistics(net, named(net, CALIBRATION), 32))
 
 
 OPTIONS = (
@@ -92,9 +95,9 @@ def test_both_runtimes_follow(options: dict[str, Any], net: nn.Module, tmp_path:
         folder = tmp_path / target
         folder.mkdir()
         compiler = get_method("compile", target)
-        lowered = compiler(variant.model, variant.plan, folder, example_input=EXAMPLE, calibration=CALIBRATION)
+        lowered = compiler(variant.model, variant.plan, folder, **samples(variant.model, CALIBRATION))
         assert lowered.layers == layers_of_kind(variant.plan, "static")
-        parity = compare_outputs(expected, run(folder, target), exact=False)
+        parity = compare_outputs(expected, run(folder, target), objective=TEN, exact=False)
         assert parity.agreement >= 0.9
         assert parity.sqnr_db is not None
         assert parity.sqnr_db > 20
@@ -105,7 +108,9 @@ def run(folder: Path, target: str) -> np.ndarray:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(None, {"x": HELD_OUT.numpy()})[0])
+        return np.asarray(session.run(None, {"x": HELD_OUT["x"].numpy()})[0])
     import openvino
 
-    return np.asarray(openvino.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(HELD_OUT.numpy())[0])
+    return np.asarray(
+        openvino.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(HELD_OUT["x"].numpy())[0]
+    )

@@ -7,9 +7,11 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
+from slimline.data.batch import Batch, take
+from slimline.data.calling import named
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of
@@ -20,6 +22,7 @@ from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored
 from slimline.params import quantize as params
 from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.training.fit import predict
+from tests.lowering import samples
 from tests.method_data import method_data
 from tests.shared_export import shared_exports
 from tests.unusual_nets import NETS, unusual_net
@@ -47,10 +50,10 @@ def exported_once() -> Iterator[None]:
 
 
 @functools.cache
-def net_of(name: str) -> tuple[nn.Module, Tensor, MethodData, CalibrationStatistics]:
+def net_of(name: str) -> tuple[nn.Module, Batch, MethodData, CalibrationStatistics]:
     net, inputs = unusual_net(name)
-    data = method_data(inputs, predict(net, inputs).argmax(dim=1), example_input=inputs[:2])
-    return net, inputs, data, collect_statistics(net, inputs, 32)
+    batch = named(net, inputs)
+    return net, batch, method_data(net, batch, predict(net, batch).argmax(dim=1)), collect_statistics(net, batch, 32)
 
 
 @functools.cache
@@ -61,7 +64,7 @@ def made_of(name: str, method: str) -> Quantized:
 
 
 def told(name: str, made: Quantized) -> int:
-    return stored_bytes(made.model, made.plan, uses_of(made.model, net_of(name)[1][:2]), made.grids)
+    return stored_bytes(made.model, made.plan, uses_of(made.model, take(net_of(name)[1], slice(0, 2))), made.grids)
 
 
 def bytes_of_file(target: str, folder: Path) -> int:
@@ -75,7 +78,7 @@ def bytes_of_file(target: str, folder: Path) -> int:
 def test_the_page_tells_what_the_file_holds(name: str, method: str, target: str, tmp_path: Path) -> None:
     inputs, made = net_of(name)[1], made_of(name, method)
     compile_for = get_method("compile", target)
-    lowered = compile_for(made.model, made.plan, tmp_path, grids=made.grids, example_input=inputs[:2], calibration=inputs)
+    lowered = compile_for(made.model, made.plan, tmp_path, grids=made.grids, **samples(made.model, inputs))
     assert bytes_of_file(target, tmp_path) == pytest.approx(told(name, made), rel=FEW_PER_CENT)
     assert set(lowered.layers) == {layer for layer, entry in made.plan["layers"].items() if entry["precision"] != "float32"}
 
@@ -83,9 +86,9 @@ def test_the_page_tells_what_the_file_holds(name: str, method: str, target: str,
 @pytest.mark.parametrize("name", NETS)
 def test_without_a_plan_every_parameter_and_buffer_counts_once(name: str) -> None:
     net, inputs, *_ = net_of(name)
-    parts = stored_parts(net, NO_PLAN, uses_of(net, inputs[:2]))
+    parts = stored_parts(net, NO_PLAN, uses_of(net, take(inputs, slice(0, 2))))
     tensors = {id(value): value for value in (*net.parameters(), *net.buffers())}
-    folded = [module for norm, module in net.named_modules() if norm in uses_of(net, inputs[:2]).folded]
+    folded = [module for norm, module in net.named_modules() if norm in uses_of(net, take(inputs, slice(0, 2))).folded]
     whole = sum(value.numel() * value.element_size() for value in tensors.values())
     gone = sum(value.numel() * value.element_size() for norm in folded for value in (*norm.parameters(), *norm.buffers()))
     biases = sum(4 * len(norm.weight) for norm in folded)  # of layers that have none
@@ -134,7 +137,7 @@ def test_rounding_touches_the_planned_layers_alone(name: str) -> None:
 
 def test_the_page_names_what_stays_float_with_its_share() -> None:
     made, inputs = made_of("embedded", "static"), net_of("embedded")[1]
-    parts = stored_parts(made.model, made.plan, uses_of(made.model, inputs[:2]), made.grids)
+    parts = stored_parts(made.model, made.plan, uses_of(made.model, take(inputs, slice(0, 2))), made.grids)
     text, table = float_rest_text(parts), float_rest_table(parts, made.plan)
     total = told("embedded", made)
     assert f"of the {total:,} bytes stay in float; the most of it is embed (Embedding), 51,200 bytes" in text
@@ -149,7 +152,7 @@ def test_mixed_counts_the_same_bytes_and_says_when_a_budget_is_out_of_reach() ->
     config = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 3.0}, max_drop=0.9, samples=8)
     made: Quantized = get_method("quantize", "mixed")(net, config, statistics=statistics, data=data)
     facts = made.plan["mixed"]
-    float_bytes = stored_bytes(net, NO_PLAN, uses_of(net, inputs[:2]))
+    float_bytes = stored_bytes(net, NO_PLAN, uses_of(net, take(inputs, slice(0, 2))))
     assert facts["estimated_size_ratio"] == pytest.approx(float_bytes / told("embedded", made), abs=1e-5)
     assert not facts["met"]["budget"]
     assert facts["fixed_bytes"] > float_bytes / 3

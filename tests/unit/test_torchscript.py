@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums
-from slimline.artifact.manifest import write_manifest
 from slimline.errors import ArtifactError, InputError, StageError
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.parity import compare_outputs
@@ -16,6 +14,8 @@ from slimline.methods.compile.torchscript import torchscript
 from slimline.methods.quantize.plan import Plan, layer_plan, make_plan, weighted_layers
 from slimline.methods.quantize.simulate import simulate
 from slimline.runtime import load
+from tests.lowering import samples, write_compiled
+from tests.method_data import TEN
 
 EXAMPLE = torch.zeros(1, 1, 6, 6)
 
@@ -57,10 +57,9 @@ def plan_of(model: nn.Module, precision: str, keep: str = "") -> Plan:
 
 def compiled(model: nn.Module, plan: Plan | None, folder: Path, inputs: Tensor) -> Lowered:
     folder.mkdir()
-    lowered = torchscript(model, plan, folder, example_input=EXAMPLE, calibration=inputs)
-    identity = {"workload": "digits", "variant": "v", "target": "torchscript", "stage": "quantize", "method": "half", "source": None}
-    shape = {"lineage": (), "labels": tuple("abcd"), "input_shape": (1, 6, 6), "source_sha256": "0" * 64, "files": checksums(folder)}
-    write_manifest(folder, CompiledManifest(**identity, **shape, precision=lowered.precision, computes=lowered.computes))
+    given = samples(model, inputs)
+    lowered = torchscript(model, plan, folder, **given)
+    write_compiled(folder, "torchscript", lowered, given, "abcd")
     return lowered
 
 
@@ -71,7 +70,7 @@ def test_float32_computes_the_same_at_every_batch_size(model: nn.Module, inputs:
     with torch.no_grad():
         expected = model(inputs).numpy()
     for size in (1, 3, 40):
-        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), exact=True)
+        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), objective=TEN, exact=True)
         assert parity.tolerance is not None
         assert parity.max_abs_difference <= parity.tolerance
     assert lowered.operations_before["aten::batch_norm"] == 1
@@ -87,7 +86,7 @@ def test_sixteen_bits_take_half_the_bytes(precision: str, keep: str, model: nn.M
     lowered = compiled(model, plan, tmp_path / "c", inputs)
     with torch.no_grad():
         reference = simulate(model, plan)(inputs).numpy()
-    parity = compare_outputs(reference, load(tmp_path / "c", trust_code=True).predict(inputs.numpy()), exact=False)
+    parity = compare_outputs(reference, load(tmp_path / "c", trust_code=True).predict(inputs.numpy()), objective=TEN, exact=False)
     assert parity.agreement >= parity.min_agreement
     assert parity.sqnr_db is not None
     assert parity.sqnr_db > 30
@@ -111,7 +110,7 @@ def test_equal_bytes_twice_and_no_path_of_this_machine(model: nn.Module, inputs:
 
 def test_integers_are_refused(model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="packs int8 weights anew in every call and runs slower than float32; deploy it on inductor"):
-        torchscript(model, plan_of(model, "int8"), tmp_path, example_input=EXAMPLE, calibration=inputs)
+        torchscript(model, plan_of(model, "int8"), tmp_path, **samples(model, inputs))
 
 
 def test_a_model_that_branches_on_its_input_is_refused(inputs: Tensor, tmp_path: Path) -> None:
@@ -120,7 +119,7 @@ def test_a_model_that_branches_on_its_input_is_refused(inputs: Tensor, tmp_path:
             return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
     with pytest.raises(StageError, match="cannot be traced to TorchScript") as caught:
-        torchscript(Branching(), None, tmp_path, example_input=EXAMPLE, calibration=inputs)
+        torchscript(Branching(), None, tmp_path, **samples(Branching(), inputs))
     assert "\n" not in str(caught.value)
 
 

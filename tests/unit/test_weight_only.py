@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.calling import named
 from slimline.errors import InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile import onnx_weights, openvino_weights
 from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import export_onnx, slim
+from slimline.methods.compile.onnx_graph import slim
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.layer_use import uses_of
@@ -30,6 +31,7 @@ from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.methods.quantize.weights import levels, stored_grid
 from slimline.params import HqqParams, StaticParams, WeightOnlyParams
+from tests.lowering import graph_of, samples
 from tests.shared_export import shared_exports
 
 TARGETS = ("onnxruntime", "openvino")
@@ -78,7 +80,7 @@ def inputs() -> Tensor:
 
 @pytest.fixture(scope="module")
 def exported(model: nn.Module) -> onnx.ModelProto:
-    return export_onnx(model, EXAMPLE)
+    return graph_of(model, EXAMPLE)
 
 
 def rounded(model: nn.Module, **settings: object) -> Quantized:
@@ -93,7 +95,7 @@ def lower(target: str, made: Quantized, folder: Path, inputs: Tensor) -> Lowered
     """By the whole compiler."""
     folder.mkdir()
     compiler = get_method("compile", target)
-    lowered: Lowered = compiler(made.model, made.plan, folder, grids=made.grids, example_input=EXAMPLE, calibration=inputs)
+    lowered: Lowered = compiler(made.model, made.plan, folder, grids=made.grids, **samples(made.model, inputs))
     return lowered
 
 
@@ -169,7 +171,7 @@ def test_the_estimate_counts_levels_scales_and_zero_points(model: nn.Module) -> 
     weights = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
     biases = sum(layer.bias.numel() for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d) if layer.bias is not None)
     groups = 32 + 32 * 9 + 32 + 32 + 384 * 4 + 5 * 12
-    uses = uses_of(model, EXAMPLE)
+    uses = uses_of(model, named(model, EXAMPLE))
     biases += 32  # the stem's, from its batch norm
     estimates = {
         name: stored_bytes(made.model, made.plan, uses, made.grids) - 4 * biases
@@ -220,7 +222,9 @@ def test_4_bit_matrix_products_stay_packed_while_they_run(model: nn.Module, inpu
     assert by_openvino.operations_after["FullyConnected i4"] == 4
     for lowered in (by_onnx, by_openvino):
         assert (lowered.precision, lowered.computes, lowered.layers) == ("int4", "float32", planned(made.plan, "int4"))
-        assert lowered.weight_bytes == pytest.approx(stored_bytes(made.model, made.plan, uses_of(made.model, inputs)), rel=0.02)
+        assert lowered.weight_bytes == pytest.approx(
+            stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, inputs))), rel=0.02
+        )
     kinds = [tensor.data_type for tensor in onnx.load(tmp_path / "onnxruntime/model.onnx").graph.initializer]
     assert kinds.count(onnx.TensorProto.INT4) == 3
     assert kinds.count(onnx.TensorProto.UINT8) == 3, "equal constants stand once"
@@ -228,7 +232,7 @@ def test_4_bit_matrix_products_stay_packed_while_they_run(model: nn.Module, inpu
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_static_int8_and_int4_weights_share_a_graph(target: str, model: nn.Module, inputs: Tensor, tmp_path: Path) -> None:
-    ranged = static(model, StaticParams(source="teacher", method="static"), statistics=collect_statistics(model, inputs, 20))
+    ranged = static(model, StaticParams(source="teacher", method="static"), statistics=collect_statistics(model, named(model, inputs), 20))
     small = rounded(model, group_size=32, symmetric=False)
     few = ("block", "wide")
     layers = ranged.plan["layers"] | {name: small.plan["layers"][name] for name in few}

@@ -15,9 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums, write_json
-from slimline.artifact.manifest import write_manifest
 from slimline.errors import ArtifactError, StageError
 from slimline.loaders.xla import padded_size
 from slimline.methods.compile.parity import compare_outputs
@@ -27,6 +25,8 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.params import StaticParams
 from slimline.runtime import load
 from slimline.training.fit import predict
+from tests.lowering import samples, write_compiled
+from tests.method_data import TEN
 from tests.thread_use import thread_use
 
 EXAMPLE = torch.zeros(2, 1, 8, 8)
@@ -69,11 +69,9 @@ def compile_all(place: Path) -> None:
     for name, plan in (("float32", None), ("again", None), ("bfloat16", half_plan(model))):
         folder = place / name
         folder.mkdir()
-        lowered = xla(model, plan, folder, example_input=EXAMPLE, calibration=EXAMPLE, batch_sizes=(1, 16))
-        facts = {"precision": lowered.precision, "computes": lowered.computes, "execution": lowered.execution, "files": checksums(folder)}
-        identity = {"workload": "digits", "variant": "v", "target": "xla", "stage": "quantize", "method": "m", "source": None}
-        shape = {"lineage": (), "labels": tuple("0123456789"), "input_shape": (1, 8, 8), "source_sha256": "0" * 64}
-        write_manifest(folder, CompiledManifest(**identity, **facts, **shape))
+        given = samples(model, EXAMPLE)
+        lowered = xla(model, plan, folder, **given, batch_sizes=(1, 16))
+        write_compiled(folder, "xla", lowered, given)
         told[name] = lowered.__dict__
     (place / "told.json").write_text(json.dumps(told))
 
@@ -95,9 +93,9 @@ def model() -> nn.Module:
 
 def test_a_float_model_computes_the_same_at_every_batch_size(place: Path, model: nn.Module) -> None:
     runtime, inputs = load(place / "float32"), digits()
-    expected = predict(model, inputs).numpy()
+    expected = predict(model, {"x": inputs}).numpy()
     for size in (1, 3, 40):
-        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), exact=True)
+        parity = compare_outputs(expected[:size], runtime.predict(inputs[:size].numpy()), objective=TEN, exact=True)
         assert parity.tolerance is not None
         assert parity.max_abs_difference <= parity.tolerance
 
@@ -122,8 +120,8 @@ def test_bfloat16_halves_the_bytes(place: Path, model: nn.Module) -> None:
     plan = half_plan(model)
     assert told["layers"] == list(plan["layers"])
     assert told["weight_bytes"] < 0.55 * told["float32_weight_bytes"]
-    outputs, expected = load(place / "bfloat16").predict(digits().numpy()), predict(simulate(model, plan), digits()).numpy()
-    parity = compare_outputs(expected, outputs, exact=False)
+    outputs, expected = load(place / "bfloat16").predict(digits().numpy()), predict(simulate(model, plan), {"x": digits()}).numpy()
+    parity = compare_outputs(expected, outputs, objective=TEN, exact=False)
     assert parity.sqnr_db is not None
     assert parity.sqnr_db > 30
 
@@ -168,7 +166,7 @@ def loaded_with_checksums(place: Path, folder: Path) -> None:
 def test_int8_is_refused_with_the_reason(model: nn.Module, tmp_path: Path) -> None:
     plan = make_plan("static", {"head": layer_plan(model.head, "int8", activations=True, input_range=(-1, 1))})
     with pytest.raises(StageError, match="XLA has no int8 kernels on the CPU, and 'head' is to be int8"):
-        xla(model, plan, tmp_path, example_input=EXAMPLE, calibration=EXAMPLE)
+        xla(model, plan, tmp_path, **samples(model, EXAMPLE))
     assert "no int8 kernels" in StaticParams(source="teacher", method="static").impossible_on["xla"]
 
 
