@@ -146,7 +146,7 @@ def indices_among_numbers() -> tuple[nn.Module, tuple[int, ...]]:
         x = torch.cat([net.embed(x[:, 0, 0].long()), x[:, 0, 1:]], 1)
         return net.head(net.hidden(x).relu())
 
-    return net(TOKENS, forward, embed=nn.Embedding(4, 5), hidden=nn.Linear(12, 16), head=nn.Linear(16, 3))
+    return net(TOKENS, forward, embed=nn.Embedding(4, 6), hidden=nn.Linear(13, 16), head=nn.Linear(16, 3))
 
 
 def through_numpy() -> tuple[nn.Module, tuple[int, ...]]:
@@ -170,7 +170,7 @@ FREE: dict[Build, dict[str, tuple[int, int]]] = {
     scales: {"mix": (12, 1), "three": (4, 1)},
     flattened_gate: {"both": (12, 2), "stem": (8, 2)},
     weight_by_function: {"hidden": (8, 1)},
-    indices_among_numbers: {"hidden": (16, 1)},
+    indices_among_numbers: {"hidden": (16, 1), "embed": (6, 1)},
     through_numpy: {"hidden": (12, 1)},
 }
 """Of each net, the layers where removal starts: how many channels there are to choose from, and at how many places each stands."""

@@ -150,7 +150,7 @@ NETS = {
             "trade": torch.randint(7, (SAMPLES,), generator=chance),
             "numbers": 100 * torch.randn(SAMPLES, 3, generator=chance) + 1000,
         },
-        {"first": 32, "second": 16},
+        {"town": 8, "trade": 8, "first": 32, "second": 16},
     ),
     "text": Several(
         Text,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slimline.calibration.statistics import collect_statistics
-from slimline.data.calling import named
+from slimline.data.calling import called_by_name, named
 from slimline.errors import StageError
 from slimline.methods.quantize.adaround import adaround
 from slimline.methods.quantize.plan import weighted_layers
@@ -59,6 +59,7 @@ def test_no_iterations_are_static(net: nn.Module) -> None:
 def test_pruned_weights_stay_zero() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    model = called_by_name(model, ("x",))
     with torch.no_grad():
         model[1].weight[torch.rand(16, 64, generator=torch.Generator().manual_seed(1)) < 0.5] = 0.0
     made = rounded(model, granularity="per-channel")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
-from slimline.data.calling import named
+from slimline.data.calling import called_by_name, named
 from slimline.methods.quantize.bias_correction import channel_means, correct_biases
 from slimline.methods.quantize.plan import layers_of_kind
 from slimline.methods.quantize.simulate import simulate
@@ -30,7 +30,7 @@ def means(model: nn.Module, layers: tuple[str, ...]) -> dict[str, Tensor]:
     for name in layers:
         model.get_submodule(name).register_forward_hook(functools.partial(note, name))
     with torch.no_grad():
-        model(**named(model, CALIBRATION["x"]))
+        model(**CALIBRATION)
     return found
 
 
@@ -51,7 +51,7 @@ def test_means_are_put_back_and_held_out_logits_are_nearer() -> None:
 def test_a_layer_without_bias_gets_one_and_a_float_one_is_left_alone() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.Conv1d(6, 4, 3, bias=False), nn.Flatten(), nn.Linear(16, 3))
-    model = nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval()
+    model = called_by_name(nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval(), ("x",))
     config = StaticParams(source="teacher", method="static", keep_float=("6",))
     made = static(model, config, statistics=collect_statistics(model, named(model, CALIBRATION), 32))
     corrected = correct_biases(made.model, made.plan, reference=model, calibration=CALIBRATION)

@@ -40,7 +40,7 @@ class Branching(nn.Module):
 
 def outputs(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        return copy.deepcopy(model).eval()(HELD_OUT)
+        return copy.deepcopy(model).eval()(**HELD_OUT)
 
 
 def ratio(model: nn.Module, layer: str) -> float:

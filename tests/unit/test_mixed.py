@@ -82,7 +82,7 @@ def data_of(net: nn.Module) -> MethodData:
 
 def made_of(net: nn.Module, **settings: Any) -> Quantized:
     config = MixedParams(source="teacher", method="mixed", **{"samples": SAMPLES, **settings})
-    return mixed(net, config, statistics=collect_statistics(net, inputs(0), 32), data=data_of(net))
+    return mixed(net, config, statistics=collect_statistics(net, named(net, inputs(0)), 32), data=data_of(net))
 
 
 def test_exactly_the_layer_that_minds_is_reverted(net: nn.Module) -> None:
@@ -113,7 +113,7 @@ def test_weights_alone_stand_the_spike(net: nn.Module) -> None:
 @pytest.mark.parametrize("ratio", [1.5, 2.5, 3.5])
 def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> None:
     made = made_of(net, budget={"size_ratio": ratio}, max_drop=0.9)
-    uses = uses_of(net, inputs(0))
+    uses = uses_of(net, named(net, inputs(0)))
     whole = stored_bytes(net, NO_PLAN, uses)
     reached = whole / stored_bytes(made.model, made.plan, uses)
     assert reached >= ratio
@@ -125,7 +125,7 @@ def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> Non
 def test_a_latency_budget_counts_macs_by_their_cost(net: nn.Module) -> None:
     cost = {"float32": 1.0, "bfloat16": 1.0, "int8": 0.25, "int4": 1.0}
     made = made_of(net, budget={"latency_ratio": 1.5}, max_drop=0.9, mac_cost=dict.fromkeys(("convolution", "depthwise", "linear"), cost))
-    assert layer_macs(net, inputs(0)[:2]) == {"first": WIDTH * WIDTH, "spiked": WIDTH * WIDTH, "head": WIDTH * 4}
+    assert layer_macs(net, named(net, inputs(0)[:2])) == {"first": WIDTH * WIDTH, "spiked": WIDTH * WIDTH, "head": WIDTH * 4}
     assert planned(made.plan, "int8") == ("first",), "int4 and bfloat16 save no time, the spiked layer is harmed most"
     facts = made.plan["mixed"]
     total = 2 * WIDTH * WIDTH + 4 * WIDTH
@@ -185,9 +185,9 @@ def test_the_page_shows_reverts_and_sensitivity(net: nn.Module) -> None:
 
 def test_divergence_is_that_of_the_class_probabilities() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1]]))
-    assert divergence(logits, logits + 3.0) == pytest.approx(0.0, abs=1e-9)
+    assert divergence(TEN, logits, logits + 3.0) == pytest.approx(0.0, abs=1e-9)
     expected = 0.5 * float(torch.log(torch.tensor(0.5 / 0.25)) * 0.5 + torch.log(torch.tensor(0.5 / 0.75)) * 0.5)
-    assert divergence(logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
+    assert divergence(TEN, logits, torch.log(torch.tensor([[0.25, 0.75], [0.9, 0.1]]))) == pytest.approx(expected, rel=1e-5)
 
 
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}

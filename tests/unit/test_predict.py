@@ -12,9 +12,12 @@ from torch import nn
 
 from slimline.artifact.folder import write_json
 from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.signature import InputSignature, Signature
 from slimline.artifact.variant import save_variant
 from slimline.commands.predict import _shown, predict
 from slimline.errors import DataError, InputError, WorkloadError
+from slimline.objectives.classification import classification
+from slimline.objectives.described import described
 from slimline.workloads.tabular import Tabular
 
 WORKLOAD = Tabular()
@@ -30,7 +33,9 @@ def table() -> pd.DataFrame:
 def variant(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     identity = {"variant": "small", "stage": "distill", "method": "scratch", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
-    manifest = Manifest(workload="tabular", architecture=STUDENT, structure={}, **identity)
+    signature = Signature(inputs=(InputSignature(name="input", dtype="float32", shape=(30,)),))
+    facts = {"signature": signature, "objective": described(classification(WORKLOAD.labels))}
+    manifest = Manifest(workload="tabular", architecture=STUDENT, structure={}, **facts, **identity)
     folder = tmp_path_factory.mktemp("model") / "small"
     model: nn.Module = WORKLOAD.build_student(dict(STUDENT.config))
     save_variant(folder, model.eval(), manifest, WORKLOAD)
@@ -47,19 +52,21 @@ def test_tables_and_arrays_give_the_same_answers(
 ) -> None:
     table.to_parquet(tmp_path / "t.parquet", index=False)
     table.drop(columns="label").to_csv(tmp_path / "t.csv", index=False)
-    np.save(tmp_path / "t.npy", WORKLOAD.inputs(table).numpy())
+    (values,) = WORKLOAD.inputs(table).values()
+    np.save(tmp_path / "t.npy", values.numpy())
+    np.savez(tmp_path / "t.npz", input=values.numpy())
     answers = []
-    for name in ("t.parquet", "t.csv", "t.npy"):
+    for name in ("t.parquet", "t.csv", "t.npy", "t.npz"):
         predict(variant, tmp_path / name, as_json=True)
         answers.append(rows(capsys))
     assert len(answers[0]) == len(table)
-    assert all(row["label"] in WORKLOAD.labels and 0.5 <= float(str(row["probability"])) <= 1 for row in answers[0])
+    assert all(row["answer"] in WORKLOAD.labels and 0.5 <= float(str(row["confidence"])) <= 1 for row in answers[0])
     for other in answers[1:]:
-        assert [row["label"] for row in other] == [row["label"] for row in answers[0]]
-        assert np.allclose([row["probability"] for row in other], [row["probability"] for row in answers[0]], atol=1e-4)
+        assert [row["answer"] for row in other] == [row["answer"] for row in answers[0]]
+        assert np.allclose([row["confidence"] for row in other], [row["confidence"] for row in answers[0]], atol=1e-4)
     predict(variant, tmp_path / "t.npy")
     first = capsys.readouterr().out.splitlines()[0].split("\t")
-    assert first == ["0", answers[2][0]["label"], f"{answers[2][0]['probability']:.4f}"]
+    assert first == ["0", answers[2][0]["answer"], f"{answers[2][0]['confidence']:.4f}"]
 
 
 def write(table: pd.DataFrame, tmp_path: Path) -> Path:
@@ -80,18 +87,18 @@ def test_text_in_a_column_is_named(variant: str, table: pd.DataFrame, tmp_path: 
 
 
 def test_a_missing_column_is_an_error(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"29\]; the model takes \[N, 30\]"):
+    with pytest.raises(InputError, match=r"29\]; the model takes float32 \[N, 30\]"):
         predict(variant, write(table.drop(columns="mean area"), tmp_path))
 
 
 def test_arrays_of_the_wrong_kind_are_refused(variant: str, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((2, 31), np.float32))
-    with pytest.raises(InputError, match=r"has shape \[2, 31\]; the model takes \[N, 30\]"):
+    with pytest.raises(InputError, match=r"input 'input' has shape \[2, 31\]; the model takes float32 \[N, 30\]"):
         predict(variant, tmp_path / "wide.npy")
     values = np.zeros((3, 30), np.float32)
     values[1, 2] = np.inf
     np.save(tmp_path / "infinite.npy", values)
-    with pytest.raises(DataError, match="row 1 holds NaN or infinity"):
+    with pytest.raises(DataError, match="sample 1 holds NaN or infinity"):
         predict(variant, tmp_path / "infinite.npy")
     (tmp_path / "torn.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match="is no array of numbers"):
@@ -99,6 +106,27 @@ def test_arrays_of_the_wrong_kind_are_refused(variant: str, tmp_path: Path) -> N
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="is no array of numbers"):
         predict(variant, tmp_path / "objects.npy")
+
+
+def test_archives_of_the_wrong_kind_are_refused(variant: str, tmp_path: Path) -> None:
+    path, values = tmp_path / "t.npz", np.zeros((4, 30), np.float32)
+    np.savez(path, other=values)
+    with pytest.raises(InputError, match=r"the model takes input: float32 \[N, 30\]; given: other"):
+        predict(variant, path)
+    np.savez(path, input=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="is no array of numbers"):
+        predict(variant, path)
+    np.savez(path, input=values)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is no array of numbers"):
+        predict(variant, path)
+    path.write_bytes(whole.replace(b"(4, 30), }      ", b"(9999999, 30), }"))
+    with pytest.raises(InputError, match="is no array of numbers"):
+        predict(variant, path)
+    np.save(tmp_path / "t.npy", values)
+    np.savez_compressed(path, input=values)
+    predict(variant, path)
 
 
 def test_complex_numbers_and_empty_tables_are_refused(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
@@ -113,7 +141,7 @@ def test_complex_numbers_and_empty_tables_are_refused(variant: str, table: pd.Da
 def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         predict(variant, tmp_path / "none.npy")
-    with pytest.raises(InputError, match=r"give one of \.npy, \.parquet, \.csv"):
+    with pytest.raises(InputError, match=r"give one of \.npz, \.npy, \.parquet, \.csv"):
         predict(variant, tmp_path / "none.pkl")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="is no readable parquet table"):
@@ -145,7 +173,7 @@ def test_many_rows_are_read_in_pieces_and_answered_in_order(
     predict(variant, tmp_path / "t.parquet", as_json=True)
     found = rows(capsys)
     assert [row["row"] for row in found] == list(range(len(many)))
-    assert [row["label"] for row in found[-12:]] == [row["label"] for row in found[:12]]
+    assert [row["answer"] for row in found[-12:]] == [row["answer"] for row in found[:12]]
     many.loc[8000, "mean area"] = np.nan
     many.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(DataError, match="column 'mean area' has no value in row 8000"):

@@ -141,7 +141,7 @@ def test_structure_describes_a_recurrent_layer(cell) -> None:
 def test_parameters_and_multiplications_are_counted(model: nn.Module) -> None:
     lstm = 2 * STEPS * 4 * HIDDEN * ((FEATURES + HIDDEN) + (2 * HIDDEN + HIDDEN))
     gru, linear = STEPS * 3 * HIDDEN * (HIDDEN + HIDDEN), STEPS * 2 * HIDDEN * HIDDEN + HIDDEN * CLASSES
-    assert count(model, SAMPLES).macs == lstm + gru + linear
+    assert count(model, {"x": SAMPLES}).macs == lstm + gru + linear
     assert sum(layer.parameters for layer in layer_sizes(model).values()) == sum(value.numel() for value in model.parameters())
 
 

@@ -18,12 +18,15 @@ from slimline.artifact.manifest import Architecture, Manifest, write_manifest
 from slimline.artifact.variant import save_variant
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.methods import get_method
+from slimline.objectives.described import objective_of
 from slimline.params import TARGETS as EVERY_TARGET
 from slimline.runtime import load
 from slimline.workloads.digits import Digits
+from tests.lowering import samples
 
 WORKLOAD = Digits()
 STUDENT = Architecture(role="student", config={"channels": [4, 4, 4]})
+OBJECTIVE = {"name": "classification", "labels": list("0123456789")}
 TARGETS = ("eager", "onnxruntime", "openvino")
 
 
@@ -46,7 +49,8 @@ def compiled(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path
     for target in TARGETS:
         folder = place / target
         folder.mkdir()
-        lowered = get_method("compile", target)(model, None, folder, example_input=WORKLOAD.example_input(), calibration=calibration)
+        given = samples(model, calibration)
+        lowered = get_method("compile", target)(model, None, folder, **given)
         manifest = CompiledManifest(
             workload="digits",
             variant="small",
@@ -57,8 +61,8 @@ def compiled(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path
             method="scratch",
             source="teacher",
             lineage=("small", "teacher"),
-            labels=WORKLOAD.labels,
-            input_shape=(1, 8, 8),
+            signature=given["signature"],
+            objective=OBJECTIVE,
             source_sha256="0" * 64,
             execution=lowered.execution,
             architecture=STUDENT if target == "eager" else None,
@@ -82,7 +86,9 @@ def test_every_target_predicts_what_the_model_does(target: str, compiled: Path, 
     with torch.no_grad():
         expected = model(torch.from_numpy(batch)).numpy()
     assert np.allclose(runtime.predict(batch), expected, atol=1e-4)
-    assert (runtime.labels, runtime.input_shape) == (WORKLOAD.labels, (1, 8, 8))
+    assert np.array_equal(runtime.predict({runtime.signature.inputs[0].name: batch}), runtime.predict(batch))
+    assert runtime.signature.text.endswith(": float32 [N, 1, 8, 8]")
+    assert [runtime.objective.shown(answer) for answer in (0, 9)] == ["0", "9"]
     strange = np.asfortranarray(batch)
     strange.flags.writeable = False
     assert np.allclose(runtime.predict(strange), expected, atol=1e-4)
@@ -92,10 +98,12 @@ def test_every_target_predicts_what_the_model_does(target: str, compiled: Path, 
     assert np.allclose(kept, expected, atol=1e-4), "an answer must not change when the next one is made"
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8), np.float32), np.zeros((2, 1, 8, 8)), np.zeros((0, 1, 8, 8), np.float32)])
+@pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8), np.float32), np.zeros((2, 1, 8, 8), complex), np.zeros((0, 1, 8, 8), np.float32)])
 def test_a_wrong_batch_is_refused_in_words(wrong: np.ndarray, compiled: Path) -> None:
     with pytest.raises(InputError, match=r"the model takes float32 \[N, 1, 8, 8\]"):
         load(compiled / "onnxruntime").predict(wrong)
+    with pytest.raises(InputError, match=r"the model takes \w+: float32 \[N, 1, 8, 8\]; given: other"):
+        load(compiled / "onnxruntime").predict({"other": wrong})
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -181,7 +189,13 @@ def test_a_plain_variant_runs_in_eager_pytorch(
     model: nn.Module, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = {"variant": "small", "stage": "distill", "method": "scratch", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
-    save_variant(tmp_path / "v", model, Manifest(workload="digits", architecture=STUDENT, structure={}, **identity), WORKLOAD)
+    signature = samples(model, torch.zeros(2, 1, 8, 8))["signature"]
+    save_variant(
+        tmp_path / "v",
+        model,
+        Manifest(workload="digits", architecture=STUDENT, structure={}, signature=signature, objective=OBJECTIVE, **identity),
+        WORKLOAD,
+    )
     runtime = load(tmp_path / "v", threads=1)
     with torch.no_grad():
         assert np.array_equal(runtime.predict(batch), model(torch.from_numpy(batch)).numpy())
@@ -214,7 +228,8 @@ def test_what_an_artifact_names_is_never_imported(
     folder = tmp_path / "v"
     if kind == "plain":
         identity = {"variant": "small", "stage": "distill", "method": "m", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
-        save_variant(folder, model, Manifest(workload="mine", architecture=STUDENT, structure={}, **identity), WORKLOAD)
+        facts = {"signature": samples(model, torch.zeros(2, 1, 8, 8))["signature"], "objective": OBJECTIVE}
+        save_variant(folder, model, Manifest(workload="mine", architecture=STUDENT, structure={}, **facts, **identity), WORKLOAD)
     else:
         copied(compiled / "eager", folder)
     (folder / "mine.py").write_text(MINE)
@@ -238,18 +253,53 @@ def test_a_callers_own_workload_that_is_none_is_told_as_theirs(compiled: Path, t
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("labels", [[], ["one"], [str(number) for number in range(11)]], ids=len)
 def test_a_graph_that_gives_something_else_than_its_manifest_says_is_refused(
-    target: str, labels: list[str], compiled: Path, batch: np.ndarray, tmp_path: Path
+    target: str, compiled: Path, batch: np.ndarray, tmp_path: Path
 ) -> None:
     folder = copied(compiled / target, tmp_path / "c")
     facts = json.loads((folder / "manifest.json").read_text())
-    write_json(folder / "manifest.json", facts | {"labels": labels})
-    with pytest.raises(ArtifactError, match=rf"does not run as its manifest says: it gives float32 \[9, 10\] .* of {len(labels)} labels"):
+    write_json(folder / "manifest.json", facts | {"signature": facts["signature"] | {"outputs": ["one", "two"]}})
+    with pytest.raises(ArtifactError, match="does not run as its manifest says: "):
         load(folder).predict(batch)
-    write_json(folder / "manifest.json", facts | {"input_shape": [2, 8, 8]})
+    (image,) = facts["signature"]["inputs"]
+    write_json(folder / "manifest.json", facts | {"signature": facts["signature"] | {"inputs": [image | {"shape": [2, 8, 8]}]}})
     with pytest.raises(ArtifactError, match="does not run as its manifest says: "):
         load(folder).predict(np.zeros((1, 2, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"shape": [-1, 8, 8]}, "greater than or equal to 0"),
+        ({"shape": [1] * 9}, "at most 8 items"),
+        ({"shape": [2**40]}, "less than or equal to"),
+        ({"dtype": "object"}, "match pattern"),
+        ({"varies": {"3": [2, 9]}}, "axis 3 of 'input' cannot vary"),
+        ({"varies": {"1": [9, 2]}}, "axis 1 of 'input' cannot vary"),
+        ({"name": "n" * 65}, "at most 64 characters"),
+    ],
+)
+def test_a_signature_that_cannot_be_is_refused(wrong: dict[str, object], said: str, compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / "onnxruntime", tmp_path / "c")
+    facts = json.loads((folder / "manifest.json").read_text())
+    image = facts["signature"]["inputs"][0] | {"name": "input"} | wrong
+    write_json(folder / "manifest.json", facts | {"signature": facts["signature"] | {"inputs": [image]}})
+    with pytest.raises(ArtifactError, match=said):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ({}, "is none of classification"),
+        ({"name": "os:system"}, "'os:system' is none of classification"),
+        ({"name": "classification", "labels": [1, 2]}, "valid string"),
+        ({"name": "classification", "labels": ["a", "b"], "command": "x"}, "command"),
+    ],
+)
+def test_an_objective_that_is_none_of_ours_is_never_made(objective: dict[str, object], said: str) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        objective_of(objective)
 
 
 ALONE = """

@@ -149,5 +149,5 @@ def test_a_net_that_takes_no_such_numbers_is_probed_with_its_samples(column: int
 
 def test_a_layer_that_is_kept_is_looked_for_by_name() -> None:
     config = CONFIGS["prune"]["channels"](source="teacher", method="channels", ratio=0.5, keep=("nowhere",))
-    with pytest.raises(InputError, match="matches no layer; there are: first, second, head"):
+    with pytest.raises(InputError, match="matches no layer; there are: town, trade, first, second, head"):
         get_method("prune", "channels")(net_of("table"), config, data=data_of("table"))

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums, sha256_of
 from slimline.artifact.manifest import write_manifest
+from slimline.artifact.signature import InputSignature, Signature
 from slimline.commands.history import history
 from slimline.commands.promote import promote as promote_command
 from slimline.commands.publish import publish as publish_command
@@ -147,8 +148,8 @@ def compile_toy(folder, workload, name, weight, ballast):
         method="magnitude",
         source="teacher",
         lineage=(name, "teacher"),
-        labels=("a", "b", "c"),
-        input_shape=(3,),
+        signature=Signature(inputs=(InputSignature(name="x", dtype="float32", shape=(3,)),)),
+        objective={"name": "classification", "labels": ["a", "b", "c"]},
         source_sha256="0" * 64,
         files=checksums(folder),
         versions={"onnx": onnx.__version__},

@@ -10,14 +10,16 @@ import psutil
 import pytest
 import torch
 
+from slimline.artifact.arrays import write_arrays
 from slimline.artifact.manifest import Architecture, Manifest
+from slimline.artifact.signature import InputSignature, Signature
 from slimline.artifact.variant import save_variant
 from slimline.errors import ArtifactError, InputError, MachineError
 from slimline.training.fit import predict
 from slimline.worker import Worker
 from slimline.workloads import get_workload
 
-STUDENT = {"widths": [8]}
+STUDENT, NAME = {"widths": [8]}, "input"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         architecture=Architecture(role="student", config=STUDENT),
         structure={},
         seed=0,
+        signature=Signature(inputs=(InputSignature(name=NAME, dtype="float32", shape=(30,)),)),
     )
     save_variant(folder, workload.build_student(STUDENT), manifest, workload)
     return folder
@@ -52,12 +55,13 @@ def children() -> list[psutil.Process]:
 def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: np.ndarray, tmp_path: Path) -> None:
     workload = get_workload("tabular")
     torch.manual_seed(0)
-    expected = predict(workload.build_student(STUDENT).eval(), torch.from_numpy(inputs)).numpy()
-    np.save(tmp_path / "batch.npy", inputs[:8])
+    expected = predict(workload.build_student(STUDENT).eval(), {NAME: torch.from_numpy(inputs)}).numpy()
+    write_arrays(tmp_path / "batch.npz", {NAME: inputs[:8]})
     with Worker(student) as worker:
         assert worker.state["execution"]["threads"] == "1"
-        assert worker.predict(inputs, 16) == pytest.approx(expected, abs=1e-5)
-        turn = worker.turn(tmp_path / "batch.npy", 2)
+        assert worker.predict({NAME: inputs}, 16) == pytest.approx(expected, abs=1e-5)
+        assert worker.predict(tmp_path / "batch.npz") == pytest.approx(expected[:8], abs=1e-5)
+        turn = worker.turn(tmp_path / "batch.npz", 2)
         assert len(turn.samples) == 2
         assert 0 < turn.cpu_ms < 100
         assert turn.first.cpu_ms > 0
@@ -65,7 +69,7 @@ def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: 
         (child,) = children()
         assert worker.peak_memory_bytes() >= child.memory_info().rss * 0.9
         with pytest.raises(InputError, match=r"takes float32 \[N, 30\]"):
-            worker.predict(inputs[:, :3], 16)
+            worker.predict({NAME: inputs[:, :3]}, 16)
     assert not children()
 
 
@@ -83,20 +87,20 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
         (child,) = children()
         os.kill(child.pid, signal.SIGSEGV)
         with pytest.raises(MachineError, match=r"^small: its process was ended by SIGSEGV at 'predict'; it said last: "):
-            worker.predict(inputs, 16)
+            worker.predict({NAME: inputs}, 16)
 
 
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
     with (
         Worker(student) as worker,
-        pytest.raises(MachineError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npy"),
+        pytest.raises(MachineError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npz"),
     ):
-        worker.turn(tmp_path / "none.npy", 1)
+        worker.turn(tmp_path / "none.npz", 1)
 
 
 def test_what_loading_refuses_is_raised_here(tmp_path: Path) -> None:
     with Worker(tmp_path) as worker, pytest.raises(ArtifactError, match=r"holds no manifest\.json"):
-        worker.predict(np.zeros((1, 30), np.float32), 1)
+        worker.predict({NAME: np.zeros((1, 30), np.float32)}, 1)
 
 
 def test_an_altered_file_is_refused(student: Path, tmp_path: Path) -> None:

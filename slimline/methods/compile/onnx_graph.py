@@ -51,8 +51,8 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     try:
         with _quiet():
             found = exported(model, few, signature=signature)
-            names = {"input_names": list(signature.names), "output_names": output_names(signature)}
-            program = torch.onnx.export(found, (), dynamo=True, **names, verbose=False)
+            inputs, outputs = list(signature.names), output_names(signature)
+            program = torch.onnx.export(found, (), dynamo=True, input_names=inputs, output_names=outputs, verbose=False)
     except StageError as error:
         raise StageError(f"compile: the model cannot be exported to ONNX: {error}") from error
     except torch.onnx.OnnxExporterError as error:

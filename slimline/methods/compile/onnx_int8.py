@@ -14,7 +14,15 @@ import onnx
 from slimline.data.batch import Batch, count, split
 from slimline.errors import StageError
 from slimline.methods.compile.onnx_graph import layer_nodes, layer_of, producers, without_output_rounding
-from slimline.methods.compile.onnx_prepared import hold_gemms, part_weights, pre_process, release_gemms
+from slimline.methods.compile.onnx_prepared import (
+    CLIPPING,
+    hold_gemms,
+    part_outputs,
+    part_weights,
+    pre_process,
+    read_exactly,
+    release_gemms,
+)
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
@@ -26,7 +34,6 @@ MAX_BATCH_SIZE = 32
 CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
 WEIGHTED = ("Conv", "Gemm", "MatMul", "LSTM")
 QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
-CLIPPING = ("Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
 Ranges = dict[str, list[dict[str, Any]]]
@@ -68,7 +75,10 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Batch) -> 
 
 
 def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
-    graph, target = onnx.load(source).graph, source.with_name("static.onnx")
+    ready, target = onnx.load(source), source.with_name("static.onnx")
+    graph = ready.graph
+    outputs = part_outputs(graph)
+    onnx.save(ready, source)
     percentile = {"CalibPercentile": plan["percentile"]} if plan["percentile"] else {}
     ranges = _planned_ranges(graph, plan)
     clipped = _clipped_below(graph, ranges)
@@ -81,7 +91,7 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=_others(graph, weighted_of_kind(plan, "static")),
+        nodes_to_exclude=[*_others(graph, weighted_of_kind(plan, "static")), *outputs],
         calibrate_method=CALIBRATORS.get(plan["observer"], CalibrationMethod.MinMax),
         extra_options={
             "TensorQuantOverrides": ranges | _read_once(graph, clipped) | _whole_weights(graph, plan),
@@ -89,6 +99,9 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
             **percentile,
         },
     )
+    quantized = onnx.load(target)
+    read_exactly(quantized.graph, outputs)
+    onnx.save(quantized, target)
     return target
 
 

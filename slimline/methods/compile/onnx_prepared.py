@@ -6,12 +6,13 @@ from pathlib import Path
 
 import onnx
 
-from slimline.methods.compile.onnx_graph import initializers
+from slimline.methods.compile.onnx_graph import initializers, producers
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
 from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
+CLIPPING = ("Relu", "Clip")
 ALPHA, HELD = "alpha", -1234.5
 """A factor that no exported Gemm has."""
 
@@ -62,6 +63,40 @@ def part_weights(graph: onnx.GraphProto, names: Collection[str]) -> None:
             copied.CopyFrom(constants[weight])
             copied.name = node.input[1] = f"{weight}_of_{node.name}"
             graph.initializer.append(copied)
+
+
+def part_outputs(graph: onnx.GraphProto) -> list[str]:
+    """The names of nodes that make the graph's outputs by clipping (Relu, Clip), each parted, in place, from what other nodes read.
+
+    ONNX Runtime's quantizer takes such a node away where a range does its work, and an output is not rounded to that range. They are not
+    to be quantized; `read_exactly` undoes what happens to their inputs all the same.
+    """
+    made_by, names = producers(graph), []
+    for output in graph.output:
+        node = made_by[output.name]
+        if node.op_type not in CLIPPING:
+            continue
+        if any(output.name in other.input for other in graph.node):
+            copied = onnx.NodeProto()
+            copied.CopyFrom(node)
+            node.output[0] = f"{output.name}_inside"
+            for other in graph.node:
+                other.input[:] = [node.output[0] if name == output.name else name for name in other.input]
+            graph.node.append(copied)
+            node = copied
+        node.name = f"{output.name}_outside"
+        names.append(node.name)
+    return names
+
+
+def read_exactly(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Let these nodes read what was rounded before it is, in place."""
+    made_by = producers(graph)
+    for node in [node for node in graph.node if node.name in names]:
+        unrounding = made_by.get(node.input[0])
+        rounding = made_by.get(unrounding.input[0]) if unrounding is not None and unrounding.op_type == "DequantizeLinear" else None
+        if rounding is not None and rounding.op_type == "QuantizeLinear":
+            node.input[0] = rounding.input[0]
 
 
 def _alpha(node: onnx.NodeProto) -> float:

@@ -7,7 +7,7 @@ and indices alone, so that scores, penalties and gates can be computed on any mo
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that go together. `layers` are all Linear and convolution layers that make them, `layer` the last of these to run.
+    """Channels that go together. `layers` are all layers (Linear, convolution, embedding) that make them, `layer` the last of these to run.
 
     There are `channels` to choose from, each standing at `blocks` places of `layer` (more than 1 where values and gates come from one
     layer, or a grouped convolution or a group norm divides them); `fewest` must stay. `why_whole` says why none of them can go; empty
@@ -83,7 +83,8 @@ def channel_groups(model: nn.Module, example: Batch, even: Even = "") -> tuple[C
         if roots and not given & units.keys():
             near = [name for name in found.order if not units.keys().isdisjoint(held[name])]
             slices = tuple(place for name in near for place in _slices(name, model.get_submodule(name), reads, made, units))
-            group = _group(model, tuple(roots), len(units), slices, found.units.why_kept(units))
+            sizes = {name: _sizes(_local(made[name], units)) for name in roots}
+            group = _group(model, sizes, len(units), slices, found.units.why_kept(units))
             groups.append(dataclasses.replace(_whole_where_shared(group, shared), even=even))
     return tuple(groups)
 
@@ -106,9 +107,9 @@ def _distinct(channels: Iterable[Tensor]) -> list[int]:
     return list(dict.fromkeys(unit for one in channels for unit in one.tolist()))
 
 
-def _group(model: nn.Module, layers: tuple[str, ...], channels: int, slices: tuple[Slice, ...], why_kept: str) -> ChannelGroup:
-    made = [place for place in slices if place.tensor == "weight" and place.module in layers and not place.reads]
-    sizes = {place.module: _sizes(place.channel) for place in made}
+def _group(model: nn.Module, sizes: Mapping[str, Sequence[int]], channels: int, slices: tuple[Slice, ...], why_kept: str) -> ChannelGroup:
+    """The group of layers of which each makes each channel as often as `sizes` says, in the order of the channels."""
+    layers = tuple(sizes)
     uneven = next((name for name, counts in sizes.items() if len(set(counts)) > 1), "")
     reasons = (
         why_kept,

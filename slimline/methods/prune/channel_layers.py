@@ -18,9 +18,8 @@ from slimline.errors import StageError
 from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow, Even
 from slimline.methods.prune.channel_units import NOBODY, Units
 
-ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
-"""The layers whose channels are chosen from; others lose those that are coupled with them."""
-MAKERS = (_ConvNd, nn.Linear, nn.Embedding)
+ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
+"""The layers that make channels, which are chosen from; others lose those that are coupled with them."""
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -65,7 +64,7 @@ def is_followed(module: nn.Module) -> bool:
     """Whether a layer's channels stand in its tensors as they do in any of its kind."""
     if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
         return False
-    kinds = (*MAKERS, *NORMS, nn.PReLU)
+    kinds = (*ROOTS, *NORMS, nn.PReLU)
     return isinstance(module, kinds) and not parametrize.is_parametrized(module) and "weight" in module._parameters
 
 
@@ -90,6 +89,11 @@ def divisions(module: object) -> int:
 def is_depthwise(module: object) -> bool:
     """Whether a convolution makes its channels of one that it reads each."""
     return isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
+
+
+def width_of(layer: Any) -> int:
+    """How many channels a layer makes."""
+    return int(next(getattr(layer, key) for key in ("out_features", "out_channels", "embedding_dim") if hasattr(layer, key)))
 
 
 def channel_dim(module: Any, values: Tensor) -> int:
@@ -131,7 +135,7 @@ class _Watch:
         for one in [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]:
             if not is_followed(self.module):
                 self.flow.fix(one, f"a {_kind(self.module)}")
-            elif isinstance(self.module, MAKERS):
+            elif isinstance(self.module, ROOTS):
                 dim = channel_dim(self.module, one)
                 self.flow.number(one, self._made(one.shape[dim]).view(-1, *[1] * (-1 - dim)).expand(one.shape))
             else:

@@ -8,7 +8,6 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import nn
@@ -21,7 +20,7 @@ from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
 from slimline.methods.prune.channel_flow import FAILURES
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
-from slimline.methods.prune.channel_layers import ROOTS
+from slimline.methods.prune.channel_layers import ROOTS, width_of
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_scores import channel_scores
 from slimline.methods.prune.channel_target import least_ratio, measure_of
@@ -146,5 +145,5 @@ def _shown(shape: Shape) -> str:
 
 def _row(group: ChannelGroup, model: nn.Module) -> tuple[str, int, int, str]:
     """One line of the listing: how many channels a group had, and has now."""
-    left = len(cast("nn.Linear", model.get_submodule(group.layer)).weight)
+    left = width_of(model.get_submodule(group.layer))
     return " + ".join(group.layers), group.channels * group.blocks, left, group.why_whole
