@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import Batch, take
@@ -100,6 +101,19 @@ class Counting(nn.Module):
         return self.head(x.reshape(len(x), 16))
 
 
+class Normed(nn.Module):
+    """Weights that parametrizations make anew in every run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = weight_norm(nn.Linear(16, 32)), spectral_norm(nn.Linear(32, 10))
+        self.last = nn.Linear(10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 16] -> [N, 10]."""
+        return self.last(torch.relu(self.head(torch.relu(self.body(x))))) * 8
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
@@ -120,6 +134,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "cosine": (Cosine, {"x": rows(16)}),
     "one": (One, {"x": rows(16)}),
     "siamese": (Siamese, {"left": rows(1, 8, 4), "right": rows(1, 8, 4)}),
+    "normed": (Normed, {"x": rows(16)}),
     "counting": (Counting, {"x": rows(4, 4)}),
 }
 
@@ -175,7 +190,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "cosine", "one", "siamese"])
+@pytest.mark.parametrize("name", ["several", "cosine", "one", "siamese", "normed"])
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:

@@ -77,12 +77,11 @@ def part_outputs(graph: onnx.GraphProto) -> list[str]:
         if node.op_type not in CLIPPING:
             continue
         if any(output.name in other.input for other in graph.node):
-            copied = onnx.NodeProto()
+            copied = graph.node.add()
             copied.CopyFrom(node)
             node.output[0] = f"{output.name}_inside"
             for other in graph.node:
                 other.input[:] = [node.output[0] if name == output.name else name for name in other.input]
-            graph.node.append(copied)
             node = copied
         node.name = f"{output.name}_outside"
         names.append(node.name)
