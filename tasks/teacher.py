@@ -27,6 +27,7 @@ from slimline.data.signature import Signature, signature_of
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
 from slimline.objectives import Objective, Scores, figures, joined_scores
+from slimline.objectives.described import described
 from slimline.params import TEACHER, TeacherParams
 from slimline.report.figures import line_figure
 from slimline.report.numbers import quantity
@@ -216,6 +217,7 @@ def main(stage: Stage) -> None:
         structure={},
         seed=params.seed,
         signature=signature_from(model, validation),
+        objective=described(workload.objective),
     )
     found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)
     save_variant(MODEL, model, manifest, workload)

@@ -168,6 +168,7 @@ def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
         structure={},
         seed=stage.params.seed,
         signature=origin.teacher.manifest.signature,
+        objective=origin.teacher.manifest.objective,
     )
 
 
