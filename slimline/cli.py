@@ -12,6 +12,7 @@ from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
 from slimline.commands.history import history
+from slimline.commands.init import init
 from slimline.commands.methods import methods
 from slimline.commands.predict import predict
 from slimline.commands.promote import promote
@@ -27,7 +28,7 @@ from slimline.errors import SlimlineError
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
 app = typer.Typer(name="slimline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-for command in (check, run, publish, doctor, workloads, methods, compare, history, releases, promote, rollback, predict, report):
+for command in (init, check, run, publish, doctor, workloads, methods, compare, history, releases, promote, rollback, predict, report):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)
 

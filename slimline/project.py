@@ -1,11 +1,14 @@
 """Where the project is: the folder with dvc.yaml, looked for upward from here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from slimline.errors import InputError
 
+NEEDED = ("dvc.yaml", "params.yaml")
 
-def find_project(start: Path | None = None) -> Path:
+
+def find_project(start: Path | None = None, needed: Sequence[str] = NEEDED) -> Path:
     """The nearest folder, upward, that holds dvc.yaml and params.yaml.
 
     Raises:
@@ -13,6 +16,6 @@ def find_project(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+        if all((folder / name).is_file() for name in needed):
             return folder
-    raise InputError(f"{start}: no dvc.yaml and params.yaml here or above; go to a clone of the project and run this again")
+    raise InputError(f"{start}: no {' and '.join(needed)} here or above; go to a clone of the project and run this again")

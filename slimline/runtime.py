@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from slimline.artifact.border import told_as
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
-from slimline.artifact.manifest import Manifest, read_manifest
+from slimline.artifact.json_file import read_json
+from slimline.artifact.manifest import LONGEST_BYTES, Manifest, read_manifest
 from slimline.artifact.signature import NUMBERS, Arrays, Signature
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.loaders import Array, Infer, Outputs
@@ -24,6 +25,7 @@ from slimline.params.sections import CODE_CARRYING
 from slimline.workloads import BUNDLED, Workload, get_workload
 
 if TYPE_CHECKING:
+    from slimline.data.preprocessing import Preprocessing
     from slimline.objectives import Objective
 
 _LOADERS = {
@@ -35,6 +37,7 @@ _LOADERS = {
     "xla": "slimline.loaders.xla",
     "executorch": "slimline.loaders.executorch",
 }
+PREPROCESSING = "preprocessing.json"
 LONGEST_NAME = 100
 """Characters of a foreign name that are shown."""
 RUNNING = told_as(lambda reason: ArtifactError(f"the model does not run as its manifest says: {reason}"))
@@ -50,6 +53,22 @@ class Model:
     workload: Callable[[], Workload] = field(repr=False)
     execution: dict[str, str] = field(default_factory=dict)
     running: told_as = field(default=RUNNING, repr=False)
+    folder: Path = field(default=Path(), repr=False)
+
+    @functools.cached_property
+    def preprocessing(self) -> "Preprocessing | None":
+        """What makes inputs of raw samples (`predict(preprocessing(rows))`), where the model carries it; it needs no torch.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        from slimline.data.preprocessing import preprocessing_of
+
+        path = self.folder / PREPROCESSING
+        if PREPROCESSING not in self.manifest.files:
+            return None
+        with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
+            return preprocessing_of(read_json(path, LONGEST_BYTES))
 
     @functools.cached_property
     def objective(self) -> "Objective":
@@ -114,7 +133,7 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
     with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
         infer, execution = loader.load(folder, manifest, threads, **needs)
     of_workload = functools.partial(workload_of, manifest, workload)
-    return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder))
+    return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder), folder)
 
 
 def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> Workload:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from slimline.artifact.compiled import CompiledManifest, Parity
-from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder
+from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder, write_json
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
@@ -29,6 +29,7 @@ from slimline.params import TEACHER
 from slimline.report.numbers import ratio, size
 from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
+from slimline.runtime import PREPROCESSING
 from slimline.stage import Stage, stage_main, write_metrics
 from tasks.missed import note_miss
 from tasks.parity import check, signature_from
@@ -189,6 +190,8 @@ def main(stage: Stage) -> None:
     with whole_folder(COMPILED / stage.label) as draft:
         sizes = (1, stage.params.evaluate.batch_size)
         lowered = run(stage.target, variant, draft, example=few, calibration=calibration, signature=signature, batch_sizes=sizes)
+        if stage.workload.preprocessing is not None:
+            write_json(draft / PREPROCESSING, stage.workload.preprocessing.model_dump(mode="json"))
         lowered, packing = shipped(stage.target, variant, draft, lowered)
         unchecked = manifest_of(stage, stage.target, variant, lowered, draft, signature).model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ MADE_FOLDERS = (
     *(f"reports/{name}" for name in ("stages", "metrics")),
 )
 """Where dvc.yaml's stages write."""
+NAMED = re.compile(r"\$\{((?!item|key)[a-z_.]+)\}")
 PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
 """Target -> the programs that compiling for it calls, and how they are installed."""
 
@@ -87,6 +89,7 @@ def _named_by_dvc(path: Path) -> set[str]:
         stages = read_yaml(path)["stages"].values()
         repeated = {str(stage.get("foreach", "")).strip("${}") for stage in stages}
         tracked = {str(key) for stage in stages for key in stage.get("do", stage).get("params", ())}
+        tracked |= {found for stage in stages for dep in stage.get("do", stage).get("deps", ()) for found in NAMED.findall(str(dep))}
     except (InputError, KeyError, AttributeError, TypeError):
         return set()
     return {key for key in repeated | tracked if "$" not in key and key.partition(".")[0] in Params.model_fields}

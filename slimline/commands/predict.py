@@ -25,7 +25,7 @@ IN_MEMORY_BYTES = 8_000_000
 def predict(
     location: Annotated[str, typer.Argument(help="A folder, or the s3:// URL of a release or an alias.")],
     inputs: Annotated[
-        Path, typer.Option("--input", help="Samples: .npz (arrays by input), .npy (where there is one input), or a table: .parquet, .csv.")
+        Path, typer.Option("--input", help="A picture, a folder of them, a table (.csv, .parquet), or the model's own inputs (.npz, .npy).")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
@@ -35,13 +35,17 @@ def predict(
 ) -> None:
     """Print the answer for each sample, and how sure the model is of it where it can say so.
 
-    Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input data/prepared/test.parquet`
+    Example: `slimline predict s3://slimline/releases/images/aliases/latest.json --input photo.png`
     """
+    from slimline.commands.raw_files import is_raw, raw_samples
     from slimline.commands.sample_files import samples
     from slimline.runtime import load, workload_of
 
     model = load(location, workload=workload, trust_code=trust_code)
-    pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
+    if model.preprocessing is not None and is_raw(inputs):
+        pieces = raw_samples(inputs, model.preprocessing)
+    else:
+        pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
     rows = _rows((model.predict(piece) for piece in pieces), model.objective)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:

@@ -152,7 +152,7 @@ def regression(
     unit: Unit = "units",
     kind: Loss = "squared",
 ) -> Regression:
-    """Numbers of these names, in `unit`; the net gives (target - mean) / scale. `kind` of loss: squared, absolute or huber (from 1 scale on)."""
+    """Numbers of these names, in `unit`; the net gives (target - mean) / scale. `kind` is that of the loss."""
     each = (names,) if isinstance(names, str) else tuple(names)
     means, scales = (tuple(map(float, (given,) * len(each) if isinstance(given, int | float) else given)) for given in (mean, scale))
     return Regression(each, means, scales, unit, kind, metrics=_metrics(unit))

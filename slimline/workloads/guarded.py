@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from slimline.data.batch import Batch, Tensors
     from slimline.data.columns import Rows
+    from slimline.data.preprocessing import Preprocessing
     from slimline.data.samples import Samples
     from slimline.data.table import Source
 
@@ -38,6 +39,7 @@ class Guarded:
     def __init__(self, given: str, their: Any, name: str, objective: Objective, members: frozenset[str]) -> None:
         self.given, self.their, self.name, self.objective, self.members = given, their, name, objective, members
         self._is_plain = True
+        self.preprocessing: Preprocessing | None = getattr(their, "preprocessing", None)
         self.allows_missing, self.allows_equal = bool(getattr(their, "allows_missing", False)), bool(getattr(their, "allows_equal", False))
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":

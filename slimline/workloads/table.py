@@ -117,4 +117,4 @@ def _objective(found: TableFound, targets: Any) -> Objective:
     if found.task == "classification":
         return classification(found.labels)
     values = np.asarray(targets, dtype=np.float64)
-    return regression((found.target,), mean=(float(values.mean()),), scale=(max(float(values.std()), 1e-12),))
+    return regression(found.target, mean=float(values.mean()), scale=max(float(values.std()), 1e-12), unit=found.target)

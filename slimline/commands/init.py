@@ -1,0 +1,46 @@
+"""`slimline init`: look at a folder of pictures or a table, and write a whole params.yaml for it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimline.errors import InputError
+from slimline.project import find_project
+
+PARAMS = Path("params.yaml")
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="A folder with a folder a class, or a .csv or .parquet table.")],
+    target: Annotated[str | None, typer.Option(help="Of a table: the column to be told from the others.")] = None,
+    model: Annotated[str, typer.Option(help="A bundled architecture, or path/to/file.py:builder.")] = "default",
+    drop: Annotated[list[str] | None, typer.Option(help="Of a table: a column that is left out; may be given several times.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over params.yaml.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found for a machine.")] = False,
+) -> None:
+    """Look at the data and write params.yaml: splits, variants and margins that suit it, commented.
+
+    Example: `slimline init photos/ && slimline check && slimline run`
+    """
+    root = find_project(needed=("dvc.yaml",))
+    if (root / PARAMS).exists() and not force:
+        raise InputError(f"{root / PARAMS} is there already; give --force to write over it")
+    from slimline.commands.init_images import look_at_images
+    from slimline.commands.init_table import look_at_table
+
+    if path.is_dir():
+        if target or drop:
+            raise InputError(f"{path}: --target and --drop are for tables; a folder's classes are its folders")
+        looked = look_at_images(path, model)
+    else:
+        looked = look_at_table(path, target, tuple(drop or ()), model)
+    draft = root / f".{PARAMS}.draft"
+    draft.write_text(looked.text)
+    draft.replace(root / PARAMS)
+    if as_json:
+        sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
+        return
+    sys.stdout.writelines(f"{line}\n" for line in (*looked.lines, f"wrote {root / PARAMS}; next: slimline check && slimline run"))

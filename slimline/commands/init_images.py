@@ -1,0 +1,86 @@
+"""What `slimline init` says and writes of a folder of pictures."""
+
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+from slimline.commands.looked import ASKED, Looked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
+from slimline.params import DataParams
+from slimline.workloads.images import cut_pictures, usual_side
+from slimline.workloads.pictures import Found, find_pictures
+
+MANY = 20_000
+"""Pictures from which a tenth of them is test enough."""
+SMALL_WIDTHS, STUDENT_WIDTHS = [16, 32, 64, 128], [8, 16, 32, 64]
+
+
+def look_at_images(path: Path, model: str) -> Looked:
+    """The findings and the params.yaml for a folder of pictures.
+
+    Raises:
+        DataError: the folder cannot be learned from; all reasons together.
+    """
+    found = find_pictures(path)
+    count, side = len(found.pictures), usual_side(found.pictures)
+    test = 0.3 if count < MANY else 0.1
+    options = DataParams(path=str(path), image_size=side, test_fraction=test, calibration_samples=min(256, count // 8))
+    splits = {split: len(pictures) for split, pictures in cut_pictures(found, options, 0).items()}
+    margin = honest_margin(splits["test"])
+    facts = {
+        "workload": "images",
+        "pictures": count,
+        "classes": dict(Counter(picture.label for picture in found.pictures)),
+        "duplicates": found.duplicates,
+        "splits": splits,
+        "image_size": side,
+        "shown_drop": shown_drop(splits["test"]),
+        "max_drop": margin,
+    }
+    return Looked(tuple(_lines(path, found, splits, side)), facts, _text(path, model, options, margin))
+
+
+def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[str]:
+    counts = Counter(picture.label for picture in found.pictures)
+    (most, largest), (least, smallest) = counts.most_common(1)[0], counts.most_common()[-1]
+    widths, heights = ([picture.size[axis] for picture in found.pictures] for axis in (0, 1))
+    spread = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}, median {median(widths):g}x{median(heights):g}"
+    lines = [
+        f"{path}: {len(found.pictures):,} pictures in {len(counts)} classes, from {smallest:,} ({least}) to {largest:,} ({most})",
+        f"sizes {spread}; they are scaled to {side}x{side}",
+        told_splits(splits) + (" (as the folders say)" if found.is_split else ""),
+        told_power(splits["test"]),
+    ]
+    if found.duplicates:
+        lines.insert(1, f"{found.duplicates:,} pictures are there more than once; one of each is taken")
+    return lines
+
+
+def _text(path: Path, model: str, options: DataParams, margin: float) -> str:
+    is_ours = model == "default"
+    calibration = options.calibration_samples
+    data = (
+        f"data: {{path: {inline(str(path))}, image_size: {options.image_size}, test_fraction: {options.test_fraction}, "
+        f"validation_fraction: 0.1, calibration_samples: {calibration}, min_class_share: 0.001}}"
+    )
+    config = f", config: {{widths: {SMALL_WIDTHS}}}" if is_ours else ""
+    small = (
+        f"small: {{source: teacher, method: soft_targets, student: {{widths: {STUDENT_WIDTHS}}}, temperature: 4, alpha: 0.3, epochs: 15}}"
+    )
+    distill = f"\n  {small}" if is_ours else " {}"
+    sections = f"""teacher: {{source: train, epochs: 15, batch_size: 64, learning_rate: 0.003, patience: 5, threads: 2}}
+calibrate: {{samples: {calibration}, batch_size: 32}}
+
+prune:
+  # Half of the channels, trained again for a few epochs: smaller and faster on every runtime.
+  channels50: {{source: teacher, method: channels, ratio: 0.5, round_to: 8, recover: {{epochs: 6, threads: 2}}}}
+quantize:
+  # Int8 weights and activations: four times smaller, faster where the runtime has the kernels.
+  int8: {{source: teacher, method: static}}
+  channels50-int8: {{source: channels50, method: static}}
+factorize: {{}}
+# A narrower net that learns from the teacher's answers.
+distill:{distill}
+"""
+    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {ASKED}}}"
+    variants = ["channels50", "int8", "channels50-int8", *(["small"] if is_ours else [])]
+    return params_text("images", data, f"model: {{architecture: {inline(model)}{config}}}", sections, gate, variants)

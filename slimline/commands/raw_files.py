@@ -1,0 +1,90 @@
+"""Raw samples, as people have them: a picture, a folder of pictures, a table of columns; made inputs by a release's own preprocessing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimline.artifact.border import told_as
+from slimline.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slimline.data.preprocessing import Preprocessing
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TABLES = (".csv", ".parquet")
+PIECE = 64
+MOST_PIXELS = 50_000_000
+
+
+def is_raw(path: Path) -> bool:
+    """Whether a path names raw samples rather than arrays."""
+    return path.is_dir() or path.suffix.lower() in (*PICTURES, *TABLES)
+
+
+def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
+    """The model's inputs by name, some samples at a time, in order (of a folder: by path).
+
+    Raises:
+        InputError: no such file, or it is none that the preprocessing takes.
+        DataError: a picture or table cannot be read, or a column is missing.
+    """
+    if not path.exists():
+        raise InputError(f"--input {path}: no such file")
+    if preprocessing.kind == "pictures":
+        yield from _of_pictures(path, preprocessing)
+    else:
+        yield from _of_table(path, preprocessing)
+
+
+def _of_pictures(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+    if not files or files[0].suffix.lower() not in PICTURES:
+        raise InputError(f"--input {path}: holds no picture, which this model takes ({', '.join(PICTURES)})")
+    for start in range(0, len(files), PIECE):
+        yield preprocessing({preprocessing.columns[0]: [_picture(file) for file in files[start : start + PIECE]]})
+
+
+def _picture(file: Path) -> Any:
+    from PIL import Image
+
+    with told_as(lambda reason: DataError(f"--input {file}: is no readable picture: {reason}")):
+        picture = Image.open(file)
+        if picture.width * picture.height > MOST_PIXELS:
+            raise DataError(
+                f"--input {file}: unpacks to {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down"
+            )
+        picture.load()
+        return picture
+
+
+def _of_table(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
+    from slimline.data.preprocessing import require_columns
+
+    if path.suffix.lower() not in TABLES:
+        raise InputError(f"--input {path}: is no table, which this model takes ({', '.join(TABLES)})")
+    count = 0
+    for piece in _pieces(path):
+        require_columns(preprocessing, [str(name) for name in piece.columns])
+        for start in range(0, len(piece), PIECE):
+            part = piece.iloc[start : start + PIECE]
+            with told_as(lambda reason, first=count + start: DataError(f"--input {path}: rows from {first} on: {reason}")):
+                yield preprocessing({name: part[name].tolist() for name in preprocessing.columns})
+        count += len(piece)
+    if count == 0:
+        raise DataError(f"--input {path}: holds no row; give at least one sample")
+
+
+def _pieces(path: Path) -> Iterator[Any]:
+    with told_as(lambda reason: InputError(f"--input {path}: is no readable {path.suffix[1:]} table: {reason}")):
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            with parquet.ParquetFile(path) as file:
+                yield from (batch.to_pandas() for batch in file.iter_batches(4096))
+            return
+        import pandas as pd
+
+        with pd.read_csv(path, chunksize=4096, skipinitialspace=True) as pieces:
+            yield from pieces
