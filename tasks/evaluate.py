@@ -38,6 +38,7 @@ from slimline.report.page import write_page
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.training.fit import predict
 from slimline.verdict.difference import Resampling, metric_drop
+from slimline.verdict.family import upper_bounds
 from slimline.worker import Worker
 from tasks.missed import note_miss
 
@@ -78,6 +79,7 @@ def run(answered: Answered, objective: Objective, metric: str, params: Params) -
         "baseline": {"quality": judged[BASELINE], "groups": objective.groups(answered.baseline)},
         "drop": drop.as_json() | {"unit": asked.unit, "better": asked.better},
         "detectable_drop": drop.detectable,
+        "upper_bounds": upper_bounds(objective, metric, answered.baseline, answered.variant, resampling),
         "flips": None if found is None else vars(found),
         "groups": objective.groups(answered.variant),
     }

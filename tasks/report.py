@@ -10,6 +10,7 @@ The gate is applied here and not in `evaluate`, so that another limit re-runs th
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from slimline.report.summary import (
     summarise,
 )
 from slimline.stage import Stage, stage_main
+from slimline.verdict.family import keeps_together
 from slimline.verdict.gate import judge
 from slimline.workloads.guarded import Guarded
 
@@ -102,6 +104,25 @@ def read_judged(keys: Sequence[Key], gate: GateParams, folder: Path = REPORTS / 
         yield Evaluation(quality, timing, verdict.verdict, tuple(verdict.reasons))
 
 
+def judged_together(judged: Sequence[Evaluation | Rejected], gate: GateParams) -> tuple[Evaluation | Rejected, ...]:
+    """Beside each verdict, whether the drop keeps within the margin among all of this run; the gate may ask for that."""
+    measured_ones = evaluations_of(judged)
+    bounds = {one.key: one.quality["upper_bounds"] for one in measured_ones}
+    relative = gate.max_relative_drop is not None
+    kept = keeps_together(bounds, gate.max_drop if gate.max_relative_drop is None else gate.max_relative_drop, relative=relative)
+    return tuple(_beside_others(one, one.key in kept, len(bounds), gate) if isinstance(one, Evaluation) else one for one in judged)
+
+
+def _beside_others(one: Evaluation, is_kept: bool, count: int, gate: GateParams) -> Evaluation:
+    together = f"among the {count} of this run, judged together with {gate.confidence:.0%} confidence (Holm),"
+    if is_kept:
+        return replace(one, familywise=True, reasons=(*one.reasons, f"Its drop keeps within the margin also {together} not only alone."))
+    sentence = f"Its drop is not shown to keep within the margin {together} whatever it is alone."
+    if gate.familywise and one.verdict == "accept":
+        return replace(one, familywise=False, verdict="inconclusive", reasons=(sentence, *one.reasons))
+    return replace(one, familywise=False, reasons=(*one.reasons, sentence))
+
+
 def read_predictions(keys: Sequence[Key], folder: Path = EVALUATED) -> Predictions:
     """The answers of each on the test split."""
     found = {}
@@ -150,7 +171,7 @@ def main(stage: Stage, missing: tuple[Missing, ...] = ()) -> None:
     Raises:
         StageError: nothing was measured.
     """
-    judged = tuple(read_judged(deployed(stage.params, missing), stage.params.gate))
+    judged = judged_together(tuple(read_judged(deployed(stage.params, missing), stage.params.gate)), stage.params.gate)
     if not evaluations_of(judged):
         raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
     made = [(one.quality["variant"], one.quality["target"]) for one in evaluations_of(judged)]

@@ -15,7 +15,21 @@ SCHEMA = 1
 RELEASE_DIGITS = 20
 VERDICTS = ("accept", "inconclusive", "reject")
 FROM_QUALITY = (
-    *("variant", "target", "stage", "method", "source", "precision", "computes", "samples", "quality", "drop", "detectable_drop", "flips"),
+    *(
+        "variant",
+        "target",
+        "stage",
+        "method",
+        "source",
+        "precision",
+        "computes",
+        "samples",
+        "quality",
+        "drop",
+        "detectable_drop",
+        "flips",
+        "upper_bounds",
+    ),
     *("size_bytes", "size_ratio", "parameters", "nonzero", "macs"),
 )
 FROM_TIMING = (
@@ -32,6 +46,8 @@ class Evaluation:
     timing: Mapping[str, Any]
     verdict: str
     reasons: tuple[str, ...]
+    familywise: bool | None = None
+    """Whether the drop keeps within the margin among all that are judged together."""
 
     @property
     def key(self) -> str:
@@ -54,7 +70,7 @@ class Rejected:
     @property
     def row(self) -> dict[str, Any]:
         """As it stands in summary.json: rejected, `missed` names the stage, every figure is null."""
-        figures: dict[str, Any] = dict.fromkeys((*FROM_QUALITY, *FROM_TIMING, "measured_on")) | {"quality": {}}
+        figures: dict[str, Any] = dict.fromkeys((*FROM_QUALITY, *FROM_TIMING, "measured_on", "familywise")) | {"quality": {}}
         known = {key: value for key, value in vars(self).items() if key != "reason"}
         return figures | known | {"verdict": "reject", "reasons": [self.reason], "release": None}
 
@@ -185,7 +201,12 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
     accepted = evaluation.verdict == "accept"
     release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
-    known = {"measured_on": machine_id(machine_of(evaluation)), "verdict": evaluation.verdict, "reasons": list(evaluation.reasons)}
+    known = {
+        "measured_on": machine_id(machine_of(evaluation)),
+        "verdict": evaluation.verdict,
+        "reasons": list(evaluation.reasons),
+        "familywise": evaluation.familywise,
+    }
     return row | known | {"release": release, "missed": None}
 
 
