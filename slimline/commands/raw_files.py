@@ -68,12 +68,15 @@ def _of_table(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str,
     for piece in _pieces(path):
         require_columns(preprocessing, [str(name) for name in piece.columns])
         for start in range(0, len(piece), PIECE):
-            part = piece.iloc[start : start + PIECE]
-            with told_as(lambda reason, first=count + start: DataError(f"--input {path}: rows from {first} on: {reason}")):
-                yield preprocessing({name: part[name].tolist() for name in preprocessing.columns})
+            yield _inputs(path, piece.iloc[start : start + PIECE], count + start, preprocessing)
         count += len(piece)
     if count == 0:
         raise DataError(f"--input {path}: holds no row; give at least one sample")
+
+
+def _inputs(path: Path, part: Any, first: int, preprocessing: "Preprocessing") -> "dict[str, NDArray[Any]]":
+    with told_as(lambda reason: DataError(f"--input {path}: rows from {first} on: {reason}")):
+        return preprocessing({name: part[name].tolist() for name in preprocessing.columns})
 
 
 def _pieces(path: Path) -> Iterator[Any]:

@@ -102,8 +102,10 @@ def _of_table(path: Path, workload: "Callable[[], Workload]") -> "Iterator[dict[
 
 
 def _inputs(path: Path, features: "pd.DataFrame", workload: "Workload") -> "dict[str, Array]":
+    from slimline.data.batch import as_arrays
+
     with told_as(lambda reason: DataError(f"--input {path}: {len(features.columns)} columns do not make the model's inputs: {reason}")):
-        return {name: value.numpy() for name, value in workload.inputs(features).items()}
+        return dict(as_arrays(workload.inputs({str(name): features[name].to_numpy() for name in features.columns})))
 
 
 def _reading(path: Path) -> told_as:

@@ -36,7 +36,7 @@ def joined(parts: Sequence[Some]) -> Some:
     """The samples of all parts as one."""
     first = parts[0]
     if isinstance(first, Tensor):
-        return cast("Some", torch.cat(cast("Sequence[Tensor]", parts)))
+        return cast("Some", torch.cat(list(cast("Sequence[Tensor]", parts))))
     batches = cast("Sequence[Batch]", parts)
     return cast("Some", {name: torch.cat([part[name] for part in batches]) for name in first})
 

@@ -7,7 +7,7 @@ particular to a net is settled once, where it is built; from there on it is `net
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -65,10 +65,11 @@ def called_by_name(net: Net, name: str, outputs: Outputs = only_tensor) -> Net:
     """
     needs_name = _needs_name(net, name)
     if isinstance(net, GraphModule):
-        return _traced(net, name if needs_name else "", outputs)
+        return cast("Net", _traced(net, name if needs_name else "", outputs))
     if type(net) is nn.Sequential and not needs_name and outputs is only_tensor:
         return net
-    net.__class__ = _class_of(type(net), name if needs_name else "", outputs)
+    made = _class_of(type(net), name if needs_name else "", outputs)  # type: ignore[arg-type]
+    net.__class__ = made  # type: ignore[assignment]
     return net
 
 

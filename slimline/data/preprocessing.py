@@ -50,7 +50,7 @@ class Pictures(_Spec):
     def _pixels(self, picture: Any) -> NDArray[np.float32]:
         found = np.asarray(fitted(upright(picture, self.mode), self.width, self.height), dtype=np.float32)
         found = found.reshape(self.height, self.width, len(self.mean)) / np.float32(255)
-        normal: NDArray[np.float32] = (found - np.float32(self.mean)) / np.float32(self.scale)
+        normal: NDArray[Any] = (found - np.asarray(self.mean, np.float32)) / np.asarray(self.scale, np.float32)
         return normal
 
 
@@ -80,7 +80,7 @@ class Columns(_Spec):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads."""
-        return tuple(column.name for column in (*self.numbers, *self.categories))
+        return (*(column.name for column in self.numbers), *(column.name for column in self.categories))
 
     def __call__(self, rows: Rows) -> Arrays:
         """The inputs of some rows: numbers filled and standardised, categories by index."""

@@ -20,8 +20,8 @@ NUMBER = "sample"
 """The column that holds a row's number in another table."""
 HELD_BYTES = 32_000_000
 """So much of a file is read before its pages are given back to the system."""
-Source = pd.DataFrame | pa.Table | Iterable[Mapping[str, Any]]
-"""What a workload may give as a split; a `datasets.Dataset` is an iterable of mappings too."""
+Source = Any
+"""What a workload may give as a split: a DataFrame, an Arrow table, a `datasets.Dataset`, or any iterable of mappings."""
 
 
 class Table:
@@ -169,9 +169,13 @@ def _groups(source: Source) -> Iterator[pa.RecordBatch]:
 def _of_columns(columns: Mapping[str, Any]) -> pa.RecordBatch:
     arrays = {}
     for name, values in columns.items():
-        with told_as(lambda reason, name=name: DataError(f"column {name[:60]!r} cannot be stored: {reason}; give every row one type")):
-            arrays[name] = _array(values)
+        arrays[name] = _column(name, values)
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+def _column(name: str, values: Any) -> pa.Array:
+    with told_as(lambda reason: DataError(f"column {name[:60]!r} cannot be stored: {reason}; give every row one type")):
+        return _array(values)
 
 
 def _array(values: Any) -> pa.Array:

@@ -139,7 +139,7 @@ def predict(model: nn.Module, inputs: Batch, batch_size: int = BATCH_SIZE) -> Te
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = joined([model(**batch) for batch in split(inputs, batch_size)])
+        outputs: Tensors = joined([model(**batch) for batch in split(inputs, batch_size)])
     model.train(was_training)
     return clone(outputs)
 

@@ -90,13 +90,18 @@ class Perceptron(nn.Module):
         return found
 
 
+def embedding_size(levels: int) -> int:
+    """The width of an embedding for so many levels."""
+    return min(LARGEST_EMBEDDING, (levels + 1) // 2 + 1)
+
+
 class Embedded(nn.Module):
     """An embedding for each column of categories, side by side."""
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
-        self.columns = nn.ModuleList(nn.Embedding(level, min(LARGEST_EMBEDDING, (level + 1) // 2 + 1)) for level in levels)
-        self.width = sum(int(column.embedding_dim) for column in self.columns)  # type: ignore[arg-type]
+        self.columns = nn.ModuleList(nn.Embedding(level, embedding_size(level)) for level in levels)
+        self.width = sum(embedding_size(level) for level in levels)
 
     def forward(self, categories: Tensor) -> Tensor:
         """Indices [N, columns] -> [N, width]."""

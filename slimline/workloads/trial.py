@@ -1,6 +1,7 @@
 """Every member of a workload called once on its own samples, before an hour is spent on it: all that breaks its promise, at once."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -59,7 +60,8 @@ class _Trial:
         if breach := self._workload.objective.outputs_breach(outputs):
             self._tell(f"the net of build_teacher() {breach}")
             return None
-        return outputs
+        found: Tensors = outputs
+        return found
 
     def _outputs(self, net: nn.Module, inputs: Batch) -> Any:
         with theirs(self._workload.given, "the net of build_teacher()"), torch.no_grad():
@@ -69,8 +71,9 @@ class _Trial:
         """Everything that an objective is asked for later, on what the untrained net gives."""
         wanted = _with_gradient(outputs)
         with torch.enable_grad():
-            for member, call in (("loss", objective.loss), ("guidance", lambda one, other: objective.guidance(one, other, 1.0))):
-                value = self._of_objective(member, lambda call=call, member=member: call(wanted, targets if member == "loss" else outputs))
+            tried = (("loss", partial(objective.loss, wanted, targets)), ("guidance", partial(objective.guidance, wanted, outputs, 1.0)))
+            for member, call in tried:
+                value = self._of_objective(member, call)
                 if value is not None and (breach := promises.loss_breach(value, tensors(wanted))):
                     self._tell(f"objective.{member}() {breach}")
         scores = self._of_objective("scores", lambda: objective.scores(outputs, targets))
@@ -78,7 +81,7 @@ class _Trial:
             self._tell(f"objective.scores() {breach}")
         elif scores is not None:
             for name, metric in objective.metrics.items():
-                figure = self._of_objective(f"metrics[{name!r}]", lambda metric=metric: metric.figure(scores))
+                figure = self._of_objective(f"metrics[{name!r}]", partial(metric.figure, scores))
                 if figure is not None and not promises.is_number(figure):
                     self._tell(f"objective.metrics[{name!r}] gave {promises.shown(figure)}; it must be a finite number")
         answers = self._of_objective("answers", lambda: objective.answers(outputs))
