@@ -120,7 +120,7 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
 def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
     """Why a column cannot be learned from as it is, and the way out; empty where it can."""
     where, out = f"{path}: column {column.name!r}", f"leave it out: data.drop: [{column.name}]"
-    if column.numbers and column.texts:
+    if column.numbers and column.texts and sum(map(_is_number, column.levels)) > FEW_CLASSES:
         return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them, or {out}"
     if column.dates:
         return f"{where} holds dates such as {column.example!r}; make numbers of them (a year, days since then), or {out}"
@@ -140,7 +140,7 @@ def target_problem(path: Path, column: ColumnFacts, task: Task, rows: int) -> st
         return f"{where} is missing in {column.missing:,} of {rows:,} rows; fill or remove these rows"
     if len(column.levels) < 2:
         return f"{where} is always {next(iter(column.levels), '')!r}; there is nothing to learn"
-    if column.numbers and column.texts:
+    if column.numbers and column.texts and sum(map(_is_number, column.levels)) > FEW_CLASSES:
         return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them"
     if task == "regression" and column.texts:
         return f"{where} holds texts such as {column.example!r}, which are no numbers; take data.task: classification"
@@ -162,7 +162,7 @@ def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
     if present.empty:
         return
     if pd.api.types.is_bool_dtype(present) or not pd.api.types.is_numeric_dtype(present):
-        is_number = present.map(lambda value: isinstance(value, int | float) and not isinstance(value, bool))
+        is_number = present.map(_is_number)
         texts = present[~is_number].astype(str)
         facts.numbers += int(is_number.sum())
         facts.texts += len(texts)
@@ -174,6 +174,17 @@ def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
         facts.numbers += len(present)
     if len(facts.levels) <= 2 * MOST_LEVELS:
         facts.levels.update(texts_of(present.tolist()))
+
+
+def _is_number(cell: object) -> bool:
+    """Whether a cell is a number, or the text of one: a column of a CSV file that holds one text is read as texts altogether."""
+    if isinstance(cell, bool):
+        return False
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _dates(cells: pd.Series, texts: pd.Series) -> int:

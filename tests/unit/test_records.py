@@ -1,0 +1,126 @@
+"""A table as people have it: kinds of columns, holes and categories, and what cannot be learned from in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from slimline.data.preprocessing import Category, Columns, Number, preprocessing_of
+from slimline.data.table import Table, write_table
+from slimline.errors import DataError
+from slimline.params import DataParams
+from slimline.workloads.records import find_table
+from slimline.workloads.table import SPLITS, TableDoor, cut_rows
+
+ROWS = 400
+
+
+def customers() -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    age = draw.normal(40, 10, ROWS)
+    town = np.array(["Bonn", "Köln", "Trier"])[draw.integers(0, 3, ROWS)]
+    price = 100 + 3 * age + 50 * (town == "Köln") + draw.normal(0, 5, ROWS)
+    frame = pd.DataFrame({"age": age, "town": town, "member": draw.random(ROWS) < 0.5, "visits": draw.integers(0, 9, ROWS), "price": price})
+    frame["left"] = np.where(price > 220, "stays", "goes")
+    frame.loc[3, "age"] = np.nan
+    frame.loc[5, "town"] = None
+    return frame
+
+
+def options(path: Path, target: str, **more: object) -> DataParams:
+    return DataParams.model_validate({"path": str(path), "target": target, "calibration_samples": 40, **more})
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_becomes_typed_columns_and_their_preprocessing(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"customers.{ending}"
+    frame = customers()
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path, index=False)
+    door = TableDoor(options(path, "price", drop=["left"]))
+    counts = {split: write_table(tmp_path / f"{split}.arrow", rows) for split, rows in door.splits(0).items()}
+    assert sum(counts.values()) == ROWS
+    facts = door.facts(Table(tmp_path / "train.arrow"))
+    assert facts.objective["name"] == "regression"
+    assert facts.found["missing"] == {"age": 1, "town": 1}
+    preprocessing = facts.preprocessing
+    assert isinstance(preprocessing, Columns)
+    assert [column.name for column in preprocessing.numbers] == ["age", "visits"]
+    assert {column.name: column.levels for column in preprocessing.categories} == {
+        "town": ("Bonn", "Köln", "Trier"),
+        "member": ("False", "True"),
+    }
+    assert preprocessing_of(facts.model_dump(mode="json")["preprocessing"]) == preprocessing
+    inputs = preprocessing(Table(tmp_path / "train.arrow").rows(slice(0, 200)))
+    assert inputs["numbers"].dtype == np.float32
+    assert np.allclose(inputs["numbers"].mean(0), 0, atol=0.2)
+    assert inputs["categories"].dtype == np.int64
+    assert inputs["categories"].max() <= 3
+
+
+def test_a_target_of_few_values_is_classes(tmp_path: Path) -> None:
+    customers().to_csv(tmp_path / "c.csv", index=False)
+    by_text, by_number = (find_table(tmp_path / "c.csv", name, (), None) for name in ("left", "visits"))
+    assert by_text.labels == ("goes", "stays")
+    assert by_number.labels == tuple("012345678")
+    assert find_table(tmp_path / "c.csv", "visits", (), "regression").task == "regression"
+
+
+def test_rows_that_are_equal_stand_in_one_split(tmp_path: Path) -> None:
+    frame = customers().head(60)
+    pd.concat([frame, frame, frame]).to_csv(tmp_path / "c.csv", index=False)
+    found = find_table(tmp_path / "c.csv", "price", (), None)
+    where = cut_rows(found, options(tmp_path / "c.csv", "price"), 0)
+    assert (where[:60] == where[60:120]).all()
+    assert (where[:60] == where[120:]).all()
+    assert set(where) == set(range(len(SPLITS)))
+
+
+def test_unseen_and_missing_values_have_a_place() -> None:
+    columns = Columns(numbers=(Number(name="a", fill=2, mean=1, scale=2),), categories=(Category(name="b", levels=("x", "y")),))
+    found = columns({"a": [None, 5.0, float("nan")], "b": ["y", None, "new"]})
+    assert found["numbers"].flatten().tolist() == [0.5, 2.0, 0.5]
+    assert found["categories"].flatten().tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("how", "target", "said"),
+    [
+        ("as it is", "nope", r"data.target: 'nope' is no column of .*; it has: age, town, member, visits, price, left"),
+        ("constant", "left", r"column 'left' of .* is always 'same'; there is nothing to learn"),
+        ("distinct", "left", r"column 'left' of .* holds 400 different values in 400 rows, too many to be classes"),
+        ("rare", "left", r"column 'left' of .* has the class 'once' in 1 rows; each class needs at least 4"),
+        ("holes", "left", r"column 'left' of .* is missing in 7 of 400 rows"),
+        ("mixed", "left", r"column 'age' mixes 399 numbers with texts such as 'old'"),
+        ("dates", "left", r"column 'age' holds dates such as '2024-01-01'; make numbers of them"),
+        ("names", "left", r"column 'town' holds 400 different texts in 400 rows, so it names rows and is no category"),
+        ("long", "left", r"column 'town' holds a text of 10,000,000 characters"),
+        ("bytes", "left", r"is no readable csv table: .*; save it as UTF-8"),
+        ("wide", "left", r"its rows hold more values than its first line names columns"),
+        ("empty", "left", r"column 'age' is empty; leave it out: data.drop: \[age\]"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, target: str, said: str) -> None:
+    path, frame = tmp_path / "c.csv", customers()
+    changes = {
+        "constant": {"left": "same"},
+        "distinct": {"left": [f"id{row}" for row in range(ROWS)]},
+        "rare": {"left": ["once", *frame["left"][1:]]},
+        "holes": {"left": [None] * 7 + frame["left"][7:].tolist()},
+        "mixed": {"age": ["old", *frame["age"][1:]]},
+        "dates": {"age": pd.date_range("2024-01-01", periods=ROWS).astype(str)},
+        "names": {"town": [f"town {row}" for row in range(ROWS)]},
+        "long": {"town": ["x" * 10_000_000, *frame["town"][1:]]},
+        "empty": {"age": np.nan},
+    }
+    frame = frame.assign(**changes.get(how, {}))
+    if how == "mixed":
+        frame["age"] = frame["age"].fillna(1.0)
+    frame.to_csv(path, index=False)
+    if how == "bytes":
+        path.write_bytes(path.read_bytes().replace("Köln".encode(), "Köln".encode("latin-1")))
+    elif how == "wide":
+        path.write_text(path.read_text().replace("\n", ",1\n").replace(",1\n", "\n", 1))
+    with pytest.raises(DataError, match=said) as caught:
+        find_table(path, target, (), None)
+    assert len(str(caught.value).splitlines()) == 1
