@@ -21,7 +21,7 @@ def row(variant: str, accuracy: float, size_bytes: int, speed: float) -> dict[st
     return {
         "variant": variant,
         "target": "onnxruntime",
-        "quality": {"accuracy": {"value": accuracy, "ci": [accuracy - 0.01, accuracy]}},
+        "quality": {"accuracy": {"value": accuracy, "ci": [accuracy - 0.01, accuracy], "unit": "fraction", "better": "higher"}},
         "size_bytes": size_bytes,
         "peak_memory_bytes": 80_000_000,
         "parameters": 1000,
@@ -41,9 +41,10 @@ def write_summary(path: Path, *rows: dict[str, Any]) -> None:
 def write_predictions(root: Path, name: str, wrong: set[int], samples: int = 100) -> None:
     folder = root / "data" / "evaluated" / f"{name}-onnxruntime"
     folder.mkdir(parents=True)
-    label = np.arange(samples) % 10
-    predicted = [(value + 1) % 10 if index in wrong else value for index, value in enumerate(label)]
-    pd.DataFrame({"index": np.arange(samples), "label": label, "variant": predicted}).to_parquet(folder / "predictions.parquet")
+    target = np.arange(samples) % 10
+    predicted = [(value + 1) % 10 if index in wrong else value for index, value in enumerate(target)]
+    columns = {"index": np.arange(samples), "target": target, "variant": predicted, "variant_error": (predicted != target).astype(np.int64)}
+    pd.DataFrame(columns).to_parquet(folder / "predictions.parquet")
 
 
 @pytest.fixture
@@ -72,7 +73,8 @@ def test_two_variants_with_a_paired_test(run: Path) -> None:
     assert figures["accuracy"] == (0.98, 0.95)
     paired = found["paired"]
     assert (paired["lost"], paired["gained"], paired["samples"]) == (4, 1, 100)
-    assert paired["value"] == pytest.approx(0.03)
+    assert paired["drop"] == pytest.approx(0.03)
+    assert (paired["first"], paired["second"], paired["unit"]) == (0.98, 0.95, "fraction")
     assert paired["p_value"] == pytest.approx(stats.binomtest(1, 5).pvalue)
 
 
@@ -90,7 +92,7 @@ def test_without_predictions_there_is_no_paired_test(run: Path) -> None:
 def test_predictions_on_other_samples_are_not_paired(run: Path) -> None:
     path = run / "data/evaluated/small-onnxruntime/predictions.parquet"
     table = pd.read_parquet(path)
-    table.assign(label=table["label"].to_numpy()[::-1]).to_parquet(path)
+    table.assign(target=table["target"].to_numpy()[::-1]).to_parquet(path)
     assert json.loads(command("int8-onnxruntime", "small-onnxruntime", "--json"))["paired"] is None
 
 
