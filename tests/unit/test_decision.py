@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from slimline.data.prepared import load_table
 from slimline.params import Params
 from slimline.report.decision import Evidence, write_decision
-from slimline.report.lost import LostSamples
+from slimline.report.lost import RIGHT, LostSamples
 from slimline.report.numbers import percent, ratio
 from slimline.report.summary import preferred
-from slimline.workloads.digits import Digits
-from tasks.report import deployed, read_judged, read_predictions, run
+from slimline.workloads import get_workload
+from tasks.report import deployed, read_changed, read_judged, read_predictions, run
 from tests.measured_line import write_line
 
 FACTS = {"git": "0123456789abcdef", "git_dirty": True, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
@@ -26,7 +25,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Evidenc
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
     evaluations = tuple(read_judged(deployed(params), params.gate, root / "reports/metrics"))
     predictions = read_predictions(deployed(params), root / "data/evaluated")
-    return run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, FACTS)
+    samples = read_changed(deployed(params), root / "data/evaluated")
+    return run(evaluations, predictions, samples, get_workload("digits"), params, FACTS)
 
 
 def written(evidence: Evidence, folder: Path, project: Path) -> tuple[str, str]:
@@ -85,7 +85,7 @@ def test_every_stage_of_every_variant_is_linked(evidence: Evidence, tmp_path: Pa
 
 def test_a_line_where_nothing_passed_still_has_a_page(evidence: Evidence, tmp_path: Path, project: Path) -> None:
     rows = [{**row, "verdict": "reject", "release": None} for row in evidence.summary["variants"]]
-    sad = replace(evidence, summary={**evidence.summary, "variants": rows}, lost=LostSamples((), 0), controls=())
+    sad = replace(evidence, summary={**evidence.summary, "variants": rows}, lost=LostSamples((), 0, RIGHT), controls=())
     markdown, html = written(sad, tmp_path, project)
     assert "none of 22 deployed variants passed the gate" in markdown
     assert "Nothing is released." in html
