@@ -35,7 +35,7 @@ def predict(
 ) -> None:
     """Print the answer for each sample, and how sure the model is of it where it can say so.
 
-    Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input data/prepared/test.parquet`
+    Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input samples.csv`
     """
     from slimline.commands.sample_files import samples
     from slimline.runtime import load, workload_of

@@ -8,7 +8,7 @@ import pytest
 
 from slimline.params import Params
 from slimline.report.decision import Evidence, write_decision
-from slimline.report.lost import RIGHT, LostSamples
+from slimline.report.lost import NEARER, RIGHT, LostSamples
 from slimline.report.numbers import percent, ratio
 from slimline.report.summary import preferred
 from slimline.workloads import get_workload
@@ -91,6 +91,30 @@ def test_a_line_where_nothing_passed_still_has_a_page(evidence: Evidence, tmp_pa
     assert "Nothing is released." in html
     assert "No control is deployed beside its student" in html
     assert "No deployed variant has a test sample wrong" in html
+
+
+def test_a_metric_of_which_less_is_better_stands_in_its_own_unit(evidence: Evidence, tmp_path: Path, project: Path) -> None:
+    base, metric = evidence.summary["baseline"], "log_loss"
+    before, rows = base["quality"][metric]["value"], []
+    for row in evidence.summary["variants"]:
+        value, ci = (found := row["quality"][metric])["value"] - before, [end - before for end in found["ci"]]
+        drop = {**row["drop"], "metric": metric, "value": value, "ci": ci, "unit": "nats", "better": "lower", "test": "bootstrap"}
+        rows.append({**row, "drop": drop, "detectable_drop": 0.02, "flips": None})
+    gate = evidence.params.gate.model_copy(update={"metric": metric, "max_drop": 0.03})
+    lost = replace(evidence.lost, what=NEARER)
+    params = evidence.params.model_copy(update={"gate": gate})
+    markdown, html = written(replace(evidence, summary={**evidence.summary, "variants": rows}, params=params, lost=lost), tmp_path, project)
+    plain, best = markdown.replace("\\", ""), preferred(rows)
+    assert f"with log_loss {before + best['drop']['value']:.4f} nats against {before:.4f} nats (drop " in plain
+    assert "could have shown a drop of 0.0200 nats" in plain
+    assert NEARER in plain
+    for row in rows:
+        line = next(line for line in plain.splitlines() if line.startswith(f"| {row['variant']} | {row['target']},"))
+        assert f"{row['quality'][metric]['value']:.4f} nats [" in line
+        assert "pp" not in line
+    figure = html[html.index('<section id="tradeoff">') : html.index('<section id="shortfalls">')]
+    assert "nats</text>" in figure
+    assert " %</text>" not in figure
 
 
 def test_hostile_text_from_a_workload_or_a_reason_is_escaped(evidence: Evidence, tmp_path: Path, project: Path) -> None:

@@ -146,6 +146,14 @@ def test_what_samples_would_show_is_held_against_the_relative_margin_in_the_metr
     assert margin_of(GATE_RELATIVE, in_kwh((0.5, 1.9), before=80.0)).absolute == pytest.approx(1.6)
 
 
+def test_there_is_no_share_of_a_teacher_at_zero() -> None:
+    facts = in_kwh((0.5, 1.5))
+    facts["drop"]["relative"] = None
+    with pytest.raises(ParamsError, match=r"gate\.max_relative_drop: the teacher's mean_absolute_error is 0, .*give max_drop"):
+        judge(facts, timing(), GATE_RELATIVE)
+    assert judge(facts, timing(), GATE_KWH).verdict == "inconclusive"
+
+
 def test_two_margins_for_one_drop_are_refused() -> None:
     with pytest.raises(ValueError, match="max_drop and max_relative_drop are two margins for the same drop: give one of them"):
         GateParams(max_drop=0.01, max_relative_drop=0.02)
