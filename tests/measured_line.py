@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from slimline.artifact.folder import write_json
+from slimline.data.prepared import load_table
+from slimline.data.table import write_numbered, write_table
 from slimline.measure.bootstrap import percentile_interval
-from slimline.measure.flips import flipped_samples
 from slimline.params import Params
-from slimline.verdict.difference import accuracy_drop
-from slimline.workloads.digits import Digits
+from slimline.verdict.difference import share_drop
+from slimline.workloads import get_workload
+from tasks.evaluate import described
 
+DIGITS = get_workload("digits")
 CLASSES = 10
 ISA = ["avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16"]
 MACHINE = {
@@ -63,13 +66,13 @@ MADE = {
 
 
 def write_line(root: Path, params_text: str) -> Params:
-    """Write params.yaml, data/prepared/test.parquet, data/evaluated and reports/metrics below a folder."""
+    """Write params.yaml, data/prepared/test.arrow, data/evaluated and reports/metrics below a folder."""
     (root / "params.yaml").write_text(params_text, encoding="utf-8")
     params = Params.load(root / "params.yaml")
     sizes = params.data.model_dump()
-    test = Digits().splits(sizes, params.seed)["test"]
+    test = DIGITS.splits(sizes, params.seed)["test"]
     (root / "data/prepared").mkdir(parents=True)
-    test.to_parquet(root / "data/prepared/test.parquet", index=False)
+    write_table(root / "data/prepared/test.arrow", test)
     for variant in params.deploy.variants:
         for target in params.deploy.targets:
             predicted = predictions(test, MADE[variant], seed=sum(map(ord, variant)))
@@ -90,8 +93,10 @@ def predictions(test: pd.DataFrame, made: Made, seed: int) -> pd.DataFrame:
     variant[lost] = (labels[lost] + draw.integers(1, CLASSES, len(lost))) % CLASSES
     variant[gained] = labels[gained]
     sure = np.where(baseline == labels, 0.93, 0.55) + draw.random(len(labels)).round(3) * 0.06
-    columns = {"label": labels, "baseline": baseline, "variant": variant, "baseline_confidence": sure, "variant_confidence": sure - 0.04}
-    return pd.DataFrame({"index": np.arange(len(labels)), **columns})
+    answers = {"target": labels, "baseline": baseline, "variant": variant}
+    errors = {f"{who}_error": (answers[who] != labels).astype(np.int64) for who in ("baseline", "variant")}
+    confidences = {"baseline_confidence": sure, "variant_confidence": sure - 0.04}
+    return pd.DataFrame({"index": np.arange(len(labels)), **answers, **errors, **confidences})
 
 
 def write_evaluated(root: Path, params: Params, key: tuple[str, str], predicted: pd.DataFrame) -> None:
@@ -100,17 +105,18 @@ def write_evaluated(root: Path, params: Params, key: tuple[str, str], predicted:
     folder = root / "data/evaluated" / f"{variant}-{target}"
     folder.mkdir(parents=True)
     predicted.to_parquet(folder / "predictions.parquet")
-    flipped_samples(predicted, pd.read_parquet(root / "data/prepared/test.parquet")).to_parquet(folder / "flipped.parquet")
+    flipped = np.flatnonzero(predicted["baseline_error"] != predicted["variant_error"]).tolist()
+    write_numbered(folder / "changed.arrow", load_table("test", root / "data/prepared"), flipped)
     metrics = root / "reports/metrics/evaluate" / f"{variant}-{target}"
     write_json(metrics.with_suffix(".json"), quality_of(params, variant, target, predicted))
 
 
 def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFrame) -> dict[str, Any]:
     """evaluate's deterministic file."""
-    made, right = MADE[variant], predicted["variant"] == predicted["label"]
-    before = predicted["baseline"] == predicted["label"]
+    made, right, before = MADE[variant], predicted["variant_error"] == 0, predicted["baseline_error"] == 0
     lost, gained = int((before & ~right).sum()), int((right & ~before).sum())
-    drop = accuracy_drop(lost, gained, len(predicted), params.gate.confidence)
+    drop = share_drop("accuracy", lost, gained, len(predicted), params.gate.confidence, float(before.mean()))
+    teacher = {"quality": figures(before), "groups": groups(predicted["target"], before), "size_bytes": TEACHER_BYTES}
     stage, config = params.variants.get(variant, ("teacher", None))
     return {
         "schema": 1,
@@ -123,12 +129,12 @@ def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFram
         "computes": made.precision,
         "samples": len(predicted),
         "confidence": params.gate.confidence,
-        "quality": shares(right),
-        "baseline": {"quality": shares(before), "size_bytes": TEACHER_BYTES, **counted(TEACHER_PARAMETERS, 0.0, TEACHER_MACS)},
-        "drop": json.loads(json.dumps(drop.as_json())),
+        "quality": figures(right),
+        "baseline": {**teacher, **counted(TEACHER_PARAMETERS, 0.0, TEACHER_MACS)},
+        "drop": json.loads(json.dumps(drop.as_json())) | {"unit": "fraction", "better": "higher"},
         "detectable_drop": drop.detectable,
         "flips": {"lost": lost, "gained": gained},
-        "per_class": {},
+        "groups": groups(predicted["target"], right),
         "size_bytes": made.size_bytes,
         "size_ratio": TEACHER_BYTES / made.size_bytes,
         **counted(made.parameters, made.zeros, made.macs),
@@ -146,13 +152,20 @@ def counted(parameters: int, zeros: float, macs: int) -> dict[str, int]:
     return {"parameters": parameters, "nonzero": round(parameters * (1 - zeros)), "macs": macs}
 
 
-def shares(right: pd.Series) -> dict[str, Any]:
-    """The four metrics with bootstrap intervals; the macro averages follow accuracy closely on balanced digits."""
+def figures(right: pd.Series) -> dict[str, Any]:
+    """Every metric with its bootstrap interval; the macro averages follow accuracy closely on balanced digits, the nats its errors."""
     draws = np.random.default_rng(0).binomial(len(right), right.mean(), 2000) / len(right)
-    return {
+    shares = {
         name: {"value": float(right.mean()) - shift, "ci": list(percentile_interval(draws - shift, 0.95))}
         for name, shift in (("accuracy", 0.0), ("precision", 0.0004), ("recall", 0.0006), ("f1", 0.0005))
     }
+    nats = {"value": 0.05 + 1.4 * float(1 - right.mean()), "ci": list(percentile_interval(0.05 + 1.4 * (1 - draws), 0.95))}
+    return described(DIGITS.objective, {**shares, "log_loss": nats})
+
+
+def groups(targets: pd.Series, right: pd.Series) -> dict[str, dict[str, float]]:
+    """The recall of each digit."""
+    return DIGITS.objective.groups({"target": targets.to_numpy(), "correct": right.to_numpy(np.int64)})
 
 
 def timing_of(params: Params, target: str, speed: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A model as torch.export sees it, for any batch: the one place where its refusals become ours."""
 
 import copy
+import inspect
 import re
 import warnings
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from slimline.data.batch import Batch, clone
-from slimline.data.calling import called_by_name, parameters_of
+from slimline.data.calling import parameters_of
 from slimline.data.signature import Signature
 from slimline.errors import StageError
 
@@ -88,4 +89,12 @@ def _with_parameters(model: nn.Module, names: Iterable[str]) -> nn.Module:
     """A model whose `forward` has a parameter for each input: torch.export has no free axes for what goes into `**others`."""
     if set(names) <= parameters_of(model).keys():
         return model
-    return called_by_name(model, list(names), outputs=lambda result: result)
+    base = type(model)
+
+    def forward(self: nn.Module, **batch: Any) -> Any:
+        return base.forward(self, **batch)
+
+    kinds = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
+    forward.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
+    model.__class__ = type(base.__name__, (base,), {"forward": forward, "__module__": base.__module__, "__qualname__": base.__qualname__})
+    return model

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from slimline.errors import ParamsError
 from slimline.params import GateParams
 from slimline.verdict.place import place
 from slimline.verdict.remarks import remarks
@@ -60,11 +61,18 @@ def findings(quality: Facts, timing: Facts, gate: GateParams) -> tuple[Finding, 
 
 
 def margin_of(gate: GateParams, quality: Facts) -> Margin:
-    """The gate's margin, absolute or as a share of the baseline's figure."""
+    """The gate's margin, absolute or as a share of the baseline's figure.
+
+    Raises:
+        ParamsError: the baseline's figure is 0, and there is no share of it.
+    """
     drop = quality["drop"]
     if gate.max_relative_drop is None:
         low, high = drop["ci"]
         return Margin(gate.max_drop, (low, high), amount(gate.max_drop, drop["unit"]), gate.max_drop)
+    if drop["relative"] is None:
+        problem = f"the teacher's {drop['metric']} is 0, of which there is no share; give max_drop in its place"
+        raise ParamsError([f"params.yaml: gate.max_relative_drop: {problem}"])
     low, high = drop["relative"]["ci"]
     before = abs(quality["baseline"]["quality"][drop["metric"]]["value"])
     return Margin(gate.max_relative_drop, (low, high), f"{percentage(gate.max_relative_drop)} of it", gate.max_relative_drop * before)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from slimline.verdict.difference import accuracy_drop
+from slimline.verdict.mcnemar import mcnemar_p
 from slimline.verdict.words import FRACTION
 
 Errors = NDArray[np.float64]
@@ -41,8 +42,8 @@ def paired_errors(first: Errors, second: Errors, confidence: float) -> PairedErr
         return PairedErrors(*shares, found.value, found.ci, found.p_value, "McNemar", FRACTION, samples, lost, gained)
     grown = second - first
     if np.ptp(grown) == 0:
-        value = float(grown[0])
-        return PairedErrors(float(first.mean()), float(second.mean()), value, (value, value), 1.0, "paired t", "", samples, None, None)
+        value, p_value = float(grown[0]), mcnemar_p(samples, 0) if grown[0] else 1.0
+        return PairedErrors(float(first.mean()), float(second.mean()), value, (value, value), p_value, "paired t", "", samples, None, None)
     test = stats.ttest_rel(second, first)
     low, high = test.confidence_interval(confidence)
     ends, p_value = (float(low), float(high)), float(test.pvalue)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from slimline.data.prepared import load_table
 from slimline.report.decision import write_decision
 from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
-from slimline.workloads.digits import Digits
-from tasks.report import deployed, page, read_judged, read_predictions, run
+from slimline.workloads import get_workload
+from tasks.report import deployed, page, read_changed, read_judged, read_predictions, run
 from tests.measured_line import write_line
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -60,7 +59,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     evaluations = tuple(read_judged(deployed(params), params.gate, root / "reports/metrics"))
     predictions = read_predictions(deployed(params), root / "data/evaluated")
     facts = {"git": "0" * 40, "git_dirty": False, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
-    evidence = run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, facts)
+    samples = read_changed(deployed(params), root / "data/evaluated")
+    evidence = run(evaluations, predictions, samples, get_workload("digits"), params, facts)
     write_decision(evidence, root / "reports", templates=templates)
     write_page(page(evidence), root / "reports/stages/report/report", templates=templates)
     write_page(pruned(), root / "reports/stages/prune/channels50", templates=templates)

@@ -10,12 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
+from slimline.artifact.arrays import write_arrays
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import save_variant
-from slimline.data.samples import Samples
-from slimline.errors import ArtifactError, MachineError, StageError
+from slimline.data.prepared import load_batch, load_split, load_table
+from slimline.data.signature import signature_of
+from slimline.data.table import read_numbered, write_table
+from slimline.errors import ArtifactError, DataError, MachineError, StageError
 from slimline.measure.machine import MACHINE, record
+from slimline.objectives.described import described
 from slimline.params import Params, Training
 from slimline.report.summary import read_measured
 from slimline.stage import Stage
@@ -29,6 +33,7 @@ from tasks.launches import Launching, groups, timed_together
 
 WORKLOAD = get_workload("tabular")
 STUDENT = {"widths": [16]}
+WRITTEN = ("predictions.parquet", "changed.arrow")
 PARAMS = Params.parse(
     {
         "workload": "tabular",
@@ -58,17 +63,15 @@ def saved(variant: str, model: torch.nn.Module, architecture: Architecture) -> N
         architecture=architecture,
         structure={},
         seed=0,
+        signature=signature_of([load_batch(WORKLOAD.samples, "validation", 64)], torch.zeros(1, 2)),
+        objective=described(WORKLOAD.objective),
     )
     save_variant(Path("data/models") / variant, model, manifest, WORKLOAD)
 
 
-def trained(model: torch.nn.Module, tables: dict[str, pd.DataFrame]) -> torch.nn.Module:
-    train, validation = (
-        Samples(WORKLOAD.inputs(tables[name]), torch.tensor(tables[name]["label"].to_numpy())) for name in ("train", "validation")
-    )
-    accuracy = lambda outputs, targets: float((outputs.argmax(axis=1) == targets).mean())  # noqa: E731
-    loss = lambda outputs, targets, _inputs: WORKLOAD.loss(outputs, targets)  # noqa: E731
-    return fit(model, train, Training(epochs=3), loss=loss, metric=accuracy, validation=validation)[0]
+def trained(model: torch.nn.Module) -> torch.nn.Module:
+    train, validation = (load_split(WORKLOAD.samples, name) for name in ("train", "validation"))
+    return fit(model, train, Training(epochs=3), objective=WORKLOAD.objective, metric="accuracy", validation=validation)[0]
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +85,16 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterat
         tables = WORKLOAD.splits({"test_fraction": 0.4, "validation_fraction": 0.2, "calibration_samples": 32}, 0)
         Path("data/prepared").mkdir(parents=True)
         for name, table in tables.items():
-            table.to_parquet(f"data/prepared/{name}.parquet")
+            write_table(Path(f"data/prepared/{name}.arrow"), table)
         torch.manual_seed(0)
-        saved("teacher", trained(WORKLOAD.build_teacher(), tables), Architecture())
-        saved("small", trained(WORKLOAD.build_student(STUDENT), tables), Architecture(role="student", config=STUDENT))
+        saved("teacher", trained(WORKLOAD.build_teacher()), Architecture())
+        saved("small", trained(WORKLOAD.build_student(STUDENT)), Architecture(role="student", config=STUDENT))
         for variant in ("teacher", "small"):
             compile_stage.main(stage("compile", variant))
         for name in ("first.json", "second.json"):
             evaluate.main(stage("evaluate", "small"))
             Path(name).write_bytes(stage("evaluate", "small").metrics_path.read_bytes())
-            Path(f"{name}.sha256").write_text(sha256_of(Path("data/evaluated/small-onnxruntime/predictions.parquet")))
+            Path(f"{name}.sha256").write_text("".join(sha256_of(Path("data/evaluated/small-onnxruntime") / file) for file in WRITTEN))
         record(folder)
         time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
         yield folder
@@ -114,12 +117,18 @@ def test_quality_is_the_same_bytes_again(evaluated: Path) -> None:
 
 def test_quality_agrees_with_the_stored_predictions(evaluated: Path) -> None:
     facts, table = read(evaluated), pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/predictions.parquet")
-    test = pd.read_parquet(evaluated / "data/prepared/test.parquet")
-    assert table["label"].tolist() == test["label"].tolist()
-    flipped = pd.read_parquet(evaluated / "data/evaluated/small-onnxruntime/flipped.parquet")
-    assert len(flipped) == sum(facts["flips"].values())
-    assert flipped.equals(test.loc[flipped.index])
-    right = {who: table[who] == table["label"] for who in ("baseline", "variant")}
+    test = load_table("test", evaluated / "data/prepared")
+    targets = test.rows(slice(None))["label"]
+    assert table["target"].tolist() == targets.tolist()
+    assert table["index"].tolist() == list(range(len(test)))
+    changed = read_numbered(evaluated / "data/evaluated/small-onnxruntime/changed.arrow")
+    assert len(changed) == sum(facts["flips"].values()) > 0
+    assert changed == {number: test.row(number) for number in changed}
+    assert list(changed) == table["index"][table["baseline_error"] != table["variant_error"]].tolist()
+    right = {who: table[who] == table["target"] for who in ("baseline", "variant")}
+    for who in right:
+        assert table[f"{who}_error"].tolist() == (~right[who]).astype(int).tolist()
+        assert table[f"{who}_confidence"].between(0.5, 1).all()
     assert facts["samples"] == len(test)
     assert facts["quality"]["accuracy"]["value"] == pytest.approx(right["variant"].mean())
     assert facts["baseline"]["quality"]["accuracy"]["value"] == pytest.approx(right["baseline"].mean())
@@ -128,7 +137,14 @@ def test_quality_agrees_with_the_stored_predictions(evaluated: Path) -> None:
         "lost": int((right["baseline"] & ~right["variant"]).sum()),
         "gained": int((right["variant"] & ~right["baseline"]).sum()),
     }
-    assert set(facts["per_class"]) == {"malignant", "benign"}
+    assert (facts["drop"]["unit"], facts["drop"]["better"]) == ("fraction", "higher")
+    assert facts["drop"]["relative"]["value"] == pytest.approx(facts["drop"]["value"] / right["baseline"].mean())
+    for where, found in (("variant", facts), ("baseline", facts["baseline"])):
+        groups = [(name, right[where][targets == index].mean()) for index, name in enumerate(("malignant", "benign"))]
+        assert found["groups"] == {name: {"recall": pytest.approx(recall)} for name, recall in groups}
+        assert {name: (figure["unit"], figure["better"]) for name, figure in found["quality"].items()} == {
+            name: (metric.unit, metric.better) for name, metric in WORKLOAD.objective.metrics.items()
+        }
 
 
 def test_sizes_and_identity_are_those_of_the_artifacts(evaluated: Path) -> None:
@@ -185,14 +201,15 @@ def test_a_model_that_cannot_be_timed_costs_no_other_its_times(evaluated: Path, 
     broken.mkdir()
     for file in (compiled / "small-onnxruntime").iterdir():
         (broken / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".onnx" else None])
-    np.save(tmp_path / "batch_1.npy", np.zeros((1, 30), np.float32))
+    batch = tmp_path / "batch_1.npz"
+    write_arrays(batch, {"input": np.zeros((1, 30), np.float32)})
     where = {"teacher": compiled / "teacher-onnxruntime", "broken": broken, "small": compiled / "small-onnxruntime"}
-    session = timed_together(where, {"batch_1": tmp_path / "batch_1.npy"}, Launching(2, 2, 1, 1, "tabular", ("teacher",)))
+    session = timed_together(where, {"batch_1": batch}, Launching(2, 2, 1, 1, "tabular", ("teacher",)))
     assert list(session.failures) == ["broken"]
     assert "altered or cut short" in session.failures["broken"]
     assert {name: len(session.turns["batch_1"][name]) for name in ("teacher", "small")} == {"teacher": 2, "small": 2}
     with pytest.raises(ArtifactError, match="altered or cut short"):
-        timed_together(where, {"batch_1": tmp_path / "batch_1.npy"}, Launching(2, 2, 1, 1, "tabular", ("broken",)))
+        timed_together(where, {"batch_1": batch}, Launching(2, 2, 1, 1, "tabular", ("broken",)))
 
 
 def test_models_that_do_not_fit_in_memory_together_are_timed_in_groups(evaluated: Path) -> None:
@@ -228,7 +245,9 @@ def test_a_missing_float32_teacher_on_the_target_is_told(in_folder: Path) -> Non
         time_stage.main(Stage("time", "", "onnxruntime", PARAMS, WORKLOAD))
 
 
-def test_logits_that_are_no_numbers_are_no_result() -> None:
-    logits = np.array([[0.0, np.nan], [1.0, 2.0]], np.float32)
-    with pytest.raises(StageError, match="1 test samples got logits that are no finite numbers"):
-        evaluate.finite("small-onnxruntime", logits)
+def test_outputs_that_are_no_numbers_are_no_result() -> None:
+    for outputs in (torch.tensor([[0.0, torch.nan], [1.0, 2.0]]), {"boxes": torch.ones(2, 3), "scores": torch.tensor([torch.inf, 1.0])}):
+        with pytest.raises(StageError, match="small-onnxruntime: 1 test samples got outputs that are no finite numbers"):
+            evaluate.finite("small-onnxruntime", outputs, StageError)
+    with pytest.raises(DataError, match="teacher: 2 test samples"):
+        evaluate.finite("teacher", torch.full((2, 3), torch.nan), DataError)

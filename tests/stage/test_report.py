@@ -51,6 +51,16 @@ def test_a_stricter_gate_needs_no_new_measurement(measured: Path) -> None:
     assert accepted[1] < accepted[0]
 
 
+def test_a_relative_margin_judges_the_same_measurement(measured: Path) -> None:
+    summary = report(max_relative_drop=0.02)
+    kept = [row for row in summary["variants"] if any(reason.startswith("Quality kept: ") for reason in row["reasons"])]
+    assert kept == [row for row in summary["variants"] if row["drop"]["relative"]["ci"][1] <= 0.02]
+    assert 0 < len(kept) < len(summary["variants"])
+    for row in kept:
+        assert any("within the 2.00 % of it allowed" in reason for reason in row["reasons"])
+    assert "of the teacher's" in (measured / "reports/index.md").read_text(encoding="utf-8").replace("&#39;", "'")
+
+
 def test_a_missing_measurement_is_named_and_nothing_is_written(measured: Path) -> None:
     (measured / "reports/metrics/evaluate/svd-openvino.json").unlink()
     with pytest.raises(ArtifactError, match=r"svd-openvino\.json"):

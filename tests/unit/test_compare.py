@@ -21,7 +21,7 @@ def row(variant: str, accuracy: float, size_bytes: int, speed: float) -> dict[st
     return {
         "variant": variant,
         "target": "onnxruntime",
-        "quality": {"accuracy": {"value": accuracy, "ci": [accuracy - 0.01, accuracy]}},
+        "quality": {"accuracy": {"value": accuracy, "ci": [accuracy - 0.01, accuracy], "unit": "fraction", "better": "higher"}},
         "size_bytes": size_bytes,
         "peak_memory_bytes": 80_000_000,
         "parameters": 1000,
@@ -39,11 +39,16 @@ def write_summary(path: Path, *rows: dict[str, Any]) -> None:
 
 
 def write_predictions(root: Path, name: str, wrong: set[int], samples: int = 100) -> None:
+    target = np.arange(samples) % 10
+    predicted = [(value + 1) % 10 if index in wrong else value for index, value in enumerate(target)]
+    columns = {"index": np.arange(samples), "target": target, "variant": predicted, "variant_error": (predicted != target).astype(np.int64)}
+    write_table(root, name, columns)
+
+
+def write_table(root: Path, name: str, columns: dict[str, Any]) -> None:
     folder = root / "data" / "evaluated" / f"{name}-onnxruntime"
-    folder.mkdir(parents=True)
-    label = np.arange(samples) % 10
-    predicted = [(value + 1) % 10 if index in wrong else value for index, value in enumerate(label)]
-    pd.DataFrame({"index": np.arange(samples), "label": label, "variant": predicted}).to_parquet(folder / "predictions.parquet")
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(columns).to_parquet(folder / "predictions.parquet")
 
 
 @pytest.fixture
@@ -72,8 +77,32 @@ def test_two_variants_with_a_paired_test(run: Path) -> None:
     assert figures["accuracy"] == (0.98, 0.95)
     paired = found["paired"]
     assert (paired["lost"], paired["gained"], paired["samples"]) == (4, 1, 100)
-    assert paired["value"] == pytest.approx(0.03)
+    assert paired["drop"] == pytest.approx(0.03)
+    assert (paired["first"], paired["second"], paired["unit"]) == (0.98, 0.95, "fraction")
     assert paired["p_value"] == pytest.approx(stats.binomtest(1, 5).pvalue)
+
+
+def test_answers_that_are_more_or_less_far_off_are_compared_by_paired_t(run: Path) -> None:
+    draw = np.random.default_rng(0)
+    target, before = draw.normal(size=40), draw.random(40)
+    after = before + draw.normal(0.3, 0.1, 40)
+    for name, error in (("int8", before), ("small", after)):
+        write_table(run, name, {"index": range(40), "target": target, "variant": target + error, "variant_error": error})
+    paired = json.loads(command("int8-onnxruntime", "small-onnxruntime", "--json"))["paired"]
+    asked = stats.ttest_rel(after, before)
+    assert (paired["test"], paired["lost"], paired["gained"]) == ("paired t", None, None)
+    assert paired["drop"] == pytest.approx((after - before).mean())
+    assert paired["ci"] == pytest.approx(list(asked.confidence_interval(0.9)))
+    assert paired["p_value"] == pytest.approx(asked.pvalue)
+    assert "the mean error grows by 0." in command("int8-onnxruntime", "small-onnxruntime")
+
+
+@pytest.mark.parametrize(("more", "p_value"), [(0.0, 1.0), (0.5, 0.5**39)])
+def test_errors_that_differ_by_one_and_the_same_have_no_spread(run: Path, more: float, p_value: float) -> None:
+    for name, error in (("int8", np.full(40, 0.25)), ("small", np.full(40, 0.25 + more))):
+        write_table(run, name, {"index": range(40), "target": np.zeros(40), "variant": error, "variant_error": error})
+    paired = json.loads(command("int8-onnxruntime", "small-onnxruntime", "--json"))["paired"]
+    assert (paired["drop"], paired["p_value"]) == (more, pytest.approx(p_value))
 
 
 def test_the_table_computes_changes(run: Path) -> None:
@@ -90,7 +119,7 @@ def test_without_predictions_there_is_no_paired_test(run: Path) -> None:
 def test_predictions_on_other_samples_are_not_paired(run: Path) -> None:
     path = run / "data/evaluated/small-onnxruntime/predictions.parquet"
     table = pd.read_parquet(path)
-    table.assign(label=table["label"].to_numpy()[::-1]).to_parquet(path)
+    table.assign(target=table["target"].to_numpy()[::-1]).to_parquet(path)
     assert json.loads(command("int8-onnxruntime", "small-onnxruntime", "--json"))["paired"] is None
 
 

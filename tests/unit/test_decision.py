@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from slimline.data.prepared import load_table
 from slimline.params import Params
 from slimline.report.decision import Evidence, write_decision
-from slimline.report.lost import LostSamples
+from slimline.report.lost import NEARER, RIGHT, LostSamples
 from slimline.report.numbers import percent, ratio
 from slimline.report.summary import preferred
-from slimline.workloads.digits import Digits
-from tasks.report import deployed, read_judged, read_predictions, run
+from slimline.workloads import get_workload
+from tasks.report import deployed, read_changed, read_judged, read_predictions, run
 from tests.measured_line import write_line
 
 FACTS = {"git": "0123456789abcdef", "git_dirty": True, "params_sha256": "f" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 321.5}
@@ -26,7 +25,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Evidenc
     params = write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
     evaluations = tuple(read_judged(deployed(params), params.gate, root / "reports/metrics"))
     predictions = read_predictions(deployed(params), root / "data/evaluated")
-    return run(evaluations, predictions, load_table("test", root / "data/prepared"), Digits(), params, FACTS)
+    samples = read_changed(deployed(params), root / "data/evaluated")
+    return run(evaluations, predictions, samples, get_workload("digits"), params, FACTS)
 
 
 def written(evidence: Evidence, folder: Path, project: Path) -> tuple[str, str]:
@@ -85,12 +85,36 @@ def test_every_stage_of_every_variant_is_linked(evidence: Evidence, tmp_path: Pa
 
 def test_a_line_where_nothing_passed_still_has_a_page(evidence: Evidence, tmp_path: Path, project: Path) -> None:
     rows = [{**row, "verdict": "reject", "release": None} for row in evidence.summary["variants"]]
-    sad = replace(evidence, summary={**evidence.summary, "variants": rows}, lost=LostSamples((), 0), controls=())
+    sad = replace(evidence, summary={**evidence.summary, "variants": rows}, lost=LostSamples((), 0, RIGHT), controls=())
     markdown, html = written(sad, tmp_path, project)
     assert "none of 22 deployed variants passed the gate" in markdown
     assert "Nothing is released." in html
     assert "No control is deployed beside its student" in html
     assert "No deployed variant has a test sample wrong" in html
+
+
+def test_a_metric_of_which_less_is_better_stands_in_its_own_unit(evidence: Evidence, tmp_path: Path, project: Path) -> None:
+    base, metric = evidence.summary["baseline"], "log_loss"
+    before, rows = base["quality"][metric]["value"], []
+    for row in evidence.summary["variants"]:
+        value, ci = (found := row["quality"][metric])["value"] - before, [end - before for end in found["ci"]]
+        drop = {**row["drop"], "metric": metric, "value": value, "ci": ci, "unit": "nats", "better": "lower", "test": "bootstrap"}
+        rows.append({**row, "drop": drop, "detectable_drop": 0.02, "flips": None})
+    gate = evidence.params.gate.model_copy(update={"metric": metric, "max_drop": 0.03})
+    lost = replace(evidence.lost, what=NEARER)
+    params = evidence.params.model_copy(update={"gate": gate})
+    markdown, html = written(replace(evidence, summary={**evidence.summary, "variants": rows}, params=params, lost=lost), tmp_path, project)
+    plain, best = markdown.replace("\\", ""), preferred(rows)
+    assert f"with log_loss {before + best['drop']['value']:.4f} nats against {before:.4f} nats (drop " in plain
+    assert "could have shown a drop of 0.0200 nats" in plain
+    assert NEARER in plain
+    for row in rows:
+        line = next(line for line in plain.splitlines() if line.startswith(f"| {row['variant']} | {row['target']},"))
+        assert f"{row['quality'][metric]['value']:.4f} nats [" in line
+        assert "pp" not in line
+    figure = html[html.index('<section id="tradeoff">') : html.index('<section id="shortfalls">')]
+    assert "nats</text>" in figure
+    assert " %</text>" not in figure
 
 
 def test_hostile_text_from_a_workload_or_a_reason_is_escaped(evidence: Evidence, tmp_path: Path, project: Path) -> None:

@@ -7,12 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimline.params import GateParams
-from slimline.verdict.gate import findings, judge
+from slimline.errors import ParamsError
+from slimline.params import GateParams, Params
+from slimline.verdict.gate import findings, judge, margin_of
 from slimline.verdict.place import place
+from slimline.verdict.words import MINUS
 
 GATE = GateParams(max_drop=0.01, min_size_ratio=1.5, min_speed_ratio=1.0)
 ORDER = ("reject", "inconclusive", "accept")
+GATE_KWH, GATE_RELATIVE = (
+    GateParams(metric="mean_absolute_error", max_drop=1.0),
+    GateParams(metric="mean_absolute_error", max_relative_drop=0.02),
+)
+DROP = {"metric": "accuracy", "p_value": 0.7, "test": "mcnemar", "unit": "fraction", "better": "higher", "relative": None}
 
 
 def quality(drop: tuple[float, float] = (-0.004, 0.006), size_ratio: float = 4.0, **changes: Any) -> dict[str, Any]:
@@ -20,7 +27,7 @@ def quality(drop: tuple[float, float] = (-0.004, 0.006), size_ratio: float = 4.0
         "variant": "int8",
         "target": "onnxruntime",
         "samples": 719,
-        "drop": {"metric": "accuracy", "value": sum(drop) / 2, "ci": list(drop), "p_value": 0.7, "test": "mcnemar"},
+        "drop": {**DROP, "value": sum(drop) / 2, "ci": list(drop)},
         "detectable_drop": 0.012,
         "flips": {"lost": 3, "gained": 2},
         "size_bytes": 1000,
@@ -31,6 +38,15 @@ def quality(drop: tuple[float, float] = (-0.004, 0.006), size_ratio: float = 4.0
         "baseline": {"size_bytes": round(1000 * size_ratio), "parameters": 900, "nonzero": 900, "macs": 5000},
     }
     return facts | changes
+
+
+def in_kwh(drop: tuple[float, float], relative: tuple[float, float] | None = None, before: float = 80.0) -> dict[str, Any]:
+    """A forecast off by `before` kWh at the teacher's, and by so much more at the variant's."""
+    low, high = relative or (drop[0] / before, drop[1] / before)
+    more = {"relative": {"value": (low + high) / 2, "ci": [low, high]}, "test": "bootstrap", "unit": "kWh", "better": "lower"}
+    drops = {**DROP, "metric": "mean_absolute_error", "value": sum(drop) / 2, "ci": list(drop), **more}
+    baseline = quality()["baseline"] | {"quality": {"mean_absolute_error": {"value": before, "ci": [before - 2, before + 2]}}}
+    return {**quality(baseline=baseline, detectable_drop=1.2, flips=None), "drop": drops}
 
 
 def ratio(low: float, high: float) -> dict[str, Any]:
@@ -70,6 +86,81 @@ def test_verdicts(facts: dict[str, Any], times: dict[str, Any], verdict: str, wo
     assert found.verdict == verdict
     assert words in " ".join(found.reasons)
     assert all(reason.endswith(".") for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("drop", "verdict", "words"),
+    [
+        (
+            (-0.4, 0.8),
+            "accept",
+            f"Quality kept: mean_absolute_error rises by 0.2 kWh ({MINUS}0.4 kWh to 0.8 kWh, bootstrap p = 0.7); "
+            "the whole interval is within the 1 kWh allowed.",
+        ),
+        (
+            (-0.9, 0.5),
+            "accept",
+            f"Quality kept: mean_absolute_error falls by 0.2 kWh (worse by {MINUS}0.9 kWh to 0.5 kWh, bootstrap p = 0.7); "
+            "the whole interval is within the 1 kWh allowed.",
+        ),
+        (
+            (1.5, 2.5),
+            "reject",
+            "Quality lost: mean_absolute_error rises by 2 kWh (1.5 kWh to 2.5 kWh, bootstrap p = 0.7); "
+            "the whole interval lies beyond the 1 kWh allowed.",
+        ),
+        (
+            (0.5, 1.5),
+            "inconclusive",
+            "the interval reaches across the 1 kWh allowed. These 719 test samples would show only a drop of 1.2 kWh",
+        ),
+    ],
+)
+def test_a_drop_of_what_should_be_low_is_a_rise_in_its_unit(drop: tuple[float, float], verdict: str, words: str) -> None:
+    found = judge(in_kwh(drop), timing(), GATE_KWH)
+    assert found.verdict == verdict
+    assert words in " ".join(found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("relative", "verdict", "words"),
+    [
+        ((-0.01, 0.02), "accept", "the whole interval is within the 2.00 % of it allowed."),
+        ((0.021, 0.04), "reject", "the whole interval lies beyond the 2.00 % of it allowed."),
+        ((0.01, 0.03), "inconclusive", "the interval reaches across the 2.00 % of it allowed."),
+    ],
+)
+def test_a_relative_margin_is_held_against_the_relative_interval(relative: tuple[float, float], verdict: str, words: str) -> None:
+    """Whatever the absolute interval says: 0.5 to 1.5 kWh lies across a margin of 1 kWh in all three."""
+    found = judge(in_kwh((0.5, 1.5), relative), timing(), GATE_RELATIVE)
+    assert found.verdict == verdict
+    assert words in " ".join(found.reasons)
+
+
+def test_what_samples_would_show_is_held_against_the_relative_margin_in_the_metrics_unit() -> None:
+    """2 % of 50 kWh are 1 kWh, less than the 1.2 kWh that would show; 2 % of 80 kWh are 1.6 kWh."""
+    advice = "These 719 test samples would show only a drop of 1.2 kWh or more (power 80 %)"
+    little, much = (" ".join(judge(in_kwh((0.5, 1.9), (0.01, 0.03), before), timing(), GATE_RELATIVE).reasons) for before in (50.0, 80.0))
+    assert advice in little
+    assert advice not in much
+    assert margin_of(GATE_RELATIVE, in_kwh((0.5, 1.9), before=80.0)).absolute == pytest.approx(1.6)
+
+
+def test_there_is_no_share_of_a_teacher_at_zero() -> None:
+    facts = in_kwh((0.5, 1.5))
+    facts["drop"]["relative"] = None
+    with pytest.raises(ParamsError, match=r"gate\.max_relative_drop: the teacher's mean_absolute_error is 0, .*give max_drop"):
+        judge(facts, timing(), GATE_RELATIVE)
+    assert judge(facts, timing(), GATE_KWH).verdict == "inconclusive"
+
+
+def test_two_margins_for_one_drop_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_drop and max_relative_drop are two margins for the same drop: give one of them"):
+        GateParams(max_drop=0.01, max_relative_drop=0.02)
+    raw = {"workload": "digits", "deploy": {"variants": ["teacher"], "targets": ["eager"]}}
+    with pytest.raises(ParamsError, match=r"gate: .*give one of them"):
+        Params.parse(raw | {"gate": {"max_drop": 0.01, "max_relative_drop": 0.02}})
+    assert Params.parse(raw | {"gate": {"max_relative_drop": 0.02}}).gate.max_relative_drop == 0.02
 
 
 def test_what_decided_comes_first() -> None:

@@ -113,7 +113,7 @@ def test_what_was_learnt_is_of_low_rank_and_the_rest_stays() -> None:
 def test_a_weight_that_is_made_of_two_is_trained_itself() -> None:
     torch.manual_seed(2)
     layers = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 32)), nn.ReLU(), nn.Linear(32, 3))
-    normed = called_by_name(layers, ("x",)).eval()
+    normed = called_by_name(layers, "x").eval()
     student = with_updates(normed, LORA, masks={})
     assert not any(isinstance(module, LowRankUpdate) for module in student.modules())
     learnt, history = fit_updates(normed, config=LORA, **SETTINGS)
@@ -158,7 +158,7 @@ def test_qat_trains_updates_below_the_rounding(source: nn.Module) -> None:
     from slimline.methods.quantize.simulate import simulate
 
     layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
-    model = fit(called_by_name(layers, ("x",)), config=Recovery(epochs=3, batch_size=32), **SETTINGS)[0]
+    model = fit(called_by_name(layers, "x"), config=Recovery(epochs=3, batch_size=32), **SETTINGS)[0]
     data = method_data(model, TRAIN.inputs, TRAIN.targets, validation=HELD_OUT)
     config = QatParams(source="teacher", method="qat", epochs=3, batch_size=32, learning_rate=0.01, lora_rank=2)
     made = qat(model, config, statistics=data.collect(model), data=data)

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from slimline.artifact.folder import write_json
-from slimline.data.prepared import load_table
 from slimline.errors import ArtifactError, StageError
 from slimline.params import Params
 from slimline.report.console import results_table
@@ -18,9 +17,11 @@ from slimline.report.lost import lost_samples
 from slimline.report.numbers import percent
 from slimline.report.provenance import STARTED, run_facts
 from slimline.report.summary import by_merit, one_machine, preferred, read_measured, summarise
-from slimline.workloads.digits import Digits
-from tasks.report import deployed, read_judged, read_predictions
+from slimline.workloads import get_workload
+from tasks.report import deployed, read_changed, read_judged, read_predictions
 from tests.measured_line import MADE, TEACHER_BYTES, write_line
+
+DIGITS = get_workload("digits")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,11 @@ def line(tmp_path_factory: pytest.TempPathFactory, project: Path) -> tuple[Path,
     """A measured line of digits in a folder of its own."""
     root = tmp_path_factory.mktemp("line")
     return root, write_line(root, (project / "params.yaml").read_text(encoding="utf-8"))
+
+
+def changed_of(line: tuple[Path, Params]) -> dict:
+    """The test samples that flipped."""
+    return read_changed(deployed(line[1]), line[0] / "data/evaluated")
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +114,17 @@ def test_the_control_row_is_the_paired_difference(line: tuple[Path, Params]) -> 
         ("small", "small-scratch", target) for target in line[1].deploy.targets
     ]
     table = predictions["small", "openvino"]
-    assert rows[1].student_accuracy == (table["variant"] == table["label"]).mean()
-    assert rows[0].gain == pytest.approx(rows[0].student_accuracy - rows[0].control_accuracy)
+    assert rows[1].student_value == (table["variant"] == table["target"]).mean()
+    assert rows[0].gain == pytest.approx(rows[0].student_value - rows[0].control_value)
     assert rows[0].ci[0] < rows[0].gain < rows[0].ci[1]
     assert rows[0].finding.startswith("the teacher's knowledge was worth +")
 
 
 def test_lost_samples_show_label_and_both_answers(line: tuple[Path, Params]) -> None:
     predictions = read_predictions(deployed(line[1]), line[0] / "data/evaluated")
-    digits = Digits()
-    lost = lost_samples(predictions, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show, most=5)
-    tables = [table[(table["baseline"] == table["label"]) & (table["variant"] != table["label"])] for table in predictions.values()]
+    lost = lost_samples(predictions, changed_of(line), DIGITS.objective.shown, DIGITS.show, most=5)
+    tables = [table[(table["baseline"] == table["target"]) & (table["variant"] != table["target"])] for table in predictions.values()]
+    assert lost.what == "that the teacher in eager PyTorch has right and at least one deployed variant has wrong"
     assert lost.total == len({index for table in tables for index in table["index"]})
     assert len(lost.shown) == 5
     assert [sample.losers for sample in lost.shown] == sorted((sample.losers for sample in lost.shown), reverse=True)
@@ -130,14 +136,16 @@ def test_lost_samples_show_label_and_both_answers(line: tuple[Path, Params]) -> 
 
 def test_a_target_is_named_only_where_targets_disagree(line: tuple[Path, Params]) -> None:
     predictions = read_predictions(deployed(line[1]), line[0] / "data/evaluated")
-    alone = {key: table if key == ("svd", "openvino") else table.assign(variant=table["label"]) for key, table in predictions.items()}
-    digits = Digits()
-    lost = lost_samples(alone, load_table("test", line[0] / "data/prepared"), digits.labels, digits.show)
+    alone = {
+        key: table if key == ("svd", "openvino") else table.assign(variant=table["target"], variant_error=0)
+        for key, table in predictions.items()
+    }
+    lost = lost_samples(alone, changed_of(line), DIGITS.objective.shown, DIGITS.show)
     assert {who for sample in lost.shown for _, who in sample.answers} == {"svd on openvino"}
 
 
 def test_great_expectations_names_the_rows_that_miss_a_limit(summary: dict, line: tuple[Path, Params]) -> None:
-    results = check_results(results_frame(summary["variants"]), line[1].gate)
+    results = check_results(results_frame(summary["variants"], summary["baseline"], line[1].gate), line[1].gate, "fraction")
     assert all(result.passed for result in results if result.severity == "critical")
     by_rule = {result.rule: result for result in results}
     size = next(result for rule, result in by_rule.items() if rule.startswith("of all") and "bytes" in rule)
@@ -149,7 +157,7 @@ def test_great_expectations_names_the_rows_that_miss_a_limit(summary: dict, line
 def test_a_verdict_that_contradicts_its_figures_stops_the_line(summary: dict, line: tuple[Path, Params]) -> None:
     wrong = [{**row, "size_ratio": 1.0} for row in summary["variants"]]
     with pytest.raises(StageError, match=r"of the accepted: the teacher has at least .* is broken by .*onnxruntime"):
-        check_results(results_frame(wrong), line[1].gate)
+        check_results(results_frame(wrong, summary["baseline"], line[1].gate), line[1].gate, "fraction")
 
 
 def test_the_console_table_fits_80_columns_and_says_where_each_release_stands(summary: dict) -> None:
