@@ -1,7 +1,8 @@
 """Typed columns: what a sample may be made of, how it stands in Arrow, and how it is read back.
 
 Four kinds: numbers (and yes or no), text, arrays of numbers of any shape, and pictures as their encoded bytes. The types are those of
-Hugging Face's `datasets`, whose `Dataset.from_file` reads the files too; its import is left out of every stage (docs/decisions/0011-own-reader-of-arrow.md).
+Hugging Face's `datasets`, whose `Dataset.from_file` reads the files too; its import is left out of every stage
+(docs/decisions/0011-own-reader-of-arrow.md).
 """
 
 import io

@@ -54,18 +54,6 @@ def predictions_table(objective: Objective, targets: Tensors, baseline: Tensors,
     return pd.DataFrame(columns | {name: values.astype(np.float64).round(CONFIDENCE_DIGITS) for name, values in confidences.items()})
 
 
-def flipped_samples(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the test split whose error is not the same, under their number there; `table` holds the predictions of all."""
-    flipped = table["baseline_error"] != table["variant_error"]
-    return samples.reset_index(drop=True)[flipped.to_numpy()].rename_axis("sample")
-
-
-def groups_table(objective: Objective, baseline: Scores, variant: Scores) -> dict[str, dict[str, float]]:
-    """Group -> {figure, baseline_figure} of every group of the objective that both know."""
-    before, after = objective.groups(baseline), objective.groups(variant)
-    return {name: after[name] | {f"baseline_{key}": before[name].get(key, 0.0) for key in after[name]} for name in after if name in before}
-
-
 def _cells(values: Any) -> Any:
     """A column of a table: values as they are, or each sample's as a list."""
     array = np.asarray(values)

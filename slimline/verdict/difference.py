@@ -179,11 +179,6 @@ class Unmoved:
         low, high = tango_interval(0, 0, self.units, confidence)
         return self.value + self.reach * low, self.value + self.reach * high
 
-    def at_least(self, margin: float) -> float:
-        """The p-value that the true drop is `margin` or more."""
-        above = (margin - self.value) / self.reach if self.reach else math.copysign(1.0, margin - self.value)
-        return 1.0 if above <= 0 else 0.0 if above >= 1 else float(stats.norm.cdf(tango_score(above, 0, 0, self.units)))
-
 
 def unmoved(metric: Metric, value: float, baseline: Scores) -> Unmoved:
     """A drop of this value in all samples alike; a metric without bounds reaches as far as the baseline's column (or error) does."""
