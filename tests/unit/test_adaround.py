@@ -59,7 +59,7 @@ def test_no_iterations_are_static(net: nn.Module) -> None:
 def test_pruned_weights_stay_zero() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
-    model = called_by_name(model, ("x",))
+    model = called_by_name(model, "x")
     with torch.no_grad():
         model[1].weight[torch.rand(16, 64, generator=torch.Generator().manual_seed(1)) < 0.5] = 0.0
     made = rounded(model, granularity="per-channel")

@@ -51,7 +51,7 @@ def test_means_are_put_back_and_held_out_logits_are_nearer() -> None:
 def test_a_layer_without_bias_gets_one_and_a_float_one_is_left_alone() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.Conv1d(6, 4, 3, bias=False), nn.Flatten(), nn.Linear(16, 3))
-    model = called_by_name(nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval(), ("x",))
+    model = called_by_name(nn.Sequential(model[0], model[1], nn.Flatten(2), nn.AdaptiveAvgPool1d(6), *model[2:]).eval(), "x")
     config = StaticParams(source="teacher", method="static", keep_float=("6",))
     made = static(model, config, statistics=collect_statistics(model, named(model, CALIBRATION), 32))
     corrected = correct_biases(made.model, made.plan, reference=model, calibration=CALIBRATION)
