@@ -25,7 +25,10 @@ IN_MEMORY_BYTES = 8_000_000
 def predict(
     location: Annotated[str, typer.Argument(help="A folder, or the s3:// URL of a release or an alias.")],
     inputs: Annotated[
-        Path, typer.Option("--input", help="Samples: .npz (arrays by input), .npy (where there is one input), or a table: .parquet, .csv.")
+        Path,
+        typer.Option(
+            "--input", help="Samples: .npz (arrays by input), .npy (where there is one input), or a table: .arrow, .parquet, .csv."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
@@ -35,7 +38,7 @@ def predict(
 ) -> None:
     """Print the answer for each sample, and how sure the model is of it where it can say so.
 
-    Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input data/prepared/test.parquet`
+    Example: `slimline predict s3://slimline/releases/digits/aliases/latest.json --input data/prepared/test.arrow`
     """
     from slimline.commands.sample_files import samples
     from slimline.runtime import load, workload_of
