@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lottery_table import markdown, read_rounds, write_figure
 from torch import Tensor, nn
@@ -24,15 +25,17 @@ from torch import Tensor, nn
 from slimline.artifact.folder import write_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import take
 from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
 from slimline.methods.prune.lottery_rounds import Trained, from_tensors
 from slimline.methods.prune.lottery_ticket import lottery_ticket, masks_of
+from slimline.objectives import Objective
 from slimline.params import LotteryTicketParams
 from slimline.stage import fix_randomness
 from slimline.training.fit import predict
-from slimline.workloads import Workload, get_workload
-from slimline.workloads.score import metric_of
+from slimline.workloads import get_workload
+from slimline.workloads.guarded import Guarded
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs/methods"
@@ -85,8 +88,8 @@ SETTINGS = {
 class TestedRounds:
     """Finished rounds on disk, and beside each what it gets wrong on the test split. Implements slimline.training.rounds.Rounds."""
 
-    def __init__(self, folder: Path, model: nn.Module, test: Samples) -> None:
-        self._folder, self._model, self._test = folder, model, test
+    def __init__(self, folder: Path, model: nn.Module, test: Samples, objective: Objective) -> None:
+        self._folder, self._model, self._test, self._objective = folder, model, test, objective
 
     def load(self, number: int) -> Mapping[str, Tensor] | None:
         """The tensors of a finished round."""
@@ -116,11 +119,11 @@ class TestedRounds:
     def _wrong(self, trained: Trained) -> list[int]:
         """The test samples whose class the network does not find."""
         self._model.load_state_dict(dict(trained.weights))
-        found = predict(self._model, self._test.inputs).argmax(dim=1)
-        return (found != self._test.targets).nonzero().flatten().tolist()
+        errors = self._objective.scores(predict(self._model, self._test.inputs), self._test.targets)["error"]
+        return np.flatnonzero(errors).tolist()
 
 
-def initial(workload: Workload, seed: int, *, bfloat16: bool = False) -> nn.Module:
+def initial(workload: Guarded, seed: int, *, bfloat16: bool = False) -> nn.Module:
     """The teacher's architecture with the weights of a seed, as the stages make it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -132,22 +135,21 @@ def train(setting: Setting, seed: int, folder: Path) -> None:
     """All rounds of one seed, or those that are missing."""
     workload = get_workload(setting.workload)
     parts = {
-        name: Samples(workload.inputs(table), torch.tensor(table["label"].to_numpy(), dtype=torch.int64))
-        for name, table in workload.splits(SIZES, 0).items()
+        name: workload.samples({column: np.stack(table[column]) for column in table}) for name, table in workload.splits(SIZES, 0).items()
     }
     start = partial(initial, workload, seed, bfloat16=setting.bfloat16)
     data = MethodData(
         calibration=parts["calibration"].inputs,
         train=parts["train"],
         validation=parts["validation"],
-        loss=lambda outputs, targets, _inputs: workload.loss(outputs, targets),
-        metric=metric_of(workload, "accuracy"),
+        objective=workload.objective,
+        metric="accuracy",
         collect=lambda model: collect_statistics(model, parts["calibration"].inputs, 32),
-        example_input=workload.example_input(),
+        example=take(parts["calibration"].inputs, slice(0, 2)),
         seed=seed,
         augment=workload.augment,
         initial=start,
-        rounds=TestedRounds(folder, start(), parts["test"]),
+        rounds=TestedRounds(folder, start(), parts["test"], workload.objective),
     )
     fix_randomness(seed)
     lottery_ticket(start(), config_of(setting), data=data)

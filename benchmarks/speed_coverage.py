@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from slimline.data.prepared import load_table
 from slimline.params import TEACHER, Params
 from slimline.workloads import get_workload
-from slimline.data.prepared import load_table
 from tasks.launches import timed_together
 from tasks.time import BASELINE, launching, locations, run, stored
 

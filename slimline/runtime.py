@@ -27,6 +27,7 @@ from slimline.workloads import BUNDLED, Workload, get_workload
 if TYPE_CHECKING:
     from slimline.data.preprocessing import Preprocessing
     from slimline.objectives import Objective
+    from slimline.workloads.guarded import Guarded
 
 _LOADERS = {
     "eager": "slimline.loaders.eager",
@@ -136,7 +137,7 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
     return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder), folder)
 
 
-def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> Workload:
+def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> "Guarded":
     """The workload that a model was made for: what the caller named, or a bundled one that the manifest names.
 
     Raises:

@@ -16,13 +16,17 @@ from tries import Try, tried
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums
 from slimline.artifact.manifest import Architecture, Manifest, write_manifest
+from slimline.artifact.signature import InputSignature, Signature
 from slimline.artifact.variant import save_variant
+from slimline.data.batch import take
 from slimline.methods import get_method
+from slimline.objectives.described import described
 from slimline.params.section import Pack
-from slimline.workloads.tabular import Tabular
+from slimline.workloads import get_workload
 
-WORKLOAD = Tabular()
-WIDTH, CLASSES = 30, len(WORKLOAD.labels)
+WORKLOAD = get_workload("tabular")
+WIDTH, CLASSES = 30, 2
+SIGNATURE = Signature(inputs=(InputSignature(name=WORKLOAD.first_input, dtype="float32", shape=(WIDTH,)),))
 STUDENT = Architecture(role="student", config={"widths": [8]})
 TARGETS = ("eager", "onnxruntime", "openvino", "torchscript", "xla", "executorch")
 PACKS: tuple[Pack, ...] = ("none", "sparse", "entropy")
@@ -32,6 +36,8 @@ IDENTITY: dict[str, Any] = {
     "method": "scratch",
     "source": None,
     "lineage": ("small",),
+    "signature": SIGNATURE,
+    "objective": described(WORKLOAD.objective),
 }
 MANIFEST = "manifest.json"
 
@@ -60,15 +66,14 @@ def make_compiled(place: Path, target: str) -> None:
     """The same model compiled for a target."""
     folder, is_eager = place / target, target == "eager"
     folder.mkdir()
-    samples = {"example_input": WORKLOAD.example_input(), "calibration": torch.randn(16, WIDTH), "batch_sizes": (1, 4)}
+    calibration = {WORKLOAD.first_input: torch.randn(16, WIDTH)}
+    samples = {"example": take(calibration, slice(0, 2)), "calibration": calibration, "signature": SIGNATURE, "batch_sizes": (1, 4)}
     lowered = get_method("compile", target)(_model(), None, folder, **samples)
     manifest = CompiledManifest(
         workload="tabular",
         target=target,
         precision=lowered.precision,
         computes=lowered.computes,
-        labels=WORKLOAD.labels,
-        input_shape=(WIDTH,),
         source_sha256="0" * 64,
         execution=lowered.execution,
         architecture=STUDENT if is_eager else None,

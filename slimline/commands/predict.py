@@ -25,7 +25,7 @@ IN_MEMORY_BYTES = 8_000_000
 def predict(
     location: Annotated[str, typer.Argument(help="A folder, or the s3:// URL of a release or an alias.")],
     inputs: Annotated[
-        Path, typer.Option("--input", help="A picture, a folder of them, a table (.csv, .parquet), or the model's own inputs (.npz, .npy).")
+        Path, typer.Option("--input", help="A picture or a folder of them, a table (.csv, .parquet, .arrow), or arrays (.npz, .npy).")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,

@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING, Any
 from slimline.artifact.arrays import read_arrays
 from slimline.artifact.border import told_as
 from slimline.artifact.signature import NUMBERS, Signature
+from slimline.commands.sample_tables import READERS, inputs_of_table
 from slimline.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
-    from slimline.workloads import Workload
+    from slimline.workloads.guarded import Guarded
 
     Array = NDArray[Any]
 
-TABLES = (".parquet", ".csv")
-ENDINGS = (".npz", ".npy", *TABLES)
+ENDINGS = (".npz", ".npy", *READERS)
 LONGEST_NAME = 100
 """Characters of a foreign name that are shown."""
 PIECE_ROWS = 256
-TABLE_ROWS = 16 * PIECE_ROWS
 MOST_ROWS = 1_000_000
 """A file of some kB can claim as many rows as it likes."""
-LONGEST_HEADER_BYTES = 1_000_000
-"""Of a CSV file: a name in it takes a hundred bytes of memory."""
 
 
-def samples(path: Path, signature: Signature, workload: "Callable[[], Workload]") -> "Iterator[dict[str, Array]]":
+def samples(path: Path, signature: Signature, workload: "Callable[[], Guarded]") -> "Iterator[dict[str, Array]]":
     """The model's inputs by name, at most 256 samples at a time, in order; `workload` is asked for a table only.
 
     Raises:
@@ -38,7 +34,7 @@ def samples(path: Path, signature: Signature, workload: "Callable[[], Workload]"
     """
     _require_file(path)
     first = 0
-    for part in _of_table(path, workload) if path.suffix in TABLES else _of_arrays(path, signature):
+    for part in inputs_of_table(path, workload(), _require_few) if path.suffix in READERS else _of_arrays(path, signature):
         count = max((len(values) for values in part.values()), default=0)
         for start in range(0, max(count, 1), PIECE_ROWS):
             piece = {name: values[start : start + PIECE_ROWS] for name, values in part.items()}
@@ -89,66 +85,3 @@ def _of_arrays(path: Path, signature: Signature) -> "Iterator[dict[str, Array]]"
                 raise InputError(f"--input {path}: has shape []; a model takes a batch, [N, …]")
             _require_few(path, len(values))
         yield found
-
-
-def _of_table(path: Path, workload: "Callable[[], Workload]") -> "Iterator[dict[str, Array]]":
-    rows, maker = 0, workload()
-    for table in _parquet(path) if path.suffix == ".parquet" else _csv(path):
-        features = _features(path, table, rows)
-        yield _inputs(path, features, maker)
-        rows += len(features)
-    if rows == 0:
-        raise DataError(f"--input {path}: holds no row of features; give at least one sample")
-
-
-def _inputs(path: Path, features: "pd.DataFrame", workload: "Workload") -> "dict[str, Array]":
-    from slimline.data.batch import as_arrays
-
-    with told_as(lambda reason: DataError(f"--input {path}: {len(features.columns)} columns do not make the model's inputs: {reason}")):
-        return dict(as_arrays(workload.inputs({str(name): features[name].to_numpy() for name in features.columns})))
-
-
-def _reading(path: Path) -> told_as:
-    return told_as(lambda reason: InputError(f"--input {path}: is no readable {path.suffix[1:]} table: {reason}"))
-
-
-def _parquet(path: Path) -> "Iterator[pd.DataFrame]":
-    """Pieces of a Parquet file; of columns, types and rows its footer is asked before any of them is read."""
-    from pyarrow import parquet
-
-    with _reading(path), parquet.ParquetFile(path) as file:
-        empty = file.schema_arrow.empty_table().to_pandas()
-        _features(path, empty, 0)
-        _require_few(path, file.metadata.num_rows)
-        for batch in file.iter_batches(TABLE_ROWS):
-            yield batch.to_pandas()
-
-
-def _csv(path: Path) -> "Iterator[pd.DataFrame]":
-    import pandas as pd
-
-    with _reading(path):
-        with path.open("rb") as stream:
-            if len(stream.readline(LONGEST_HEADER_BYTES + 1)) > LONGEST_HEADER_BYTES:
-                raise InputError(f"--input {path}: is no readable csv table: its first line is longer than {LONGEST_HEADER_BYTES:,} bytes")
-        with pd.read_csv(path, chunksize=TABLE_ROWS) as pieces:
-            for table in pieces:
-                if not isinstance(table.index, pd.RangeIndex):
-                    raise DataError(f"--input {path}: its rows hold more values than its first line names columns")
-                if len(table):
-                    yield table
-
-
-def _features(path: Path, table: "pd.DataFrame", first: int) -> "pd.DataFrame":
-    """The feature columns, numbers without gaps; `first` is the row that the piece begins with."""
-    names = [name for name in table.columns if name != "label"]
-    if not names:
-        raise DataError(f"--input {path}: holds no row of features; give at least one sample")
-    if twice := sorted(str(name) for name in set(names) if list(table.columns).count(name) > 1):
-        raise DataError(f"--input {path}: column {twice[0]!r} stands twice; keep one")
-    if others := [name for name in names if table[name].dtype.kind not in NUMBERS]:
-        raise DataError(f"--input {path}: column {others[0]!r} does not hold numbers; the model takes numbers only")
-    if empty := [name for name in names if table[name].isna().any()]:
-        row = first + int(table[empty[0]].isna().to_numpy().argmax())
-        raise DataError(f"--input {path}: column {empty[0]!r} has no value in row {row}; fill it or drop the row")
-    return table[names].reset_index(drop=True)

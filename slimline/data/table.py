@@ -132,6 +132,18 @@ def _write(writer: pa.RecordBatchStreamWriter, group: pa.RecordBatch, schema: pa
     return len(group)
 
 
+def in_stored_types(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows that came from elsewhere, in the types in which samples are written.
+
+    Raises:
+        DataError: a column is of no kind that can be stored.
+    """
+    schema = pa.schema(_fields(batch.schema))
+    return pa.RecordBatch.from_arrays(
+        [_cast(column, field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+    )
+
+
 def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array:
     return column if column.type == wanted else column.cast(wanted)
 
@@ -182,6 +194,8 @@ def _array(values: Any) -> pa.Array:
     if isinstance(values, pd.Series) and values.dtype.kind in "fiub":
         return pa.array(values.to_numpy())
     cells = [storable(value) for value in values]
+    if any(isinstance(cell, str) for cell in cells):  # pandas says NaN of a text that is missing
+        cells = [None if isinstance(cell, float) and cell != cell else cell for cell in cells]
     types = {str(getattr(value, "dtype", "")) for value in values} - {""}
     if isinstance(cells[0], dict) and set(cells[0]) == {"bytes", "path"}:
         return pa.array(cells, IMAGE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -13,15 +14,15 @@ from slimline.artifact.compiled import read_compiled
 from slimline.artifact.folder import checksums, sha256_of
 from slimline.artifact.variant import load_variant
 from slimline.commands.predict import predict
-from slimline.data.prepared import load_split, load_table
+from slimline.data.prepared import load_batch, load_split, load_table
 from slimline.errors import InputError
 from slimline.stage import stage_main
-from slimline.workloads.tabular import Tabular
+from slimline.workloads import get_workload
 from tasks import calibrate, method_data, quantize, teacher
 from tasks import compile as compile_stage
 from tests.prepared_project import prepare_project
 
-WORKLOAD = Tabular()
+WORKLOAD = get_workload("tabular")
 TARGETS = ("onnxruntime", "openvino")
 PARAMS: dict[str, Any] = {
     "workload": "tabular",
@@ -66,13 +67,14 @@ def _in_it(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_that_no_method_trains_on_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     before = checksums(Path("data/models/int8"))
-    train, aside = Path("data/prepared/train.parquet"), Path("data/prepared/aside.parquet")
+    train, aside = Path("data/prepared/train.arrow"), Path("data/prepared/aside.arrow")
     train.rename(aside)
     run("quantize", "--variant", "int8")
     aside.rename(train)
     assert checksums(Path("data/models/int8")) == before
     asked: list[str] = []
-    monkeypatch.setattr(method_data, "load_split", lambda workload, name: asked.append(name) or load_split(workload, name))
+    monkeypatch.setattr(method_data, "load_batch", lambda make, name, samples: asked.append(name) or load_batch(make, name, samples))
+    monkeypatch.setattr(method_data, "load_split", lambda make, name: asked.append(name) or load_split(make, name))
     run("quantize", "--variant", "trained")
     assert asked == ["calibration", "train"]
 
@@ -124,10 +126,11 @@ def test_a_second_run_gives_the_same_bytes() -> None:
 
 
 def test_predict_reads_a_table_and_names_a_missing_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = load_table("validation")
-    predict("data/compiled/int8-onnxruntime", Path("data/prepared/validation.parquet"), as_json=True)
+    prepared = load_table("validation")
+    table = pd.DataFrame(prepared.rows(slice(0, len(prepared))))
+    predict("data/compiled/int8-onnxruntime", Path("data/prepared/validation.arrow"), as_json=True)
     labels = [row["answer"] for row in json.loads(capsys.readouterr().out)]
-    right = sum(label == WORKLOAD.labels[truth] for label, truth in zip(labels, table["label"], strict=True))
+    right = sum(label == WORKLOAD.objective.labels[truth] for label, truth in zip(labels, table["label"], strict=True))
     assert right > 0.85 * len(table)
     table.to_csv(tmp_path / "t.csv", index=False)
     predict("data/compiled/int8-onnxruntime", tmp_path / "t.csv", as_json=True)

@@ -13,14 +13,15 @@ from slimline import runtime
 from slimline.artifact.folder import folder_bytes
 from slimline.artifact.variant import load_variant
 from slimline.artifact.weight_header import FILES
-from slimline.data.prepared import load_split
+from slimline.data.batch import as_arrays
+from slimline.data.prepared import load_batch
 from slimline.stage import stage_main
-from slimline.workloads.tabular import Tabular
+from slimline.workloads import get_workload
 from tasks import calibrate, prune, teacher
 from tasks import compile as compile_stage
 from tests.prepared_project import prepare_project
 
-WORKLOAD = Tabular()
+WORKLOAD = get_workload("tabular")
 PRUNED = {"source": "teacher", "method": "magnitude", "fraction": 0.9, "recover": {"epochs": 1}}
 PACKINGS = ("sparse", "entropy")
 PARAMS: dict[str, Any] = {
@@ -83,7 +84,7 @@ def test_the_eager_target_ships_it_packed_and_predicts_the_same(pack: str) -> No
     plain, packed = compile_for("plain", "eager"), compile_for(pack, "eager")
     assert {path.name for path in packed.iterdir()} == {"manifest.json", FILES[pack]}
     assert folder_bytes(packed) < folder_bytes(plain) / 5
-    inputs = load_split(WORKLOAD, "validation").inputs.numpy()
+    inputs = as_arrays(load_batch(WORKLOAD.samples, "validation", 1000))
     assert np.array_equal(runtime.load(packed).predict(inputs), runtime.load(plain).predict(inputs))
     assert np.array_equal(runtime.load(Path("data/models") / pack).predict(inputs), runtime.load(plain).predict(inputs))
     metrics = json.loads(Path(f"reports/metrics/compile/{pack}-eager.json").read_text())
@@ -94,7 +95,7 @@ def test_the_eager_target_ships_it_packed_and_predicts_the_same(pack: str) -> No
 def test_onnx_runtime_gets_it_unpacked() -> None:
     packed = compile_for("sparse", "onnxruntime")
     assert folder_bytes(packed) > 5 * folder_bytes(Path("data/models/sparse")), "no runtime but eager reads packed weights"
-    inputs = load_split(WORKLOAD, "validation").inputs.numpy()
+    inputs = as_arrays(load_batch(WORKLOAD.samples, "validation", 1000))
     expected = runtime.load(Path("data/models/plain")).predict(inputs)
     np.testing.assert_allclose(runtime.load(packed).predict(inputs), expected, atol=1e-4)
     assert "Weights, plain and packed" not in Path("reports/stages/compile/sparse-onnxruntime.md").read_text()

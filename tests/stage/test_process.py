@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from slimline.artifact.weights import write_weights
+from slimline.data.signature import signature_of
 from slimline.errors import MachineError
 from slimline.methods.compile.openvino import openvino
 
@@ -74,10 +75,9 @@ def test_weights_on_a_full_disk_are_an_error_that_stages_know(tiny_disk: Path) -
 
 
 def test_openvino_on_a_full_disk_says_how_much_is_free(tiny_disk: Path) -> None:
+    model, inputs = nn.Sequential(nn.Linear(300, 300)).eval(), {"input": torch.ones(2, 300)}
     with pytest.raises(MachineError, match=r"could not write model\.xml .* bytes are free"):
-        openvino(
-            nn.Sequential(nn.Linear(300, 300)).eval(), None, tiny_disk, example_input=torch.ones(2, 300), calibration=torch.ones(2, 300)
-        )
+        openvino(model, None, tiny_disk, example=inputs, calibration=inputs, signature=signature_of([inputs], model(**inputs)))
 
 
 def test_a_stage_ends_with_the_flow_that_started_it(project: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,6 +14,7 @@ from slimline.errors import ArtifactError
 from slimline.params import TeacherParams
 from slimline.workloads import get_workload
 from tasks import teacher
+from tests.classification_metrics import classification_metrics
 
 WORKLOAD = get_workload("tabular")
 
@@ -20,7 +22,7 @@ WORKLOAD = get_workload("tabular")
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Samples]:
     tables = WORKLOAD.splits({"test_fraction": 0.4, "validation_fraction": 0.2, "calibration_samples": 32}, 0)
-    return {name: Samples(WORKLOAD.inputs(table), torch.tensor(table["label"].to_numpy())) for name, table in tables.items()}
+    return {name: WORKLOAD.samples({column: np.array(table[column]) for column in table}) for name, table in tables.items()}
 
 
 def made(config: TeacherParams, splits: dict[str, Samples]) -> torch.nn.Module:
@@ -39,7 +41,7 @@ def test_training_is_deterministic_and_learns(splits: dict[str, Samples]) -> Non
     first, second = (made(TeacherParams(epochs=25), splits) for _ in range(2))
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     validation = splits["validation"]
-    assert WORKLOAD.metrics(first(validation.inputs).detach().numpy(), validation.targets.numpy())["accuracy"] > 0.85
+    assert classification_metrics(first(**validation.inputs).detach().numpy(), validation.targets.numpy())["accuracy"] > 0.85
 
 
 @pytest.mark.parametrize("kind", ["file", "hf"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,14 @@ from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.signature import InputSignature, Signature
 from slimline.artifact.variant import save_variant
 from slimline.commands.predict import _shown, predict
+from slimline.commands.sample_files import samples
+from slimline.commands.sample_tables import inputs_of_table
+from slimline.data.table import write_table
 from slimline.errors import DataError, InputError, WorkloadError
-from slimline.objectives.classification import classification
 from slimline.objectives.described import described
-from slimline.workloads.tabular import Tabular
+from slimline.workloads import get_workload
 
-WORKLOAD = Tabular()
+WORKLOAD = get_workload("tabular")
 STUDENT = Architecture(role="student", config={"widths": [8]})
 
 
@@ -34,7 +37,7 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     identity = {"variant": "small", "stage": "distill", "method": "scratch", "config": {}, "source": None, "lineage": ("small",), "seed": 0}
     signature = Signature(inputs=(InputSignature(name="input", dtype="float32", shape=(30,)),))
-    facts = {"signature": signature, "objective": described(classification(WORKLOAD.labels))}
+    facts = {"signature": signature, "objective": described(WORKLOAD.objective)}
     manifest = Manifest(workload="tabular", architecture=STUDENT, structure={}, **facts, **identity)
     folder = tmp_path_factory.mktemp("model") / "small"
     model: nn.Module = WORKLOAD.build_student(dict(STUDENT.config))
@@ -52,21 +55,22 @@ def test_tables_and_arrays_give_the_same_answers(
 ) -> None:
     table.to_parquet(tmp_path / "t.parquet", index=False)
     table.drop(columns="label").to_csv(tmp_path / "t.csv", index=False)
-    (values,) = WORKLOAD.inputs(table).values()
+    (values,) = WORKLOAD.inputs({name: np.array(table[name]) for name in table}).values()
     np.save(tmp_path / "t.npy", values.numpy())
     np.savez(tmp_path / "t.npz", input=values.numpy())
     answers = []
-    for name in ("t.parquet", "t.csv", "t.npy", "t.npz"):
+    write_table(tmp_path / "t.arrow", table)
+    for name in ("t.parquet", "t.arrow", "t.csv", "t.npy", "t.npz"):
         predict(variant, tmp_path / name, as_json=True)
         answers.append(rows(capsys))
     assert len(answers[0]) == len(table)
-    assert all(row["answer"] in WORKLOAD.labels and 0.5 <= float(str(row["confidence"])) <= 1 for row in answers[0])
+    assert all(row["answer"] in WORKLOAD.objective.labels and 0.5 <= float(str(row["confidence"])) <= 1 for row in answers[0])
     for other in answers[1:]:
         assert [row["answer"] for row in other] == [row["answer"] for row in answers[0]]
         assert np.allclose([row["confidence"] for row in other], [row["confidence"] for row in answers[0]], atol=1e-4)
     predict(variant, tmp_path / "t.npy")
     first = capsys.readouterr().out.splitlines()[0].split("\t")
-    assert first == ["0", answers[2][0]["answer"], f"{answers[2][0]['confidence']:.4f}"]
+    assert first == ["0", answers[3][0]["answer"], f"{answers[3][0]['confidence']:.4f}"]
 
 
 def write(table: pd.DataFrame, tmp_path: Path) -> Path:
@@ -141,7 +145,7 @@ def test_complex_numbers_and_empty_tables_are_refused(variant: str, table: pd.Da
 def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         predict(variant, tmp_path / "none.npy")
-    with pytest.raises(InputError, match=r"give one of \.npz, \.npy, \.parquet, \.csv"):
+    with pytest.raises(InputError, match=r"give one of \.npz, \.npy, \.arrow, \.parquet, \.csv"):
         predict(variant, tmp_path / "none.pkl")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="is no readable parquet table"):
@@ -179,6 +183,47 @@ def test_many_rows_are_read_in_pieces_and_answered_in_order(
     with pytest.raises(DataError, match="column 'mean area' has no value in row 8000"):
         predict(variant, tmp_path / "t.csv")
     assert capsys.readouterr().out == "", "all or nothing"
+
+
+class Told:
+    """A workload that notes the rows which it is given."""
+
+    allows_missing = True
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+
+    def inputs(self, rows: dict[str, Any]) -> dict[str, torch.Tensor]:
+        self.given = dict(rows)
+        return {"x": torch.zeros(len(rows["amount"]), 1)}
+
+
+@pytest.mark.parametrize("ending", [".arrow", ".parquet", ".csv"])
+def test_typed_columns_with_gaps_come_as_a_workload_takes_them(ending: str, tmp_path: Path) -> None:
+    mixed = pd.DataFrame({"amount": [1.5, np.nan], "town": ["Ulm", None], "label": [0, 1]})
+    if ending == ".csv":
+        mixed.to_csv(tmp_path / "t.csv", index=False)
+    else:
+        mixed = mixed.assign(series=[np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+        write_table(tmp_path / "t.arrow", mixed) if ending == ".arrow" else mixed.to_parquet(tmp_path / "t.parquet", index=False)
+    told, signature = Told(), Signature(inputs=(InputSignature(name="x", dtype="float32", shape=(1,)),))
+    assert [len(piece["x"]) for piece in samples(tmp_path / f"t{ending}", signature, lambda: cast("Any", told))] == [2]
+    assert told.given["town"] == ["Ulm", None]
+    assert np.array_equal(told.given["amount"], [1.5, np.nan], equal_nan=True)
+    assert ending == ".csv" or np.array_equal(told.given["series"], [[1, 2], [3, 4]])
+    assert "label" not in told.given
+    with pytest.raises(DataError, match="column 'amount' has no value in row 1"):
+        list(inputs_of_table(tmp_path / f"t{ending}", WORKLOAD, lambda _path, _rows: None))
+
+
+def test_a_damaged_arrow_file_is_refused(variant: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    write_table(path, table)
+    whole = path.read_bytes()
+    for torn in (b"", whole[:9], whole[: len(whole) // 2]):
+        path.write_bytes(torn)
+        with pytest.raises(InputError, match="is no readable arrow table"):
+            predict(variant, path)
 
 
 def test_a_file_that_claims_more_than_it_holds_is_refused(variant: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention, Skip
 from slimline.artifact.structure import replay, structure_edits
+from slimline.data.calling import named
 from slimline.errors import ArtifactError
 from slimline.methods.prune.attention import with_open_heads
 
@@ -78,7 +79,7 @@ def _with_biases(attention: nn.MultiheadAttention) -> None:
 
 
 def check_same(model: Asks, x: Tensor, *, fused: bool) -> None:
-    opened, names = with_open_heads(model, x)
+    opened, names = with_open_heads(model, {"x": x})
     assert names == ("attention",)
     assert isinstance(opened.attention, Attention)
     assert opened.attention.fused is fused
@@ -120,7 +121,7 @@ def test_numbers_tensors_and_lists_of_any_module_come_back() -> None:
 def test_attention_comes_back_with_what_became_of_its_layers() -> None:
     encoder = nn.TransformerEncoderLayer(WIDTH, HEADS, 8, dropout=0.0, batch_first=True)
     model = nn.Sequential(encoder)
-    smaller, _ = with_open_heads(model, torch.zeros(2, LENGTH, WIDTH))
+    smaller, _ = with_open_heads(model, named(model, torch.zeros(2, LENGTH, WIDTH)))
     smaller[0].self_attn.out_proj = nn.Sequential(nn.Linear(WIDTH, 2, bias=False), nn.Linear(2, WIDTH))
     smaller[0].linear1 = Skip()
     edits = structure_edits(model, smaller)

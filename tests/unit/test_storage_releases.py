@@ -39,6 +39,7 @@ from slimline.storage.server import SETTINGS, store_environment
 
 REPOSITORY = Path(__file__).parents[2]
 VARIANTS = {"small": 1.0, "tiny": 2.0}
+SHARE = {"unit": "fraction", "better": "higher"}
 PUBLISH = "from tasks.publish import main; main([])"
 
 
@@ -93,7 +94,12 @@ def write_run(root, workload, variants, ballast=0):
 def write_summary(root, workload, rows):
     machine = {"cpu": "a processor", "isa": ["avx2"], "threads": 1, "versions": {}}
     run = {"git": "0" * 40, "params_sha256": "0" * 64, "started": "2026-11-22T00:00:00+00:00", "seconds": 1.0, "machine": machine}
-    baseline = {"quality": {"accuracy": {"value": 0.98, "ci": [0.97, 0.99]}}, "size_bytes": 1000000, "parameters": 250000, "macs": 9}
+    baseline = {
+        "quality": {"accuracy": {"value": 0.98, "ci": [0.97, 0.99], **SHARE}},
+        "size_bytes": 1000000,
+        "parameters": 250000,
+        "macs": 9,
+    }
     (root / "reports/summary.json").write_text(
         json.dumps({"schema": 1, "workload": workload, "run": run, "machines": {"a0b1": machine}, "baseline": baseline, "variants": rows})
     )
@@ -107,8 +113,16 @@ def row(name, size_bytes, identity, verdict):
         "method": "magnitude",
         "source": "teacher",
         "target": "onnxruntime",
-        "quality": {"accuracy": {"value": 0.975, "ci": [0.96, 0.985]}},
-        "drop": {"metric": "accuracy", "value": 0.005, "ci": [-0.002, 0.009], "p_value": 0.3, "test": "mcnemar"},
+        "quality": {"accuracy": {"value": 0.975, "ci": [0.96, 0.985], **SHARE}},
+        "drop": {
+            "metric": "accuracy",
+            "value": 0.005,
+            "ci": [-0.002, 0.009],
+            "p_value": 0.3,
+            "test": "mcnemar",
+            "relative": False,
+            **SHARE,
+        },
         "flips": {"lost": 4, "gained": 1},
         "size_bytes": size_bytes,
         "size_ratio": 51.0,
