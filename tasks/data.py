@@ -18,6 +18,7 @@ from slimline.data.batch import Tensors
 from slimline.data.expectations import Finding, Strata, check_splits
 from slimline.data.prepared import ENDING, PREPARED, load_table
 from slimline.data.profile import LABEL, kinds_of
+from slimline.data.signature import SMALLEST, signature_of
 from slimline.data.table import GROUP, Source, Table, write_table
 from slimline.errors import DataError, WorkloadError
 from slimline.objectives import Objective
@@ -32,6 +33,8 @@ from slimline.workloads.opened import door_of, opened
 from slimline.workloads.trial import trial_problems
 
 log = logging.getLogger(__name__)
+LOOKED_AT = 16
+"""Samples of each split from which it is told whether inputs differ in shape."""
 MOST_SHOWN = 40
 """Groups whose balance is shown; of more, the commonest."""
 
@@ -135,14 +138,37 @@ def _failure(finding: Finding) -> str:
     return f"{finding.name} fails on {finding.subject!r} ({finding.unexpected} unexpected){rows}{more}; mend the workload's data"
 
 
-def describe(folder: Path, workload: str, seed: int) -> dict[str, dict[str, object]]:
+def varying(workload: Guarded, folder: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """The axes of inputs that differ from sample to sample, and between which bounds: input name -> axis (from 0) -> bounds.
+
+    A few samples tell whether any does; then all are looked at, in batches, since the longest of a batch is what it is filled up to.
+    """
+    tables = [load_table(split, folder) for split in SPLITS]
+    some = [workload.inputs(table.rows([row])) for table in tables for row in range(min(LOOKED_AT, len(table)))]
+    found = signature_of(some, next(iter(some[0].values())))
+    if not any(one.varies for one in found.inputs):
+        return {}
+    whole = [workload.inputs(table.rows(slice(start, start + GROUP))) for table in tables for start in range(0, len(table), GROUP)]
+    every = [*some, *whole]
+    return {
+        one.name: {str(axis): _bounds([batch[one.name].shape[1 + axis] for batch in every]) for axis in one.varies}
+        for one in found.inputs
+        if one.varies
+    }
+
+
+def _bounds(sizes: Sequence[int]) -> tuple[int, int]:
+    return SMALLEST, max(SMALLEST, *sizes)
+
+
+def describe(folder: Path, workload: str, seed: int, varies: Mapping[str, Any] | None = None) -> dict[str, dict[str, object]]:
     """Write the manifest of the splits in a folder; returns its description of each."""
     files = checksums(folder)
     tables = {split: load_table(split, folder) for split in SPLITS}
     described: dict[str, dict[str, object]] = {
         split: {"rows": len(table), "sha256": files[f"{split}{ENDING}"], "columns": kinds_of(table)} for split, table in tables.items()
     }
-    write_json(folder / "manifest.json", {"schema": 2, "workload": workload, "seed": seed, "splits": described})
+    write_json(folder / "manifest.json", {"schema": 2, "workload": workload, "seed": seed, "varies": varies or {}, "splits": described})
     return described
 
 
@@ -201,7 +227,7 @@ def main(stage: Stage) -> None:
     with whole_folder(PREPARED) as draft:
         workload = prepared(stage, draft)
         findings, strata = run(workload, stage.params.data, draft)
-        described = describe(draft, stage.params.workload, stage.params.seed)
+        described = describe(draft, stage.params.workload, stage.params.seed, varying(workload, draft))
     rows = {split: int(str(each["rows"])) for split, each in described.items()}
     write_metrics(stage, {"stage": "data", "variant": "data", "rows": rows, "expectations": len(findings), "failed": 0})
     columns = {name: str(kind) for name, kind in kinds_of(load_table("train")).items() if name != LABEL}

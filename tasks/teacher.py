@@ -6,8 +6,8 @@ params  workload, seed, teacher, gate.metric
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,13 +15,14 @@ from torch import nn
 
 from slimline.artifact.fetch import fetch_weights
 from slimline.artifact.folder import folder_bytes
+from slimline.artifact.json_file import read_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_fitting
 from slimline.calibration.look import look
 from slimline.data.batch import Batch, flat, joined
-from slimline.data.prepared import load_split
+from slimline.data.prepared import PREPARED, load_split
 from slimline.data.samples import Split, head, in_order
 from slimline.data.signature import Signature, signature_of
 from slimline.errors import ArtifactError, Diverged, WorkloadError
@@ -43,8 +44,6 @@ MODEL = Path("data/models") / TEACHER
 WITHOUT_EXPORT = ("eager", "torchscript")
 """Targets that take a net as it is or trace it."""
 RESAMPLES = 400
-SEEN, SEEN_TOGETHER = 64, 4
-"""Batches from which it is told which axes vary, and samples in each: an axis varies where two batches differ in it."""
 LOOKED_AT = 64
 """Samples that the untrained net is looked at with."""
 
@@ -136,18 +135,25 @@ def _fetched(workload: Guarded, config: TeacherParams) -> nn.Module:
 
 
 def signature_from(model: nn.Module, validation: Split) -> Signature:
-    """What the model takes and gives, as some batches of validation show it."""
-    batches = [batch.inputs for batch in islice(in_order(validation, SEEN_TOGETHER), SEEN)]
-    return signature_of(batches, predict(model, head(validation, 2).inputs))
+    """What the model takes and gives; the bounds of axes that vary are those of all splits, as the stage `data` found them."""
+    few = head(validation, 2).inputs
+    found = signature_of([few], predict(model, few))
+    varies = read_json(PREPARED / "manifest.json")["varies"]
+    inputs = [one.model_copy(update={"varies": _bounds(varies.get(one.name, {}))}) for one in found.inputs]
+    return found.model_copy(update={"inputs": tuple(inputs)})
 
 
-def require_followed(workload: Guarded, some: Batch, *, exports: bool) -> None:
+def _bounds(axes: Mapping[str, Sequence[int]]) -> dict[int, tuple[int, int]]:
+    return {int(axis): (low, high) for axis, (low, high) in axes.items()}
+
+
+def require_followed(workload: Guarded, some: Batch, signature: Signature, *, exports: bool) -> None:
     """One look at the untrained net before any training.
 
     Raises:
         WorkloadError: all that stands in the way of compressing it.
     """
-    if problems := look(workload.build_teacher(), workload.build_teacher(), some, exports=exports):
+    if problems := look(workload.build_teacher(), workload.build_teacher(), some, exports=exports, signature=signature):
         raise WorkloadError("\n".join(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in problems))
 
 
@@ -200,7 +206,8 @@ def main(stage: Stage) -> None:
     """Train or fetch, save, write the page."""
     params, workload = stage.params, stage.workload
     validation, metric = load_split(workload.samples, "validation"), stage.metric
-    require_followed(workload, head(validation, LOOKED_AT).inputs, exports=bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)))
+    exports, signature = bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)), signature_from(workload.build_teacher(), validation)
+    require_followed(workload, head(validation, LOOKED_AT).inputs, signature, exports=exports)
     train = load_split(workload.samples, "train")
     model, history = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
     folded = make_plain_(model)
@@ -216,7 +223,7 @@ def main(stage: Stage) -> None:
         architecture=Architecture(),
         structure={},
         seed=params.seed,
-        signature=signature_from(model, validation),
+        signature=signature,
         objective=described(workload.objective),
     )
     found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)

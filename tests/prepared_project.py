@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from slimline.artifact.folder import write_json
 from slimline.data.table import write_table
 from slimline.workloads.guarded import Guarded
 
@@ -19,3 +20,4 @@ def prepare_project(folder: Path, project: Path, params: dict[str, Any], workloa
     (folder / "data/prepared").mkdir(parents=True)
     for split, table in workload.splits(SIZES, 0).items():
         write_table(folder / f"data/prepared/{split}.arrow", table)
+    write_json(folder / "data/prepared/manifest.json", {"varies": {}})

@@ -75,6 +75,9 @@ def _unsteady(twin: nn.Module, few: Batch) -> Iterator[str]:
         try:
             alone = [twin(**one) for one in split(few, 1)]
         except REFUSALS as error:
+            if mixing := _mixing_norm(twin):
+                yield f"its answer to a sample depends on the other samples of the batch: {mixing}"
+                return
             yield f"it cannot answer one sample alone: {reason_of(error)}; {KEEP_BATCH}"
             return
     if wrong := [shape for name, shape in _shapes(alone[0]).items() if shape != (1, *_shapes(together)[name][1:])]:
@@ -105,10 +108,14 @@ def _shapes(outputs: Tensors) -> dict[str, tuple[int, ...]]:
 
 
 def _mixer(twin: nn.Module) -> str:
+    return _mixing_norm(twin) or "something in its forward mixes them; work on each sample for itself in evaluation mode"
+
+
+def _mixing_norm(twin: nn.Module) -> str:
     norms = [name for name, module in twin.named_modules() if isinstance(module, _BatchNorm) and module.running_mean is None]
-    if norms:
-        return f"batch norm {norms[0]!r} keeps no running statistics; leave out track_running_stats=False, or use a group or layer norm"
-    return "something in its forward mixes them; work on each sample for itself in evaluation mode"
+    if not norms:
+        return ""
+    return f"batch norm {norms[0]!r} keeps no running statistics; leave out track_running_stats=False, or use a group or layer norm"
 
 
 def _unstorable(twin: nn.Module, again: nn.Module) -> Iterator[str]:
@@ -122,6 +129,13 @@ def _unstorable(twin: nn.Module, again: nn.Module) -> Iterator[str]:
 
 
 def _unexportable(twin: nn.Module, few: Batch, signature: Signature | None) -> Iterator[str]:
+    recurrent = [name for name, module in twin.named_modules() if isinstance(module, nn.RNNBase)]
+    if recurrent and signature is not None and any(one.varies for one in signature.inputs):
+        yield (
+            f"layer {recurrent[0]!r} is recurrent, which torch.export takes for one length alone, and samples differ in length: "
+            f"{signature.text}; fill them up to one length in inputs()"
+        )
+        return
     try:
         exported(twin, few, signature=signature)
     except StageError as error:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from slimline.data.batch import Batch, Tensors, clone, count, tensors
+from slimline.data.batch import Batch, Tensors, clone, count, flat, tensors
 from slimline.data.table import Table
 from slimline.errors import InputError
 from slimline.objectives import Objective
@@ -56,6 +56,9 @@ class _Trial:
             return None
         if breach := _outputs_breach(outputs, count(inputs)):
             self._tell(f"the net of build_teacher() {breach}")
+            return None
+        if not bool(flat(outputs).isfinite().all()):
+            self._tell("the untrained net of build_teacher() gives outputs that are no finite numbers; mend its weights or its forward")
             return None
         if breach := self._workload.objective.outputs_breach(outputs):
             self._tell(f"the net of build_teacher() {breach}")

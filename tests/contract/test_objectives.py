@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from slimline.verdict.familywise import non_inferiority_p
 from torch import Tensor
 
 from slimline.measure.bootstrap import metric_draws, resampled_figures
@@ -18,7 +19,6 @@ from slimline.objectives.regression import regression
 from slimline.objectives.segmentation import segmentation
 from slimline.verdict.chance import chance
 from slimline.verdict.difference import Resampling, metric_drop
-from slimline.verdict.familywise import non_inferiority_p
 
 SAMPLES = 40
 RESAMPLING = Resampling(199, 0.95, 0)
