@@ -1,6 +1,6 @@
 """Stage `compile`: lower a variant to one runtime's graph, and check on real samples that it still computes the same.
 
-in      data/models/{<variant>,teacher}, data/prepared/{calibration,validation}.parquet
+in      data/models/{<variant>,teacher}, data/prepared/{calibration,validation}.arrow
 out     data/compiled/<variant>-<target>
 params  workload, seed, evaluate.batch_size
 """

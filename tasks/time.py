@@ -1,6 +1,6 @@
 """Stage `time`: every deployed variant of one target beside the teacher, on the clock of this machine.
 
-in      data/compiled/*-<target>, data/models/teacher, data/prepared/test.parquet, data/machine.json
+in      data/compiled/*-<target>, data/models/teacher, data/prepared/test.arrow, data/machine.json
 out     reports/metrics/time/<target>.json
 params  workload, deploy, evaluate, gate.confidence
 
