@@ -57,12 +57,12 @@ class Setting:
 class MixedPrecision(nn.Sequential):
     """A Sequential that multiplies in bfloat16 while it trains, and in float32 when it is judged."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """As nn.Sequential."""
         if not self.training:
-            return super().forward(x)
+            return super().forward(input)
         with torch.autocast("cpu", torch.bfloat16):
-            return super().forward(x.contiguous(memory_format=torch.channels_last)).float()
+            return super().forward(input.contiguous(memory_format=torch.channels_last)).float()
 
 
 SETTINGS = {

@@ -18,7 +18,9 @@ import yaml
 from tries import Try, all_tried
 
 PROJECT = Path(__file__).parents[2]
-MEMBERS = ("__init__", "splits", "build_teacher", "inputs", "example_input", "augment", "loss", "metrics", "show")
+MEMBERS = ("__init__", "splits", "build_teacher", "inputs", "targets", "augment", "outputs", "show")
+OF_OBJECTIVE = ("loss", "scores")
+"""What the stages ask of an objective while a teacher is trained."""
 RAISED = {
     "own class": "class Own(Exception): pass\nraise Own('lost')",
     "own class below everything": "class Own(BaseException): pass\nraise Own('lost')",
@@ -39,10 +41,33 @@ GIVEN = (
 )
 ATTRIBUTES = {
     "name": ("''", "'../x'", "None", "3", "'a' * 500"),
-    "task": ("'regression'", "None"),
-    "labels": ("()", "'ab'", "(1, 2)", "('a', 'a')", "np.arange(3)", "None"),
-    "feature_range": ("(1, 0)", "(float('nan'), 1)", "('a', 'b')", "(0,)", "None"),
+    "objective": (
+        "None",
+        "3",
+        "'classification'",
+        "classification",
+        "Objective()",
+        "Objective",
+        "classification(('a', 'b'))",
+        "regression()",
+    ),
+    "splits": ("None", "3", "{}"),
+    "augment": ("3", "'none'"),
+    "outputs": ("3", "{}"),
 }
+OBJECTIVES = {
+    "metrics": ("None", "{}", "{'accuracy': 3}", "[]", "{'other': Digits.objective.metrics['accuracy']}"),
+    "labels": ("()", "'ab'", "(1, 2)", "('a', 'a')", "np.arange(3)", "None"),
+}
+HEAD = """import numpy as np
+import torch
+from torch import nn
+from slimline.objectives import Objective
+from slimline.objectives.classification import classification
+from slimline.objectives.regression import regression
+from slimline.workloads.digits import Digits
+
+"""
 FORWARDS = (
     *("return None", "return x", "return {'logits': x}", "return (x, x)"),
     *("return x.flatten(1)[:, :10].double()", "return self.layer(x.flatten(1)) / 0"),
@@ -80,6 +105,18 @@ def _files() -> Iterator[tuple[str, str, str]]:
     for attribute, values in ATTRIBUTES.items():
         for value in values:
             yield "another attribute", f"{attribute} = {value}", workload(f"{attribute} = {value}")
+        for member in OF_OBJECTIVE:
+            yield (
+                "raised by an objective",
+                f"{member}: {how}",
+                of_objective(f"def {member}(self, *arguments):\n{textwrap.indent(code, '    ')}"),
+            )
+    for member in OF_OBJECTIVE:
+        for value in GIVEN:
+            yield "an objective's other value", f"{member}: {value}", of_objective(f"def {member}(self, *arguments): return {value}")
+    for attribute, values in OBJECTIVES.items():
+        for value in values:
+            yield "an objective's other attribute", f"{attribute} = {value}", of_objective(f"{attribute} = {value}")
     for code in FORWARDS:
         yield "another output", code, with_net(code)
     yield "syntax", "a colon too few", "class Own\n    pass\n"
@@ -88,8 +125,16 @@ def _files() -> Iterator[tuple[str, str, str]]:
 
 def workload(member: str) -> str:
     """The digits, one member replaced."""
-    head = "import numpy as np\nimport torch\nfrom torch import nn\nfrom slimline.workloads.digits import Digits\n\n"
-    return f"{head}class Own(Digits):\n{textwrap.indent(member, '    ')}\n"
+    return f"{HEAD}class Own(Digits):\n{textwrap.indent(member, '    ')}\n"
+
+
+def of_objective(member: str) -> str:
+    """The digits, one member of their objective replaced."""
+    asked = f"class Asked(type(Digits.objective)):\n    def __init__(self): pass\n{textwrap.indent(member, '    ')}\n"
+    filled = (
+        "asked = Asked()\nvars(asked).update({key: value for key, value in vars(Digits.objective).items() if key not in vars(Asked)})\n"
+    )
+    return f"{HEAD}{asked}{filled}class Own(Digits):\n    objective = asked\n"
 
 
 def with_net(code: str) -> str:

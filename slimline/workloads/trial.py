@@ -9,7 +9,7 @@ from torch import nn
 
 from slimline.data.batch import Batch, Tensors, clone, count, flat, tensors
 from slimline.data.table import Table
-from slimline.errors import InputError
+from slimline.errors import InputError, WorkloadError
 from slimline.objectives import Objective
 from slimline.workloads import promises
 from slimline.workloads.border import theirs
@@ -68,7 +68,7 @@ class _Trial:
 
     def _outputs(self, net: nn.Module, inputs: Batch) -> Any:
         with theirs(self._workload.given, "the net of build_teacher()"), torch.no_grad():
-            return net.eval()(**inputs)
+            return self._given(net.eval()(**inputs), "the net of build_teacher()")
 
     def _try_objective(self, objective: Objective, outputs: Tensors, targets: Tensors) -> None:
         """Everything that an objective is asked for later, on what the untrained net gives."""
@@ -95,9 +95,15 @@ class _Trial:
     def _of_objective(self, member: str, call: Callable[[], Made]) -> Made | None:
         def theirs_called() -> Made:
             with theirs(self._workload.given, f"objective.{member}"):
-                return call()
+                return self._given(call(), f"objective.{member}()")
 
         return self._made(theirs_called)
+
+    def _given(self, value: Made | None, who: str) -> Made:
+        """What was given, which has to be something: None says here that what went wrong is told already."""
+        if value is None:
+            raise WorkloadError(f"workload {self._workload.given!r}: {who} gave None")
+        return value
 
     def _made(self, call: Callable[[], Made]) -> Made | None:
         try:

@@ -191,7 +191,7 @@ def test_accepted_releases_load_from_the_store(flow_run: dict[str, Any]) -> None
     assert releases.keys() == accepted.keys()
     assert all(releases[name].endswith(f"/releases/tabular/{identity}/") for name, identity in accepted.items())
     alias = "s3://slimline/releases/tabular/aliases/latest.json"
-    table = folder / "data/prepared/test.parquet"
+    table = folder / "data/prepared/test.arrow"
     command = ["slimline", "s3", "--", "slimline", "predict", alias, "--input", str(table), "--json"]
     told = sh(folder, *command, env=env)
     assert "malignant" in told

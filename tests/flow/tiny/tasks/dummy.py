@@ -60,7 +60,9 @@ def summary() -> dict:
     verdict = "reject" if yaml.safe_load(Path("params.yaml").read_text())["seed"] == 99 else "accept"
     estimate = {"value": 0.9, "ci": [0.8, 0.95]}
     row = {"variant": "q8", "target": "onnxruntime", "stage": "quantize", "method": "static", "source": "teacher"}
-    numbers = {"quality": {"accuracy": estimate}, "drop": {"metric": "accuracy", **estimate}, "size_bytes": 1, "size_ratio": 4.0}
+    share = estimate | {"unit": "fraction", "better": "higher"}
+    drop = {"metric": "accuracy", **share, "relative": False}
+    numbers = {"quality": {"accuracy": share}, "drop": drop, "size_bytes": 1, "size_ratio": 4.0}
     return {"schema": 1, "workload": "digits", "variants": [{**row, **numbers, "speed_ratio": {"batch_1": estimate}, "verdict": verdict}]}
 
 
