@@ -59,7 +59,8 @@ def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: 
     return {
         "workload": setting.workload,
         "seed": arguments.seed,
-        "data": data,
+        "data": {"path": "workloads", **data},
+        "model": {},
         "teacher": teacher,
         "calibrate": {"samples": samples, "batch_size": 32},
         **{stage: {name: entry for name, (where, entry) in entries.items() if where == stage} for stage in CONFIGS},
