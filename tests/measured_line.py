@@ -16,7 +16,8 @@ from slimline.data.prepared import load_table
 from slimline.data.table import write_numbered, write_table
 from slimline.measure.bootstrap import percentile_interval
 from slimline.params import Params
-from slimline.verdict.difference import share_drop
+from slimline.verdict.difference import Resampling, share_drop
+from slimline.verdict.family import upper_bounds
 from slimline.workloads import get_workload
 from tasks.evaluate import described
 
@@ -111,6 +112,12 @@ def write_evaluated(root: Path, params: Params, key: tuple[str, str], predicted:
     write_json(metrics.with_suffix(".json"), quality_of(params, variant, target, predicted))
 
 
+def bounds_of(before: pd.Series, right: pd.Series, confidence: float) -> dict[str, Any]:
+    """The upper bounds of the drop that evaluate writes for verdicts together."""
+    scores = [{"correct": one.to_numpy().astype(np.int64), "error": (~one).to_numpy().astype(np.int64)} for one in (before, right)]
+    return upper_bounds(DIGITS.objective, "accuracy", *scores, Resampling(200, confidence, 0))
+
+
 def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFrame) -> dict[str, Any]:
     """evaluate's deterministic file."""
     made, right, before = MADE[variant], predicted["variant_error"] == 0, predicted["baseline_error"] == 0
@@ -133,6 +140,7 @@ def quality_of(params: Params, variant: str, target: str, predicted: pd.DataFram
         "baseline": {**teacher, **counted(TEACHER_PARAMETERS, 0.0, TEACHER_MACS)},
         "drop": json.loads(json.dumps(drop.as_json())) | {"unit": "fraction", "better": "higher"},
         "detectable_drop": drop.detectable,
+        "upper_bounds": bounds_of(before, right, params.gate.confidence),
         "flips": {"lost": lost, "gained": gained},
         "groups": groups(predicted["target"], right),
         "size_bytes": made.size_bytes,
