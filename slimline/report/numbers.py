@@ -11,6 +11,8 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SAME = "same"
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
+NOTHING = 1e-6
+"""A difference below it is rounding."""
 HIGHER, LOWER = "higher", "lower"
 _NUMBER_TEXT = re.compile(rf"[+{MINUS}-]?[0-9][0-9,.]* ?(%|pp|[kMGT]?B|ms|mJ|{TIMES})?( \[.*\])?")
 
@@ -68,14 +70,17 @@ def loss(drop: float | None, unit: str = "fraction") -> str:
     """By how much a metric is worse, in its unit, of shares in percentage points; only a gain, which is a negative drop, has a sign."""
     if unit == "fraction" or drop is None:
         return points(drop, signed=False)
-    return f"{'' if drop >= 0 else MINUS}{quantity(abs(drop), unit)}"
+    shown = quantity(abs(drop) if abs(drop) >= NOTHING else 0, unit)
+    return shown if drop > -NOTHING else f"{MINUS}{shown}"
 
 
 def gain(difference: float | None, unit: str = "fraction") -> str:
     """A difference with its sign, in the metric's unit."""
     if unit == "fraction" or difference is None:
         return points(difference)
-    return f"{'+' if difference > 0 else MINUS if difference < 0 else ''}{quantity(abs(difference), unit)}"
+    if abs(difference) < NOTHING:
+        return quantity(0, unit)
+    return f"{'+' if difference > 0 else MINUS}{quantity(abs(difference), unit)}"
 
 
 def ratio(value: float | None) -> str:

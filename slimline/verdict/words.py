@@ -7,6 +7,8 @@ from typing import Any
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 FRACTION = "fraction"
+NOTHING = 1e-6
+"""A difference below it is rounding."""
 TESTS = {"mcnemar": "McNemar", "bootstrap": "bootstrap"}
 
 
@@ -14,7 +16,7 @@ def amount(value: float, unit: str) -> str:
     """A difference of a metric in its unit; of shares in percentage points: 0.0123 -> 1.23 pp."""
     if unit == FRACTION:
         return f"{100 * value:.2f} pp".replace("-", MINUS)
-    return f"{value:.4g} {unit}".rstrip().replace("-", MINUS)
+    return f"{value if abs(value) >= NOTHING else 0:.4g} {unit}".rstrip().replace("-", MINUS)
 
 
 def percentage(share: float) -> str:

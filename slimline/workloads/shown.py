@@ -55,4 +55,6 @@ def _series(values: np.ndarray) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else escape(str(value))
+    if isinstance(value, float | np.floating):
+        return "–" if np.isnan(value) else f"{value:.4g}"
+    return escape(str(value))
