@@ -17,6 +17,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="A folder with a folder a class, or a .csv or .parquet table.")],
     target: Annotated[str | None, typer.Option(help="Of a table: the column to be told from the others.")] = None,
     model: Annotated[str, typer.Option(help="A bundled architecture, or path/to/file.py:builder.")] = "default",
+    text: Annotated[str | None, typer.Option(help="Of a table: the column that holds texts, where it is to be learned from them.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Of a table: a column that is left out; may be given several times.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over params.yaml.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found for a machine.")] = False,
@@ -30,11 +31,14 @@ def init(
         raise InputError(f"{root / PARAMS} is there already; give --force to write over it")
     from slimline.commands.init_images import look_at_images
     from slimline.commands.init_table import look_at_table
+    from slimline.commands.init_text import free_text, look_at_text
 
     if path.is_dir():
-        if target or drop:
-            raise InputError(f"{path}: --target and --drop are for tables; a folder's classes are its folders")
+        if target or drop or text:
+            raise InputError(f"{path}: --target, --text and --drop are for tables; a folder's classes are its folders")
         looked = look_at_images(path, model)
+    elif found := text or free_text(path, target, tuple(drop or ())):
+        looked = look_at_text(path, target, found, model)
     else:
         looked = look_at_table(path, target, tuple(drop or ()), model)
     draft = root / f".{PARAMS}.draft"

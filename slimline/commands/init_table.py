@@ -46,18 +46,22 @@ def _lines(path: Path, found: TableFound, splits: dict[str, int]) -> list[str]:
     numbers = sum(column.kind == "number" for column in found.columns)
     categories = len(found.columns) - numbers
     lines = [f"{path}: {found.rows:,} rows, {numbers} columns of numbers and {categories} of categories; the target is {found.target!r}"]
-    if found.labels:
-        counts = Counter(found.labels[index] for index in found.targets)
-        commonest = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
-        lines.append(f"classification of {len(counts)} classes: {commonest}")
-    else:
-        low, middle, high = np.quantile(found.targets, [0, 0.5, 1])
-        lines.append(f"regression of numbers from {low:.4g} to {high:.4g}, median {middle:.4g}")
+    lines.append(told_target(found))
     if holes := ", ".join(f"{column.name} {column.missing:,}" for column in found.columns if column.missing):
         lines.append(f"missing: {holes}; numbers get the median, categories a level of their own")
     if same := found.rows - len(set(found.contents.tolist())):
         lines.append(f"{same:,} rows are equal to another but for the target; equal ones stand in one split")
     return [*lines, told_splits(splits), *([told_power(splits["test"])] if found.labels else [])]
+
+
+def told_target(found: TableFound) -> str:
+    """What is asked of a table's target, in a line."""
+    if found.labels:
+        counts = Counter(found.labels[index] for index in found.targets)
+        commonest = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
+        return f"classification of {len(counts)} classes: {commonest}"
+    low, middle, high = np.quantile(found.targets, [0, 0.5, 1])
+    return f"regression of numbers from {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 
 def _text(path: Path, model: str, found: TableFound, calibration: int, test: int) -> str:

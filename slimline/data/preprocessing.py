@@ -3,6 +3,8 @@
 Nothing of it is code or a pickle: a picture's size and normalisation, a column's fill value, mean and scale, a category's levels.
 """
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,6 +17,9 @@ from slimline.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
 MOST_LEVELS, MOST_COLUMNS, MOST_PIXELS = 100_000, 10_000, 4096
+UNSEEN = 1
+"""The index of a word that is not in the vocabulary; 0 is for the end of a text."""
+WORD = re.compile(r"\w+|[^\w\s]")
 UNKNOWN = 0
 """The index of a level that was not seen in training, or is missing."""
 
@@ -92,7 +97,38 @@ class Columns(_Spec):
         return found
 
 
-Preprocessing = Pictures | Columns
+class Texts(_Spec):
+    """A text -> `ids` int64 [N, words], the places of its words in the vocabulary; the shorter ones are filled up with 0.
+
+    Words are taken in lower case, punctuation marks by themselves; a word that is not in the vocabulary is UNSEEN. Of a longer text the
+    first `longest` words are read.
+    """
+
+    kind: Literal["texts"] = "texts"
+    column: str
+    vocabulary: tuple[str, ...] = Field(max_length=MOST_LEVELS)
+    longest: int = Field(ge=2, le=4096)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+    @functools.cached_property
+    def places(self) -> Mapping[str, int]:
+        """Word -> its index, from 2."""
+        return {word: index for index, word in enumerate(self.vocabulary, start=UNSEEN + 1)}
+
+    def __call__(self, rows: Rows) -> Arrays:
+        """The inputs of some rows, filled up to the longest of them."""
+        texts = [[self.places.get(word, UNSEEN) for word in words_of(text)[: self.longest]] for text in rows[self.column]]
+        found = np.zeros((len(texts), max(2, *map(len, texts))), dtype=np.int64)
+        for row, ids in zip(found, texts, strict=True):
+            row[: len(ids)] = ids
+        return {"ids": found}
+
+
+Preprocessing = Pictures | Columns | Texts
 _ANY: TypeAdapter[Preprocessing] = TypeAdapter(Annotated[Preprocessing, Field(discriminator="kind")])
 
 
@@ -154,6 +190,11 @@ def texts_of(values: Any) -> list[str]:
         "" if value is None or value != value else f"{value:g}" if isinstance(value, float | np.floating) else str(value)
         for value in values
     ]
+
+
+def words_of(text: Any) -> list[str]:
+    """The words of a text, and its punctuation marks; none of a missing one."""
+    return WORD.findall(text.lower()) if isinstance(text, str) else []
 
 
 def _index(column: Category, values: Any) -> NDArray[np.int64]:

@@ -31,9 +31,11 @@ class DataParams(Section):
     path: Text = "workloads"
     """The folder or file that the samples come from: the stage `data` runs again when it changes. Of a workload of your own, its folder."""
     target: Text | None = None
-    """`workload: table`: the column to be told from the others."""
+    """`workload: table` or `text`: the column to be told from the others."""
+    text: Text | None = None
+    """`workload: text`: the column that holds the texts."""
     task: Literal["classification", "regression"] | None = None
-    """`workload: table`: what is asked; by the target's values where nothing is said."""
+    """`workload: table` or `text`: what is asked; by the target's values where nothing is said."""
     drop: Names = ()
     """`workload: table`: columns that are left out."""
     image_size: Annotated[int, Number, Field(ge=8, le=1024)] | None = None

@@ -12,6 +12,7 @@ BUNDLED = {
 DOORS = {
     "images": "slimline.workloads.images:Images",
     "table": "slimline.workloads.table:TableDoor",
+    "text": "slimline.workloads.text:TextDoor",
 }
 """Workloads without code, which read what `data.path` names."""
 ENTRY_POINT_GROUP = "slimline.workloads"

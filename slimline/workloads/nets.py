@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slimline.data.preprocessing import Columns, Pictures, Preprocessing
+from slimline.data.preprocessing import Columns, Pictures, Preprocessing, Texts
 from slimline.errors import WorkloadError
 
 WIDTHS = (32, 64, 128, 256)
@@ -35,6 +35,32 @@ def perceptron(preprocessing: Preprocessing, outputs: int, config: Mapping[str, 
     if not preprocessing.numbers:
         return CategoriesPerceptron(levels, outputs, settings["widths"])
     return MixedPerceptron(len(preprocessing.numbers), levels, outputs, settings["widths"])
+
+
+def convolutional(preprocessing: Preprocessing, outputs: int, config: Mapping[str, Any]) -> nn.Module:
+    """Convolutions over embedded words, of which the strongest answer of each filter counts (Kim 2014, arXiv:1408.5882)."""
+    if not isinstance(preprocessing, Texts):
+        raise WorkloadError("model.architecture: convolutional takes texts; take residual for pictures, perceptron for a table")
+    settings = _settings(config, {"embedding": 64, "widths": (128, 128)})
+    return Convolutional(len(preprocessing.vocabulary) + 2, outputs, settings["embedding"], settings["widths"])
+
+
+class Convolutional(nn.Module):
+    """An embedding, a convolution over three words each time, the largest value of each filter, and a hidden layer."""
+
+    def __init__(self, words: int, outputs: int, embedding: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, embedding, padding_idx=0)
+        self.filters = nn.Conv1d(embedding, widths[0], 3, padding=1)
+        self.hidden = nn.Sequential(nn.Linear(widths[0], widths[-1]), nn.ReLU(), nn.Dropout(0.3))
+        self.head = nn.Linear(widths[-1], outputs)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Indices of words [N, length], 0 behind the end -> [N, outputs]."""
+        found = functional.relu(self.filters(self.embed(ids).transpose(1, 2)))
+        there = (ids > 0).unsqueeze(1).to(found.dtype)
+        answer: Tensor = self.head(self.hidden((found * there).amax(2)))
+        return answer
 
 
 class Block(nn.Module):

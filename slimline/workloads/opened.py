@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 ARCHITECTURES = {
     "residual": "slimline.workloads.nets:residual",
     "perceptron": "slimline.workloads.nets:perceptron",
+    "convolutional": "slimline.workloads.nets:convolutional",
 }
 """The bundled architectures of workloads without code."""
-DEFAULTS = {"images": "residual", "table": "perceptron"}
+DEFAULTS = {"images": "residual", "table": "perceptron", "text": "convolutional"}
 
 
 class Door(Protocol):
@@ -71,7 +72,7 @@ class Opened:
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
         self.objective, self._outputs = objective_of(facts.objective), facts.outputs
-        self.allows_missing = self.allows_equal = name == "table"
+        self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
         """The door gives them; this is what comes after it."""

@@ -19,6 +19,8 @@ MOST_LEVELS, MOST_SHARE = 1_000, 0.5
 """A text column of more different values, or with more of them than this share of rows, is no category."""
 LONGEST_CELL = 10_000
 """Characters of a cell; more is a text, not a category."""
+LABEL = "label"
+"""What the target is called among the prepared columns."""
 FEW_CLASSES = 20
 """A target of whole numbers with more different values is a number."""
 Kind = Literal["number", "category"]
@@ -79,8 +81,8 @@ def pieces(path: Path, drop: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
             yield piece.drop(columns=list(drop))
 
 
-def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task | None) -> TableFound:
-    """Look through a table once.
+def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task | None, *, text: str | None = None) -> TableFound:
+    """Look through a table once; the column `text` may hold what it likes.
 
     Raises:
         DataError: the target is not there, constant, or all distinct; a column mixes types, holds dates or too many categories; all
@@ -100,7 +102,11 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
     if not targets:
         raise DataError(f"{path}: holds no row")
     asked = columns.pop(str(target))
-    problems = [problem for column in columns.values() if (problem := column_problem(path, column, len(targets)))]
+    if text is not None and text not in columns:
+        raise DataError(f"params.yaml: data.text: {text!r} is no column of {path}; it has: {', '.join(columns)}")
+    problems = [problem for column in columns.values() if column.name != text and (problem := column_problem(path, column, len(targets)))]
+    if LABEL in columns:
+        problems.append(f"{path}: column {LABEL!r} has the name that targets have here, and is none; rename it, or leave it out")
     if not columns:
         problems.append(f"{path}: has no column beside the target {target!r}; give it some to learn from")
     found = _task(asked) if task is None else task

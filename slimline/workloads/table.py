@@ -17,9 +17,8 @@ from slimline.objectives.described import described
 from slimline.objectives.regression import regression
 from slimline.params import DataParams
 from slimline.workloads.facts import Facts
-from slimline.workloads.records import TableFound, find_table, pieces
+from slimline.workloads.records import LABEL, TableFound, find_table, pieces
 
-LABEL = "label"
 SPLITS = ("train", "validation", "calibration", "test")
 
 
@@ -51,7 +50,7 @@ class TableDoor:
             "duplicates": found.rows - len(set(found.contents.tolist())),
         }
         preprocessing = Columns(numbers=tuple(numbers), categories=tuple(categories))
-        objective = described(_objective(found, rows[LABEL]))
+        objective = described(objective_of_table(found, rows[LABEL]))
         return Facts(preprocessing=preprocessing, objective=objective, outputs=max(len(found.labels), 1), found=known)
 
 
@@ -113,7 +112,8 @@ def _category(name: str, values: Any) -> Category:
     return Category(name=name, levels=tuple(sorted({text for text in values if text})))
 
 
-def _objective(found: TableFound, targets: Any) -> Objective:
+def objective_of_table(found: TableFound, targets: Any) -> Objective:
+    """What is asked of a table: one of its classes, or its number, standardised."""
     if found.task == "classification":
         return classification(found.labels)
     values = np.asarray(targets, dtype=np.float64)

@@ -1,0 +1,86 @@
+"""What `slimline init` says and writes of a table with a column of texts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from slimline.commands.init_table import told_target
+from slimline.commands.looked import ASKED, Looked, honest_margin, inline, params_text, told_power, told_splits
+from slimline.data.preprocessing import words_of
+from slimline.errors import InputError
+from slimline.params import DataParams
+from slimline.workloads.records import TableFound, pieces
+from slimline.workloads.table import SPLITS, cut_rows
+from slimline.workloads.text import LONGEST, find_texts
+
+SEVERAL_WORDS, LOOKED_AT = 4, 500
+"""A column whose texts have so many words on average is free text; it is told from the first rows."""
+RELATIVE_MARGIN = 0.03
+
+
+def free_text(path: Path, target: str | None, drop: tuple[str, ...]) -> str | None:
+    """The one column of a table that holds free text, beside the target; None where there is none, or more than one."""
+    some = next(pieces(path, drop)).head(LOOKED_AT)
+    names = [str(name) for name in some.columns if str(name) != target]
+    found = [name for name in names if np.mean([len(words_of(cell)) for cell in some[name]] or [0]) >= SEVERAL_WORDS]
+    return found[0] if len(found) == 1 else None
+
+
+def look_at_text(path: Path, target: str | None, text: str, model: str) -> Looked:
+    """The findings and the params.yaml for a column of texts.
+
+    Raises:
+        InputError: no target was named.
+        DataError: the table cannot be learned from; all reasons together.
+    """
+    if target is None:
+        others = ", ".join(str(name) for name in next(pieces(path)).columns if str(name) != text)
+        raise InputError(f"{path}: column {text!r} holds texts; name the column to be told from them: --target COLUMN, one of {others}")
+    options = DataParams(path=str(path), target=target, text=text)
+    found = find_texts(options)
+    options = options.model_copy(update={"task": found.task, "calibration_samples": min(256, found.rows // 8)})
+    where = cut_rows(found, options, 0)
+    splits = {split: int((where == place).sum()) for place, split in enumerate(SPLITS)}
+    lengths = [len(words_of(cell)) for piece in pieces(path) for cell in piece[text]]
+    facts = {"workload": "text", "rows": found.rows, "text": text, "task": found.task, "splits": splits, "longest": max(lengths)}
+    return Looked(tuple(_lines(path, found, text, lengths, splits)), facts, _text(path, model, found, options, splits["test"]))
+
+
+def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits: dict[str, int]) -> list[str]:
+    middle, longest = int(np.median(lengths)), max(lengths)
+    cut = f"; of longer ones the first {LONGEST} words are read" if longest > LONGEST else ""
+    return [
+        f"{path}: {found.rows:,} texts in column {text!r}, of {middle:,} words in the median and {longest:,} at most{cut}",
+        f"the target is {found.target!r}: {told_target(found)}",
+        told_splits(splits),
+        *([told_power(splits["test"])] if found.labels else []),
+    ]
+
+
+def _text(path: Path, model: str, found: TableFound, options: DataParams, test: int) -> str:
+    data = (
+        f"data: {{path: {inline(str(path))}, text: {inline(options.text)}, target: {inline(found.target)}, task: {found.task}, "
+        f"test_fraction: 0.3, validation_fraction: 0.1, calibration_samples: {options.calibration_samples}, min_class_share: 0.001}}"
+    )
+    is_ours = model == "default"
+    student = "student: {embedding: 16, widths: [32, 32]}"
+    distill = (
+        f"\n  small: {{source: teacher, method: soft_targets, {student}, temperature: 2, alpha: 0.3, epochs: 10}}" if is_ours else " {}"
+    )
+    sections = f"""teacher: {{source: train, epochs: 10, batch_size: 64, learning_rate: 0.002, patience: 3, threads: 2}}
+calibrate: {{samples: {options.calibration_samples}, batch_size: 32}}
+
+prune:
+  # Half of the filters, trained again for a few epochs.
+  channels50: {{source: teacher, method: channels, ratio: 0.5, round_to: 8, recover: {{epochs: 3, threads: 2}}}}
+quantize:
+  # Int8 weights and activations; the embedding of words, which is most of the bytes, stays as it is.
+  int8: {{source: teacher, method: static}}
+factorize: {{}}
+# A smaller net that learns from the teacher's answers.
+distill:{distill}
+"""
+    of_numbers = f"mean_absolute_error, max_relative_drop: {RELATIVE_MARGIN}"
+    allowed = f"accuracy, max_drop: {honest_margin(test):g}" if found.labels else of_numbers
+    gate, net = f"gate: {{metric: {allowed}, {ASKED}}}", f"model: {{architecture: {inline(model)}}}"
+    return params_text("text", data, net, sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])

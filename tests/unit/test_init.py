@@ -1,0 +1,85 @@
+"""`slimline init` writes a whole params.yaml that `slimline check` takes, or says in one line why not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from slimline.cli import app
+from slimline.errors import InputError
+from slimline.params import Params
+
+
+@pytest.fixture
+def project_here(in_folder: Path) -> Path:
+    (in_folder / "dvc.yaml").write_text("stages: {}\n")
+    for label in ("cat", "dog"):
+        (in_folder / "photos" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.random.default_rng(number + 100 * (label == "dog")).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(in_folder / "photos" / label / f"{number}.png")
+    rows = "\n".join(f"{n % 7},{'abc'[n % 3]},{n * 1.5}" for n in range(200))
+    (in_folder / "table.csv").write_text(f"size,kind,price\n{rows}\n")
+    return in_folder
+
+
+def invoke(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["init", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_folder_of_pictures(project_here: Path) -> None:
+    told = invoke("photos")
+    assert "photos: 40 pictures in 2 classes, from 20" in told
+    assert "this test split will show a drop of accuracy of" in told
+    params = Params.load()
+    assert params.workload == "images"
+    assert params.gate.familywise
+    assert params.gate.max_drop > 0.05, "so small a split shows only large drops"
+    assert set(params.variants) == {"channels50", "int8", "channels50-int8", "small"}
+
+
+def test_a_table_and_what_it_found_for_a_machine(project_here: Path) -> None:
+    found = json.loads(invoke("table.csv", "--target", "price", "--json"))
+    assert found["task"] == "regression"
+    assert found["categories"] == {"kind": 3}
+    params = Params.load()
+    assert (params.data.target, params.gate.metric, params.gate.max_relative_drop) == ("price", "mean_absolute_error", 0.03)
+
+
+def test_a_net_of_ones_own_has_no_student(project_here: Path) -> None:
+    invoke("photos", "--model", "nets.py:build")
+    params = Params.load()
+    assert params.model.architecture == "nets.py:build"
+    assert "small" not in params.variants
+
+
+def test_what_is_there_is_not_written_over_unasked(project_here: Path) -> None:
+    (project_here / "params.yaml").write_text("mine")
+    with pytest.raises(InputError, match="is there already; give --force to write over it"):
+        invoke("photos")
+    assert (project_here / "params.yaml").read_text() == "mine"
+    invoke("photos", "--force")
+    assert Params.load().workload == "images"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("photos", "--target", "x"), "--target, --text and --drop are for tables"),
+        (("table.csv",), "name the column to be told from the others: --target COLUMN, one of size, kind, price"),
+        (("table.csv", "--target", "nope"), "'nope' is no column"),
+        (("nowhere.csv", "--target", "x"), "no file nowhere.csv"),
+        (("dvc.yaml", "--target", "x"), "give a .csv or .parquet table"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_nothing_is_written(project_here: Path, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        invoke(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (project_here / "params.yaml").exists()
+    assert list(project_here.glob(".params*")) == []
