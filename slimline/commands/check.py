@@ -20,6 +20,7 @@ from slimline.params.section import Section
 from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 from slimline.workloads import locate_workload
+from slimline.workloads.known import DOORS
 
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
@@ -52,11 +53,18 @@ def checked_params(root: Path) -> Params:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
     problems += _unwritten(root) if params else ()
+    problems += _lacking_data(params, root) if params else ()
     problems += _where_stages_write(params, root) if params else ()
     problems += refusals(params, root) if params else ()
     if problems or params is None:
         raise ParamsError(problems)
     return params
+
+
+def _lacking_data(params: Params, root: Path) -> Iterator[str]:
+    """A workload without code reads what `data.path` names; whether it can be learned from is the stage data's to say."""
+    if params.workload in DOORS and not (root / params.data.path).exists():
+        yield f"params.yaml: data.path: no file or folder {params.data.path!r}, which workload: {params.workload} reads"
 
 
 def _unwritten(root: Path) -> Iterator[str]:

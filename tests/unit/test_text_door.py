@@ -71,5 +71,5 @@ def test_init_finds_the_column_of_texts(reviews: Path) -> None:
 def test_a_column_that_is_not_there_is_said(reviews: Path) -> None:
     with pytest.raises(DataError, match=r"data.text: name the column of .* that holds the texts"):
         TextDoor(DataParams(path=str(reviews), target="stars")).splits(0)
-    with pytest.raises(DataError, match="data.text: 'nope' is no column"):
+    with pytest.raises(DataError, match=r"data\.text: 'nope' is no column"):
         TextDoor(DataParams(path=str(reviews), target="stars", text="nope")).splits(0)
