@@ -65,9 +65,9 @@ def _text(path: Path, model: str, found: TableFound, options: DataParams, test: 
         f"test_fraction: 0.3, validation_fraction: 0.1, calibration_samples: {options.calibration_samples}, min_class_share: 0.001}}"
     )
     is_ours = model == "default"
-    student = "student: {embedding: 16, widths: [32, 32]}"
+    student = "student: {embedding: 16, widths: [64, 32]}"
     distill = (
-        f"\n  small: {{source: teacher, method: soft_targets, {student}, temperature: 2, alpha: 0.3, epochs: 10}}" if is_ours else " {}"
+        f"\n  small: {{source: teacher, method: soft_targets, {student}, temperature: 2, alpha: 0.3, epochs: 40}}" if is_ours else " {}"
     )
     sections = f"""teacher: {{source: train, epochs: 15, batch_size: 64, learning_rate: 0.002, patience: 4, threads: 2}}
 calibrate: {{samples: {options.calibration_samples}, batch_size: 32}}

@@ -50,7 +50,7 @@ def test_a_relative_margin_is_read_of_the_relative_bounds() -> None:
 
 def test_false_promises_among_four_are_as_rare_as_the_level() -> None:
     generator, wrong, margin, samples = np.random.default_rng(0), 0, 0.02, 800
-    experiments = 30
+    experiments = 8
     for _ in range(experiments):
         before = (generator.random(samples) < 0.97).astype(np.int64)
         variants = {}
