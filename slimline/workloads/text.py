@@ -52,8 +52,8 @@ class TextDoor:
         longest = int(min(max(np.quantile(lengths, USUAL), 8), LONGEST))
         preprocessing = Texts(column=str(self.options.text), vocabulary=tuple(sorted(known)), longest=longest)
         objective = described(objective_of_table(found, train.rows(slice(0, len(train)))[LABEL]))
-        words = {"task": found.task, "rows": found.rows, "words": len(known), "longest": max(lengths)}
-        return Facts(preprocessing=preprocessing, objective=objective, outputs=max(len(found.labels), 1), found=words)
+        learned = {"task": found.task, "rows": found.rows, "words": len(known), "longest": max(lengths)}
+        return Facts(preprocessing=preprocessing, objective=objective, outputs=max(len(found.labels), 1), found=learned)
 
 
 def find_texts(options: DataParams) -> TableFound:
