@@ -148,10 +148,10 @@ def varying(workload: Guarded, folder: Path) -> dict[str, dict[str, tuple[int, i
     found = signature_of(some, next(iter(some[0].values())))
     if not any(one.varies for one in found.inputs):
         return {}
-    whole = [workload.inputs(table.rows(slice(start, start + GROUP))) for table in tables for start in range(0, len(table), GROUP)]
-    every = [*some, *whole]
+    groups = (table.rows(slice(start, start + GROUP)) for table in tables for start in range(0, len(table), GROUP))
+    shapes = [{name: value.shape for name, value in batch.items()} for batch in (*some, *map(workload.inputs, groups))]
     return {
-        one.name: {str(axis): _bounds([batch[one.name].shape[1 + axis] for batch in every]) for axis in one.varies}
+        one.name: {str(axis): _bounds([shape[one.name][1 + axis] for shape in shapes]) for axis in one.varies}
         for one in found.inputs
         if one.varies
     }

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slimline.artifact.folder import write_text
 from slimline.errors import InputError
 from slimline.project import find_project
 
@@ -41,9 +42,7 @@ def init(
         looked = look_at_text(path, target, found, model)
     else:
         looked = look_at_table(path, target, tuple(drop or ()), model)
-    draft = root / f".{PARAMS}.draft"
-    draft.write_text(looked.text)
-    draft.replace(root / PARAMS)
+    write_text(root / PARAMS, looked.text)
     if as_json:
         sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
         return

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from slimline.commands.looked import ASKED, Looked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
+from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
 from slimline.params import DataParams
 from slimline.workloads.images import cut_pictures, usual_side
 from slimline.workloads.pictures import Found, find_pictures
@@ -81,6 +81,6 @@ factorize: {{}}
 # A narrower net that learns from the teacher's answers.
 distill:{distill}
 """
-    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {ASKED}}}"
+    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {asked()}}}"
     variants = ["channels50", "int8", "channels50-int8", *(["small"] if is_ours else [])]
     return params_text("images", data, f"model: {{architecture: {inline(model)}{config}}}", sections, gate, variants)

@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from slimline.commands.looked import ASKED, Looked, honest_margin, inline, params_text, told_power, told_splits
+from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.errors import InputError
 from slimline.params import DataParams
 from slimline.workloads.records import TableFound, find_table, pieces
 from slimline.workloads.table import SPLITS, cut_rows
-
-RELATIVE_MARGIN = 0.03
-"""By which share an error may grow."""
 
 
 def look_at_table(path: Path, target: str | None, drop: tuple[str, ...], model: str) -> Looked:
@@ -86,10 +83,7 @@ factorize: {{}}
 # A smaller net that learns from the teacher's answers.
 distill:{distill}
 """
-    allowed = (
-        f"accuracy, max_drop: {honest_margin(test):g}" if found.labels else f"mean_absolute_error, max_relative_drop: {RELATIVE_MARGIN}"
-    )
-    gate, net = f"gate: {{metric: {allowed}, {ASKED}}}", f"model: {{architecture: {inline(model)}}}"
+    gate, net = f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked()}}}", f"model: {{architecture: {inline(model)}}}"
     return params_text("table", data, net, sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from slimline.commands.init_table import told_target
-from slimline.commands.looked import ASKED, Looked, honest_margin, inline, params_text, told_power, told_splits
+from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.data.preprocessing import words_of
 from slimline.errors import InputError
 from slimline.params import DataParams
@@ -15,8 +15,7 @@ from slimline.workloads.text import LONGEST, find_texts
 
 SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
-RELATIVE_MARGIN = 0.03
-ASKED_OF_TEXT = ASKED.replace("min_size_ratio: 1.5", "min_size_ratio: 1.2")
+SIZE_RATIO = 1.2
 """The embedding of words is most of such a net and stays in float, so that int8 saves less."""
 
 
@@ -82,7 +81,8 @@ factorize: {{}}
 # A smaller net that learns from the teacher's answers.
 distill:{distill}
 """
-    of_numbers = f"mean_absolute_error, max_relative_drop: {RELATIVE_MARGIN}"
-    allowed = f"accuracy, max_drop: {honest_margin(test):g}" if found.labels else of_numbers
-    gate, net = f"gate: {{metric: {allowed}, {ASKED_OF_TEXT}}}", f"model: {{architecture: {inline(model)}}}"
+    gate, net = (
+        f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked(SIZE_RATIO)}}}",
+        f"model: {{architecture: {inline(model)}}}",
+    )
     return params_text("text", data, net, sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])

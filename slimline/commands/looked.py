@@ -12,8 +12,8 @@ from slimline.params import Params
 CHANGED = 0.02
 """The share of answers that a compressed model usually changes, half of them each way: what the power of a test split is told for."""
 POINT = 0.01
-ASKED = "min_size_ratio: 1.5, min_speed_ratio: 1.0, confidence: 0.95, familywise: true"
-"""What else a variant must show, as params.yaml has it."""
+RELATIVE_MARGIN = 0.03
+"""By which share an error may grow."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ def shown_drop(samples: int, confidence: float = 0.95) -> float:
 def honest_margin(samples: int) -> float:
     """The allowed drop: one point, or as many half points as the test split can show."""
     return max(POINT, math.ceil(shown_drop(samples) / 0.005) * 0.005)
+
+
+def asked(size_ratio: float = 1.5) -> str:
+    """What else than quality a variant must show, as params.yaml has it."""
+    return f"min_size_ratio: {size_ratio}, min_speed_ratio: 1.0, confidence: 0.95, familywise: true"
+
+
+def asked_metric(is_classes: bool, samples: int) -> str:
+    """The gate's metric and margin for a table's target, as params.yaml has them; `samples` are those of the test split."""
+    return f"accuracy, max_drop: {honest_margin(samples):g}" if is_classes else f"mean_absolute_error, max_relative_drop: {RELATIVE_MARGIN}"
 
 
 def told_splits(splits: Mapping[str, int]) -> str:

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from slimline.artifact.border import told_as
 from slimline.errors import DataError, InputError
+from slimline.workloads.pictures import ENDINGS, MOST_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slimline.data.preprocessing import Preprocessing
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".parquet")
 PIECE = 64
-MOST_PIXELS = 50_000_000
 
 
 def is_raw(path: Path) -> bool:
     """Whether a path names raw samples rather than arrays."""
-    return path.is_dir() or path.suffix.lower() in (*PICTURES, *TABLES)
+    return path.is_dir() or path.suffix.lower() in (*ENDINGS, *TABLES)
 
 
 def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
@@ -39,9 +38,9 @@ def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[st
 
 
 def _of_pictures(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
-    if not files or files[0].suffix.lower() not in PICTURES:
-        raise InputError(f"--input {path}: holds no picture, which this model takes ({', '.join(PICTURES)})")
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files or files[0].suffix.lower() not in ENDINGS:
+        raise InputError(f"--input {path}: holds no picture, which this model takes ({', '.join(sorted(ENDINGS))})")
     for start in range(0, len(files), PIECE):
         yield preprocessing({preprocessing.columns[0]: [_picture(file) for file in files[start : start + PIECE]]})
 

@@ -109,22 +109,12 @@ def fit(
     asked: Loss = loss or (lambda outputs, targets, _inputs: objective.loss(outputs, targets))
     judge = partial(_judged, validation=validation, loss=asked, objective=objective, metric=metric, config=config)
     shaping = _Shaping(augment or _unchanged, masks or {}, penalty, after_step)
+    trained = partial(_fit, seed=seed, on_epoch=on_epoch, keep=keep, first_epoch=first_epoch)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
         with torch.random.fork_rng(devices=[]):
-            return _fit(
-                model,
-                train,
-                config,
-                loss=asked,
-                judge=judge,
-                shaping=shaping,
-                seed=seed,
-                on_epoch=on_epoch,
-                keep=keep,
-                first_epoch=first_epoch,
-            )
+            return trained(model, train, config, loss=asked, judge=judge, shaping=shaping)
     finally:
         torch.set_num_threads(threads)
 
