@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from slimline.data.batch import Tensors
+from slimline.data.batch import Tensors, flat, tensors
 from slimline.objectives import Objective, Scores
-from slimline.objectives.single import single
 
 CONFIDENCE_DIGITS = 6
 BASELINE, VARIANT = "baseline", "variant"
@@ -41,17 +40,23 @@ def worst(baseline: Scores, variant: Scores, most: int) -> NDArray[np.int64]:
 def predictions_table(objective: Objective, targets: Tensors, baseline: Tensors, variant: Tensors) -> pd.DataFrame:
     """One row a sample: index, target, both answers and both errors, and both confidences where the objective notes them.
 
-    `baseline` and `variant` are outputs [N, …]; an answer or target of several values is a list. There is no target where the objective
-    needs none.
+    `baseline` and `variant` are outputs [N, …]; an answer or target of several values, or in several tensors, is a list. There is no
+    target where the objective needs none.
     """
     scores = {who: objective.scores(outputs, targets) for who, outputs in ((BASELINE, baseline), (VARIANT, variant))}
     columns: dict[str, Any] = {"index": np.arange(len(scores[BASELINE]["error"]), dtype=np.int64)}
     if objective.needs_targets:
-        columns["target"] = _cells(scores[BASELINE]["target"] if "target" in scores[BASELINE] else single(targets).cpu())
+        columns["target"] = _cells(scores[BASELINE]["target"] if "target" in scores[BASELINE] else _together(targets))
     columns |= {who: _cells(objective.answers(outputs)) for who, outputs in ((BASELINE, baseline), (VARIANT, variant))}
     columns |= {f"{who}_error": found["error"] for who, found in scores.items()}
     confidences = {f"{who}_confidence": found["confidence"] for who, found in scores.items() if "confidence" in found}
     return pd.DataFrame(columns | {name: values.astype(np.float64).round(CONFIDENCE_DIGITS) for name, values in confidences.items()})
+
+
+def _together(targets: Tensors) -> Any:
+    """The only tensor as it is; of several, all numbers of a sample in a row."""
+    found = list(tensors(targets).values())
+    return found[0] if len(found) == 1 else flat(targets)
 
 
 def _cells(values: Any) -> Any:
