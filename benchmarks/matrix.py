@@ -55,7 +55,7 @@ MAKERS: dict[str, Callable[[Stage], None]] = {
 }
 BATCH, ROUNDS = 32, 5
 Cell = dict[str, Any]
-"""A drop with its interval, a speed ratio and a size ratio; or `refused`, a sentence."""
+"""A drop with its interval and a speed ratio; or `refused`, a sentence."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,12 @@ def cell(stage: Stage, measure: bool) -> Cell:
 
 
 def figures(stage: Stage, worker: InProcess) -> Cell:
-    """Drop and size against the teacher, on the test split."""
+    """The drop against the teacher, on the test split."""
     workload, test = stage.workload, load_split(stage.workload.samples, "test")
     net = load_variant(Path("data/models") / TEACHER, workload).model
     parts = answers_of(net, worker, test, workload.objective, BATCH)  # type: ignore[arg-type]
     drop = evaluated(together(parts), workload.objective, stage.metric, stage.params)["drop"]
-    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (Path("data/models") / TEACHER, worker.location)]
-    return {"drop": drop["value"], "ci": drop["ci"], "unit": drop["unit"], "size": sizes[0] / sizes[1]}
+    return {"drop": drop["value"], "ci": drop["ci"], "unit": drop["unit"]}
 
 
 def speed(stage: Stage, model: Model) -> float:

@@ -15,8 +15,10 @@ PARAMS = Path("params.yaml")
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="A folder with a folder a class, or a .csv or .parquet table.")],
-    target: Annotated[str | None, typer.Option(help="Of a table: the column to be told from the others.")] = None,
+    path: Annotated[Path, typer.Argument(help="A folder with a folder a class or a table of pictures, or a .csv or .parquet table.")],
+    target: Annotated[
+        str | None, typer.Option(help="Of a table: the column to be told from the others; of a folder: that of the classes in its table.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A bundled architecture, or path/to/file.py:builder.")] = "default",
     text: Annotated[str | None, typer.Option(help="Of a table: the column that holds texts, where it is to be learned from them.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Of a table: a column that is left out; may be given several times.")] = None,
@@ -35,9 +37,9 @@ def init(
     from slimline.commands.init_text import free_text, look_at_text
 
     if path.is_dir():
-        if target or drop or text:
-            raise InputError(f"{path}: --target, --text and --drop are for tables; a folder's classes are its folders")
-        looked = look_at_images(path, model)
+        if drop or text:
+            raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
+        looked = look_at_images(path, model, target)
     elif found := text or free_text(path, target, tuple(drop or ())):
         looked = look_at_text(path, target, found, model)
     else:

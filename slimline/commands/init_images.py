@@ -5,25 +5,29 @@ from pathlib import Path
 from statistics import median
 
 from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
+from slimline.errors import InputError
 from slimline.params import DataParams
-from slimline.workloads.images import cut_pictures, usual_side
-from slimline.workloads.pictures import Found, find_pictures
+from slimline.workloads.images import cut_pictures, found_in, usual_side
+from slimline.workloads.listed import path_column
+from slimline.workloads.pictures import Found
 
 MANY = 20_000
 """Pictures from which a tenth of them is test enough."""
 SMALL_WIDTHS, STUDENT_WIDTHS = [16, 32, 64, 128], [8, 16, 32, 64]
 
 
-def look_at_images(path: Path, model: str) -> Looked:
-    """The findings and the params.yaml for a folder of pictures.
+def look_at_images(path: Path, model: str, target: str | None = None) -> Looked:
+    """The findings and the params.yaml for a folder of pictures; with `target` their classes stand in a table in it.
 
     Raises:
+        InputError: there is no such table, or several.
         DataError: the folder cannot be learned from; all reasons together.
     """
-    found = find_pictures(path)
+    listed = {} if target is None else {**_table_in(path), "target": target}
+    found = found_in(DataParams(path=str(path), **listed))
     count, side = len(found.pictures), usual_side(found.pictures)
     test = 0.3 if count < MANY else 0.1
-    options = DataParams(path=str(path), image_size=side, test_fraction=test, calibration_samples=min(256, count // 8))
+    options = DataParams(path=str(path), **listed, image_size=side, test_fraction=test, calibration_samples=min(256, count // 8))
     splits = {split: len(pictures) for split, pictures in cut_pictures(found, options, 0).items()}
     margin = honest_margin(splits["test"])
     facts = {
@@ -37,6 +41,21 @@ def look_at_images(path: Path, model: str) -> Looked:
         "max_drop": margin,
     }
     return Looked(tuple(_lines(path, found, splits, side)), facts, _text(path, model, options, margin))
+
+
+def _table_in(folder: Path) -> dict[str, str]:
+    """The folder's one table that lists pictures, and its column of paths.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    columns = {path.name: path_column(folder, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in (".csv", ".parquet")}
+    found = {name: column for name, column in columns.items() if column is not None}
+    if len(found) != 1:
+        there = f"{len(found)} such tables ({', '.join(found)})" if found else "none"
+        raise InputError(f"{folder}: --target asks for one .csv or .parquet in it with a column of picture paths; there is {there}")
+    ((name, column),) = found.items()
+    return {"table": name, "image": column}
 
 
 def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[str]:
@@ -58,8 +77,9 @@ def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[
 def _text(path: Path, model: str, options: DataParams, margin: float) -> str:
     is_ours = model == "default"
     calibration = options.calibration_samples
+    listed = "".join(f"{key}: {inline(value)}, " for key in ("table", "image", "target") if (value := getattr(options, key)))
     data = (
-        f"data: {{path: {inline(str(path))}, image_size: {options.image_size}, test_fraction: {options.test_fraction}, "
+        f"data: {{path: {inline(str(path))}, {listed}image_size: {options.image_size}, test_fraction: {options.test_fraction}, "
         f"validation_fraction: 0.1, calibration_samples: {calibration}, min_class_share: 0.001}}"
     )
     config = f", config: {{widths: {SMALL_WIDTHS}}}" if is_ours else ""

@@ -31,9 +31,13 @@ class DataParams(Section):
     path: Text = "workloads"
     """The folder or file that the samples come from: the stage `data` runs again when it changes. Of a workload of your own, its folder."""
     target: Text | None = None
-    """`workload: table` or `text`: the column to be told from the others."""
+    """`workload: table` or `text`: the column to be told from the others; of `images` with a table, the column of the classes."""
     text: Text | None = None
     """`workload: text`: the column that holds the texts."""
+    table: Text | None = None
+    """`workload: images`: a .csv or .parquet file in the folder with a row a picture, in place of a folder a class."""
+    image: Text | None = None
+    """`workload: images` with a table: the column that holds the pictures' paths, from the folder on."""
     task: Literal["classification", "regression"] | None = None
     """`workload: table` or `text`: what is asked; by the target's values where nothing is said."""
     drop: Names = ()

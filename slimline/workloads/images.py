@@ -1,4 +1,4 @@
-"""`images`: a folder of pictures, a folder a class, without code."""
+"""`images`: a folder of pictures, a folder a class or with a table of their classes, without code."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from slimline.objectives.classification import classification
 from slimline.objectives.described import described
 from slimline.params import DataParams
 from slimline.workloads.facts import Facts
+from slimline.workloads.listed import find_listed
 from slimline.workloads.pictures import Found, Picture, encoded, find_pictures
 
 COLUMN = "image"
@@ -24,7 +25,7 @@ MEASURED = 2_000
 
 
 class Images:
-    """The door `images`; `path` is a folder with a folder a class, or with train, validation and test that hold such."""
+    """The door `images`; `path` is a folder with a folder a class, or with train, validation and test that hold such, or with a table."""
 
     def __init__(self, options: DataParams) -> None:
         self.options = options
@@ -32,7 +33,7 @@ class Images:
 
     def splits(self, seed: int) -> Mapping[str, Source]:
         """The pictures as they are in their files, cut by class where the folder does not say how."""
-        self.found = find_pictures(Path(self.options.path or ""))
+        self.found = found_in(self.options)
         groups = cut_pictures(self.found, self.options, seed)
         labels = self.found.labels
         return {split: encoded(pictures, labels) for split, pictures in groups.items()}
@@ -47,6 +48,16 @@ class Images:
         preprocessing = Pictures(column=COLUMN, height=side, width=side, mode=mode, mean=mean, scale=scale)
         known = {"labels": found.labels, "pictures": len(found.pictures), "duplicates": found.duplicates}
         return Facts(preprocessing=preprocessing, objective=described(classification(found.labels)), outputs=len(found.labels), found=known)
+
+
+def found_in(options: DataParams) -> Found:
+    """The pictures that the folder, or the table in it, names.
+
+    Raises:
+        DataError: they cannot be learned from; all reasons together.
+    """
+    folder = Path(options.path)
+    return find_pictures(folder) if options.table is None else find_listed(folder, options.table, options.image, options.target)
 
 
 def usual_side(pictures: Sequence[Picture]) -> int:

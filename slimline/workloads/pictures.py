@@ -64,6 +64,15 @@ def find_pictures(folder: Path) -> Found:
     files = list(_files(folder))
     if not files:
         raise DataError(f"params.yaml: data.path: {folder} holds no picture in a folder of its own class ({', '.join(sorted(ENDINGS))})")
+    return found_of(folder, files)
+
+
+def found_of(folder: Path, files: Iterable[tuple[Path, str, str | None]]) -> Found:
+    """Every picture of a list of (path, class, split), read and held against the others.
+
+    Raises:
+        DataError: as `find_pictures` says.
+    """
     pictures, problems = _read_all(files)
     problems += _problems(folder, pictures)
     if problems:

@@ -43,6 +43,14 @@ def test_a_folder_of_pictures(project_here: Path) -> None:
     assert set(params.variants) == {"channels50", "int8", "channels50-int8", "small"}
 
 
+def test_a_folder_with_a_table_of_classes(project_here: Path) -> None:
+    rows = [f"{path.relative_to(project_here / 'photos')},{path.parent.name}" for path in (project_here / "photos").rglob("*.png")]
+    (project_here / "photos" / "list.csv").write_text("\n".join(["file,kind", *rows]))
+    assert "photos: 40 pictures in 2 classes, from 20" in invoke("photos", "--target", "kind")
+    data = Params.load().data
+    assert (data.table, data.image, data.target) == ("list.csv", "file", "kind")
+
+
 def test_a_table_and_what_it_found_for_a_machine(project_here: Path) -> None:
     found = json.loads(invoke("table.csv", "--target", "price", "--json"))
     assert found["task"] == "regression"
@@ -70,7 +78,8 @@ def test_what_is_there_is_not_written_over_unasked(project_here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("photos", "--target", "x"), "--target, --text and --drop are for tables"),
+        (("photos", "--text", "x"), "--text and --drop are for tables; a folder is of pictures"),
+        (("photos", "--target", "x"), "--target asks for one .csv or .parquet in it with a column of picture paths; there is none"),
         (("table.csv",), "name the column to be told from the others: --target COLUMN, one of size, kind, price"),
         (("table.csv", "--target", "nope"), "'nope' is no column"),
         (("nowhere.csv", "--target", "x"), "no file nowhere.csv"),

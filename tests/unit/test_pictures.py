@@ -12,6 +12,7 @@ from slimline.data.table import Table, write_table
 from slimline.errors import DataError
 from slimline.params import DataParams
 from slimline.workloads.images import Images, cut_pictures, normalisation, usual_side
+from slimline.workloads.listed import find_listed, path_column
 from slimline.workloads.pictures import encoded, find_pictures
 
 
@@ -126,3 +127,48 @@ def test_a_picture_in_two_splits_is_named(tmp_path: Path) -> None:
 def test_no_folder_is_said() -> None:
     with pytest.raises(DataError, match="is no folder"):
         Images(DataParams(path="nowhere")).splits(0)
+
+
+def listed_folder(root: Path, rows: list[str]) -> Path:
+    """Eight pictures in one folder, and a table with these rows."""
+    (root / "all").mkdir(parents=True)
+    for number in range(8):
+        drawn(number).save(root / "all" / f"{number}.png")
+    (root / "labels.csv").write_text("\n".join(["file,kind,split", *rows]) + "\n")
+    return root
+
+
+def test_a_table_lists_pictures_with_class_and_split(tmp_path: Path) -> None:
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    folder = listed_folder(tmp_path / "photos", [f"all/{n}.png,{'cat' if n % 2 else 'dog'},{split}" for n, split in enumerate(splits)])
+    assert path_column(folder, folder / "labels.csv") == "file"
+    found = find_listed(folder, "labels.csv", "file", "kind")
+    assert found.labels == ("cat", "dog")
+    assert found.is_split
+    assert [(picture.path.name, picture.label, picture.split) for picture in found.pictures[4:6]] == [
+        ("4.png", "dog", "validation"),
+        ("5.png", "cat", "validation"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        (
+            ["all/0.png,cat,"],
+            (None, "kind"),
+            r"data.image: name the column of .*labels.csv that holds the pictures' paths, one of file, kind",
+        ),
+        (["all/0.png,cat,"], ("file", "sort"), r"data.target: .* their classes, one of file, kind, split \(given: 'sort'\)"),
+        (["all/0.png,cat,", "all/9.png,dog,"], ("file", "kind"), r"labels.csv: row 2: no file .*all/9.png"),
+        (["../../etc/passwd,cat,"], ("file", "kind"), r"row 1: '../../etc/passwd' is no path inside"),
+        (["all/0.png,,"], ("file", "kind"), r"row 1: all/0.png has no class; fill it in or remove the row"),
+        (["all/0.png,cat,holdout"], ("file", "kind"), r"row 1: split 'holdout' is none of train, validation and test"),
+        ([], ("file", "kind"), r"holds no row"),
+        (["all/0.png,cat,", "all/0.png,dog,"], ("file", "kind"), r"class 'cat' has 1 picture"),
+    ],
+)
+def test_what_a_table_cannot_say_is_said(tmp_path: Path, rows: list[str], columns: tuple[str | None, str | None], said: str) -> None:
+    folder = listed_folder(tmp_path / "photos", rows)
+    with pytest.raises(DataError, match=said):
+        find_listed(folder, "labels.csv", *columns)
