@@ -2,6 +2,8 @@
 
 out     data/prepared/{train,validation,calibration,test}.arrow and manifest.json
 params  workload, seed, data
+
+Samples in S3 (`data.path: s3://BUCKET/PREFIX`) are copied to .slimline/fetched first.
 """
 
 import logging
@@ -46,13 +48,22 @@ def prepared(stage: Stage, folder: Path) -> Guarded:
         DataError, WorkloadError: the samples are not what they must be.
     """
     params = stage.params
-    if (door := door_of(params.workload, params.data)) is None:
+    if (door := door_of(params.workload, local(params.data))) is None:
         options = params.data.model_dump()
         write_splits(f"workload {stage.workload.name!r}: splits()", stage.workload.splits(options, params.seed), folder)
         return stage.workload
     write_splits(f"workload {params.workload!r}", door.splits(params.seed), folder)
     write_facts(folder, door.facts(load_table("train", folder)))
     return guarded(params.workload, opened(params.workload, prepared=folder))
+
+
+def local(config: DataParams) -> DataParams:
+    """The same settings with the path of a copy on this machine, where the samples lie in S3."""
+    if not config.path.startswith("s3://"):
+        return config
+    from slimline.storage.fetched import fetched
+
+    return config.model_copy(update={"path": str(fetched(config.path))})
 
 
 def run(workload: Guarded, config: DataParams, folder: Path) -> tuple[list[Finding], Strata]:

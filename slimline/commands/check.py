@@ -30,6 +30,7 @@ MADE_FOLDERS = (
 )
 """Where dvc.yaml's stages write."""
 NAMED = re.compile(r"\$\{((?!item|key)[a-z_.]+)\}")
+IN_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s]+")
 PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
 """Target -> the programs that compiling for it calls, and how they are installed."""
 
@@ -63,8 +64,14 @@ def checked_params(root: Path) -> Params:
 
 def _lacking_data(params: Params, root: Path) -> Iterator[str]:
     """A workload without code reads what `data.path` names; whether it can be learned from is the stage data's to say."""
-    if params.workload in DOORS and not (root / params.data.path).exists():
-        yield f"params.yaml: data.path: no file or folder {params.data.path!r}, which workload: {params.workload} reads"
+    path = params.data.path
+    if path.startswith("s3://"):
+        if params.workload not in DOORS:
+            yield f"params.yaml: data.path: {path} is read by workloads without code alone ({', '.join(DOORS)}); give a folder of your own"
+        elif not IN_S3.fullmatch(path):
+            yield f"params.yaml: data.path: {path} is no address in S3; write s3://BUCKET/PREFIX"
+    elif params.workload in DOORS and not (root / path).exists():
+        yield f"params.yaml: data.path: no file or folder {path!r}, which workload: {params.workload} reads"
 
 
 def _unwritten(root: Path) -> Iterator[str]:

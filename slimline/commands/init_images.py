@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
 from slimline.errors import InputError
@@ -23,7 +24,7 @@ def look_at_images(path: Path, model: str, target: str | None = None) -> Looked:
         InputError: there is no such table, or several.
         DataError: the folder cannot be learned from; all reasons together.
     """
-    listed = {} if target is None else {**_table_in(path), "target": target}
+    listed: dict[str, Any] = {} if target is None else {**_table_in(path), "target": target}
     found = found_in(DataParams(path=str(path), **listed))
     count, side = len(found.pictures), usual_side(found.pictures)
     test = 0.3 if count < MANY else 0.1

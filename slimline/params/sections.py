@@ -29,7 +29,8 @@ class DataParams(Section):
     """How samples are cut (train gets what the others leave), and the least share that a group, such as a class, may have in a split."""
 
     path: Text = "workloads"
-    """The folder or file that the samples come from: the stage `data` runs again when it changes. Of a workload of your own, its folder."""
+    """The folder or file that the samples come from, or s3://BUCKET/PREFIX: the stage `data` runs again when it changes. Of a workload of
+    your own, its folder."""
     target: Text | None = None
     """`workload: table` or `text`: the column to be told from the others; of `images` with a table, the column of the classes."""
     text: Text | None = None

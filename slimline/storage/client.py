@@ -131,7 +131,7 @@ def _from_answer(store: Store, doing: str, error: ClientError) -> SlimlineError:
     code, status = _one_line(error.response["Error"].get("Code", "no code")), status_of(error)
     where = f"S3 store {store.endpoint}"
     if code == "NoSuchBucket":
-        return StorageRefused(f"{where}: bucket {store.bucket!r} does not exist; create it, or change publish.bucket in params.yaml")
+        return StorageRefused(f"{where}: bucket {store.bucket!r} does not exist; create it, or correct the bucket in params.yaml")
     if code in OTHER_REGION:
         return StorageRefused(f"{where}: bucket {store.bucket!r} is in another region ({code}); set AWS_DEFAULT_REGION to it")
     if code in KEY_REFUSED or status == 401:

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from datetime import datetime
 from functools import partial
 
 import pytest
@@ -14,7 +15,8 @@ from slimline.params import PublishParams
 from slimline.storage import client as client_module
 from slimline.storage import weed
 from slimline.storage.client import connect
-from slimline.storage.objects import check_writes, download, listed, put_bytes, read, require_bucket, upload, write_if
+from slimline.storage.fetched import fetched
+from slimline.storage.objects import Listed, check_writes, download, listed, put_bytes, read, remove, require_bucket, upload, write_if
 from slimline.storage.probe import probe_store
 from slimline.storage.releases import fetch_object
 from slimline.storage.server import SETTINGS, state_folder, store_environment
@@ -112,7 +114,9 @@ def test_a_wrong_key_is_refused_in_one_line(environment, changed):
 def test_a_missing_bucket_is_refused_by_name(environment, tmp_path):
     elsewhere = connect("no-such-bucket", environment)
     for act in (lambda: require_bucket(elsewhere), lambda: read(elsewhere, "x"), lambda: download(elsewhere, "x", tmp_path / "x")):
-        with pytest.raises(StorageRefused, match=r"bucket 'no-such-bucket' does not exist.*publish\.bucket"):
+        with pytest.raises(
+            StorageRefused, match=r"bucket 'no-such-bucket' does not exist; create it, or correct the bucket in params.yaml"
+        ):
             act()
 
 
@@ -188,3 +192,38 @@ def test_addresses_of_releases_and_aliases():
     for wrong in ("s3://b/releases/digits/", "s3://b/releases/digits/0123/", "s3://b/releases/digits/../x/aliases/a.json", "/tmp/release"):
         with pytest.raises(InputError, match="no address of a release"):
             release_address(wrong)
+
+
+def test_data_in_the_store_is_copied_and_only_changes_are_copied_again(store, here, tmp_path):
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        put_bytes(store, f"pictures/{name}", name.encode())
+    put_bytes(store, "pictures-of-others/no.png", b"no")
+    place = fetched("s3://slimline/pictures/", tmp_path / "copies")
+    assert sorted(path.relative_to(place).as_posix() for path in place.rglob("*.png")) == ["cat/1.png", "cat/2.png", "dog/1.png"]
+    (place / "cat/1.png").write_bytes(b"cat/1.pn?")
+    os.utime(place / "cat/1.png", (before := listed(store, "pictures/cat/1.png")[0].modified.timestamp(), before))
+    time.sleep(1.1)  # the store tells times in seconds
+    put_bytes(store, "pictures/cat/2.png", b"another")
+    remove(store, "pictures/dog/1.png")
+    assert fetched("s3://slimline/pictures/", tmp_path / "copies") == place
+    assert (place / "cat/1.png").read_bytes() == b"cat/1.pn?", "what looks the same is not fetched again"
+    assert (place / "cat/2.png").read_bytes() == b"another"
+    assert not (place / "dog/1.png").exists()
+
+
+def test_one_object_is_one_file(store, here, tmp_path):
+    put_bytes(store, "tables/sales.csv", b"a,b\n1,2\n")
+    place = fetched("s3://slimline/tables/sales.csv", tmp_path)
+    assert (place.name, place.read_bytes()) == ("sales.csv", b"a,b\n1,2\n")
+
+
+def test_data_that_is_not_there_or_would_leave_its_folder_is_refused(store, here, tmp_path, monkeypatch):
+    with pytest.raises(StorageRefused, match="s3://slimline/nowhere: nothing is there at .*; correct data.path"):
+        fetched("s3://slimline/nowhere", tmp_path)
+    with pytest.raises(InputError, match="no address of an object"):
+        fetched("s3://slimline", tmp_path)
+    outside = Listed("pictures/../../evil.png", 1, datetime.now())  # as a store that is not ours may list it
+    monkeypatch.setattr("slimline.storage.fetched.listed", lambda _store, _prefix: [outside])
+    with pytest.raises(StorageRefused, match="its name leads out of the folder it would be copied to"):
+        fetched("s3://slimline/pictures", tmp_path)
+    assert list(tmp_path.iterdir()) == []
