@@ -218,7 +218,7 @@ def test_one_object_is_one_file(store, here, tmp_path):
 
 
 def test_data_that_is_not_there_or_would_leave_its_folder_is_refused(store, here, tmp_path, monkeypatch):
-    with pytest.raises(StorageRefused, match="s3://slimline/nowhere: nothing is there at .*; correct data.path"):
+    with pytest.raises(StorageRefused, match=r"s3://slimline/nowhere: nothing is there at .*; correct data\.path"):
         fetched("s3://slimline/nowhere", tmp_path)
     with pytest.raises(InputError, match="no address of an object"):
         fetched("s3://slimline", tmp_path)
