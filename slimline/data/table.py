@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from slimline.artifact.border import told_as
@@ -162,7 +161,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _groups(source: Source) -> Iterator[pa.RecordBatch]:
-    if isinstance(source, pd.DataFrame):
+    if hasattr(source, "iloc"):  # a DataFrame; pandas costs every stage half a second, so it is not imported to ask
         for start in range(0, len(source), GROUP):
             part = source.iloc[start : start + GROUP]
             yield _of_columns({str(name): part[name] for name in part.columns})
@@ -191,7 +190,7 @@ def _column(name: str, values: Any) -> pa.Array:
 
 
 def _array(values: Any) -> pa.Array:
-    if isinstance(values, pd.Series) and values.dtype.kind in "fiub":
+    if hasattr(values, "to_numpy") and values.dtype.kind in "fiub":
         return pa.array(values.to_numpy())
     cells = [storable(value) for value in values]
     if any(isinstance(cell, str) for cell in cells):  # pandas says NaN of a text that is missing

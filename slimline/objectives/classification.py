@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +25,8 @@ RAREST = 0.5
 
 def _macro(name: str, which: int) -> Metric:
     def figure(scores: Scores) -> float:
+        from sklearn.metrics import precision_recall_fscore_support
+
         return float(precision_recall_fscore_support(scores["target"], scores["answer"], average="macro", zero_division=0.0)[which])
 
     return Metric(figure, weighted=counted_metric(name), counted=COUNTED)

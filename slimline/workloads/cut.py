@@ -1,20 +1,22 @@
 """What workloads in memory share: cutting a table into splits, and reading a student's one setting."""
 
 from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
-from sklearn.model_selection import train_test_split
+from typing import TYPE_CHECKING, Any
 
 from slimline.errors import DataError, WorkloadError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def cut_table(table: pd.DataFrame, sizes: Mapping[str, float], seed: int) -> dict[str, pd.DataFrame]:
+
+def cut_table(table: "pd.DataFrame", sizes: Mapping[str, float], seed: int) -> "dict[str, pd.DataFrame]":
     """Cut a table into train, validation, calibration and test, stratified by `label`; no row is in two of them.
 
     Raises:
         DataError: a split would hold fewer samples than there are classes, or train would be smaller than 1/10.
     """
+    from sklearn.model_selection import train_test_split
+
     rows, classes = len(table), table["label"].nunique()
     counts = {
         "test": round(sizes["test_fraction"] * rows),

@@ -1,11 +1,9 @@
 """`digits`: scikit-learn's 1,797 handwritten digits of 8x8 pixels, with a residual CNN as teacher."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +11,9 @@ from slimline.data.columns import Rows
 from slimline.errors import WorkloadError
 from slimline.objectives.classification import classification
 from slimline.workloads.cut import cut_table, student_setting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDE = 8
 WHITE = 16.0
@@ -77,8 +78,11 @@ class Digits:
     name = "digits"
     objective = classification("0123456789")
 
-    def splits(self, options: Mapping[str, Any], seed: int) -> dict[str, pd.DataFrame]:
+    def splits(self, options: Mapping[str, Any], seed: int) -> "dict[str, pd.DataFrame]":
         """The 1,797 digits, cut and stratified; `pixels` are 64 numbers of 0 to 16, row after row."""
+        import pandas as pd
+        from sklearn.datasets import load_digits
+
         data = load_digits()
         pixels = list(data.data.astype("float32"))
         return cut_table(pd.DataFrame({"pixels": pixels, "label": data.target.astype("int64")}), options, seed)

@@ -2,17 +2,18 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 
 from slimline.data.columns import Rows, stacked
 from slimline.objectives.classification import classification
 from slimline.workloads.cut import cut_table, student_setting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEATURES = 30
 SHOWN = ("mean radius", "mean texture", "mean concavity", "worst radius", "worst concave points")
@@ -32,8 +33,10 @@ class Tabular:
     name = "tabular"
     objective = classification(("malignant", "benign"))
 
-    def splits(self, options: Mapping[str, Any], seed: int) -> dict[str, pd.DataFrame]:
+    def splits(self, options: Mapping[str, Any], seed: int) -> "dict[str, pd.DataFrame]":
         """The 569 rows, cut and stratified."""
+        from sklearn.datasets import load_breast_cancer
+
         data = load_breast_cancer(as_frame=True)
         table = data.data.astype("float32").assign(label=data.target.astype("int64"))
         return cut_table(table, options, seed)

@@ -6,7 +6,6 @@ Nakajima et al. 2013, "Global analytic solution of fully-observed variational Ba
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 Values = NDArray[np.float64]
@@ -38,6 +37,8 @@ def _noise_variance(values: Values, short: int, long: int, bound: float) -> floa
     lower, upper = max(rest[0] / (long * bound), rest.mean() / long), squared.sum() / (short * long)
     if lower >= upper:
         return float(upper)
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(_free_energy, bounds=(lower, upper), args=(squared, short, long, bound), method="bounded")
     return float(found.x)
 

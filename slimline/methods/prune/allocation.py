@@ -10,8 +10,6 @@ all layers is made least by Lagrange's method: size times price = d/df (s f / (1
 import math
 from collections.abc import Mapping
 
-from scipy.optimize import brentq
-
 from slimline.errors import StageError
 
 LEAST_CHANGE = 1e-6
@@ -43,6 +41,8 @@ def allocated(sizes: Mapping[str, int], sensitivity: Mapping[str, float], amount
     def surplus(log_price: float) -> float:
         return sum(sizes[name] * _share(log_price, of, most) for name, of in slack.items()) - wanted
 
+    from scipy.optimize import brentq
+
     log_price = float(brentq(surplus, *LOG_PRICES, xtol=ROUNDING))
     return {name: _share(log_price, slack[name], most) if name in slack else amount for name in sizes}
 
@@ -54,5 +54,7 @@ def _relative(slack: Mapping[str, float]) -> dict[str, float]:
 
 def _share(log_price: float, slack: float, most: float) -> float:
     """The share f at which f / (1 - f)³ = price * slack, at most `most`."""
+    from scipy.optimize import brentq
+
     pull = math.exp(log_price) * slack
     return min(most, float(brentq(lambda share: share - pull * (1 - share) ** 3, 0.0, 1.0, xtol=ROUNDING)))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.special import rel_entr
 from torch import Tensor
 
 from slimline.training.records import LayerRecord
@@ -142,4 +141,6 @@ def _divergence(counts: np.ndarray, bins: int, levels: int) -> float:
     spread = np.where(occupied, totals[group] / np.maximum(members[group], 1), 0.0)
     if not spread.any():
         return float("inf")
+    from scipy.special import rel_entr
+
     return float(rel_entr(clipped / clipped.sum(), spread / spread.sum()).sum())
