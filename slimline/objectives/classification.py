@@ -72,7 +72,7 @@ class Classification(Objective):
         """Cross-entropy, weighted by class where weights are given."""
         logits = self.logits(outputs)
         weights = None if self.weights is None else torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
-        return functional.cross_entropy(logits, single(targets), weights)
+        return functional.cross_entropy(logits, single(targets).long(), weights)
 
     def guidance(self, outputs: Tensors, teacher_outputs: Tensors, temperature: float) -> Tensor:
         """T² · KL(teacher || student) at a temperature, mean over the batch (Hinton et al. 2015, arXiv:1503.02531)."""
@@ -153,7 +153,7 @@ class Classification(Objective):
     def constant(self, targets: Tensors, outputs: Tensors) -> Tensor:
         """The logarithm of how often each class occurs, so that the answer is the commonest."""
         given, logits = single(outputs), self.logits(outputs)
-        counts = torch.bincount(single(targets), minlength=logits.shape[1]).double().clamp_min(RAREST)
+        counts = torch.bincount(single(targets).long(), minlength=logits.shape[1]).double().clamp_min(RAREST)
         common = (counts / counts.sum()).log().to(logits)
         return common.expand_as(logits).clone() if given.shape == logits.shape else (common[1] - common[0]).expand_as(given).clone()
 

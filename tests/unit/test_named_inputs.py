@@ -49,6 +49,24 @@ class Several(nn.Module):
         return {"logits": self.head(features), "features": features}
 
 
+class Attending(nn.Module):
+    """Attention written by hand, a mask added to its scores: the least float in one head, -10,000 in the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.query, self.key, self.value = nn.Embedding(17, 32), nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+        self.mix, self.head = nn.Linear(32, 32), nn.Linear(32, 10)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """int64 [N, T] and bool [N, T] -> [N, 10]."""
+        x = self.embed(ids)
+        query, key, value = (layer(x).unflatten(2, (2, 16)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        least = torch.tensor([torch.finfo(torch.float32).min, -10_000.0])[None, :, None, None]
+        scores = query @ key.transpose(2, 3) / 4 + least * (~mask)[:, None, None]
+        x = x + self.mix((scores.softmax(3) @ value).transpose(1, 2).flatten(2))
+        return self.head(torch.relu(x).masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True)) * 8
+
+
 class Cosine(nn.Module):
     """A head whose normalised weight is read without its layer."""
 
@@ -131,6 +149,7 @@ def rows(*shape: int) -> Tensor:
 
 CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "several": (Several, several()),
+    "attending": (Attending, {name: values for name, values in several().items() if name != "numbers"}),
     "cosine": (Cosine, {"x": rows(16)}),
     "one": (One, {"x": rows(16)}),
     "siamese": (Siamese, {"left": rows(1, 8, 4), "right": rows(1, 8, 4)}),
@@ -190,7 +209,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "cosine", "one", "siamese", "normed"])
+@pytest.mark.parametrize("name", ["several", "attending", "cosine", "one", "siamese", "normed"])
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:

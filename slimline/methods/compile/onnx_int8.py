@@ -36,6 +36,8 @@ WEIGHTED = ("Conv", "Gemm", "MatMul", "LSTM")
 QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
+SCORES = ("Add", "Sub", "Mul", "Div", "Concat", "Where", "Clip")
+"""What scores go through on the way to a softmax."""
 Ranges = dict[str, list[dict[str, Any]]]
 """Tensor -> how it is to be rounded, in ONNX Runtime's words."""
 
@@ -91,7 +93,7 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[*_others(graph, weighted_of_kind(plan, "static")), *outputs],
+        nodes_to_exclude=[*_others(graph, weighted_of_kind(plan, "static")), *_masked_scores(graph), *outputs],
         calibrate_method=CALIBRATORS.get(plan["observer"], CalibrationMethod.MinMax),
         extra_options={
             "TensorQuantOverrides": ranges | _read_once(graph, clipped) | _whole_weights(graph, plan),
@@ -146,6 +148,18 @@ def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
     """Convolutions and matrix products that are none of these layers."""
     wanted = set(layers)
     return [node.name for node in graph.node if node.op_type in WEIGHTED and layer_of(node.name) not in wanted]
+
+
+def _masked_scores(graph: onnx.GraphProto) -> list[str]:
+    """What is summed or joined on the way to a softmax: a mask of minus infinity (or -10,000) would leave one level to all scores."""
+    made_by, found = producers(graph), []
+    waiting = [node.input[0] for node in graph.node if node.op_type in ("Softmax", "LogSoftmax")]
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is not None and node.op_type in (*SCORES, *MOVES):
+            found.append(node.name)
+            waiting += node.input
+    return found
 
 
 def _planned_ranges(graph: onnx.GraphProto, plan: Plan) -> Ranges:

@@ -25,6 +25,8 @@ from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 
 MODEL = "model.pt"
+CONSTANT = "torch.tensor results are registered as constants in the trace"
+"""A warning that a plain constant of a forward gives too; what is wrong with another the check against the source finds."""
 NO_INTEGERS = "TorchScript packs int8 weights anew in every call and runs slower than float32; deploy it on inductor or onnxruntime"
 DEPRECATED = "TorchScript is deprecated upstream (torch 2.13 says so whenever it is used): take it only where a program already expects it."
 MANGLED = re.compile(rb"\.___torch_mangle_\d+")
@@ -97,7 +99,8 @@ def _traced(model: nn.Module, sample: Batch) -> Any:
             traced = trace(model.requires_grad_(False), example_kwarg_inputs=dict(sample), check_trace=False, strict=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
-    if warned := [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]:
+    said = [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]
+    if warned := [message for message in said if not message.startswith(CONSTANT)]:
         raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(warned[0].split())[:300]}")
     return traced
 
