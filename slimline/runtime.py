@@ -27,6 +27,7 @@ from slimline.workloads import BUNDLED, Workload, get_workload
 if TYPE_CHECKING:
     from slimline.data.preprocessing import Preprocessing
     from slimline.objectives import Objective
+    from slimline.objectives.readings import Reading
     from slimline.workloads.guarded import Guarded
 
 _LOADERS = {
@@ -70,6 +71,22 @@ class Model:
             return None
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
             return preprocessing_of(read_json(path, LONGEST_BYTES))
+
+    @functools.cached_property
+    def reading(self) -> "Reading":
+        """What its outputs say: answers, how sure it is of them, how they are shown; only an outsider's objective needs torch for it.
+
+        Raises:
+            ArtifactError: the manifest's settings are none of the objective's.
+            WorkloadError: the objective is an outsider's own, and its workload was not named.
+        """
+        from slimline.objectives.readings import reading_of
+
+        if (found := reading_of(self.manifest.objective)) is not None:
+            return found
+        from slimline.objectives.owned import Owned
+
+        return Owned(self.objective)
 
     @functools.cached_property
     def objective(self) -> "Objective":

@@ -15,9 +15,8 @@ from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from slimline.data.batch import Tensors
     from slimline.loaders import Outputs
-    from slimline.objectives import Objective
+    from slimline.objectives.readings import Reading
 
 IN_MEMORY_BYTES = 8_000_000
 
@@ -46,7 +45,7 @@ def predict(
         pieces = raw_samples(inputs, model.preprocessing)
     else:
         pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
-    rows = _rows((model.predict(piece) for piece in pieces), model.objective)
+    rows = _rows((model.predict(piece) for piece in pieces), model.reading, str(model.manifest.objective["name"]))
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:
             written.write(_object(row) if as_json else _line(row))
@@ -55,35 +54,31 @@ def predict(
         shutil.copyfileobj(written, sys.stdout)
 
 
-def _rows(outputs: "Iterable[Outputs]", objective: "Objective") -> Iterator[dict[str, Any]]:
-    """One object a sample: its row, the answer, and where the objective tells it the confidence."""
+def _rows(outputs: "Iterable[Outputs]", reading: "Reading", objective: str) -> Iterator[dict[str, Any]]:
+    """One object a sample: its row, the answer, and where the model tells it the confidence."""
     first = 0
     for piece in outputs:
-        tensors = _finite(piece, first)
-        with told_as(lambda reason: ArtifactError(f"the model's outputs are none of {objective.name}: {reason}")):
-            answers = [objective.shown(answer) for answer in objective.answers(tensors)]
-            confidence = getattr(objective, "confidence", None)
-            sure = [{}] * len(answers) if confidence is None else [{"confidence": float(value)} for value in confidence(tensors)]
+        _require_finite(piece, first)
+        with told_as(lambda reason: ArtifactError(f"the model's outputs are none of {objective}: {reason}")):
+            answers = [reading.shown(answer) for answer in reading.answers(piece)]
+            confidence = reading.confidence(piece)
+            sure = [{}] * len(answers) if confidence is None else [{"confidence": float(value)} for value in confidence]
         for index, (answer, how_sure) in enumerate(zip(answers, sure, strict=True)):
             yield {"row": first + index, "answer": answer, **how_sure}
         first += len(answers)
 
 
-def _finite(outputs: "Outputs", first: int) -> "Tensors":
-    """The outputs as tensors.
+def _require_finite(outputs: "Outputs", first: int) -> None:
+    """Hold outputs to being finite numbers.
 
     Raises:
-        ArtifactError: a number is not finite.
+        ArtifactError: one is not.
     """
     import numpy as np
-    import torch
 
-    named = outputs if isinstance(outputs, dict) else {"": outputs}
-    for values in named.values():
+    for values in outputs.values() if isinstance(outputs, dict) else (outputs,):
         if not (finite := np.isfinite(values).reshape(len(values), -1).all(axis=1)).all():
             raise ArtifactError(f"row {first + int(np.argmin(finite))}: the model gives no finite numbers; its weights are damaged")
-    tensors = {name: torch.from_numpy(values) for name, values in named.items()}
-    return tensors if isinstance(outputs, dict) else tensors[""]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ from slimline.objectives import Metric, Objective, Scores
 from slimline.objectives.columns import mean, share, smooth
 from slimline.objectives.distance import relative_change
 from slimline.objectives.macro import COUNTED, area_under_curve, counted_metric
-from slimline.objectives.single import single
+from slimline.objectives.readings import Classes
+from slimline.objectives.single import arrays, single
 
 RAREST = 0.5
 """How many samples a class without any counts as, in the answer that ignores its inputs."""
@@ -60,6 +61,11 @@ class Classification(Objective):
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
 
+    @property
+    def reading(self) -> Classes:
+        """How outputs are read without torch."""
+        return Classes(self.labels)
+
     def logits(self, outputs: Tensors) -> Tensor:
         """Logits [N, classes]; one logit z is that of the second class, beside 0 for the first."""
         given = single(outputs)
@@ -96,7 +102,7 @@ class Classification(Objective):
 
     def answers(self, outputs: Tensors) -> NDArray[Any]:
         """Class indices [N]."""
-        return np.asarray(self.logits(outputs).detach().cpu().argmax(1))
+        return self.reading.answers(arrays(outputs))
 
     def strata(self, targets: Tensors) -> NDArray[Any]:
         """The class of each sample, by its name."""
@@ -135,11 +141,11 @@ class Classification(Objective):
 
     def confidence(self, outputs: Tensors) -> NDArray[np.float64]:
         """The softmax of each answer [N]."""
-        return np.asarray(self.logits(outputs).detach().double().softmax(1).max(1).values)
+        return self.reading.confidence(arrays(outputs))
 
     def shown(self, answer: Any) -> str:
         """The class's name."""
-        return self.labels[int(answer)]
+        return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The norm of the difference of the logits over the norm of those before."""

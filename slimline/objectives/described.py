@@ -14,14 +14,12 @@ from pydantic import validate_call
 from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 from slimline.objectives import Objective
+from slimline.objectives.readings import LONGEST, NAME
 
 OBJECTIVES: dict[str, str] = {
     name: f"slimline.objectives.{name}:{name}" for name in ("classification", "multilabel", "regression", "segmentation", "embedding")
 }
 """Objective -> the function that makes it of its settings, each of which is an attribute of what it makes."""
-NAME = "name"
-LONGEST = 100
-"""Characters of a foreign name that are shown."""
 
 
 def is_known(facts: Mapping[str, Any]) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -14,7 +13,8 @@ from slimline.data.batch import Tensors
 from slimline.objectives import Metric, Objective, Scores
 from slimline.objectives.columns import mean, smooth
 from slimline.objectives.neighbours import neighbours_kept, rank_correlation
-from slimline.objectives.single import single
+from slimline.objectives.readings import Vectors
+from slimline.objectives.single import arrays, single
 
 SHOWN = 3
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -40,6 +40,11 @@ class Embedding(Objective):
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = False
 
+    @property
+    def reading(self) -> Vectors:
+        """How outputs are read without torch."""
+        return Vectors()
+
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """1 - cosine, mean over the batch."""
         return apart(outputs, targets).mean()
@@ -56,12 +61,11 @@ class Embedding(Objective):
 
     def answers(self, outputs: Tensors) -> NDArray[Any]:
         """The vectors."""
-        return single(outputs).detach().cpu().float().numpy()
+        return self.reading.answers(arrays(outputs))
 
     def shown(self, answer: Any) -> str:
         """The first numbers of the vector."""
-        values = np.asarray(answer).reshape(-1)
-        return f"[{', '.join(f'{value:.3g}' for value in values[:SHOWN])}{', …' if len(values) > SHOWN else ''}]"
+        return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The mean of 1 - cosine."""

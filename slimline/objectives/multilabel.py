@@ -15,7 +15,8 @@ from slimline.data.batch import Tensors
 from slimline.objectives import Metric, Objective, Scores
 from slimline.objectives.columns import Floats, divided, mean, ratio, share, smooth
 from slimline.objectives.distance import relative_change
-from slimline.objectives.single import single
+from slimline.objectives.readings import Labels
+from slimline.objectives.single import arrays, single
 
 RAREST = 0.5
 """How many samples a label that never (or always) occurs counts as having (or lacking), in the answer that ignores its inputs."""
@@ -51,6 +52,11 @@ class Multilabel(Objective):
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
 
+    @property
+    def reading(self) -> Labels:
+        """How outputs are read without torch."""
+        return Labels(self.labels)
+
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """Binary cross-entropy, mean over samples and labels."""
         logits, target = single(outputs), single(targets)
@@ -75,11 +81,11 @@ class Multilabel(Objective):
 
     def answers(self, outputs: Tensors) -> NDArray[Any]:
         """Which labels are there, bool [N, labels]."""
-        return np.asarray(single(outputs).detach().cpu() > 0)
+        return self.reading.answers(arrays(outputs))
 
     def shown(self, answer: Any) -> str:
         """The labels' names."""
-        return ", ".join(label for label, there in zip(self.labels, answer, strict=True) if there) or "none"
+        return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The norm of the difference of the logits over the norm of those before."""

@@ -15,7 +15,8 @@ from slimline.data.batch import Tensors
 from slimline.objectives import Metric, Objective, Scores, Unit
 from slimline.objectives.columns import Floats, mean, smooth
 from slimline.objectives.distance import relative_change
-from slimline.objectives.single import single
+from slimline.objectives.readings import Numbers
+from slimline.objectives.single import arrays, single
 
 Loss = Literal["squared", "absolute", "huber"]
 LOSSES: Mapping[Loss, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
@@ -73,6 +74,11 @@ class Regression(Objective):
     metrics: Mapping[str, Metric] = field(default_factory=dict, repr=False, compare=False)
     needs_targets: bool = True
 
+    @property
+    def reading(self) -> Numbers:
+        """How outputs are read without torch."""
+        return Numbers(self.names, self.mean, self.scale, self.unit)
+
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """The mean error of the standardised numbers, squared or as `kind` says."""
         given = self._rows(outputs)
@@ -92,10 +98,7 @@ class Regression(Objective):
 
     def answers(self, outputs: Tensors) -> NDArray[Any]:
         """The numbers in their own unit, float64 [N], or [N, numbers] where there are several."""
-        rows = self._rows(outputs).detach().cpu().double()
-        own = (rows * self._row(self.scale, rows) + self._row(self.mean, rows)).numpy()
-        found: NDArray[Any] = own[:, 0] if len(self.names) == 1 else own
-        return found
+        return self.reading.answers(arrays(outputs))
 
     def outputs_breach(self, outputs: Tensors) -> str:
         """There is a number for each name."""
@@ -113,10 +116,7 @@ class Regression(Objective):
 
     def shown(self, answer: Any) -> str:
         """The number with its unit; several with their names."""
-        values = np.asarray(answer, dtype=np.float64).reshape(-1)
-        if len(values) == 1:
-            return f"{values[0]:.4g} {self.unit}".rstrip()
-        return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names, values, strict=True))
+        return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The norm of the difference over the norm of the outputs before."""

@@ -15,13 +15,10 @@ from slimline.data.batch import Tensors
 from slimline.objectives import Metric, Objective, Scores
 from slimline.objectives.columns import Floats, divided, ratio, smooth
 from slimline.objectives.distance import relative_change
-from slimline.objectives.single import single
+from slimline.objectives.readings import IGNORED, Pixels
+from slimline.objectives.single import arrays, single
 
-IGNORED = -100
 RAREST = 0.5
-BYTE = 256
-SHOWN = 3
-"""How many classes of a picture are named."""
 
 
 def _mean_iou(scores: Scores, counts: Floats) -> Floats:
@@ -46,6 +43,11 @@ class Segmentation(Objective):
     name: str = "segmentation"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS, repr=False, compare=False)
     needs_targets: bool = True
+
+    @property
+    def reading(self) -> Pixels:
+        """How outputs are read without torch."""
+        return Pixels(self.labels, self.ignore_index)
 
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """Cross-entropy, mean over the pixels that count, weighted by class where weights are given; 0 where none counts."""
@@ -74,14 +76,11 @@ class Segmentation(Objective):
 
     def answers(self, outputs: Tensors) -> NDArray[Any]:
         """Class indices [N, height, width], of one byte each where that is enough."""
-        return single(outputs).detach().cpu().argmax(1).numpy().astype(np.uint8 if len(self.labels) <= BYTE else np.int32)
+        return self.reading.answers(arrays(outputs))
 
     def shown(self, answer: Any) -> str:
         """The commonest classes with their shares of the pixels."""
-        classes, pixels = np.unique(np.asarray(answer), return_counts=True)
-        largest = np.argsort(-pixels, kind="stable")[:SHOWN]
-        named = {index: f"{self._called(int(classes[index]))} {100 * pixels[index] / pixels.sum():.0f} %" for index in largest}
-        return ", ".join(named.values())
+        return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The norm of the difference of the logits over the norm of those before."""
@@ -98,9 +97,6 @@ class Segmentation(Objective):
         counts = torch.bincount(target[target != self.ignore_index], minlength=logits.shape[1]).double().clamp_min(RAREST)
         common = (counts / counts.sum()).log().to(logits)
         return common.reshape(1, -1, *(1,) * (logits.dim() - 2)).expand_as(logits).clone()
-
-    def _called(self, index: int) -> str:
-        return self.labels[index] if 0 <= index < len(self.labels) and index != self.ignore_index else "ignored"
 
 
 def _pixels(values: Tensor, which: Tensor, classes: int) -> NDArray[np.int64]:

@@ -12,8 +12,10 @@ from slimline.measure.flips import flips, predictions_table
 from slimline.measure.quality import quality
 from slimline.objectives import Objective, figures, joined_scores, taken_scores, worse_by
 from slimline.objectives.classification import classification
+from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding
 from slimline.objectives.multilabel import multilabel
+from slimline.objectives.readings import reading_of
 from slimline.objectives.regression import regression
 from slimline.objectives.segmentation import segmentation
 from slimline.verdict.chance import chance
@@ -179,6 +181,17 @@ def test_answers_are_shown_and_tabled(one: Case) -> None:
     assert wanted <= set(table.columns)
     assert one.objective.shown(table["variant"].iloc[0]) == one.objective.shown(one.objective.answers(one.poor)[0])
     assert table.to_parquet() is not None
+
+
+def test_a_release_says_without_torch_what_the_objective_says(one: Case) -> None:
+    reading = reading_of(described(one.objective))
+    assert reading is not None
+    outputs = one.good.numpy()
+    assert np.array_equal(reading.answers(outputs), one.objective.answers(one.good))
+    assert reading.shown(reading.answers(outputs)[0]) == one.objective.shown(one.objective.answers(one.good)[0])
+    noted = one.objective.scores(one.good, one.targets if one.objective.needs_targets else one.good)
+    if "confidence" in noted:
+        assert np.allclose(reading.confidence(outputs), noted["confidence"])
 
 
 def test_outputs_that_did_not_move_are_at_no_distance(one: Case) -> None:

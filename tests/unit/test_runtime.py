@@ -312,6 +312,11 @@ from slimline.runtime import load
 model = load(sys.argv[1])
 logits = model.predict(np.zeros((3, 1, 8, 8), np.float32))
 assert logits.shape == (3, 10)
+assert len(model.reading.shown(model.reading.answers(logits)[0])) == 1
+np.savez(sys.argv[2], **{model.signature.names[0]: np.zeros((3, 1, 8, 8), np.float32)})
+from pathlib import Path
+from slimline.commands.predict import predict
+predict(sys.argv[1], Path(sys.argv[2]), workload=None, as_json=False, trust_code=False)
 assert not calls, calls
 heavy = {"torch", "pandas", "sklearn", "nncf", "boto3"} & sys.modules.keys()
 assert not heavy, heavy
@@ -330,10 +335,11 @@ def test_a_runtime_that_is_not_installed_is_named(compiled: Path, monkeypatch: p
 def test_no_torch_no_connection_and_no_telemetry(target: str, compiled: Path, project: Path, tmp_path: Path) -> None:
     """ONNX Runtime's telemetry is native and slow to send: that it runs shows in the home folder, where it queues its events."""
     env = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
-    command = [sys.executable, "-c", ALONE, str(compiled / target)]
+    command = [sys.executable, "-c", ALONE, str(compiled / target), str(tmp_path.parent / f"{target}.npz")]
     env |= {"HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["0", "1", "2"]
     assert list(tmp_path.iterdir()) == []
 
 
