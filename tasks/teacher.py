@@ -34,6 +34,7 @@ from slimline.report.figures import line_figure
 from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
+from slimline.training.device import computed_on
 from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
@@ -68,7 +69,7 @@ def run(
         objective=workload.objective,
         metric=metric,
         validation=validation,
-        augment=workload.augment,
+        augment=workload.augmentation,
         seed=seed,
         on_epoch=_announce,
     )
@@ -225,6 +226,7 @@ def main(stage: Stage) -> None:
         seed=params.seed,
         signature=signature,
         objective=described(workload.objective),
+        computed_on=computed_on(params.teacher) if history.epochs else None,
     )
     found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)
     save_variant(MODEL, model, manifest, workload)

@@ -52,6 +52,7 @@ def checked_params(root: Path) -> Params:
     except WorkloadError as error:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
+    problems += _lacking_device(params) if params else ()
     problems += _unwritten(root) if params else ()
     problems += _lacking_data(params, root) if params else ()
     problems += _where_stages_write(params, root) if params else ()
@@ -65,6 +66,32 @@ def _lacking_data(params: Params, root: Path) -> Iterator[str]:
     """A workload without code reads what `data.path` names; whether it can be learned from is the stage data's to say."""
     if params.workload in DOORS and not (root / params.data.path).exists():
         yield f"params.yaml: data.path: no file or folder {params.data.path!r}, which workload: {params.workload} reads"
+
+
+def _lacking_device(params: Params) -> Iterator[str]:
+    """`device: cuda` where torch has no GPU; torch is imported, which takes seconds, only where that is asked for."""
+    if asked := [place for place, section in _sections(params) if getattr(section, "device", None) == "cuda"]:
+        import torch
+
+        if not torch.cuda.is_available():
+            why = "torch finds no GPU here" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
+            yield from (f"params.yaml: {place}.device: cuda: {why}; give auto or cpu" for place in asked)
+
+
+def _sections(part: Section, place: str = "") -> Iterator[tuple[str, Section]]:
+    """Every section with its place in params.yaml, those within others too."""
+    for name, value in part:
+        inside = (
+            {name: value}
+            if isinstance(value, Section)
+            else {f"{name}.{key}": one for key, one in dict(value).items()}
+            if isinstance(value, dict)
+            else {}
+        )
+        for key, section in inside.items():
+            if isinstance(section, Section):
+                yield f"{place}{key}", section
+                yield from _sections(section, f"{place}{key}.")
 
 
 def _unwritten(root: Path) -> Iterator[str]:
