@@ -114,6 +114,7 @@ def found_at(out: Path, count: int) -> Found:
     runs = {name: measured(project, *command) for name, *command in STAGES}
     seconds, memory = ({name: run[place] for name, run in runs.items()} for place in (0, 1))
     started = median(measured(project, "tasks.data", "--help")[0] for _ in range(TURNS))
+    print(f"{count:,} pictures: " + ", ".join(f"{name} {seconds[name]:.1f} s, {memory[name]:.0f} MB" for name in seconds), flush=True)
     return Found({**seconds, "data": seconds["data"] - started}, memory, throughput(project))
 
 

@@ -173,7 +173,7 @@ def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) 
 
 
 def _recalibrated(model: Net, inputs: Batch, device: torch.device) -> Net:
-    return model if model is None else cast("Net", recalibrate_batchnorm(_on(model, device), inputs))
+    return model if model is None else recalibrate_batchnorm(_on(model, device), inputs)
 
 
 def _on(model: nn.Module, device: torch.device) -> nn.Module:

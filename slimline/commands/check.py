@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,28 +70,20 @@ def _lacking_data(params: Params, root: Path) -> Iterator[str]:
 
 def _lacking_device(params: Params) -> Iterator[str]:
     """`device: cuda` where torch has no GPU; torch is imported, which takes seconds, only where that is asked for."""
-    if asked := [place for place, section in _sections(params) if getattr(section, "device", None) == "cuda"]:
-        import torch
+    if asked := [place for place, section in _sections(params) if getattr(section, "device", "auto") == "cuda"]:
+        from slimline.training.device import why_no_gpu
 
-        if not torch.cuda.is_available():
-            why = "torch finds no GPU here" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
-            yield from (f"params.yaml: {place}.device: cuda: {why}; give auto or cpu" for place in asked)
+        if reason := why_no_gpu():
+            yield from (f"params.yaml: {place}.device: cuda: {reason}; give auto or cpu" for place in asked)
 
 
-def _sections(part: Section, place: str = "") -> Iterator[tuple[str, Section]]:
+def _sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple[str, Section]]:
     """Every section with its place in params.yaml, those within others too."""
-    for name, value in part:
-        inside = (
-            {name: value}
-            if isinstance(value, Section)
-            else {f"{name}.{key}": one for key, one in dict(value).items()}
-            if isinstance(value, dict)
-            else {}
-        )
-        for key, section in inside.items():
-            if isinstance(section, Section):
-                yield f"{place}{key}", section
-                yield from _sections(section, f"{place}{key}.")
+    for name, value in dict(part).items():
+        if isinstance(value, Section):
+            yield f"{place}{name}", value
+        if isinstance(value, Section | dict):
+            yield from _sections(value, f"{place}{name}.")
 
 
 def _unwritten(root: Path) -> Iterator[str]:

@@ -180,11 +180,12 @@ def _gpu(_root: Path) -> Examined:
     """What `device: auto` means here."""
     import torch
 
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return Examined("gpu", True, f"{', '.join(names)} (CUDA {torch.version.cuda}); device: auto trains there")
-    why = "none that torch finds" if torch.version.cuda else f"none: torch {torch.__version__} is built without CUDA"
-    return Examined("gpu", True, f"{why}; device: auto is the CPU")
+    from slimline.training.device import why_no_gpu
+
+    if reason := why_no_gpu():
+        return Examined("gpu", True, f"none: {reason}; device: auto is the CPU")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Examined("gpu", True, f"{', '.join(names)} (CUDA {torch.version.cuda}); device: auto trains there")
 
 
 def _versions(_root: Path) -> Examined:

@@ -26,14 +26,17 @@ def device_of(asked: Device) -> torch.device:
     Raises:
         ParamsError: cuda is asked for and there is none.
     """
-    found = asked != "cpu" and torch.cuda.is_available()
-    if asked == "cuda" and not found:
-        raise ParamsError([f"params.yaml: device: cuda: {why_no_gpu()}; give auto or cpu"])
-    return torch.device("cuda", torch.cuda.current_device()) if found else CPU
+    if asked == "cpu" or (asked == "auto" and why_no_gpu()):
+        return CPU
+    if reason := why_no_gpu():
+        raise ParamsError([f"params.yaml: device: cuda: {reason}; give auto or cpu"])
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def why_no_gpu() -> str:
-    """Why torch has none."""
+    """Why torch has none; empty where it has one."""
+    if torch.cuda.is_available():
+        return ""
     return "torch finds no GPU here" if torch.version.cuda else f"torch {torch.__version__} is built without CUDA"
 
 

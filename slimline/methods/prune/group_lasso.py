@@ -58,7 +58,8 @@ def channel_sizes(model: nn.Module, group: ChannelGroup) -> Tensor:
         channels = place.channel[mine].to(device)
         squares.index_add_(0, channels, rows[mine].sum(1))
         entries.index_add_(0, channels, torch.full((len(channels),), float(rows.shape[1]), device=device))
-    return (squares / entries).sqrt()
+    sizes: Tensor = (squares / entries).sqrt()
+    return sizes
 
 
 def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amounts: Mapping[str, float]) -> None:
