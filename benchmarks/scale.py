@@ -29,7 +29,7 @@ from slimline.measure.machine import fingerprint
 
 PROJECT = Path(__file__).resolve().parents[1]
 SIDE, CLASSES, BATCH = 96, 4, 64
-SEEN = 16_000
+SEEN = 6_000
 """Pictures that a teacher is trained on at least, epoch after epoch: of fewer it learns nothing, and the stages end there."""
 TURNS = 3
 STAGES = (
@@ -73,9 +73,11 @@ def params_of(folder: Path, count: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Found:
-    """What was measured at one number of pictures: stage -> its seconds, and its peak memory; pictures a second, line and plain."""
+    """What was measured at one number of pictures: of the stage data, its start left out; stage -> its peak memory; pictures a second of
+    the line and of the plain loop."""
 
-    seconds: Mapping[str, float]
+    data_seconds: float
+    data_cpu_seconds: float
     memory_mb: Mapping[str, float]
     throughput: Mapping[str, float]
 
@@ -85,14 +87,14 @@ def in_project(project: Path) -> dict[str, object]:
     return {"cwd": project, "env": {**os.environ, "PYTHONPATH": str(PROJECT)}}
 
 
-def measured(project: Path, *command: str) -> tuple[float, float]:
-    """Seconds of a module's run in a fresh process, and its peak memory in MB, that of its largest worker process included."""
+def measured(project: Path, *command: str) -> tuple[float, float, float]:
+    """A module's run in a fresh process: seconds, CPU seconds, and its peak memory in MB or that of its largest worker process."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL, **in_project(project))
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
-    return time.monotonic() - began, usage.ru_maxrss / 1000
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
 def throughput(project: Path) -> dict[str, float]:
@@ -112,10 +114,10 @@ def found_at(out: Path, count: int) -> Found:
     shutil.copytree(PROJECT / "reports/templates", project / "reports/templates")
     (project / "params.yaml").write_text(yaml.safe_dump(params_of(folder, count)))
     runs = {name: measured(project, *command) for name, *command in STAGES}
-    seconds, memory = ({name: run[place] for name, run in runs.items()} for place in (0, 1))
-    started = median(measured(project, "tasks.data", "--help")[0] for _ in range(TURNS))
-    print(f"{count:,} pictures: " + ", ".join(f"{name} {seconds[name]:.1f} s, {memory[name]:.0f} MB" for name in seconds), flush=True)
-    return Found({**seconds, "data": seconds["data"] - started}, memory, throughput(project))
+    print(f"{count:,} pictures: " + ", ".join(f"{name} {run[0]:.1f} s, {run[2]:.0f} MB" for name, run in runs.items()), flush=True)
+    starts = [measured(project, "tasks.data", "--help") for _ in range(TURNS)]
+    spent = (runs["data"][place] - median(start[place] for start in starts) for place in (0, 1))
+    return Found(*spent, {name: run[2] for name, run in runs.items()}, throughput(project))
 
 
 def table(found: Mapping[int, Found]) -> Iterator[str]:
@@ -127,8 +129,8 @@ def table(found: Mapping[int, Found]) -> Iterator[str]:
         sizes = [found[count].memory_mb[name] for count in counts]
         cells = " | ".join(f"{size:.0f}" for size in sizes)
         yield f"| peak memory of {name}, MB | {cells} | {max(sizes) / sizes[0] - 1:+.1%} |"
-    times = " | ".join(f"{1000 * found[count].seconds['data'] / count:.2f}" for count in counts)
-    yield f"| data, ms a picture | {times} | |"
+    yield "| data, ms a picture | " + " | ".join(f"{1000 * found[count].data_seconds / count:.2f}" for count in counts) + " | |"
+    yield "| data, CPU ms a picture | " + " | ".join(f"{1000 * found[count].data_cpu_seconds / count:.2f}" for count in counts) + " | |"
     for name, words in (("line", "training, pictures a second"), ("plain", "a plain loop, pictures a second")):
         yield f"| {words} | " + " | ".join(f"{found[count].throughput[name]:,.0f}" for count in counts) + " | |"
     shares = [found[count].throughput["line"] / found[count].throughput["plain"] for count in counts]
