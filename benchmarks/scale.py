@@ -5,7 +5,8 @@
 Makes the folders (smooth random pictures of four classes, so that nothing has to be fetched), runs the stages one by one in fresh
 processes, and writes scale.md: peak memory of each stage by the number of pictures and its growth over the smallest number, milliseconds
 a picture of the stage `data` without the start of its process, and the training's pictures a second beside a plain PyTorch loop over the
-same reader, net, augmentation and optimizer (epochs of both in turns, training alone).
+same reader, net, augmentation and optimizer (epochs of both in turns, training alone). The figures of each number are kept in foundN.json:
+scale.md shows all that the folder holds.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -145,11 +146,12 @@ def main() -> None:
     parser.add_argument("--counts", default="1000,10000,50000")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    found: dict[int, Found] = {}
     for count in sorted(int(one) for one in arguments.counts.split(",")):
-        found[count] = found_at(arguments.out, count)
-        (arguments.out / "scale.md").write_text("\n".join(table(found)) + "\n")
-    print("\n".join(table(found)))
+        found = found_at(arguments.out, count)
+        (arguments.out / f"found{count}.json").write_text(json.dumps(asdict(found)))
+        kept = {int(path.stem.removeprefix("found")): Found(**json.loads(path.read_text())) for path in arguments.out.glob("found*.json")}
+        (arguments.out / "scale.md").write_text("\n".join(table(kept)) + "\n")
+    print((arguments.out / "scale.md").read_text())
 
 
 if __name__ == "__main__":
