@@ -23,6 +23,7 @@ from slimline.params import TEACHER, CalibrateParams
 from slimline.report.figures import bar_figure, histogram_figure
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, stage_main, write_metrics
+from slimline.training.device import described, device_of
 
 log = logging.getLogger(__name__)
 FOLDER = Path("data/calibration")
@@ -41,8 +42,10 @@ def run(
     model: nn.Module, config: CalibrateParams, calibration: Batch, validation: Split, objective: Objective, metric: str
 ) -> tuple[CalibrationStatistics, Effects]:
     """Statistics of the calibration samples, and each layer's sensitivity on validation."""
-    statistics = collect_statistics(model, calibration, config.batch_size)
-    effects = sensitivity(model, statistics, calibration=calibration, validation=validation, objective=objective, metric=metric)
+    device = device_of(config.device)
+    statistics = collect_statistics(model, calibration, config.batch_size, device)
+    judged = {"validation": validation, "objective": objective, "metric": metric}
+    effects = sensitivity(model, statistics, calibration=calibration, device=device, **judged)
     return statistics, plain(effects)
 
 
@@ -100,7 +103,7 @@ def figures(statistics: CalibrationStatistics, effects: Effects) -> tuple[Figure
 def page(statistics: CalibrationStatistics, effects: Effects, config: CalibrateParams, metric: str) -> StagePage:
     """The stage's page."""
     ran = f"{statistics.samples_run} samples really ran, in {statistics.batches_run} batches of at most {statistics.batch_size}"
-    short = statistics.samples_run < config.samples
+    short, elsewhere = statistics.samples_run < config.samples, described(device_of(config.device))
     return StagePage(
         stage="calibrate",
         variant="calibrate",
@@ -108,6 +111,7 @@ def page(statistics: CalibrationStatistics, effects: Effects, config: CalibrateP
         summary=(
             f"{ran}{f'; {config.samples} were asked for, the calibration split has no more' if short else ''}.",
             f"{len(statistics.layers)} layers were watched; each was then changed alone and judged on the validation split.",
+            *((f"The net ran on {elsewhere}: other bytes than on the CPU.",) if elsewhere else ()),
         ),
         comparison=(),
         tables=(activation_table(statistics), sensitivity_table(effects, metric)),

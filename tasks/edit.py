@@ -20,6 +20,7 @@ from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage
+from slimline.training.device import device_of
 from slimline.training.lora import trained_parameters
 from tasks.latency import latency_beside
 from tasks.method_data import method_data
@@ -99,7 +100,8 @@ def _sensitivity(stage: Stage, origin: Origin, data: MethodData) -> Callable[[st
             model = origin.source.model
             statistics = data.collect(model)
             judged = {"validation": data.validation, "objective": data.objective, "metric": data.metric}
-            layers = plain(sensitivity(model, statistics, calibration=data.calibration, **judged))
+            device = device_of(stage.params.calibrate.device)
+            layers = plain(sensitivity(model, statistics, calibration=data.calibration, device=device, **judged))
         return {name: effects[kind]["output_change"] for name, effects in layers.items() if effects[kind] is not None}
 
     return measured

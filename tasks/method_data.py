@@ -8,6 +8,7 @@ from slimline.data.samples import head
 from slimline.methods.data import MethodData
 from slimline.params import TEACHER
 from slimline.stage import Stage
+from slimline.training.device import device_of
 from tasks.variant import CALIBRATION, Origin, training_data
 
 
@@ -21,6 +22,6 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
         """The stage calibrate measured the teacher; any other model is measured here."""
         if model is source and stage.config.source == TEACHER:
             return load_statistics(CALIBRATION)
-        return collect_statistics(model, calibration, config.batch_size)
+        return collect_statistics(model, calibration, config.batch_size, device_of(config.device))
 
     return MethodData(calibration=calibration, example=origin.example, collect=collect, **training_data(stage, origin, train).settings)

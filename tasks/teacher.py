@@ -21,7 +21,7 @@ from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_fitting
 from slimline.calibration.look import look
-from slimline.data.batch import Batch, flat, joined
+from slimline.data.batch import Batch, flat, joined, tensors
 from slimline.data.prepared import PREPARED, load_split
 from slimline.data.samples import Split, head, in_order
 from slimline.data.signature import Signature, signature_of
@@ -34,6 +34,7 @@ from slimline.report.figures import line_figure
 from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
+from slimline.training.device import computed_on
 from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
@@ -44,6 +45,7 @@ MODEL = Path("data/models") / TEACHER
 WITHOUT_EXPORT = ("eager", "torchscript")
 """Targets that take a net as it is or trace it."""
 RESAMPLES = 400
+HELD_BYTES = 256_000_000
 LOOKED_AT = 64
 """Samples that the untrained net is looked at with."""
 
@@ -68,7 +70,7 @@ def run(
         objective=workload.objective,
         metric=metric,
         validation=validation,
-        augment=workload.augment,
+        augment=workload.augmentation,
         seed=seed,
         on_epoch=_announce,
     )
@@ -102,7 +104,7 @@ def compared_with_chance(
         ways = "change epochs or learning_rate, or look at inputs() and the labels" if config.source == "train" else "give a trained one"
         written = partial(quantity, unit=workload.objective.metrics[metric].unit)
         raise refused(
-            f"{who} has {metric} {written(found.value)} on {len(validation)} validation samples, no better than chance: always "
+            f"{who} has {metric} {written(found.value)} on {len(scores[0]['error'])} validation samples, no better than chance: always "
             f"{found.answer or 'the same answer'!r} has {written(found.constant)} (the difference lies in {written(found.gain[0])} to "
             f"{written(found.gain[1])}); {ways}"
         )
@@ -110,13 +112,19 @@ def compared_with_chance(
 
 
 def scored_beside_constant(objective: Objective, model: nn.Module, validation: Split) -> tuple[Scores, Scores] | None:
-    """The scores of the model, and of the best answer that ignores its inputs; None where the objective knows none."""
-    own, targets, outputs = [], [], []
+    """The scores of the model, and of the best answer that ignores its inputs; None where the objective knows none.
+
+    Of outputs and targets as large as pictures, those of the first samples are compared that take no more than `HELD_BYTES`.
+    """
+    own, targets, outputs, held_bytes = [], [], [], 0
     for batch in in_order(validation, BATCH_SIZE):
         given = predict(model, batch.inputs)
         own.append(objective.scores(given, batch.targets))
         targets.append(batch.targets)
         outputs.append(given)
+        held_bytes += sum(value.nbytes for part in (given, batch.targets) for value in tensors(part).values())
+        if held_bytes > HELD_BYTES:
+            break
     always = objective.constant(joined(targets), joined(outputs))
     return None if always is None else (joined_scores(own), objective.scores(always, joined(targets)))
 
@@ -225,6 +233,7 @@ def main(stage: Stage) -> None:
         seed=params.seed,
         signature=signature,
         objective=described(workload.objective),
+        computed_on=computed_on(params.teacher) if history.epochs else None,
     )
     found = compared_with_chance(workload, params.teacher, model, validation, metric, params.gate.confidence)
     save_variant(MODEL, model, manifest, workload)

@@ -28,6 +28,7 @@ from slimline.report.packing import packing_table
 from slimline.report.page import Figure, Row, StagePage, Table, write_page
 from slimline.stage import Stage, write_metrics
 from slimline.training.data import TrainingData
+from slimline.training.device import computed_on
 from slimline.training.fit import Epoch, FitHistory, fit, scored
 from slimline.training.lora import fit_updates
 from slimline.training.masks import zero_masks
@@ -98,7 +99,7 @@ def training_data(stage: Stage, origin: Origin, train: Split) -> TrainingData:
         objective=stage.workload.objective,
         metric=stage.metric,
         seed=stage.params.seed,
-        augment=stage.workload.augment,
+        augment=stage.workload.augmentation,
         on_epoch=announce,
     )
 
@@ -169,6 +170,7 @@ def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
         seed=stage.params.seed,
         signature=origin.teacher.manifest.signature,
         objective=origin.teacher.manifest.objective,
+        computed_on=computed_on(stage.config),
     )
 
 

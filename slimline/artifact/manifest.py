@@ -65,6 +65,8 @@ class Manifest(BaseModel):
     objective: dict[str, Any] = Field(default_factory=dict)
     """How its outputs are read (see slimline.objectives.described)."""
     packing: Packing | None = None
+    computed_on: str | None = None
+    """Where it was trained, if not on the CPU in float32: the same training gives other bytes there."""
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

@@ -6,7 +6,7 @@ Layers rank differently by method (Dong et al. 2019, "HAWQ", arXiv 1905.03696, f
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from slimline.methods.quantize.static import static
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.objectives import Metric, Objective, Scores, metric_of, worse_by
 from slimline.params import TEACHER, StaticParams, SvdParams
+from slimline.training.device import CPU, any_kernel, device_under
 from slimline.training.fit import predict
 
 PRUNED_FRACTION = 0.5
@@ -33,6 +34,7 @@ SAMPLES = 512
 STATIC = StaticParams(source=TEACHER, method="static")
 LOW_RANK = SvdParams(source=TEACHER, method="svd", energy=KEPT_ENERGY)
 Edit = Callable[[str], nn.Module | None]
+Net = TypeVar("Net", nn.Module, nn.Module | None)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ class _Judge:
     samples: Samples
     objective: Objective
     metric: Metric
+    device: torch.device
 
     def outputs_of(self, model: nn.Module) -> "_Judged":
         """What a model gives for them, and what that is worth."""
-        outputs = predict(model, self.samples.inputs)
+        outputs = predict(_on(model, self.device), self.samples.inputs)
         return _Judged(outputs, self.objective.scores(outputs, self.samples.targets))
 
     def effect(self, edited: nn.Module | None, before: "_Judged") -> Effect | None:
@@ -87,26 +90,30 @@ def sensitivity(
     objective: Objective,
     metric: str,
     samples: int = SAMPLES,
+    device: torch.device = CPU,
 ) -> dict[str, dict[str, Effect | None]]:
     """Module name -> {"quantize", "prune", "channels", "factorize"} -> effect, or None where the layer cannot be changed so.
 
     Quantized: int8 weights and inputs, simulated. Pruned: the least half of the weights zeroed. Channels: the half of its output
     channels whose weights have the least L2 norm zeroed, biases too. Factorized: two layers at energy 0.9, if that is smaller. After
     the last three, batch norm is recalibrated on `calibration`, in the edited model as in the one that it is compared with, so that only
-    the layer makes the difference. `metric` is the objective's that drops, on the first `samples` of validation.
+    the layer makes the difference. `metric` is the objective's that drops, on the first `samples` of validation. Layers are changed on
+    the CPU, and the nets are run on `device`.
     """
-    judge = _Judge(head(validation, samples), objective, metric_of(objective, metric))
-    recalibrated = recalibrate_batchnorm(model, calibration)
+    judge = _Judge(head(validation, samples), objective, metric_of(objective, metric), device)
+    recalibrated = _recalibrated(model, calibration, device)
     edits: dict[str, tuple[nn.Module, Edit]] = {
         "quantize": (model, _quantized(model, statistics)),
-        "prune": (recalibrated, lambda name: _recalibrated(_pruned(model, name), calibration)),
-        "channels": (recalibrated, lambda name: _recalibrated(_without_channels(model, name), calibration)),
-        "factorize": (recalibrated, lambda name: _recalibrated(_factorized(model, name, statistics), calibration)),
+        "prune": (recalibrated, lambda name: _recalibrated(_pruned(model, name), calibration, device)),
+        "channels": (recalibrated, lambda name: _recalibrated(_without_channels(model, name), calibration, device)),
+        "factorize": (recalibrated, lambda name: _recalibrated(_factorized(model, name, statistics), calibration, device)),
     }
-    before = {reference: judge.outputs_of(reference) for reference in (model, recalibrated)}
-    return {
-        name: {kind: judge.effect(edit(name), before[reference]) for kind, (reference, edit) in edits.items()} for name in statistics.layers
-    }
+    with any_kernel(device):
+        before = {reference: judge.outputs_of(reference) for reference in (model, recalibrated)}
+        return {
+            name: {kind: judge.effect(edit(name), before[reference]) for kind, (reference, edit) in edits.items()}
+            for name in statistics.layers
+        }
 
 
 def plain(effects: Mapping[str, Mapping[str, Effect | None]]) -> dict[str, dict[str, dict[str, float] | None]]:
@@ -165,5 +172,10 @@ def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) 
     return edited
 
 
-def _recalibrated(model: nn.Module | None, inputs: Batch) -> nn.Module | None:
-    return None if model is None else recalibrate_batchnorm(model, inputs)
+def _recalibrated(model: Net, inputs: Batch, device: torch.device) -> Net:
+    return model if model is None else recalibrate_batchnorm(_on(model, device), inputs)
+
+
+def _on(model: nn.Module, device: torch.device) -> nn.Module:
+    """A model on a device: itself where it is there, else a copy."""
+    return model if device == device_under(model) else copy.deepcopy(model).to(device)

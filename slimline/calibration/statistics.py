@@ -15,9 +15,10 @@ from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
 from slimline.artifact.json_file import read_json
 from slimline.artifact.weights import read_weights, write_weights
-from slimline.data.batch import Batch, count, split
+from slimline.data.batch import Batch, count, moved, split
 from slimline.errors import ArtifactError, StageError
 from slimline.methods.layer_calls import WATCHED, on_input
+from slimline.training.device import CPU, any_kernel, device_under
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
 BINS = 2048
@@ -87,15 +88,15 @@ class _Record:
         return min(self.minimums), max(self.maximums)
 
 
-def collect_statistics(model: nn.Module, inputs: Batch, batch_size: int) -> CalibrationStatistics:
-    """Run `inputs` through a copy of the model in batches, twice: for the ranges, then for what lies between them.
+def collect_statistics(model: nn.Module, inputs: Batch, batch_size: int, device: torch.device = CPU) -> CalibrationStatistics:
+    """Run `inputs` through a copy of the model on a device in batches, twice: for the ranges, then for what lies between them.
 
     Raises:
         StageError: there are no samples, or a layer receives values that are not finite; the message names it.
     """
     if count(inputs) == 0:
         raise StageError("calibration: no samples to run; raise data.calibration_samples in params.yaml")
-    twin = copy.deepcopy(model).eval()
+    twin = copy.deepcopy(model).eval().to(device)
     layers: dict[str, nn.Module] = {name: module for name, module in twin.named_modules() if isinstance(module, WATCHED)}
     records: dict[str, _Record] = {name: _Record() for name in layers}
     batches = _run(twin, layers, inputs, batch_size, lambda name, _, x: _note_range(name, records[name], x))
@@ -147,9 +148,10 @@ def _run(
     handles = list(_hooked(layers, note))
     batches = 0
     try:
-        with torch.no_grad():
+        device = device_under(model)
+        with torch.no_grad(), any_kernel(device):
             for batch in split(inputs, batch_size):
-                model(**batch)
+                model(**moved(batch, device))
                 batches += 1
     finally:
         for handle in handles:
@@ -159,7 +161,7 @@ def _run(
 
 def _hooked(layers: dict[str, nn.Module], note: Callable[[str, nn.Module, Tensor], None]) -> Iterator[RemovableHandle]:
     for name, layer in layers.items():
-        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach()), name=name)  # type: ignore[misc]
+        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach().cpu()), name=name)  # type: ignore[misc]
 
 
 def _note_range(name: str, record: _Record, x: Tensor) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,6 +53,7 @@ def checked_params(root: Path) -> Params:
     except WorkloadError as error:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
+    problems += _lacking_device(params) if params else ()
     problems += _unwritten(root) if params else ()
     problems += _lacking_data(params, root) if params else ()
     problems += _where_stages_write(params, root) if params else ()
@@ -72,6 +73,24 @@ def _lacking_data(params: Params, root: Path) -> Iterator[str]:
             yield f"params.yaml: data.path: {path} is no address in S3; write s3://BUCKET/PREFIX"
     elif params.workload in DOORS and not (root / path).exists():
         yield f"params.yaml: data.path: no file or folder {path!r}, which workload: {params.workload} reads"
+
+
+def _lacking_device(params: Params) -> Iterator[str]:
+    """`device: cuda` where torch has no GPU; torch is imported, which takes seconds, only where that is asked for."""
+    if asked := [place for place, section in _sections(params) if getattr(section, "device", "auto") == "cuda"]:
+        from slimline.training.device import why_no_gpu
+
+        if reason := why_no_gpu():
+            yield from (f"params.yaml: {place}.device: cuda: {reason}; give auto or cpu" for place in asked)
+
+
+def _sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple[str, Section]]:
+    """Every section with its place in params.yaml, those within others too."""
+    for name, value in dict(part).items():
+        if isinstance(value, Section):
+            yield f"{place}{name}", value
+        if isinstance(value, Section | dict):
+            yield from _sections(value, f"{place}{name}.")
 
 
 def _unwritten(root: Path) -> Iterator[str]:

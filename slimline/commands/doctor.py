@@ -39,7 +39,7 @@ class Examined:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print every finding for a machine.")] = False,
 ) -> None:
-    """Check git, DVC, the S3 store, disk, memory and versions; say what to do. Ends with 1 if something is off.
+    """Check git, DVC, the S3 store, disk, memory, devices and versions; say what to do. Ends with 1 if something is off.
 
     Example: `slimline doctor`
     """
@@ -70,6 +70,7 @@ def examine(root: Path) -> Iterator[Examined]:
         _disk,
         _memory,
         _cpu,
+        _gpu,
         _versions,
     )
     for look in looks:
@@ -173,6 +174,18 @@ def _cpu(_root: Path) -> Examined:
     seen = f"{os.cpu_count()} cores, {', '.join(have) or 'no AVX2'}"
     fast = bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(have))
     return Examined("cpu", True, seen + ("" if fast else "; without VNNI and AMX int8 gains less, the report will show it"))
+
+
+def _gpu(_root: Path) -> Examined:
+    """What `device: auto` means here."""
+    import torch
+
+    from slimline.training.device import why_no_gpu
+
+    if reason := why_no_gpu():
+        return Examined("gpu", True, f"none: {reason}; device: auto is the CPU")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Examined("gpu", True, f"{', '.join(names)} (CUDA {torch.version.cuda}); device: auto trains there")
 
 
 def _versions(_root: Path) -> Examined:

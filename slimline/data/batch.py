@@ -51,6 +51,13 @@ def flat(values: Tensors) -> Tensor:
     return torch.cat([value.flatten(1).float() if value.dim() > 1 else value[:, None].float() for value in tensors(values).values()], dim=1)
 
 
+def moved(values: Some, device: torch.device) -> Some:
+    """The same on a device; what is there already is no copy."""
+    if isinstance(values, Tensor):
+        return cast("Some", values.to(device))
+    return cast("Some", {name: value.to(device) for name, value in values.items()})
+
+
 def clone(values: Some) -> Some:
     """Copies that nothing else holds."""
     if isinstance(values, Tensor):

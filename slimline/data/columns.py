@@ -19,7 +19,7 @@ from slimline.errors import DataError
 Kind = Literal["number", "text", "array", "image"]
 Rows = Mapping[str, Any]
 """Some samples, column by column: numbers as an array [N], text as a list, arrays as one array [N, …] where all have one shape (else a
-list of them), pictures as a list of PIL images."""
+list of them), pictures as a sequence of PIL images, each opened when it is asked for."""
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 FEATURES = b"huggingface"
 
@@ -95,15 +95,30 @@ def _read(field: pa.Field, values: pa.Array) -> Any:
         return values.to_pylist()
     if kind == "array":
         return _arrays(values)
-    return [opened(encoded) for encoded in values.field("bytes").to_pylist()]
+    return Encoded(values.field("bytes").to_pylist())
 
 
-def opened(encoded: bytes) -> Any:
+class Encoded(Sequence[Any]):
+    """Pictures that are opened when, and each time that, they are asked for: what nobody looks at costs nothing, and none is held."""
+
+    def __init__(self, encoded: Sequence[bytes | None]) -> None:
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, place: Any) -> Any:
+        return Encoded(self.encoded[place]) if isinstance(place, slice) else opened(self.encoded[place])
+
+
+def opened(encoded: bytes | None) -> Any:
     """A picture from its encoded bytes.
 
     Raises:
-        DataError: they are none that Pillow can read.
+        DataError: they are none that Pillow can read, or missing.
     """
+    if encoded is None:
+        raise DataError("a picture is missing; give every row one, or leave the row out")
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -1,13 +1,14 @@
 """What is known of each sample without its pixels or words: a row a sample, cheap facts by the type of each column."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slimline.data.columns import Kind, kind_of
+from slimline.data.columns import Encoded, Kind, kind_of
 from slimline.data.table import Table
 
 LABEL = "label"
@@ -46,25 +47,31 @@ def column_profile(table: Table, split: str) -> pd.DataFrame:
 
 
 def _of_group(group: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Facts:
-    facts: Facts = {"content": list(_contents(group))}
-    for name, values in group.items():
-        if kinds[name] == "text" and name != LABEL:
-            facts[f"{name}.characters"] = [len(value or "") for value in values]
-        if kinds[name] == "image":
-            facts[f"{name}.width"] = [picture.width for picture in values]
-            facts[f"{name}.height"] = [picture.height for picture in values]
-            facts[f"{name}.mode"] = [picture.mode for picture in values]
-    return facts
+    """The facts of some samples, each column a list; `content` is the sha256 of a sample's values, its label left out.
 
-
-def _contents(group: Mapping[str, Any]) -> Iterator[str]:
-    """The sha256 of each sample's values, its label left out; of pictures their pixels count, however they are encoded."""
-    features = {name: values for name, values in group.items() if name != LABEL}
+    Of pictures their pixels count, however they are encoded.
+    """
+    facts: Facts = defaultdict(list)
     for row in range(len(next(iter(group.values())))):
         digest = hashlib.sha256()
-        for values in features.values():
-            digest.update(_bytes(values[row]))
-        yield digest.hexdigest()
+        for name, values in group.items():
+            if name == LABEL and kinds[name] != "image":
+                continue
+            value = values[row]
+            for fact, found in _facts(value, kinds[name]):
+                facts[f"{name}.{fact}"].append(found)
+            if name != LABEL:
+                digest.update(_bytes(value))
+        facts["content"].append(digest.hexdigest())
+    return {"content": facts.pop("content"), **facts}
+
+
+def _facts(value: Any, kind: Kind) -> Iterator[tuple[str, Any]]:
+    """What is cheap to know of a value by its type."""
+    if kind == "text":
+        yield "characters", len(value or "")
+    if kind == "image":
+        yield from (("width", value.width), ("height", value.height), ("mode", value.mode))
 
 
 def _bytes(value: Any) -> bytes:
@@ -79,6 +86,8 @@ def _lacking(values: Any) -> np.ndarray:
         return np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return np.empty(0, int)
+    if isinstance(values, Encoded):
+        return np.flatnonzero([one is None for one in values.encoded])
     return np.flatnonzero(
         [value is None or (isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all()) for value in values]
     )

@@ -4,22 +4,34 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from slimline.data.batch import Batch, Rows, Tensors, count, take
+import torch
+
+from slimline.data.batch import Batch, Rows, Tensors, count, moved, take
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs of N samples and what the model should give for them, in memory; implements `Split`."""
+    """Inputs of N samples and what the model should give for them, in memory; implements `Split`.
+
+    `guidance` is what a teacher gives for them, where it was asked beforehand.
+    """
 
     inputs: Batch
     targets: Tensors
+    guidance: Tensors | None = None
 
     def __len__(self) -> int:
         return count(self.inputs)
 
     def take(self, rows: Rows) -> "Samples":
         """The samples of these rows."""
-        return Samples(take(self.inputs, rows), take(self.targets, rows))
+        return Samples(take(self.inputs, rows), take(self.targets, rows), None if self.guidance is None else take(self.guidance, rows))
+
+    def on(self, device: torch.device) -> "Samples":
+        """The same on a device."""
+        return Samples(
+            moved(self.inputs, device), moved(self.targets, device), None if self.guidance is None else moved(self.guidance, device)
+        )
 
     def batches(self, order: Iterable[Rows]) -> Iterator["Samples"]:
         """The samples of each group of rows, group by group."""

@@ -43,7 +43,8 @@ class Stored:
             return (self.make(self.table.rows(_numbers(rows))) for rows in order)
         groups = [_numbers(rows) for rows in order]
         reading = _Reading(self)
-        return iter(DataLoader(reading, sampler=groups, batch_size=None, num_workers=self.workers))  # type: ignore[arg-type]
+        drawn = torch.Generator()  # the loader draws from it where a training's dropout would draw next
+        return iter(DataLoader(reading, sampler=groups, batch_size=None, num_workers=self.workers, generator=drawn))  # type: ignore[arg-type]
 
 
 class _Reading(Dataset[Samples]):

@@ -13,7 +13,8 @@ from slimline.objectives import Metric, Scores, taken_scores
 
 Floats = NDArray[np.float64]
 CLUSTER = "cluster"
-CELLS_AT_ONCE = 4_000_000
+CELLS_AT_ONCE = 1_500_000
+"""Three arrays of 8 bytes each are held of them: 36 MB, however many samples there are."""
 
 
 def metric_draws(metrics: Mapping[str, Metric], tables: Sequence[Scores], *, resamples: int, seed: int) -> list[dict[str, Floats]]:
@@ -47,7 +48,8 @@ def count_draws(units: int, width: int, resamples: int, seed: int) -> Iterator[F
     """How often each of the units is in every resample [some resamples, units], as many at once as fit; `width` numbers a resample."""
     generator = np.random.default_rng(seed)
     for size in _chunks(resamples, max(1, CELLS_AT_ONCE // max(units, width))):
-        drawn = generator.integers(0, units, (size, units)) + units * np.arange(size)[:, None]
+        drawn = generator.integers(0, units, (size, units))
+        drawn += units * np.arange(size)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
 
 

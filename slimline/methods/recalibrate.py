@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimline.data.batch import Batch, count, split
+from slimline.data.batch import Batch, count, moved, split
 from slimline.data.samples import Split, in_order
+from slimline.training.device import device_under
 
 BATCH_SIZE = 64
 MOST = 16_384
@@ -45,10 +46,11 @@ def _recalibrated(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     model.eval()
     for layer in layers:
         layer.train()
+    device = device_under(model)
     with torch.no_grad():
         for batch in batches:
             if count(batch) > 1:
-                model(**batch)
+                model(**moved(batch, device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return model.eval()

@@ -36,6 +36,8 @@ Steps = Annotated[int, Number, Field(ge=0, le=1_000_000)]
 Threads = Annotated[int, Number, Field(ge=1, le=1024)]
 """As many as the largest machines have; more only fight for the cores."""
 BatchSize = Annotated[int, Number, Field(ge=1, le=65_536)]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 Pack = Literal["none", "sparse", "entropy"]
 """How weights are stored: as they are, as a bit mask and the non-zero values, or entropy-coded."""
 
@@ -64,6 +66,10 @@ class Training(Section):
     """Stop after so many epochs without a lower validation loss."""
     threads: Threads = 1
     """CPU threads of the training; another number gives other last bits."""
+    device: Device = "auto"
+    """Where it is trained: cpu, cuda, or auto, a GPU where there is one. On a GPU other bytes come out, and the manifest says so."""
+    precision: Precision = "float32"
+    """bfloat16 computes under autocast, which a GPU or a CPU with AMX does faster; the weights themselves stay float32."""
 
 
 class Recovery(Training):

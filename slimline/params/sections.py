@@ -9,6 +9,7 @@ from slimline.params.section import (
     Amount,
     BatchSize,
     Count,
+    Device,
     Fraction,
     Names,
     Number,
@@ -79,6 +80,7 @@ class CalibrateParams(Section):
 
     samples: Count = 256
     batch_size: BatchSize = 64
+    device: Device = "auto"
 
 
 class DeployParams(Section):

@@ -7,7 +7,7 @@ one more sample right by luck is not the best one.
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors, clone, joined, split
-from slimline.data.samples import Split, in_order
+from slimline.data.batch import Batch, Tensors, clone, joined, moved, split
+from slimline.data.samples import Samples, Split, in_order
 from slimline.errors import Diverged
 from slimline.objectives import Objective, Scores, joined_scores, metric_of
 from slimline.params import Training
+from slimline.training.device import CPU, cpu_threads, device_under, placed
 
-Loss = Callable[[Tensors, Tensors, Batch], Tensor]
-"""(outputs, targets, inputs of the batch) -> scalar."""
+Loss = Callable[[Tensors, Samples], Tensor]
+"""(outputs, the batch as the model saw it) -> scalar."""
 Augment = Callable[[Batch, torch.Generator], Batch]
 Penalty = Callable[[nn.Module], Tensor]
 """(the model in training) -> scalar."""
@@ -99,24 +100,20 @@ def fit(
     `metric` is the objective's one that the history shows. `loss` stands in for the objective's own, in training and for choosing.
     `masks` names parameters whose masked-out (False) entries stay zero. Zero epochs return a plain copy.
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
-    each step. `keep: last` is for training that makes a model smaller as it goes: all epochs run, and the last one is kept.
-    `first_epoch` enters the schedule and the order of batches later, for weights that have had the epochs before it. Raises Diverged
-    at the epoch where a loss is NaN or infinite.
+    each step; both see the model on the device that it is trained on. `keep: last` is for training that makes a model smaller as it
+    goes: all epochs run, and the last one is kept. `first_epoch` enters the schedule and the order of batches later, for weights that
+    have had the epochs before it. Raises Diverged at the epoch where a loss is NaN or infinite.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
         return model, FitHistory()
-    asked: Loss = loss or (lambda outputs, targets, _inputs: objective.loss(outputs, targets))
+    asked: Loss = loss or (lambda outputs, batch: objective.loss(outputs, batch.targets))
     judge = partial(_judged, validation=validation, loss=asked, objective=objective, metric=metric, config=config)
-    shaping = _Shaping(augment or _unchanged, masks or {}, penalty, after_step)
     trained = partial(_fit, seed=seed, on_epoch=on_epoch, keep=keep, first_epoch=first_epoch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return trained(model, train, config, loss=asked, judge=judge, shaping=shaping)
-    finally:
-        torch.set_num_threads(threads)
+    with cpu_threads(config.threads), placed(model, config) as device:
+        shaping = _Shaping(augment or _unchanged, {name: mask.to(device) for name, mask in (masks or {}).items()}, penalty, after_step)
+        with torch.random.fork_rng(devices=[] if device == CPU else [device]):
+            return trained(model, train, config, loss=asked, judge=judge, shaping=shaping, device=device)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -125,11 +122,11 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def predict(model: nn.Module, inputs: Batch, batch_size: int = BATCH_SIZE) -> Tensors:
-    """Outputs [N, …] of a model in evaluation mode, without gradients; the model's own mode is left as it was."""
-    was_training = model.training
+    """Outputs [N, …] of a model in evaluation mode, without gradients, on the CPU; the model's own mode is left as it was."""
+    was_training, device = model.training, device_under(model)
     model.eval()
     with torch.inference_mode():
-        outputs: Tensors = joined([model(**batch) for batch in split(inputs, batch_size)])
+        outputs: Tensors = joined([moved(model(**moved(batch, device)), CPU) for batch in split(inputs, batch_size)])
     model.train(was_training)
     return clone(outputs)
 
@@ -148,6 +145,7 @@ def _fit(
     loss: Loss,
     judge: Callable[[nn.Module, int, float], Epoch],
     shaping: _Shaping,
+    device: torch.device,
     seed: int,
     on_epoch: Callable[[Epoch], None] | None,
     keep: Literal["best", "last"],
@@ -166,8 +164,8 @@ def _fit(
         losses = []
         model.train()
         for batch in train.batches(_batches(len(train), config.batch_size, generator)):
-            inputs = shaping.augment(batch.inputs, generator)
-            value = loss(model(**inputs), batch.targets, inputs)
+            seen = replace(batch, inputs=shaping.augment(batch.inputs, generator)).on(device)
+            value = loss(model(**seen.inputs), seen)
             losses.append(finite_loss(value.item(), "training", number, config))
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(value if shaping.penalty is None else value + shaping.penalty(model))
@@ -189,7 +187,8 @@ def _fit(
 def _skip(train: Split, batch_size: int, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
     """Draw what epochs would have drawn, so that the ones after them see the batches that they see in the whole training."""
     for _ in range(epochs):
-        for batch in train.batches(_batches(len(train), batch_size, generator)):
+        order = _batches(len(train), batch_size, generator)
+        for batch in () if augment is _unchanged else train.batches(order):
             augment(batch.inputs, generator)
 
 
@@ -236,7 +235,7 @@ def _judged(
     for batch in in_order(validation, BATCH_SIZE):
         outputs = predict(model, batch.inputs)
         with torch.no_grad():
-            losses.append((loss(outputs, batch.targets, batch.inputs).item(), len(batch)))
+            losses.append((loss(outputs, batch).item(), len(batch)))
         parts.append(objective.scores(outputs, batch.targets))
     whole = losses[0][0] if len(losses) == 1 else sum(value * size for value, size in losses) / sum(size for _, size in losses)
     figure = float(metric_of(objective, metric).figure(joined_scores(parts)))

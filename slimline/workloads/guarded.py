@@ -83,6 +83,11 @@ class Guarded:
         )
         return self._named(made)
 
+    @property
+    def augmentation(self) -> "Callable[[Batch, Generator], Batch] | None":
+        """`augment`; None where training sees every sample as it is."""
+        return self.augment if "augment" in self.members else None
+
     def show(self, row: Mapping[str, Any]) -> str:
         """One sample as a small piece of HTML."""
         from slimline.workloads.shown import shown

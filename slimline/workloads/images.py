@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from slimline.data.columns import Rows
 from slimline.data.preprocessing import Pictures, fitted, upright
 from slimline.data.table import GROUP, Source, Table
 from slimline.errors import DataError
@@ -68,18 +67,14 @@ def usual_side(pictures: Sequence[Picture]) -> int:
 
 def normalisation(train: Table, side: int, mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over some training pictures, of values from 0 to 1."""
-    sums, squares, count = 0.0, 0.0, 0
-    for start in range(0, min(len(train), MEASURED), GROUP):
-        pixels = _pixels(train.rows(slice(start, min(start + GROUP, MEASURED))), side, mode)
-        sums, squares, count = sums + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
-    mean = np.atleast_1d(sums / count)
-    scale = np.sqrt(np.maximum(np.atleast_1d(squares / count) - mean**2, 1e-6))
+    sums, seen = np.zeros((2, len(mode)), np.int64), min(len(train), MEASURED)
+    for start in range(0, seen, GROUP):
+        for picture in train.rows(slice(start, min(start + GROUP, seen)))[COLUMN]:
+            pixels = np.asarray(fitted(upright(picture, mode), side, side), dtype=np.int64).reshape(-1, len(mode))
+            sums += pixels.sum(0), (pixels**2).sum(0)
+    mean, square = sums / (seen * side * side) / [[255], [255**2]]
+    scale = np.sqrt(np.maximum(square - mean**2, 1e-6))
     return tuple(round(float(value), 4) for value in mean), tuple(round(max(float(value), 0.01), 4) for value in scale)
-
-
-def _pixels(rows: Rows, side: int, mode: str) -> Any:
-    pictures = [np.asarray(fitted(upright(picture, mode), side, side), dtype=np.float64) / 255 for picture in rows[COLUMN]]
-    return np.stack(pictures).reshape(-1, len(mode))
 
 
 def cut_pictures(found: Found, options: DataParams, seed: int) -> dict[str, list[Picture]]:

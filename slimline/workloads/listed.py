@@ -29,9 +29,7 @@ def find_listed(folder: Path, table: str, image: str | None, target: str | None)
             problems += [f"{folder / table}: row {where}: {problem}"] if problem else []
     if problems:
         raise DataError("\n".join([*problems[:SHOWN], *([f"(and {len(problems) - SHOWN} more rows)"] if len(problems) > SHOWN else [])]))
-    if not rows:
-        raise DataError(f"{folder / table}: holds no row; give a row a picture")
-    return found_of(folder, rows)
+    return found_of(folder, rows, f"holds no picture in {table}; give a row a picture")
 
 
 def path_column(folder: Path, table: Path) -> str | None:

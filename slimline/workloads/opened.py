@@ -102,17 +102,22 @@ class Opened:
         settings = dict(config)
         return self._build(str(settings.pop("architecture", self._model.architecture)), self._model.config | settings)
 
-    def augment(self, batch: "Batch", generator: "Generator") -> "Batch":
-        """Pictures turned, scaled and shifted a little; rows of a table as they are."""
-        from slimline.workloads.augmented import shaken
-
-        return {name: shaken(values, generator) if name == "pixels" else values for name, values in batch.items()}
+    @property
+    def augment(self) -> "Callable[[Batch, Generator], Batch] | None":
+        """Pictures turned, scaled and shifted a little; rows of a table and texts are trained on as they are."""
+        return _shaken if self.name == "images" else None
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):
             net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
         return net
+
+
+def _shaken(batch: "Batch", generator: "Generator") -> "Batch":
+    from slimline.workloads.augmented import shaken
+
+    return {name: shaken(values, generator) for name, values in batch.items()}
 
 
 def _builder(architecture: str, root: Path) -> Callable[..., Any]:

@@ -26,11 +26,11 @@ MOST_PIXELS = 50_000_000
 SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One file: where it is, what it shows, which split it was put in (None: we cut), its content's sha256, size and mode."""
 
-    path: Path
+    path: str
     label: str
     split: str | None
     content: str
@@ -61,24 +61,23 @@ def find_pictures(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise DataError(f"params.yaml: data.path: {folder} is no folder; give a folder with a folder a class")
-    files = list(_files(folder))
-    if not files:
-        raise DataError(f"params.yaml: data.path: {folder} holds no picture in a folder of its own class ({', '.join(sorted(ENDINGS))})")
-    return found_of(folder, files)
+    return found_of(folder, _files(folder), f"holds no picture in a folder of its own class ({', '.join(sorted(ENDINGS))})")
 
 
-def found_of(folder: Path, files: Iterable[tuple[Path, str, str | None]]) -> Found:
-    """Every picture of a list of (path, class, split), read and held against the others.
+def found_of(folder: Path, files: Iterable[tuple[Path, str, str | None]], none: str) -> Found:
+    """Every picture of a list of (path, class, split), read and held against the others; `none` says what an empty list means.
 
     Raises:
         DataError: as `find_pictures` says.
     """
     pictures, problems = _read_all(files)
+    if not pictures and not problems:
+        raise DataError(f"params.yaml: data.path: {folder} {none}")
     problems += _problems(folder, pictures)
     if problems:
         raise DataError("\n".join(problems))
     unique = {picture.content: picture for picture in reversed(pictures)}
-    kept = tuple(sorted(unique.values(), key=lambda picture: picture.path.as_posix()))
+    kept = tuple(sorted(unique.values(), key=lambda picture: picture.path))
     return Found(kept, len(pictures) - len(kept), tuple(sorted({picture.label for picture in kept})))
 
 
@@ -86,7 +85,7 @@ def encoded(pictures: Iterable[Picture], labels: tuple[str, ...]) -> Iterator[di
     """Rows of a split, one picture after another: its bytes as they are in its file, and the index of its class."""
     index = {label: place for place, label in enumerate(labels)}
     for picture in pictures:
-        yield {"image": {"bytes": picture.path.read_bytes(), "path": None}, "label": index[picture.label]}
+        yield {"image": {"bytes": Path(picture.path).read_bytes(), "path": None}, "label": index[picture.label]}
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
@@ -128,7 +127,7 @@ def _read(path: Path, label: str, split: str | None) -> Picture:
             raise DataError(f"{path}: unpacks to {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down")
         pixels = upright(picture, "RGB")
     digest = hashlib.sha256(pixels.tobytes() + str(pixels.size).encode()).hexdigest()
-    return Picture(path, label, split, digest, pixels.size, picture.mode)
+    return Picture(path.as_posix(), label, split, digest, pixels.size, picture.mode)
 
 
 def _problems(folder: Path, pictures: list[Picture]) -> list[str]:

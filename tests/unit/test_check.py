@@ -117,3 +117,17 @@ def test_check_refuses_it_in_one_line(project: Path, in_folder: Path) -> None:
     (in_folder / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ParamsError, match="'ranged' cannot run on 'executorch'"):
         checked_params(in_folder)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU here")
+def test_a_gpu_that_is_not_there_is_named_wherever_it_is_asked_for_with_all_other_problems(project: Path, in_folder: Path) -> None:
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    raw["calibrate"]["device"] = raw["distill"]["small"]["device"] = raw["prune"]["channels50"]["recover"]["device"] = "cuda"
+    raw["teacher"] |= {"device": "auto", "source": "hf:data/models/mine", "sha256": "0" * 64}
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ParamsError) as caught:
+        checked_params(in_folder)
+    named = [problem.split(":")[1].strip() for problem in caught.value.problems]
+    assert named == ["calibrate.device", "prune.channels50.recover.device", "distill.small.device", "teacher.source"]
+    assert "give auto or cpu" in caught.value.problems[0]

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from slimline.commands.check import EXTRAS, PROGRAMS, lacking
-from slimline.commands.doctor import Examined, examine
+from slimline.commands.doctor import Examined, _gpu, examine
 from slimline.params import TARGETS
+from slimline.training.device import why_no_gpu
 
 PYPROJECT = "pyproject.toml"
 
@@ -70,3 +71,9 @@ def test_every_extra_and_program_belongs_to_a_target(project: Path) -> None:
     text = (project / PYPROJECT).read_text()
     assert all(f"\n{target} = [" in text for target in EXTRAS)
     assert lacking("eager") == {}
+
+
+def test_the_device_is_told_and_none_is_no_fault(deploying: Path) -> None:
+    found = _gpu(deploying)
+    assert found.ok
+    assert found.seen.endswith("device: auto is the CPU" if why_no_gpu() else "device: auto trains there")

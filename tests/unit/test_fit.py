@@ -66,9 +66,9 @@ def test_no_epochs_is_a_copy(model: nn.Module, blobs: Samples) -> None:
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def harm(outputs: torch.Tensor, targets: torch.Tensor, _inputs: Batch) -> torch.Tensor:
+def harm(outputs: torch.Tensor, batch: Samples) -> torch.Tensor:
     """Trains towards wrong answers, and is judged by right ones (without gradients, as on validation)."""
-    right = functional.cross_entropy(outputs, targets)
+    right = functional.cross_entropy(outputs, batch.targets)
     return -right if outputs.requires_grad else right
 
 
@@ -142,10 +142,10 @@ def test_recalibration_measures_the_statistics_of_the_inputs(model: nn.Module) -
 def test_entering_later_sees_the_batches_that_the_whole_training_sees_then(model: nn.Module, blobs: Samples) -> None:
     seen: list[torch.Tensor] = []
 
-    def loss(outputs: torch.Tensor, targets: torch.Tensor, inputs: Batch) -> torch.Tensor:
+    def loss(outputs: torch.Tensor, batch: Samples) -> torch.Tensor:
         if outputs.requires_grad:
-            seen.append(inputs["input"].detach().clone())
-        return functional.cross_entropy(outputs, targets)
+            seen.append(batch.inputs["input"].detach().clone())
+        return functional.cross_entropy(outputs, batch.targets)
 
     def noisy(inputs: Batch, generator: torch.Generator) -> Batch:
         return {name: value + torch.randn(value.shape, generator=generator) for name, value in inputs.items()}

@@ -164,7 +164,7 @@ def test_a_table_lists_pictures_with_class_and_split(tmp_path: Path) -> None:
         (["../../etc/passwd,cat,"], ("file", "kind"), r"row 1: '../../etc/passwd' is no path inside"),
         (["all/0.png,,"], ("file", "kind"), r"row 1: all/0.png has no class; fill it in or remove the row"),
         (["all/0.png,cat,holdout"], ("file", "kind"), r"row 1: split 'holdout' is none of train, validation and test"),
-        ([], ("file", "kind"), r"holds no row"),
+        ([], ("file", "kind"), r"holds no picture in labels.csv; give a row a picture"),
         (["all/0.png,cat,", "all/0.png,dog,"], ("file", "kind"), r"class 'cat' has 1 picture"),
     ],
 )

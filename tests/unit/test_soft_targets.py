@@ -1,17 +1,21 @@
 """Distillation's loss by its formula, and what the training does and leaves alone."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from torch import Tensor, nn
+from torch.nn import functional
 
-from slimline.data.batch import Batch
+from slimline.data.batch import Batch, Rows
 from slimline.data.samples import Samples
 from slimline.methods.distill.scratch import scratch
 from slimline.methods.distill.soft_targets import soft_targets
 from slimline.objectives.classification import classification
 from slimline.params import ScratchParams, SoftTargetsParams
+from slimline.training import taught
 from slimline.training.data import TrainingData
 
 SIDES = classification(("below", "above"))
@@ -91,12 +95,56 @@ def test_teacher_sees_the_students_augmented_batch_in_evaluation_mode_and_stays_
         return {"input": made[-1]}
 
     soft_targets(student, teacher, config(epochs=1), data=given(samples, augment=augment))
-    judged_before, *taught, judged_after = seen
-    assert len(taught) == len(made) == 4
-    assert all(torch.equal(one, other) for one, other in zip(taught, made, strict=True))
-    assert torch.equal(judged_before, samples.inputs["input"])
-    assert torch.equal(judged_after, samples.inputs["input"])
+    judged, *shown = seen
+    assert len(shown) == len(made) == 4
+    assert all(torch.equal(one, other) for one, other in zip(shown, made, strict=True))
+    assert torch.equal(judged, samples.inputs["input"])
     assert teacher.training
     assert all(parameter.requires_grad for parameter in teacher.parameters())
     after = [*teacher.state_dict().items(), *student.state_dict().items()]
     assert all(torch.equal(value, before[name]) for name, value in after)
+
+
+class Counting(nn.Module):
+    """A net that counts the samples that it is asked for."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.asked = inner, []
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.asked.append(len(input))
+        return self.inner(input)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Counting":
+        return self
+
+
+@pytest.mark.parametrize("held_bytes", [taught.HELD_BYTES, 0])
+def test_without_augmentation_the_teacher_is_asked_once_and_the_student_comes_out_as_before(
+    samples: Samples, held_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taught, "HELD_BYTES", held_bytes)
+    once, anew = Counting(net(2)), Counting(net(2))
+    student, history = soft_targets(net(1), once, config(), data=given(samples))
+    other, same = soft_targets(net(1), anew, config(), data=given(samples, augment=lambda inputs, _generator: inputs))
+    assert once.asked == [64, 64]
+    assert len(anew.asked) == 1 + 4 * 4
+    assert [epoch.validation_loss for epoch in history.epochs] == pytest.approx([epoch.validation_loss for epoch in same.epochs])
+    assert all(torch.allclose(value, other.state_dict()[name], atol=1e-5) for name, value in student.state_dict().items())
+
+
+def test_a_teacher_whose_answers_may_depend_on_the_batch_is_asked_each_time(samples: Samples) -> None:
+    class Filled(Samples):
+        def batches(self, order: Iterable[Rows]) -> Iterator[Samples]:
+            for place, batch in enumerate(super().batches(order)):
+                yield Samples({"input": functional.pad(batch.inputs["input"], (0, place % 2))}, batch.targets)
+
+    longest = Filled({"input": samples.inputs["input"].repeat(8, 1)}, samples.targets.repeat(8))
+    summing = Counting(nn.Identity())
+    with taught.taught(given(longest), summing, config()) as (found, _ask):
+        assert found.train is longest
+    teacher = nn.Linear(2, 2)
+    with taught.taught(given(samples), teacher, config()) as (found, ask):
+        (batch,) = found.train.batches([torch.tensor([5, 3])])
+        assert torch.allclose(ask(batch), teacher(samples.inputs["input"][[5, 3]]))

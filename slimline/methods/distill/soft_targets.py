@@ -5,29 +5,27 @@ loss = alpha * loss(student, labels) + (1 - alpha) * guidance(student, teacher),
 T² * KL(softmax(teacher / T) || softmax(student / T)).
 """
 
-import copy
-
-import torch
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors
+from slimline.data.batch import Tensors
+from slimline.data.samples import Samples
 from slimline.params import SoftTargetsParams
 from slimline.training.data import TrainingData
 from slimline.training.fit import FitHistory
+from slimline.training.taught import taught
 
 
 def soft_targets(student: nn.Module, teacher: nn.Module, config: SoftTargetsParams, *, data: TrainingData) -> tuple[nn.Module, FitHistory]:
     """Return the trained student and its history; student and teacher themselves are left as they are.
 
-    The teacher sees the same augmented batch as the student, in evaluation mode and without gradients.
+    The teacher sees the same augmented batch as the student, in evaluation mode and without gradients; where nothing augments, it sees
+    each sample once, before the first epoch.
     """
-    frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
     objective = data.objective
+    with taught(data, teacher, config) as (given, ask):
 
-    def mixed(outputs: Tensors, targets: Tensors, inputs: Batch) -> Tensor:
-        with torch.no_grad():
-            guidance = frozen(**inputs)
-        soft = objective.guidance(outputs, guidance, config.temperature)
-        return config.alpha * objective.loss(outputs, targets) + (1 - config.alpha) * soft
+        def mixed(outputs: Tensors, batch: Samples) -> Tensor:
+            soft = objective.guidance(outputs, ask(batch), config.temperature)
+            return config.alpha * objective.loss(outputs, batch.targets) + (1 - config.alpha) * soft
 
-    return data.fitted(student, config, loss=mixed)
+        return given.fitted(student, config, loss=mixed)

@@ -23,6 +23,7 @@ from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, weakness, without_silent
 from slimline.params import GroupLassoParams
+from slimline.training.device import device_under
 
 TRAINED = ("weight", "bias")
 
@@ -48,21 +49,24 @@ def group_lasso(model: nn.Module, config: GroupLassoParams, *, data: MethodData)
 
 def channel_sizes(model: nn.Module, group: ChannelGroup) -> Tensor:
     """The root mean square of all entries that belong to a channel, [channels]."""
-    squares, entries = torch.zeros(group.channels), torch.zeros(group.channels)
+    device = device_under(model)
+    squares, entries = torch.zeros(2, group.channels, device=device)
     for place in _trained_places(group):
         values = model.get_parameter(place.name).detach().square()
         rows = values.movedim(place.dim, 0).flatten(1) if values.dim() > 1 else values[:, None]
         mine = place.channel >= 0
-        squares.index_add_(0, place.channel[mine], rows[mine].sum(1))
-        entries.index_add_(0, place.channel[mine], torch.full((int(mine.sum()),), float(rows.shape[1])))
-    return (squares / entries).sqrt()
+        channels = place.channel[mine].to(device)
+        squares.index_add_(0, channels, rows[mine].sum(1))
+        entries.index_add_(0, channels, torch.full((len(channels),), float(rows.shape[1]), device=device))
+    sizes: Tensor = (squares / entries).sqrt()
+    return sizes
 
 
 def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amounts: Mapping[str, float]) -> None:
     for group in groups:
         size = channel_sizes(model, group)
         factor = (1 - share * amounts[group.layer] * weakness(size) / size).clamp_min(0).nan_to_num(0.0)
-        with_others = torch.cat([factor, torch.ones(1)])  # index -1: channels that are not the group's
+        with_others = torch.cat([factor, factor.new_ones(1)])  # index -1: channels that are not the group's
         for place in _trained_places(group):
             values = model.get_parameter(place.name)
             shape = [-1 if dim == place.dim else 1 for dim in range(values.dim())]

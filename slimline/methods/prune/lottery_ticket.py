@@ -141,7 +141,7 @@ def _with(model: nn.Module, weights: Tensors) -> nn.Module:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
 def _kept(number: int, data: MethodData) -> Round | None:

@@ -25,6 +25,7 @@ from slimline.methods.prune.channel_trial import same_outputs
 from slimline.methods.prune.probe_inputs import reaching
 from slimline.methods.prune.regularised import coupled_groups, free, train_on, weakness, without_silent
 from slimline.params import NetworkSlimmingParams
+from slimline.training.device import device_under
 
 
 def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: MethodData) -> Edited:
@@ -79,16 +80,17 @@ def _norms(model: nn.Module, group: ChannelGroup) -> list[Slice]:
 
 def _scales(model: nn.Module, group: ChannelGroup) -> Tensor:
     """The sum of |scale| of each channel over the group's batch norms, [channels]."""
-    total = torch.zeros(group.channels)
+    total = torch.zeros(group.channels, device=device_under(model))
     for place in _norms(model, group):
         mine = place.channel >= 0
-        total.index_add_(0, place.channel[mine], model.get_parameter(place.name).detach()[mine].abs())
+        total.index_add_(0, place.channel[mine].to(total.device), model.get_parameter(place.name).detach()[mine].abs())
     return total
 
 
 def _shrink_(model: nn.Module, share: float, *, groups: Sequence[ChannelGroup], amount: float) -> None:
     for group in groups:
-        steps = torch.cat([share * amount * weakness(_scales(model, group)), torch.zeros(1)])  # index -1: not the group's
+        amounts = share * amount * weakness(_scales(model, group))
+        steps = torch.cat([amounts, amounts.new_zeros(1)])  # index -1: not the group's
         for place in _norms(model, group):
             step = steps[place.channel]
             scale, bias = (model.get_parameter(f"{place.module}.{tensor}") for tensor in ("weight", "bias"))

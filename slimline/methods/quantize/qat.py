@@ -5,7 +5,8 @@ Jacob et al. 2018, arXiv:1712.05877; learned ranges: LSQ, arXiv:1902.08153, and 
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from slimline.data.batch import Batch, Tensors, clone
+from slimline.data.samples import Samples
 from slimline.errors import StageError
 from slimline.methods.data import MethodData
 from slimline.methods.layer_calls import on_input
@@ -24,12 +26,12 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.methods.shared_weights import shared_weights
-from slimline.objectives import Objective
 from slimline.params.quantize import CalibratedParams, QatParams, StaticParams
 from slimline.training.fit import Loss, fit
 from slimline.training.lora import fit_updates
 from slimline.training.masks import ORIGINAL, zero_masks
 from slimline.training.records import Records
+from slimline.training.taught import taught
 
 FOLDED = "Batch norms are folded into the layers before them."
 LEARNED = "From the calibrated ranges on, those of inputs and weights were trained with the weights."
@@ -54,19 +56,8 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
     _refuse_shared_weights(start)
     student = prepared(start.model, start.plan, data.example, learned=config.ranges == "learned")
     train = fit if config.lora_rank is None else partial(fit_updates, trained=_ranges(student))
-    trained, history = train(
-        student,
-        data.train,
-        config,
-        objective=data.objective,
-        loss=_guided(data.objective, model, config.teacher_weight),
-        metric=data.metric,
-        validation=data.validation,
-        augment=data.augment,
-        seed=data.seed,
-        masks=_masks(start),
-        on_epoch=data.on_epoch,
-    )
+    with _guided(data, model, config) as (given, loss):
+        trained, history = train(student, config=config, loss=loss, masks=_masks(start), **given.settings)
     if history.best_epoch == 0:
         return dataclasses.replace(start, history=history, notes=(*start.notes, NOT_BETTER))
     notes = (*start.notes, LEARNED) if config.ranges == "learned" else start.notes
@@ -158,18 +149,19 @@ def _ranges(student: nn.Module) -> frozenset[str]:
     return frozenset(f"{name}.{inner}" for name, module in fakes for inner, _ in module.named_parameters())
 
 
-def _guided(objective: Objective, teacher: nn.Module, weight: float) -> Loss | None:
+@contextmanager
+def _guided(data: MethodData, teacher: nn.Module, config: QatParams) -> Iterator[tuple[MethodData, Loss | None]]:
     """(1 - weight) * loss + weight * guidance of the source at T = 1; None is the objective's own loss (Hinton et al. 2015)."""
+    weight, objective = config.teacher_weight, data.objective
     if weight == 0:
-        return None
-    frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
+        yield data, None
+        return
+    with taught(data, teacher, config) as (given, ask):
 
-    def guided(outputs: Tensors, targets: Tensors, inputs: Batch) -> Tensor:
-        with torch.no_grad():
-            wanted = frozen(**inputs)
-        return (1 - weight) * objective.loss(outputs, targets) + weight * objective.guidance(outputs, wanted, 1.0)
+        def guided(outputs: Tensors, batch: Samples) -> Tensor:
+            return (1 - weight) * objective.loss(outputs, batch.targets) + weight * objective.guidance(outputs, ask(batch), 1.0)
 
-    return guided
+        yield given, guided
 
 
 def _fake_weights(trained: nn.Module) -> Mapping[str, FakeWeight]:

@@ -1,0 +1,104 @@
+"""What a teacher gives for the samples of a training, asked once wherever training sees a sample as it is.
+
+A frozen teacher gives the same for the same inputs. On validation, and on training where nothing augments it, its answers are therefore
+kept, sample by sample: in memory, or, where they are large, in a file that is mapped. They come from batches of another size than those
+of the training, so on training they differ from fresh ones by the rounding of kernels. Where a batch is filled up to its longest sample,
+or the answers are larger than half of the disk that is free, the teacher is asked anew each time.
+"""
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from slimline.data.batch import Rows, Tensors, moved, take, tensors
+from slimline.data.samples import Samples, Split, in_order
+from slimline.params import Training
+from slimline.training.data import TrainingData
+from slimline.training.device import any_kernel, cpu_threads, device_of, device_under
+from slimline.training.fit import BATCH_SIZE
+
+HELD_BYTES = 256_000_000
+"""Answers of a split that take no more than this are held in memory."""
+Ask = Callable[[Samples], Tensors]
+"""From a batch to what the teacher gives for it, on the batch's device, without gradients."""
+Data = TypeVar("Data", bound=TrainingData)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A split whose batches carry a teacher's answers; implements slimline.data.samples.Split."""
+
+    split: Split
+    answers: Tensors
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(self, order: Iterable[Rows]) -> Iterator[Samples]:
+        """The samples of each group of rows, group by group."""
+        groups = list(order)
+        read = zip(self.split.batches(groups), groups, strict=True)
+        return (replace(batch, guidance=take(self.answers, rows)) for batch, rows in read)
+
+
+@contextmanager
+def taught(data: Data, teacher: nn.Module, config: Training) -> Iterator[tuple[Data, Ask]]:
+    """The same data with the answers of `teacher` (a copy in evaluation mode) where they can be kept, and what gives them for any batch."""
+    device = device_of(config.device)
+    frozen = copy.deepcopy(teacher).eval().requires_grad_(False).to(device)
+
+    def ask(batch: Samples) -> Tensors:
+        return _answers(frozen, batch) if batch.guidance is None else batch.guidance
+
+    if config.epochs == 0:
+        yield data, ask
+        return
+    with tempfile.TemporaryDirectory(prefix="slimline-answers-") as folder, cpu_threads(config.threads), any_kernel(device):
+        validation = _kept(data.validation, frozen, Path(folder))
+        train = data.train if data.augment else _kept(data.train, frozen, Path(folder))
+        yield replace(data, train=train, validation=validation), ask
+
+
+def _answers(teacher: nn.Module, batch: Samples) -> Tensors:
+    with torch.no_grad():
+        answers: Tensors = teacher(**moved(batch.inputs, device_under(teacher)))
+    return moved(answers, next(iter(batch.inputs.values())).device)
+
+
+def _kept(split: Split, teacher: nn.Module, folder: Path) -> Split:
+    """The split with the teacher's answers, asked batch by batch; as it is where they cannot be kept."""
+    room: dict[str, Tensor] = {}
+    done, shapes = 0, set()
+    for batch in in_order(split, BATCH_SIZE):
+        answers = tensors(_answers(teacher, batch))
+        shapes.add(tuple(value.shape[1:] for value in (*batch.inputs.values(), *answers.values())))
+        if len(shapes) > 1 or not (room or (room := _room(answers, len(split), folder))):
+            return split
+        for name, value in answers.items():
+            room[name][done : done + len(value)] = value
+        done += len(batch)
+    return Taught(split, room[""] if set(room) == {""} else room)
+
+
+def _room(answers: dict[str, Tensor], samples: int, folder: Path) -> dict[str, Tensor]:
+    """Room for such answers of so many samples; none where the disk is too small."""
+    needed = sum(value[0].nbytes for value in answers.values()) * samples
+    if needed <= HELD_BYTES:
+        return {name: value.new_empty((samples, *value.shape[1:])) for name, value in answers.items()}
+    if needed > shutil.disk_usage(folder).free // 2:
+        return {}
+    return {name: _mapped(value, samples, folder) for name, value in answers.items()}
+
+
+def _mapped(like: Tensor, samples: int, folder: Path) -> Tensor:
+    shape = (samples, *like.shape[1:])
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        return torch.from_file(file.name, shared=True, size=like[0].numel() * samples, dtype=like.dtype).view(shape)
