@@ -14,12 +14,11 @@ from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics
 from slimline.data.batch import take
-from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed_plan import missed
-from slimline.methods.quantize.plan import FEW, Kind, Plan, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import FEW, FLOAT, Kind, Plan, kind, layers_of_kind, require_some, smallest_precision
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
@@ -33,7 +32,6 @@ from tasks.method_data import method_data
 from tasks.missed import note_miss
 from tasks.variant import Outcome, Sizes, load_origin, save_outcome
 
-FLOAT = "float32"
 SIZE_IS = "that of every parameter and buffer as planned, batch norms folded, without what describes the graph"
 WAYS: dict[Kind, str] = {
     "static": "with int8 inputs over a calibrated range.",
@@ -51,10 +49,7 @@ def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatist
         StageError: every layer would stay in float32.
     """
     made: Quantized = get_method("quantize", config.method)(model, config, statistics=statistics, data=data)
-    layers = made.plan["layers"].values()
-    if all(layer["precision"] == FLOAT for layer in layers):
-        why = "; ".join(sorted({str(layer["reason"]) for layer in layers})) or "the model has no layer with weights"
-        raise StageError(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
+    require_some(made.plan, model, getattr(config, "keep_float", ()), data.calibration)
     return made
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from scipy.optimize import brentq
 
-from slimline.errors import StageError
+from slimline.errors import Impossible
 
 LEAST_CHANGE = 1e-6
 LOG_PRICES = (-80.0, 80.0)
@@ -31,7 +31,7 @@ def allocated(sizes: Mapping[str, int], sensitivity: Mapping[str, float], amount
     """
     most = 1 - floor
     if amount > most + ROUNDING:
-        raise StageError(
+        raise Impossible(
             f"prune: a floor of {floor:g} leaves at most {most:g} of each layer to take, {amount:g} is asked; lower one of them"
         )
     measured = {name: max(sensitivity[name], LEAST_CHANGE) for name in sizes if name in sensitivity}
