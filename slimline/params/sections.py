@@ -74,6 +74,8 @@ class CalibrateParams(Section):
 
     samples: Count = 256
     batch_size: BatchSize = 64
+    draws: Annotated[int, Number, Field(ge=1, le=100)] = 5
+    """Over how many draws of the sample static int8 is judged on validation: the shipped one and others; 1 for that one alone."""
 
 
 class DeployParams(Section):
