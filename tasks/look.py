@@ -2,7 +2,7 @@
 
 in      data/prepared/{validation.arrow,manifest.json}
 out     data/look.json, which is the same whenever all of it works, so that nothing behind this stage runs again because of it
-params  workload, seed, model, prune, quantize, factorize, distill, deploy, evaluate.batch_size, gate.metric
+params  workload, seed, model, prune, quantize, factorize, distill, deploy, evaluate, gate.metric
 
 docs/decisions/0014-look-before-you-train.md says what is tried, and why so.
 """
@@ -22,6 +22,7 @@ from slimline.calibration.trials import REFUSED, WORKS, Trial, refusals
 from slimline.errors import ParamsError
 from slimline.report.page import StagePage, Table, write_page
 from slimline.stage import Stage, stage_main
+from tasks.lengths import breach
 from tasks.untrained import Untrained, untrained
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ NET = "the net of build_teacher(): copied, stored, built again, called alone and
 def looked(stage: Stage) -> list[Trial]:
     """All trials; of a net that cannot be followed itself, that one alone. Targets are tried beside each other, in their own processes."""
     began, found = time.perf_counter(), untrained(stage)
-    if problems := found.problems(stage.workload):
+    if problems := (*breach(found.signature, stage.params.evaluate.lengths), *found.problems(stage.workload)):
         return [Trial(NET, REFUSED, "\n".join(problems), time.perf_counter() - began)]
     own = Trial(NET, WORKS, "", time.perf_counter() - began)
     with ThreadPoolExecutor(max(1, min(len(stage.params.deploy.targets), os.cpu_count() or 1))) as pool:

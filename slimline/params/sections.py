@@ -89,7 +89,8 @@ class EvaluateParams(Section):
     """How quality and speed are measured.
 
     `pairs` counts samples of baseline and variant that are compared, `launches` the fresh processes of each model that they are spread
-    over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes.
+    over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes. Where inputs differ in length,
+    models are also timed at `lengths`; the gate judges the speed of a sample's own length.
     """
 
     batch_size: Annotated[int, Number, Field(ge=2, le=4096)] = 32
@@ -97,6 +98,8 @@ class EvaluateParams(Section):
     launches: Annotated[int, Number, Field(ge=2, le=100)] = 6
     threads: Threads = 1
     resamples: Annotated[int, Number, Field(ge=200, le=100_000)] = 2000
+    lengths: Annotated[tuple[Count, ...], Field(max_length=16)] | None = None
+    """Sizes of the axes that vary, at which one sample is timed too; unset: the median of test and the longest of all. [] times none."""
 
 
 class GateParams(Section):
