@@ -65,7 +65,7 @@ class InProcess:
     location: Path
     model: Model
 
-    def predict(self, arrays: Any, batch_size: int) -> Outputs:
+    def predict(self, arrays: Any, batch_size: int) -> Outputs:  # noqa: ARG002 - as a worker's
         """Its outputs; batches come in at most so many samples."""
         found: Outputs = self.model.predict(arrays)
         return found

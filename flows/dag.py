@@ -15,8 +15,9 @@ class Node:
     """One stage: what it needs, what it makes, whether it is up to date.
 
     `depth` is the number of stages in the longest chain that waits for it. In dvc.yaml `meta: {alone: true}` says that nothing may run
-    beside it, and `meta: {gathers: true}` that it works on what stands, also where a stage before it has failed. `altered` are the outs
-    that stand there and are not what the stage last made.
+    beside it, `meta: {gathers: true}` that it works on what stands, also where a stage before it has failed, and `meta: {admits: true}`
+    that what others take of it is the same whenever it ends well: they wait for it, and its running again does not undo them. `altered`
+    are the outs that stand there and are not what the stage last made.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Node:
     depth: int
     alone: bool
     gathers: bool = False
+    admits: bool = False
     altered: tuple[str, ...] = ()
 
     @property
@@ -143,10 +145,10 @@ def _nodes(repo: Any, graph: Any, status: Mapping[str, Any]) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     for stage in order:
         needs = tuple(sorted(name(needed) for needed in graph.successors(stage)))
-        clean = stage.addressing not in status and all(nodes[needed].clean for needed in needs)
+        clean = stage.addressing not in status and all(nodes[needed].clean or nodes[needed].admits for needed in needs)
         outs = tuple(os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs)
         meta = getattr(stage, "meta", None) or {}
-        alone, gathers = (bool(meta.get(key)) for key in ("alone", "gathers"))
+        alone, gathers, admits = (bool(meta.get(key)) for key in ("alone", "gathers", "admits"))
         altered = tuple(_altered(repo, stage, status.get(stage.addressing, ())))
-        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone, gathers, altered)
+        nodes[name(stage)] = Node(name(stage), needs, outs, clean, depth[name(stage)], alone, gathers, admits, altered)
     return nodes

@@ -8,6 +8,7 @@ SlimlineError                1  something went wrong; the message says what and 
 │   ├── ArtifactError        2  a model file is truncated, altered, unsafe or of the wrong shape
 │   └── StorageRefused       2  the S3 store says no: wrong key, missing bucket
 ├── StageError               1  a method ran and did not do what it was asked
+│   ├── Impossible           1  no net built like this one can be so changed or compiled, whatever its weights
 │   └── NotMade              1  a variant is asked for that an earlier stage did not make
 ├── Diverged                 1  a training ran into NaN or infinity, or never got better than where it began
 ├── MachineError             1  this machine lacks what a stage needs, or a runtime's process died on it
@@ -65,6 +66,13 @@ class StorageRefused(InputError):
 
 class StageError(SlimlineError):
     """A method ran and did not do what it was asked: nothing shrank, a budget is out of reach, a graph computes something else."""
+
+
+class Impossible(StageError):
+    """The method, or the target, can do nothing with a net that is built like this one, whatever its weights become.
+
+    It is found on the untrained net, before the line starts (slimline/calibration/trials.py); all other `StageError`s are results.
+    """
 
 
 class NotMade(StageError):

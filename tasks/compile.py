@@ -21,7 +21,7 @@ from slimline.data.batch import take
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.signature import Signature
-from slimline.errors import MachineError, ParamsError, StageError
+from slimline.errors import Impossible, MachineError, ParamsError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.objectives.described import described
@@ -76,7 +76,7 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
         return lowered
     wanted = [name for name, layer in variant.plan["layers"].items() if layer["precision"] != "float32"]
     if missed := sorted(set(wanted) ^ set(lowered.layers)):
-        raise StageError(
+        raise Impossible(
             f"compile: {len(lowered.layers)} layers of the {target} graph hold {lowered.precision} weights, the plan has {len(wanted)}; "
             f"they differ at {', '.join(missed)}; name these in keep_float"
         )
@@ -94,8 +94,10 @@ def shipped(target: str, variant: Variant, folder: Path, lowered: Lowered) -> tu
     return dataclasses.replace(lowered, weight_bytes=packed.stored_bytes), packed
 
 
-def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, folder: Path, signature: Signature) -> CompiledManifest:
-    """The compiled variant's identity, without the parity that is still to be measured."""
+def manifest_of(
+    stage: Stage, target: str, variant: Variant, lowered: Lowered, folder: Path, signature: Signature, *, made_in: Path
+) -> CompiledManifest:
+    """The compiled variant's identity, without the parity that is still to be measured; the variant itself lies in `made_in`."""
     source, is_eager = variant.manifest, target == "eager"
     return CompiledManifest(
         workload=stage.params.workload,
@@ -109,7 +111,7 @@ def manifest_of(stage: Stage, target: str, variant: Variant, lowered: Lowered, f
         lineage=source.lineage,
         signature=signature,
         objective=described(stage.workload.objective),
-        source_sha256=sha256_of(MODELS / stage.variant / "manifest.json"),
+        source_sha256=sha256_of(made_in / "manifest.json"),
         execution=lowered.execution,
         architecture=source.architecture if is_eager else None,
         structure=source.structure if is_eager else None,
@@ -193,7 +195,8 @@ def main(stage: Stage) -> None:
         if stage.workload.preprocessing is not None:
             write_json(draft / PREPROCESSING, stage.workload.preprocessing.model_dump(mode="json"))
         lowered, packing = shipped(stage.target, variant, draft, lowered)
-        unchecked = manifest_of(stage, stage.target, variant, lowered, draft, signature).model_copy(update={"packing": packing})
+        named = manifest_of(stage, stage.target, variant, lowered, draft, signature, made_in=MODELS / stage.variant)
+        unchecked = named.model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)
         parity = check(stage.label, variant, draft, validation, stage.workload.objective, stage.params.workload)
         manifest = unchecked.model_copy(update={"parity": parity})

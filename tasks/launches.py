@@ -17,6 +17,7 @@ from slimline.errors import SlimlineError
 from slimline.measure.energy import Energy, energy_per_call
 from slimline.measure.timing import Turn
 from slimline.worker import Worker
+from tasks.lengths import LENGTH
 
 log = logging.getLogger(__name__)
 PROCESS_BYTES = 250_000_000
@@ -124,9 +125,10 @@ def _asked(model: str, how: Launching, session: Session, ask: Callable[[], Any])
 
 def _look(worker: Worker, batches: Mapping[str, Path]) -> tuple[int, Energy]:
     """What a fresh process holds after each batch ran once, before anything else; and the energy of a call where it can be read."""
-    for path in batches.values():
+    paths = [path for name, path in batches.items() if not name.startswith(LENGTH)]
+    for path in paths:
         worker.predict(path)
-    smallest = next(iter(batches.values()))
+    smallest = paths[0]
     return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turn(smallest, ENERGY_SAMPLES).calls)
 
 

@@ -1,9 +1,13 @@
 """What the stages hand to a method: the splits, how they are judged, and statistics."""
 
+from collections.abc import Iterator
+
 from torch import nn
 
+from slimline.calibration.draws import other_draws
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics, load_statistics
-from slimline.data.prepared import load_batch, load_split
+from slimline.data.batch import Batch
+from slimline.data.prepared import load_batch, load_split, load_table
 from slimline.data.samples import head
 from slimline.methods.data import MethodData
 from slimline.params import TEACHER
@@ -25,3 +29,9 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
         return collect_statistics(model, calibration, config.batch_size, device_of(config.device))
 
     return MethodData(calibration=calibration, example=origin.example, collect=collect, **training_data(stage, origin, train).settings)
+
+
+def draws_beside(stage: Stage) -> Iterator[Batch]:
+    """Other calibration samples than the one that is used, from train and calibration."""
+    tables = [load_table(split) for split in ("train", "calibration")]
+    return other_draws(tables, stage.workload.samples, stage.params.calibrate, stage.params.seed)

@@ -12,28 +12,28 @@ from typing import Any, cast
 
 from torch import nn
 
+from slimline.calibration.draws import Draws, over_draws
 from slimline.calibration.statistics import CalibrationStatistics
 from slimline.data.batch import take
-from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of
 from slimline.methods.quantize.mixed_plan import missed
-from slimline.methods.quantize.plan import FEW, Kind, Plan, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import FEW, FLOAT, Kind, Plan, kind, layers_of_kind, require_some, smallest_precision
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
-from slimline.params import QuantizeParams
+from slimline.params import QuantizeParams, StaticParams
+from slimline.report.draws import draws_tables, draws_text
 from slimline.report.figures import bar_figure
 from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
-from tasks.method_data import method_data
+from tasks.method_data import draws_beside, method_data
 from tasks.missed import note_miss
 from tasks.variant import Outcome, Sizes, load_origin, save_outcome
 
-FLOAT = "float32"
 SIZE_IS = "that of every parameter and buffer as planned, batch norms folded, without what describes the graph"
 WAYS: dict[Kind, str] = {
     "static": "with int8 inputs over a calibrated range.",
@@ -51,10 +51,7 @@ def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatist
         StageError: every layer would stay in float32.
     """
     made: Quantized = get_method("quantize", config.method)(model, config, statistics=statistics, data=data)
-    layers = made.plan["layers"].values()
-    if all(layer["precision"] == FLOAT for layer in layers):
-        why = "; ".join(sorted({str(layer["reason"]) for layer in layers})) or "the model has no layer with weights"
-        raise StageError(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
+    require_some(made.plan, model, getattr(config, "keep_float", ()), data.calibration)
     return made
 
 
@@ -98,6 +95,13 @@ def float_bytes(model: nn.Module, data: MethodData) -> int:
     return stored_bytes(model, NO_PLAN, uses_of(model, take(data.calibration, slice(0, FEW))))
 
 
+def draws_of(stage: Stage, model: nn.Module, made: Quantized, data: MethodData) -> Draws | None:
+    """How the variant fares over draws of the calibration sample; None for methods that read none, or that take minutes a draw."""
+    if not isinstance(stage.config, StaticParams) or stage.params.calibrate.draws == 1:
+        return None
+    return over_draws(model, made, stage.config, data, draws_beside(stage), stage.params.calibrate.batch_size)
+
+
 def main(stage: Stage) -> None:
     """Read the source, plan, judge by simulation on validation, save the weights with the plan."""
     origin = load_origin(stage)
@@ -111,17 +115,24 @@ def main(stage: Stage) -> None:
     shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
     parts = stored_parts(made.model, made.plan, uses_of(made.model, take(data.calibration, slice(0, FEW))), made.grids)
     teacher_bytes, source_bytes = (float_bytes(each, data) for each in (origin.teacher.model, model))
+    draws, unit = draws_of(stage, model, made, data), stage.workload.objective.metrics[stage.metric].unit
     figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         made.model,
-        (*described(made.plan, statistics), float_rest_text(parts)),
+        (*described(made.plan, statistics), *draws_text(draws, unit), float_rest_text(parts)),
         made.history,
         plan=made.plan,
         grids=made.grids,
         judged=twin,
         sizes=Sizes(sum(part.small + part.kept for part in parts), teacher_bytes, source_bytes),
-        details={"plan": made.plan, "sqnr_db": sqnr, "size_is": SIZE_IS, "float_bytes": sum(part.kept for part in parts)},
-        tables=(*mixed_tables(made.plan), plan_table(made.plan, shown), float_rest_table(parts, made.plan)),
+        details={"plan": made.plan, "sqnr_db": sqnr, "size_is": SIZE_IS, "float_bytes": sum(part.kept for part in parts)}
+        | ({} if draws is None else {"draws": draws.facts}),
+        tables=(
+            *mixed_tables(made.plan),
+            *draws_tables(draws, unit),
+            plan_table(made.plan, shown),
+            float_rest_table(parts, made.plan),
+        ),
         figures=(*mixed_figures(made.plan), figure),
         notes=(
             *made.notes,

@@ -1,12 +1,11 @@
 """Stage `teacher`: train the uncompressed model, or fetch it as safetensors and check its sha256.
 
-in      data/prepared/{train,validation}.arrow
+in      data/prepared/{train,validation}.arrow; data/look.json, the mark that all this can be followed
 out     data/models/teacher
 params  workload, seed, teacher, gate.metric
 """
 
 import logging
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,16 +14,13 @@ from torch import nn
 
 from slimline.artifact.fetch import fetch_weights
 from slimline.artifact.folder import folder_bytes
-from slimline.artifact.json_file import read_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.variant import save_variant
 from slimline.artifact.weights import load_weights, read_fitting
-from slimline.calibration.look import look
-from slimline.data.batch import Batch, flat, joined, tensors
-from slimline.data.prepared import PREPARED, load_split
+from slimline.data.batch import flat, joined, tensors
+from slimline.data.prepared import load_split
 from slimline.data.samples import Split, head, in_order
-from slimline.data.signature import Signature, signature_of
 from slimline.errors import ArtifactError, Diverged, WorkloadError
 from slimline.measure.compute import Compute, count
 from slimline.objectives import Objective, Scores, figures, joined_scores
@@ -39,15 +35,12 @@ from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, r
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads.guarded import Guarded
+from tasks.signature import signature_from
 
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
-WITHOUT_EXPORT = ("eager", "torchscript")
-"""Targets that take a net as it is or trace it."""
 RESAMPLES = 400
 HELD_BYTES = 256_000_000
-LOOKED_AT = 64
-"""Samples that the untrained net is looked at with."""
 
 
 def run(
@@ -142,29 +135,6 @@ def _fetched(workload: Guarded, config: TeacherParams) -> nn.Module:
     return model.eval()
 
 
-def signature_from(model: nn.Module, validation: Split) -> Signature:
-    """What the model takes and gives; the bounds of axes that vary are those of all splits, as the stage `data` found them."""
-    few = head(validation, 2).inputs
-    found = signature_of([few], predict(model, few))
-    varies = read_json(PREPARED / "manifest.json")["varies"]
-    inputs = [one.model_copy(update={"varies": _bounds(varies.get(one.name, {}))}) for one in found.inputs]
-    return found.model_copy(update={"inputs": tuple(inputs)})
-
-
-def _bounds(axes: Mapping[str, Sequence[int]]) -> dict[int, tuple[int, int]]:
-    return {int(axis): (low, high) for axis, (low, high) in axes.items()}
-
-
-def require_followed(workload: Guarded, some: Batch, signature: Signature, *, exports: bool) -> None:
-    """One look at the untrained net before any training.
-
-    Raises:
-        WorkloadError: all that stands in the way of compressing it.
-    """
-    if problems := look(workload.build_teacher(), workload.build_teacher(), some, exports=exports, signature=signature):
-        raise WorkloadError("\n".join(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in problems))
-
-
 def _announce(epoch: Epoch) -> None:
     log.info("teacher: epoch %d, loss %.4f, validation %.4f", epoch.number, epoch.loss, epoch.metric)
 
@@ -214,9 +184,7 @@ def main(stage: Stage) -> None:
     """Train or fetch, save, write the page."""
     params, workload = stage.params, stage.workload
     validation, metric = load_split(workload.samples, "validation"), stage.metric
-    exports, signature = bool(set(params.deploy.targets) - set(WITHOUT_EXPORT)), signature_from(workload.build_teacher(), validation)
-    require_followed(workload, head(validation, LOOKED_AT).inputs, signature, exports=exports)
-    train = load_split(workload.samples, "train")
+    train, signature = load_split(workload.samples, "train"), signature_from(workload.build_teacher(), validation)
     model, history = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
     folded = make_plain_(model)
     config = params.teacher.model_dump(mode="json")

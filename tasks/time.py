@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from numpy.typing import NDArray
 
@@ -36,6 +35,7 @@ from slimline.report.page import write_page
 from slimline.report.timing import timing_page
 from slimline.stage import Stage, stage_main, write_metrics
 from tasks.launches import Launching, Session, groups, timed_together
+from tasks.lengths import apart, at_lengths, filled, timed_lengths
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +114,7 @@ def batches_of(inputs: Arrays, signature: Signature, batch_size: int) -> dict[st
     """The two batches to time: batch name -> input -> values. What is shorter than the signature's own shape, or holds too few samples,
     is repeated from its beginning."""
     shapes = {one.name: one.shape for one in signature.inputs}
-    return {f"batch_{size}": {name: _filled(inputs[name], (size, *shape)) for name, shape in shapes.items()} for size in (1, batch_size)}
-
-
-def _filled(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    for axis, size in enumerate(shape):
-        values = values.take(np.arange(size) % values.shape[axis], axis)
-    return values
+    return {f"batch_{size}": {name: filled(inputs[name], (size, *shape)) for name, shape in shapes.items()} for size in (1, batch_size)}
 
 
 @contextmanager
@@ -173,13 +167,16 @@ def main(stage: Stage) -> None:
     """Time all that stands of this target in worker processes; write the metrics and the page."""
     started, machine, how = time.monotonic(), this_machine(), launching(stage.params)
     where = locations(stage.params, str(stage.target))
-    few = head(load_split(stage.workload.samples, "test"), stage.params.evaluate.batch_size).inputs
+    test = load_split(stage.workload.samples, "test")
+    few = head(test, stage.params.evaluate.batch_size).inputs
     arrays, signature = {name: values.numpy() for name, values in few.items()}, read_compiled(where[TEACHER]).signature
-    batches = batches_of(arrays, signature, stage.params.evaluate.batch_size)
+    lengths = timed_lengths(signature, stage.params.evaluate.lengths, test)
+    batches = batches_of(arrays, signature, stage.params.evaluate.batch_size) | at_lengths(arrays, signature, lengths)
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
     with stored(batches) as paths:
         sessions = [timed_together(group, paths, how) for group in groups(where, how.required, room)]
     facts = run(sessions, stage.params.gate.confidence)
+    by_length = apart(facts, lengths)
     facts["same_runtime_baseline"]["precision"] = read_compiled(where[TEACHER]).computes
     for name, found in facts["variants"].items():
         found["artifact_sha256"] = sha256_of(where[name] / "manifest.json")
@@ -194,6 +191,7 @@ def main(stage: Stage) -> None:
         "confidence": stage.params.gate.confidence,
         "shapes": {batch: {name: list(values.shape) for name, values in found.items()} for batch, found in batches.items()},
         "seconds": seconds,
+        "lengths": by_length,
         **facts,
     }
     write_metrics(stage, timing)

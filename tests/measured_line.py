@@ -190,6 +190,7 @@ def timing_of(params: Params, target: str, speed: float) -> dict[str, Any]:
         "pairs": params.evaluate.pairs,
         "confidence": params.gate.confidence,
         "seconds": 40.2,
+        "lengths": {},
         "baseline": {**latencies(base), **rest},
         "same_runtime_baseline": {**latencies(same), **rest, "peak_memory_bytes": 90_000_000, "precision": "float32"},
         "variants": {variant: timed(params, variant, target, speed) for variant in params.deploy.variants},

@@ -55,7 +55,7 @@ class Signal:
 
     name, objective = "signal", classification(QUARTERS)
 
-    def splits(self, options: Mapping[str, Any], seed: int) -> Mapping[str, pd.DataFrame]:
+    def splits(self, options: Mapping[str, Any], seed: int) -> Mapping[str, pd.DataFrame]:  # noqa: ARG002 - time decides
         """Windows in the order of time, so that none of test overlaps one of training by more than its edge."""
         return in_order_of_time(windows())
 

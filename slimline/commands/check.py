@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from slimline.commands.advice import warnings
+from slimline.commands.deep import problems_of, table, trials
 from slimline.commands.refusals import refusals
 from slimline.errors import InputError, ParamsError, WorkloadError
 from slimline.params import Params
@@ -130,28 +131,48 @@ def _named_by_dvc(path: Path) -> set[str]:
 
 
 def check(
-    as_json: Annotated[bool, typer.Option("--json", help="Print {ok, problems, warnings, variants, deployments} for a machine.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print {ok, problems, warnings, variants, deployments, tried} for a machine.")
+    ] = False,
+    is_deep: Annotated[
+        bool, typer.Option("--deep", help="Also try every variant and target on the untrained net, in seconds, as `slimline run` does.")
+    ] = False,
 ) -> None:
     """Find every mistake in params.yaml at once, and warn where int8 or 16 bits will bring less than it seems.
 
-    Example: `slimline check && make run`
+    Example: `slimline check --deep && make run`
     """
     root = find_project()
+    tried: list[dict[str, Any]] = []
     try:
         params = checked_params(root)
-    except ParamsError as error:
+        if is_deep:
+            tried = trials(root)
+            if problems := problems_of(tried):
+                raise ParamsError(problems)
+    except InputError as error:
         if not as_json:
+            sys.stderr.write(table(tried))
             raise
-        sys.stdout.write(json.dumps({"ok": False, "problems": list(error.problems), "warnings": []}, indent=2) + "\n")
+        problems = list(error.problems) if isinstance(error, ParamsError) else str(error).splitlines()
+        _print({"ok": False, "problems": problems, "warnings": [], "tried": tried})
         raise typer.Exit(error.exit_code) from None
     deployments, advice = len(params.deploy.variants) * len(params.deploy.targets), warnings(params, root)
     if as_json:
-        found = {"ok": True, "problems": [], "warnings": advice, "variants": ["teacher", *params.variants], "deployments": deployments}
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        known = {"variants": ["teacher", *params.variants], "deployments": deployments, "tried": tried}
+        _print({"ok": True, "problems": [], "warnings": advice, **known})
         return
     for line in advice:
         sys.stderr.write(f"warning: {line}\n")
-    sys.stdout.write(f"params.yaml is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments\n")
+    sys.stdout.write(table(tried))
+    works = f", {len(tried)} trials" if tried else ""
+    sys.stdout.write(
+        f"params.yaml is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments{works}\n"
+    )
+
+
+def _print(found: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def lacking(target: str) -> dict[str, str]:

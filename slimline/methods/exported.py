@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from slimline.data.batch import Batch, clone
 from slimline.data.calling import parameters_of
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 
 MAX_BATCH = 65536
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
@@ -49,7 +49,7 @@ def exported(model: nn.Module, example: Batch, *, signature: Signature | None = 
     try:
         return _followed(model, example, shapes, strict=True)
     except REFUSALS:
-        raise StageError(f"torch.export cannot follow {type(model).__name__}: {reason_of(first)}") from first
+        raise Impossible(f"torch.export cannot follow {type(model).__name__}: {reason_of(first)}") from first
 
 
 def free_axes(example: Batch, signature: Signature | None, max_batch: int) -> Shapes:

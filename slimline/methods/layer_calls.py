@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slimline.data.batch import Batch
-from slimline.errors import StageError
+from slimline.errors import Impossible
 
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
 """The layers whose inputs calibration looks at."""
@@ -57,7 +57,7 @@ def layer_input(layer: nn.Module, arguments: tuple[Any, ...], named: Mapping[str
     given = arguments[0] if arguments else named.get(_first_name(named))
     if not isinstance(given, Tensor):
         label = f"{name!r}, {type(layer).__name__}," if name else type(layer).__name__
-        raise StageError(f"layer {label} is called with a {type(given).__name__}, where only a tensor can be followed")
+        raise Impossible(f"layer {label} is called with a {type(given).__name__}, where only a tensor can be followed")
     return given
 
 

@@ -80,6 +80,8 @@ class CalibrateParams(Section):
 
     samples: Count = 256
     batch_size: BatchSize = 64
+    draws: Annotated[int, Number, Field(ge=1, le=100)] = 5
+    """Over how many draws of the sample static int8 is judged on validation: the shipped one and others; 1 for that one alone."""
     device: Device = "auto"
 
 
@@ -94,7 +96,8 @@ class EvaluateParams(Section):
     """How quality and speed are measured.
 
     `pairs` counts samples of baseline and variant that are compared, `launches` the fresh processes of each model that they are spread
-    over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes.
+    over (more where the gate's confidence needs more), `batch_size` is the larger of the two batch sizes. Where inputs differ in length,
+    models are also timed at `lengths`; the gate judges the speed of a sample's own length.
     """
 
     batch_size: Annotated[int, Number, Field(ge=2, le=4096)] = 32
@@ -102,6 +105,8 @@ class EvaluateParams(Section):
     launches: Annotated[int, Number, Field(ge=2, le=100)] = 6
     threads: Threads = 1
     resamples: Annotated[int, Number, Field(ge=200, le=100_000)] = 2000
+    lengths: Annotated[tuple[Count, ...], Field(max_length=16)] | None = None
+    """Sizes of the axes that vary, at which one sample is timed too; unset: the median of test and the longest of all. [] times none."""
 
 
 class GateParams(Section):

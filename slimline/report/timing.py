@@ -22,6 +22,7 @@ def timing_page(timing: Facts) -> StagePage:
         comparison=(),
         tables=(
             *(table(timing, batch) for table in (_speed_table, _latency_table) for batch in timing["baseline"]["latency_ms"]),
+            *_length_tables(timing),
             _memory_table(timing),
             _machine_table(timing),
         ),
@@ -75,6 +76,22 @@ def _latency_table(timing: Facts, batch: str) -> Table:
 def _latencies(found: Facts, batch: str) -> tuple[float, ...]:
     warm, cold = found["latency_ms"][batch], found["cold_latency_ms"][batch]
     return warm["p50"], warm["p95"], warm["p99"], cold["p50"]
+
+
+def _length_tables(timing: Facts) -> Iterator[Table]:
+    """Latency and ratios of one sample at each length, where inputs differ in length."""
+    if not timing["lengths"]:
+        return
+    rows = []
+    for length, models in timing["lengths"].items():
+        rows.append((int(length), EAGER, models["baseline"]["latency_ms"]["p50"], None, None))
+        for name in timing["variants"]:
+            found = models[name]
+            ratios = (_with_span(found[key]) for key in ("speed_ratio", "speed_ratio_same_runtime"))
+            rows.append((int(length), name, found["latency_ms"]["p50"], *ratios))
+    columns = ("length", "model", "p50, ms", f"times faster than {EAGER}", f"than the teacher on {timing['target']}")
+    note = "One sample, its axes that vary filled or cut to the length. The gate judges the speed of a sample's own length, above."
+    yield Table("By length, at batch 1", columns, tuple(rows), note)
 
 
 def _memory_table(timing: Facts) -> Table:

@@ -6,7 +6,10 @@ import grimp
 import pytest
 import yaml
 
-STAGES = ("data", "teacher", "calibrate", "prune", "quantize", "factorize", "distill", "compile", "evaluate", "machine", "time", "report")
+STAGES = (
+    *("data", "look", "teacher", "calibrate", "prune", "quantize", "factorize", "distill"),
+    *("compile", "evaluate", "machine", "time", "report"),
+)
 INERT = {"slimline", "slimline.report", "slimline.storage", "slimline.artifact", "slimline.calibration", "slimline.measure"}
 """Packages whose __init__ holds a docstring and at most a version."""
 

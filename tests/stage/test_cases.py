@@ -185,7 +185,7 @@ def run(stage: str, *arguments: str, per: str = "stage") -> None:
 def begin() -> None:
     """The stages before anything is compressed."""
     run("data")
-    run("teacher")
+    run("look")
 
 
 @pytest.fixture

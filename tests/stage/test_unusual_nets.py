@@ -11,7 +11,7 @@ import torch
 from slimline.artifact.variant import load_variant
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
-from tasks import calibrate, compile, quantize, teacher
+from tasks import calibrate, compile, look, quantize, teacher
 from tests.prepared_project import prepare_project
 
 WORKLOAD = '''
@@ -166,7 +166,7 @@ def test_what_cannot_be_followed_is_refused_before_training(
 ) -> None:
     prepared(in_folder, project, name)
     with pytest.raises(SystemExit) as refused:
-        stage_main("teacher", teacher.main, None, [])
+        stage_main("look", look.main, None, [])
     assert refused.value.code == 2
     assert [record.message for record in caplog.records if "epoch" in record.message] == []
     (line,) = [record.message for record in caplog.records if "error:" in record.message]

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from slimline.artifact import arrays
 from slimline.artifact.arrays import read_arrays, read_outputs, write_arrays
 from slimline.artifact.signature import InputSignature, Signature
+from slimline.data.samples import Samples
+from tasks.lengths import apart, at_lengths, breach, timed_lengths
 from tasks.time import batches_of
 
 
@@ -51,3 +54,42 @@ def test_batches_are_timed_at_the_signatures_own_shape() -> None:
     assert found["batch_4"]["ids"].shape == (4, 7)
     assert found["batch_4"]["ids"][2].tolist() == found["batch_4"]["ids"][0].tolist()
     assert found["batch_4"]["x"].tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+
+
+def test_lengths_are_filled_or_cut_and_told_apart_from_the_batches() -> None:
+    ids = InputSignature(name="ids", dtype="int64", shape=(7,), varies={0: (2, 9)})
+    signature = Signature(inputs=(ids, InputSignature(name="x", dtype="float32", shape=(2,))))
+    given = {"ids": np.array([[1, 2, 3, 4]]), "x": np.ones((1, 2), np.float32)}
+    found = at_lengths(given, signature, (3, 9))
+    assert found["length_3"]["ids"].tolist() == [[1, 2, 3]]
+    assert found["length_9"]["ids"].tolist() == [[1, 2, 3, 4, 1, 2, 3, 4, 1]]
+    assert found["length_9"]["x"].shape == (1, 2)
+    facts = {name: {"latency_ms": {"batch_1": 1.0, "length_3": 2.0}, "peak": 5} for name in ("baseline", "same_runtime_baseline")}
+    facts["variants"] = {"int8": {"speed_ratio": {"batch_1": 1.5, "length_3": 3.0}}}
+    assert apart(facts, (3,)) == {
+        "3": {"baseline": {"latency_ms": 2.0}, "same_runtime_baseline": {"latency_ms": 2.0}, "int8": {"speed_ratio": 3.0}}
+    }
+    assert facts["variants"]["int8"]["speed_ratio"] == {"batch_1": 1.5}
+
+
+def test_lengths_not_stated_are_the_median_and_the_longest_and_stated_ones_lie_within() -> None:
+    ids = InputSignature(name="ids", dtype="int64", shape=(7,), varies={0: (2, 9)})
+    fixed = Signature(inputs=(InputSignature(name="x", dtype="float32", shape=(2,)),))
+    varying = Signature(inputs=(ids,))
+
+    class Ragged:
+        def __len__(self) -> int:
+            return 5
+
+        def batches(self, order):
+            return (Samples({"ids": torch.zeros(1, [2, 4, 4, 5, 8][row], dtype=torch.int64)}, torch.zeros(1)) for (row,) in order)
+
+    assert timed_lengths(varying, None, Ragged()) == (4, 9)
+    assert timed_lengths(varying, (3,), Ragged()) == (3,)
+    assert timed_lengths(varying, (), Ragged()) == ()
+    assert timed_lengths(fixed, None, Ragged()) == ()
+    assert list(breach(varying, (2, 9))) == list(breach(fixed, None)) == []
+    assert list(breach(varying, (1, 5))) == [
+        "params.yaml: evaluate.lengths: 1 lies outside 2 to 9, which the samples have; give one within"
+    ]
+    assert "varies; leave lengths out" in next(breach(fixed, (5,)))

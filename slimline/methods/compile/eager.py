@@ -11,7 +11,7 @@ from slimline.artifact.variant import NO_GRIDS
 from slimline.artifact.weights import WEIGHTS, write_weights
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
 
@@ -33,9 +33,9 @@ def eager(
         StageError: the plan is int8, for which eager PyTorch has no kernels, or mixes 16-bit and float32 layers.
     """
     if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
-        raise StageError("compile: eager PyTorch has no int8 kernels; deploy this variant on onnxruntime or openvino")
+        raise Impossible("compile: eager PyTorch has no int8 kernels; deploy this variant on onnxruntime or openvino")
     if plan is not None and (mixed := layers_of_kind(plan, "float")):
-        raise StageError(f"compile: eager PyTorch runs a model in one type, and the plan keeps {mixed[0]!r} in float32; use another target")
+        raise Impossible(f"compile: eager PyTorch runs a model in one type, and the plan keeps {mixed[0]!r} in float32; use another target")
     dtype = torch.float32 if plan is None else getattr(torch, smallest_precision(plan))
     cast = copy.deepcopy(model).eval().to(dtype)
     write_weights(folder / WEIGHTS, cast.state_dict())

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, count, joined, take
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, require_fixed
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.quiet import quiet
@@ -97,11 +97,11 @@ def largest_batch(batch_sizes: tuple[int, ...]) -> int:
 def _require_kernels(plan: Plan | None) -> None:
     for name, entry in {} if plan is None else plan["layers"].items():
         if kind(entry) == "half" and (entry["precision"], entry["type"]) != ("float16", "Linear"):
-            raise StageError(f"compile: {name!r}, {entry['type']}, is to be {entry['precision']}: {NO_SIXTEEN_BITS}")
+            raise Impossible(f"compile: {name!r}, {entry['type']}, is to be {entry['precision']}: {NO_SIXTEEN_BITS}")
         if kind(entry) == "weights":
-            raise StageError(f"compile: {name!r} is to have {entry['precision']} weights alone: {NO_STORED_WEIGHTS}; {WAYS_OUT}")
+            raise Impossible(f"compile: {name!r} is to have {entry['precision']} weights alone: {NO_STORED_WEIGHTS}; {WAYS_OUT}")
         if kind(entry) in ("static", "dynamic") and (entry["type"] in ("LSTM", "GRU") or not entry["symmetric"] or entry["group_size"]):
-            raise StageError(f"compile: {name!r} is {entry['type']}: XNNPACK has int8 with a symmetric scale a channel only; {WAYS_OUT}")
+            raise Impossible(f"compile: {name!r} is {entry['type']}: XNNPACK has int8 with a symmetric scale a channel only; {WAYS_OUT}")
 
 
 class _Program:
@@ -116,11 +116,11 @@ class _Program:
                     rewrite(graph_module)
                     self.exported = _exported_again(graph_module, example)
                 self.lowered, self.pte = _lowered(self.exported)
-        except StageError as error:
-            raise StageError(f"compile: the model cannot be lowered to ExecuTorch: {error}") from error
+        except Impossible as error:
+            raise Impossible(f"compile: the model cannot be lowered to ExecuTorch: {error}") from error
         except UNEXPORTABLE as error:
             reason = " ".join(str(error).split())[:300]
-            raise StageError(f"compile: the model cannot be lowered to ExecuTorch: {type(error).__name__}: {reason}") from error
+            raise Impossible(f"compile: the model cannot be lowered to ExecuTorch: {type(error).__name__}: {reason}") from error
 
     @property
     def weight_bytes(self) -> int:

@@ -13,7 +13,7 @@ from torch._inductor.exc import InductorError
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, clone, count, flat, joined, take, tensors
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.compile.inductor_build import build_settings, open_package, reproducible, write_package
 from slimline.methods.compile.inductor_code import Generated, read_generated, stored_layers
 from slimline.methods.compile.instruction_sets import instruction_sets
@@ -58,7 +58,7 @@ def inductor(
             computes something else than what was exported.
     """
     if plan is not None and planned(plan, "int4"):
-        raise StageError(f"compile: {INT4}")
+        raise Impossible(f"compile: {INT4}")
     lowering = _prepared(model, plan, grids, example)
     ordered = {name: calibration[name] for name in signature.names}
     samples = take(joined([ordered, ordered, ordered]), slice(0, 3))
@@ -103,8 +103,8 @@ def _compiled(lowering: nn.Module, samples: Batch, signature: Signature, package
             built = place / MODEL
             torch._inductor.aoti_compile_and_package(program, package_path=str(built), inductor_configs=build_settings(place / "g++"))
             return _operations(program.graph), read_generated(write_package(built, package))
-    except (StageError, InductorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise StageError(f"compile: Inductor cannot compile the model: {' '.join(str(error).split())[:300]}") from error
+    except (Impossible, InductorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise Impossible(f"compile: Inductor cannot compile the model: {' '.join(str(error).split())[:300]}") from error
 
 
 def _require_same(lowering: nn.Module, package: Path, samples: Batch) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 
 ARITHMETIC = ("int8", "float16", "bfloat16", "float32")
 
@@ -40,7 +40,7 @@ def require_fixed(why: str, signature: Signature) -> None:
     if varying := [one for one in signature.inputs if one.varies]:
         one = varying[0]
         way_out = f"let inputs() pad every sample to {list(one.shape)}, or deploy on onnxruntime, openvino or inductor"
-        raise StageError(f"compile: input {one.name!r} is {one.text}, and {why}; {way_out}")
+        raise Impossible(f"compile: input {one.name!r} is {one.text}, and {why}; {way_out}")
 
 
 def arithmetic(types: Iterable[str]) -> str:

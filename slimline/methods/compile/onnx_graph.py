@@ -16,7 +16,7 @@ from torch import nn
 
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.exported import exported, reason_of
 from slimline.methods.quantize.plan import every_layer, recurrent_layers
@@ -53,12 +53,12 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
             found = exported(model, few, signature=signature)
             inputs, outputs = list(signature.names), output_names(signature)
             program = torch.onnx.export(found, (), dynamo=True, input_names=inputs, output_names=outputs, verbose=False)
-    except StageError as error:
-        raise StageError(f"compile: the model cannot be exported to ONNX: {error}") from error
+    except Impossible as error:
+        raise Impossible(f"compile: the model cannot be exported to ONNX: {error}") from error
     except torch.onnx.OnnxExporterError as error:
-        raise StageError(f"compile: the model cannot be exported to ONNX: {reason_of(error)}") from error
+        raise Impossible(f"compile: the model cannot be exported to ONNX: {reason_of(error)}") from error
     if program is None:
-        raise StageError("compile: torch.onnx.export gave no program")
+        raise Impossible("compile: torch.onnx.export gave no program")
     if recurrent_layers(model):
         optimize_ir(program.model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
     graph_model = program.model_proto

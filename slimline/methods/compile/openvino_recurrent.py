@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, Recurrent, kind, matrices, recurrent_layers, recurrent_of_kind
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
@@ -42,7 +42,7 @@ def name_recurrent(graph: ov.Model, model: nn.Module) -> None:
             continue
         name = known.get(_key(_matrix(operation, 0), _matrix(operation, 1)))
         if name is None:
-            raise StageError(f"compile: a recurrent operation of the OpenVINO graph has the matrices of no layer of {type(model).__name__}")
+            raise Impossible(f"compile: a recurrent operation of the OpenVINO graph has the matrices of no layer of {type(model).__name__}")
         operation.set_friendly_name(f"{name}#{names.count(name) + 1}")
         names.append(name)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, Tensors
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import INTEGERS, LAYER_TYPES, Layer, Plan, kind
 from slimline.methods.quantize.weights import Grid, derived_grid, levels, stored_grid
@@ -43,7 +43,7 @@ def explicit(model: nn.Module, plan: Plan, *, grids: Mapping[str, Tensor] = NO_G
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
         if kind(entry) != "float" and not isinstance(layer, LAYER_TYPES):
-            raise StageError(
+            raise Impossible(
                 f"compile: {name!r} is {type(layer).__name__}, which this target has no small kernels for; put it in keep_float"
             )
         if kind(entry) != "float":

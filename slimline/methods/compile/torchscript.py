@@ -18,7 +18,7 @@ from torch.jit._trace import TracerWarning
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.qdq import explicit, sixteen_bit_net
 from slimline.methods.quantize.fold import fold_batchnorm
@@ -53,7 +53,7 @@ def torchscript(
         StageError: the plan has integer layers, or the model cannot be traced.
     """
     if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
-        raise StageError(f"compile: {NO_INTEGERS}")
+        raise Impossible(f"compile: {NO_INTEGERS}")
     ordered = {name: calibration[name] for name in signature.names}
     sample = take(joined([ordered, ordered]), slice(0, 2))
     traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example), sample)
@@ -98,10 +98,10 @@ def _traced(model: nn.Module, sample: Batch) -> Any:
             trace: Callable[..., Any] = torch.jit.trace  # has no annotations
             traced = trace(model.requires_grad_(False), example_kwarg_inputs=dict(sample), check_trace=False, strict=False)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
+        raise Impossible(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
     said = [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]
     if warned := [message for message in said if not message.startswith(CONSTANT)]:
-        raise StageError(f"compile: the model cannot be traced to TorchScript: {' '.join(warned[0].split())[:300]}")
+        raise Impossible(f"compile: the model cannot be traced to TorchScript: {' '.join(warned[0].split())[:300]}")
     return traced
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, arithmetic, require_fixed
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.xla_stablehlo import to_stablehlo
@@ -55,7 +55,7 @@ def xla(
         StageError: the plan has integer layers, for which XLA has no CPU kernels, or the model cannot be exported.
     """
     if plan is not None and (integers := layers_of_kind(plan, "static", "dynamic", "weights")):
-        raise StageError(f"compile: XLA has no int8 kernels on the CPU, and {integers[0]!r} is to be int8 or int4; use another target")
+        raise Impossible(f"compile: XLA has no int8 kernels on the CPU, and {integers[0]!r} is to be int8 or int4; use another target")
     require_fixed("XLA compiles one program for each size", signature)
     plain = to_stablehlo(fold_batchnorm(model, example), example, signature)
     exported = plain if plan is None else to_stablehlo(explicit(model, plan, example=example), example, signature)

@@ -13,7 +13,7 @@ from torch._ops import OpOverloadPacket
 
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import Signature
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.compile.xla_settings import narrow, settle_xla
 from slimline.methods.exported import exported
 
@@ -51,11 +51,11 @@ def to_stablehlo(model: nn.Module, example: Batch, signature: Signature) -> Any:
         ]
         with _without_locations():
             return jax.export.export(jax.jit(lambda *inputs: tuple(function(constants, inputs))), platforms=["cpu"])(*shapes)
-    except StageError as error:
-        raise StageError(f"compile: the model cannot be exported to StableHLO: {error}") from error
+    except Impossible as error:
+        raise Impossible(f"compile: the model cannot be exported to StableHLO: {error}") from error
     except UNEXPORTABLE as error:
         reason = " ".join(str(error).split())[:300]
-        raise StageError(f"compile: the model cannot be exported to StableHLO: {type(error).__name__}: {reason}") from error
+        raise Impossible(f"compile: the model cannot be exported to StableHLO: {type(error).__name__}: {reason}") from error
 
 
 def import_torchax() -> ModuleType:

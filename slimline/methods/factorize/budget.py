@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from slimline.data.batch import Tensors
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
 from slimline.methods.factorize.ranks import ladder
@@ -155,7 +155,7 @@ def _within_share(
     totals = [saved for saved, _ in _totals(steps)]
     count = bisect.bisect_left(totals, needed - LEAST)
     if count == len(steps):
-        raise StageError(_out_of_reach(budget, 1 - (totals[-1] if totals else 0.0)))
+        raise Impossible(_out_of_reach(budget, 1 - (totals[-1] if totals else 0.0)))
     taken = _state(steps[: count + 1])
     last = steps[count][0].layer
     others = sum(option.saved for name, option in taken.items() if name != last)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch, take
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.factorize.budget import Spent, spent
@@ -42,7 +42,8 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     chosen = search.ranks if search else {name: chosen_ranks(one, config) for name, one in decompositions.items()}
     ranks = {name: found for name, found in chosen.items() if found is not None}
     if not ranks:
-        raise StageError(f"factorize: {_nothing(config, len(taken), stays)}")
+        by_weights = len(stays) < len(taken) and (config.vbmf or config.energy is not None)
+        raise (StageError if by_weights else Impossible)(f"factorize: {_nothing(config, len(taken), stays)}")
     stays |= dict.fromkeys(decompositions.keys() - ranks, "no smaller at such ranks" if search is None else "worth more than it costs")
     made = replaced(model, {name: chain(decompositions[name], found) for name, found in ranks.items()})
     stays |= {name: "grouped convolution" for name, layer in layers(model).items() if getattr(layer, "groups", 1) > 1}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slimline.data.batch import Batch
 from slimline.data.samples import in_order
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.factorize.chains import input_shapes, layers, why_whole
@@ -47,7 +47,7 @@ def factorized_training(model: nn.Module, config: FactorizedTrainingParams, *, d
     if config.idle:
         return Edited(copy.deepcopy(model))
     if data.initial is None:
-        raise StageError("factorize: factorized_training needs the source's untrained weights, which this stage does not have")
+        raise Impossible("factorize: factorized_training needs the source's untrained weights, which this stage does not have")
     initial = data.initial()
     names = chosen(initial, config, data.example)
     thin, history = data.fitted(factorized(initial, names), config, penalty=frobenius_decay(names, config.frobenius_decay))
@@ -77,7 +77,7 @@ def chosen(model: nn.Module, config: FactorizedTrainingParams, example: Batch) -
     ranks = {name: rank_of(found[name].weight, config) for name in free}
     smaller = {name: rank for name, rank in ranks.items() if _is_smaller(found[name].weight, rank)}
     if not smaller:
-        raise StageError(f"factorize: none of {len(found)} layers gets smaller; lower rank, parameter_ratio or min_channels in params.yaml")
+        raise Impossible(f"factorize: none of {len(found)} layers gets smaller; lower rank, parameter_ratio or min_channels in params.yaml")
     return smaller
 
 

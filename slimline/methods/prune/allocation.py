@@ -10,7 +10,7 @@ all layers is made least by Lagrange's method: size times price = d/df (s f / (1
 import math
 from collections.abc import Mapping
 
-from slimline.errors import StageError
+from slimline.errors import Impossible
 
 LEAST_CHANGE = 1e-6
 LOG_PRICES = (-80.0, 80.0)
@@ -29,7 +29,7 @@ def allocated(sizes: Mapping[str, int], sensitivity: Mapping[str, float], amount
     """
     most = 1 - floor
     if amount > most + ROUNDING:
-        raise StageError(
+        raise Impossible(
             f"prune: a floor of {floor:g} leaves at most {most:g} of each layer to take, {amount:g} is asked; lower one of them"
         )
     measured = {name: max(sensitivity[name], LEAST_CHANGE) for name in sizes if name in sensitivity}

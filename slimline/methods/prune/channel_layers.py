@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from slimline.data.batch import Batch
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow, Even
 from slimline.methods.prune.channel_units import NOBODY, Units
 
@@ -53,7 +53,7 @@ def followed(model: nn.Module, example: Batch, even: Even) -> Followed:
             outputs = traced(**example)
     except FAILURES as error:
         reason = " ".join(str(error).split())[:120]
-        raise StageError(
+        raise Impossible(
             f"prune: the model's channels cannot be traced ({reason}); use a method that keeps shapes, as magnitude"
         ) from error
     found.outputs = [flow.channels(one) for one in tree_leaves(outputs) if isinstance(one, Tensor)]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.macs import macs
 from slimline.methods.prune.channel_counts import Counts
@@ -48,7 +48,8 @@ def least_ratio(counts_at: Callable[[float], Counts], left: Callable[[Counts], f
         return known[key]
 
     if (least := share(MOST)) > asked:
-        raise StageError(
+        refused = StageError if what == "latency" else Impossible
+        raise refused(
             f"prune: channels can leave no less than {least * 100:.3g}% of the {what}, {asked * 100:.3g}% is asked; "
             f"lower round_to or floor, name more layers in only or fewer in keep, or ask for more"
         )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from slimline.data.batch import Batch, tensors
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
@@ -55,7 +55,7 @@ def channels(model: nn.Module, config: ChannelsParams, *, data: MethodData) -> E
     cut = _Cut(model, tuple(group for group in groups if not group.why_whole), config, data, shape)
     if not cut.groups:
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
-        raise StageError(f"prune: channels found none to remove in this model ({reasons})")
+        raise Impossible(f"prune: channels found none to remove in this model ({reasons})")
     made = stepwise(model, config, data, cut, final=config.strength)
     counted = ("parameters", "macs", *(["latency"] if config.latency else []))
     left = {name: measure_of(name, data)(made.model) / measure_of(name, data)(model) for name in counted}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.name_patterns import matching
@@ -90,11 +90,11 @@ def _count(found: int, free: int, config: DepthParams) -> int:
     count = config.blocks if config.blocks is not None else max(1, int((config.ratio or 0.0) * free + 0.5))
     most = min(free, found - 1)
     if not found:
-        raise StageError(
+        raise Impossible(
             "prune: depth: the model has no residual block (x + f(x)) that could go; use channels or a smaller student instead"
         )
     if count > most:
-        raise StageError(
+        raise Impossible(
             f"prune: depth: the model has {found} residual blocks, of which {max(0, most)} can go, not {count}; see blocks, ratio and keep"
         )
     return count

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from torch import nn
 
 from slimline.artifact.stand_ins import Attention
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
@@ -50,7 +50,7 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     smaller, opened = with_open_heads(model, data.example)
     attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example)}
     if config.fraction and not attentions:
-        raise StageError(NO_ATTENTION)
+        raise Impossible(NO_ATTENTION)
     taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
     groups: dict[Kind, list[ChannelGroup]] = {"heads": [attention.group for attention in attentions.values()], "neurons": []}
     if config.mlp_ratio:
@@ -61,7 +61,7 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
         for kind, found in groups.items()
     }
     if not any(units for removed in chosen.values() for units in removed.values()):
-        raise StageError(_nothing(why_whole))
+        raise (Impossible if all(why_whole.values()) else StageError)(_nothing(why_whole))
     for name, units in chosen["heads"].items():
         remove_heads_(smaller, attentions[name], units)
     remove_channels_(smaller, groups["neurons"], chosen["neurons"])

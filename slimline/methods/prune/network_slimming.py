@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimline.data.batch import Batch
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
@@ -44,7 +44,7 @@ def network_slimming(model: nn.Module, config: NetworkSlimmingParams, *, data: M
     groups = [_needing_norms(model, group, inputs) for group in coupled_groups(model, data)]
     names = sorted({place.module for group in free(groups) for place in _norms(model, group)})
     if not names:
-        raise StageError("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
+        raise Impossible("prune: network_slimming needs batch norms behind the layers; use group_lasso or hard_concrete")
     sizes = torch.cat([model.get_parameter(f"{name}.weight").detach().abs() for name in names])
     shrink = partial(_shrink_, groups=free(groups), amount=config.penalty * sizes.mean().item())
     trained, history = train_on(model, config.training, data, shrink=shrink)

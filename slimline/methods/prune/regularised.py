@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from slimline.data.batch import flat
 from slimline.data.samples import Split, in_order
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.prune.channel_counts import multiple
@@ -73,7 +73,7 @@ def coupled_groups(model: nn.Module, data: MethodData) -> tuple[ChannelGroup, ..
     groups = removable_groups(model, data.example)
     if not free(groups):
         reasons = "; ".join(f"{group.layer}: {group.why_whole}" for group in groups) or "every layer gives the model's output"
-        raise StageError(f"prune: no channels of this model can be removed ({reasons})")
+        raise Impossible(f"prune: no channels of this model can be removed ({reasons})")
     return groups
 
 

@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
 from slimline.methods.prune.magnitude import weight_scores
@@ -31,7 +31,7 @@ def semi_structured(model: nn.Module, config: SemiStructuredParams, *, data: Met
     layers = weighted_layers(model)
     fitting = {name: layer.weight.detach() for name, layer in layers.items() if layer.weight.shape[1] % config.m == 0}
     if not fitting:
-        raise StageError(f"prune: none of {len(layers)} layers has inputs in multiples of m = {config.m}; lower m in params.yaml")
+        raise Impossible(f"prune: none of {len(layers)} layers has inputs in multiples of m = {config.m}; lower m in params.yaml")
     generator = torch.Generator().manual_seed(data.seed)
     dropped = {name: outside(weight_scores(weight, config.criterion, generator), config.n, config.m) for name, weight in fitting.items()}
     left = [name or "the model" for name in layers if name not in fitting]

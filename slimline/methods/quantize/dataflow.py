@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from slimline.data.batch import Batch
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.exported import exported
 from slimline.methods.quantize.plan import weighted_layers
 
@@ -36,8 +36,8 @@ def dataflow(model: nn.Module, example: Batch) -> Dataflow:
     """
     try:
         program = exported(model, example, max_batch=None)
-    except StageError as error:
-        raise StageError(f"quantize: no layers can be linked: {error}") from error
+    except Impossible as error:
+        raise Impossible(f"quantize: no layers can be linked: {error}") from error
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     modules = weighted_layers(model)

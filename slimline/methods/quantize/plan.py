@@ -6,11 +6,13 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch, take
+from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of, why_not_planned
 from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
+FLOAT = "float32"
 INTEGERS = ("int4", "int8")
 PRECISIONS = (*INTEGERS, "float16", "bfloat16")
 GRID_KEYS = ("granularity", "group_size", "symmetric")
@@ -64,6 +66,22 @@ def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Batch | 
     return kept if samples is None else why_not_planned(layers, uses_of(model, take(samples, slice(0, FEW)))) | kept
 
 
+def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], samples: Batch) -> None:
+    """Hold a plan to quantizing anything.
+
+    Raises:
+        Impossible: no layer of a model built like this one can be.
+        StageError: none is, by the values that the calibration sample or the weights have.
+    """
+    if any(layer["precision"] != FLOAT for layer in plan["layers"].values()):
+        return
+    reasons = {str(layer["reason"]) for layer in plan["layers"].values()}
+    by_structure = {*float_reasons(model, keep_float, samples).values(), PROJECTED}
+    why = "; ".join(sorted(reasons)) or "the model has no layer with weights"
+    refused = Impossible if reasons <= by_structure else StageError
+    raise refused(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
+
+
 def entries_of(
     model: nn.Module, keep_float: Sequence[str], data: MethodData | None, small: Callable[[str, AnyLayer], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -109,7 +127,7 @@ def layer_plan(
 
 def float_layer(layer: AnyLayer, reason: str) -> dict[str, Any]:
     """The entry of a layer that stays in float32."""
-    return layer_plan(layer, "float32", activations=False, reason=reason)
+    return layer_plan(layer, FLOAT, activations=False, reason=reason)
 
 
 def kind(entry: Mapping[str, Any]) -> Kind:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from slimline.data.batch import Batch, Tensors, clone
 from slimline.data.samples import Samples
-from slimline.errors import StageError
+from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.fake_quant import FakeInput, FakeWeight, round_input
@@ -134,7 +134,7 @@ def _refuse_shared_weights(start: Quantized) -> None:
     shared = shared_weights(start.model)
     if tied := [name for name in shared if name in planned]:
         name = tied[-1]
-        raise StageError(f"quantize: qat cannot train {name!r}, which is one weight with {shared[name]!r}; put both layers in keep_float")
+        raise Impossible(f"quantize: qat cannot train {name!r}, which is one weight with {shared[name]!r}; put both layers in keep_float")
 
 
 def _masks(start: Quantized) -> dict[str, Tensor]:

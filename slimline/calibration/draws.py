@@ -1,0 +1,98 @@
+"""What int8 owes to the samples that it was calibrated on: the same method over other draws of the calibration sample.
+
+Ranges come from some hundred samples, and others would have given others. The spread of the metric over draws says how much of an int8
+variant's figure is the luck of one; no draw is ever chosen by it.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import nn
+
+from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Batch
+from slimline.data.columns import read_rows
+from slimline.data.samples import Split, head
+from slimline.data.stored import Making
+from slimline.data.table import Table
+from slimline.methods.data import MethodData
+from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.static import static
+from slimline.objectives import Objective, metric_of
+from slimline.params import CalibrateParams, StaticParams
+from slimline.training.fit import scored
+
+SAMPLES = 512
+"""Of validation, on which each draw is judged: as many as each layer's sensitivity is."""
+FARTHEST = 2.0
+"""Standard deviations of the other draws within which the shipped one is called typical."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The metric of the quantized model by draw, on `judged_on` samples of validation; the first draw is the one that is shipped."""
+
+    metric: str
+    figures: tuple[float, ...]
+    judged_on: int
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over all draws; 0 of a single one."""
+        return float(np.std(self.figures, ddof=1)) if len(set(self.figures)) > 1 else 0.0
+
+    @property
+    def is_typical(self) -> bool:
+        """Whether the shipped draw is one like the others: no farther from their mean than a new one would mostly be."""
+        others = np.asarray(self.figures[1:])
+        spread = others.std(ddof=1) * math.sqrt(1 + 1 / len(others)) if len(others) > 1 else math.inf
+        return bool(not len(others) or abs(self.figures[0] - others.mean()) <= FARTHEST * spread + 1e-12)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the metrics file holds."""
+        spread = {"min": min(self.figures), "max": max(self.figures), "sd": self.deviation}
+        return {"metric": self.metric, "figures": list(self.figures), **spread, "judged_on": self.judged_on, "typical": self.is_typical}
+
+
+def over_draws(
+    model: nn.Module, made: Quantized, config: StaticParams, data: MethodData, others: Iterator[Batch], batch_size: int
+) -> Draws:
+    """Judge what was `made` of a model, and what each other draw would have made of it, on the same samples of validation."""
+    judged = head(data.validation, SAMPLES)
+
+    def figure(one: Quantized) -> float:
+        return figure_of(simulate(one.model, one.plan, one.grids), judged, data.objective, data.metric)
+
+    def anew(draw: Batch) -> Quantized:
+        collect = partial(collect_statistics, inputs=draw, batch_size=batch_size)
+        return static(model, config, statistics=collect(model), data=dataclasses.replace(data, calibration=draw, collect=collect))
+
+    return Draws(data.metric, (figure(made), *(figure(anew(draw)) for draw in others)), len(judged))
+
+
+def figure_of(model: nn.Module, samples: Split, objective: Objective, metric: str) -> float:
+    """The metric of a model."""
+    return float(metric_of(objective, metric).figure(scored(model, samples, objective)))
+
+
+def other_draws(tables: Sequence[Table], make: Making, config: CalibrateParams, seed: int) -> Iterator[Batch]:
+    """The draws behind the first: as many samples each, without repetition, from all rows of the tables (train and calibration)."""
+    starts = np.cumsum([0, *map(len, tables)])
+    size = min(config.samples, len(tables[-1]))
+    for number in range(1, config.draws):
+        chosen = np.random.default_rng([seed, number]).choice(starts[-1], size, replace=False)
+        parts = [table.batch(mine.tolist()) for table, mine in zip(tables, _by_table(chosen, starts), strict=True) if len(mine)]
+        yield make(read_rows(pa.Table.from_batches(parts).combine_chunks().to_batches()[0])).inputs
+
+
+def _by_table(rows: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
+    return [rows[(rows >= low) & (rows < high)] - low for low, high in itertools.pairwise(starts)]

@@ -1,0 +1,23 @@
+"""The look before training in the foreground, for `slimline check --deep`: no stage of the DAG, it leaves nothing behind.
+
+in      data/prepared
+out     standard output: the trials as JSON, whether they work or not
+
+    python -m tasks.deep
+"""
+
+import json
+import sys
+from dataclasses import asdict
+
+from slimline.stage import Stage, stage_main
+from tasks.look import looked
+
+
+def main(stage: Stage) -> None:
+    """Try all of it, and print what came of each trial."""
+    sys.stdout.write(json.dumps([asdict(trial) for trial in looked(stage)]) + "\n")
+
+
+if __name__ == "__main__":
+    stage_main("look", main, __doc__, argv=[])

@@ -1,0 +1,91 @@
+"""Stage `look`: everything that params.yaml asks for, tried in seconds on the untrained net, before an hour is spent on training it.
+
+in      data/prepared/{validation.arrow,manifest.json}
+out     data/look.json, which is the same whenever all of it works, so that nothing behind this stage runs again because of it
+params  workload, seed, model, prune, quantize, factorize, distill, deploy, evaluate, gate.metric
+
+docs/decisions/0014-look-before-you-train.md says what is tried, and why so.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from slimline.artifact.folder import write_json
+from slimline.calibration.trials import REFUSED, WORKS, Trial, refusals
+from slimline.errors import ParamsError
+from slimline.report.page import StagePage, Table, write_page
+from slimline.stage import Stage, stage_main
+from tasks.lengths import breach
+from tasks.untrained import Untrained, untrained
+
+log = logging.getLogger(__name__)
+MARK = Path("data/look.json")
+NET = "the net of build_teacher(): copied, stored, built again, called alone and in a batch"
+
+
+def looked(stage: Stage) -> list[Trial]:
+    """All trials; of a net that cannot be followed itself, that one alone. Targets are tried beside each other, in their own processes."""
+    began, found = time.perf_counter(), untrained(stage)
+    if problems := (*breach(found.signature, stage.params.evaluate.lengths), *found.problems(stage.workload)):
+        return [Trial(NET, REFUSED, "\n".join(problems), time.perf_counter() - began)]
+    own = Trial(NET, WORKS, "", time.perf_counter() - began)
+    with ThreadPoolExecutor(max(1, min(len(stage.params.deploy.targets), os.cpu_count() or 1))) as pool:
+        exports = pool.map(exported, stage.params.deploy.targets)
+        variants = tried_variants(stage, found)
+        return [own, *variants, *(trial for trials in exports for trial in trials)]
+
+
+def tried_variants(stage: Stage, found: Untrained) -> list[Trial]:
+    """Every variant's method on the untrained net."""
+    return [trial for trial, _, _ in found.trials.of(stage.params.variants, found.teacher)]
+
+
+def exported(target: str) -> list[Trial]:
+    """The trials of a target, by a process of its own; one that dies is refused with what it said last."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "tasks.exports", "--target", target], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return [Trial(**trial) for trial in json.loads(done.stdout.splitlines()[-1])]
+    said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing").removeprefix("error: ")
+    how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"code {done.returncode}"
+    line = f"params.yaml: deploy.targets: {target!r}: compiling the untrained net ended with {how}: {said}; take it out, or change the net"
+    return [Trial(f"deploy.targets.{target}", REFUSED, line, time.perf_counter() - began)]
+
+
+def page(trials: list[Trial]) -> StagePage:
+    """What was tried; no times, so that equal trials give equal pages."""
+    rows = tuple((trial.what, trial.outcome, trial.said) for trial in trials)
+    return StagePage(
+        stage="look",
+        variant="look",
+        title="A look before training",
+        summary=(f"{len(trials)} trials on the untrained net, with a few real samples: nothing that params.yaml asks for is impossible.",),
+        comparison=(),
+        tables=(Table("Tried", ("what", "outcome", "what was said"), rows),),
+        notes=("A method is tried at its strength with one step of training. What its values bring is for its own stage to find.",),
+    )
+
+
+def main(stage: Stage) -> None:
+    """Try all of it; write the mark and the page.
+
+    Raises:
+        ParamsError: with all that cannot work.
+    """
+    trials = looked(stage)
+    if problems := refusals(trials):
+        raise ParamsError(problems)
+    write_json(MARK, {"schema": 1})
+    write_page(page(trials), stage.page_path)
+    log.info("look: %d trials, nothing that cannot work", len(trials))
+
+
+if __name__ == "__main__":
+    stage_main("look", main, __doc__)

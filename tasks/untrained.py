@@ -1,0 +1,57 @@
+"""What the look at a project works with: the untrained teacher, a few real samples, and what they say of its inputs."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from slimline.artifact.fitted import build_architecture
+from slimline.artifact.manifest import Architecture
+from slimline.artifact.plain_weights import make_plain_
+from slimline.calibration.look import look
+from slimline.calibration.trials import Trials
+from slimline.data.batch import Batch
+from slimline.data.prepared import load_split
+from slimline.data.samples import head
+from slimline.data.signature import Signature
+from slimline.stage import Stage
+from slimline.workloads.guarded import Guarded
+from tasks.signature import signature_from
+
+FEW = 4
+LOOKED_AT = 64
+"""Samples of which an untrained net is looked at with a few."""
+WITHOUT_EXPORT = ("eager", "torchscript")
+"""Targets that take a net as it is or trace it."""
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """The teacher as it is compressed, plain; how its variants are tried; what it takes; and why nothing can be tried, or nothing."""
+
+    teacher: nn.Module
+    trials: Trials
+    signature: Signature
+    some: Batch
+    exports: bool
+
+    def problems(self, workload: Guarded) -> tuple[str, ...]:
+        """What stands in the way of training, compressing and storing the teacher."""
+        nets = workload.build_teacher(), workload.build_teacher()
+        found = look(*nets, self.some, exports=self.exports, signature=self.signature)
+        return tuple(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in found)
+
+
+def untrained(stage: Stage) -> Untrained:
+    """Build the teacher and read the samples of the stage `data`."""
+    workload, params = stage.workload, stage.params
+    validation, teacher = load_split(workload.samples, "validation"), workload.build_teacher()
+    signature, some = signature_from(teacher, validation), head(validation, LOOKED_AT)
+    exports = bool(set(params.deploy.targets) - set(WITHOUT_EXPORT))
+
+    def students(architecture: Architecture) -> tuple[str, ...]:
+        nets = (build_architecture(workload, architecture) for _ in range(2))
+        return look(*nets, some.inputs, exports=exports, signature=signature)
+
+    make_plain_(teacher)
+    trials = Trials(workload, params, some.take(slice(0, FEW)), workload.objective, stage.metric, students)
+    return Untrained(teacher.eval(), trials, signature, some.inputs, exports)
