@@ -145,7 +145,7 @@ def test_a_table_lists_pictures_with_class_and_split(tmp_path: Path) -> None:
     found = find_listed(folder, "labels.csv", "file", "kind")
     assert found.labels == ("cat", "dog")
     assert found.is_split
-    assert [(picture.path.name, picture.label, picture.split) for picture in found.pictures[4:6]] == [
+    assert [(Path(picture.path).name, picture.label, picture.split) for picture in found.pictures[4:6]] == [
         ("4.png", "dog", "validation"),
         ("5.png", "cat", "validation"),
     ]
