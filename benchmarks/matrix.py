@@ -178,6 +178,8 @@ def measure(out: Path, net: Net, targets: Sequence[str], methods: Sequence[str])
     for name in net.files:
         shutil.copy(PROJECT / "benchmarks/workloads" / name, folder / "workloads" / name)
     shutil.copytree(PROJECT / "reports/templates", folder / "reports/templates", dirs_exist_ok=True)
+    if net.prepare and not (folder / "photos").is_dir():
+        net.prepare(folder)
     with chdir(folder):
         try:
             for name, target, found in rows(folder, net, targets, methods):

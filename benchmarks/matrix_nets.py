@@ -1,12 +1,19 @@
 """The nets and methods of benchmarks/matrix.py: what each net is, on which data, and how each method is asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import matrix_folders
 
 
 @dataclass(frozen=True)
 class Net:
-    """A kind of net: its workload, what it is in words, the gate's metric, and what its run needs beside the defaults."""
+    """A kind of net: its workload, what it is in words, the gate's metric, and what its run needs beside the defaults.
+
+    `prepare` makes the folders that a door reads.
+    """
 
     name: str
     text: str
@@ -17,6 +24,13 @@ class Net:
     model: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prepare: Callable[[Path], None] | None = None
+
+
+def _directory(name: str, text: str, prepare: Callable[[Path], None], **settings: Any) -> Net:
+    data = {"path": "photos", "image_size": matrix_folders.SIDE}
+    model = {"architecture": "hf:net"}
+    return Net(name, text, "images", data=data, model=model, prepare=prepare, **settings)
 
 
 def _own(name: str, text: str, file: str, kind: str, **settings: Any) -> Net:
@@ -51,6 +65,8 @@ NETS = {
             "Series",
             metric="mean_absolute_error",
         ),
+        _directory("vit", "a ViT from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.vit),
+        _directory("resnet", "a ResNet from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.resnet),
     )
 }
 
