@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from slimline.calibration.statistics import collect_statistics
+from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.batch import Batch
 from slimline.data.columns import read_rows
 from slimline.data.samples import Split, head
@@ -72,7 +72,9 @@ def over_draws(
         return figure_of(simulate(one.model, one.plan, one.grids), judged, data.objective, data.metric)
 
     def anew(draw: Batch) -> Quantized:
-        collect = lambda net: collect_statistics(net, draw, batch_size)  # noqa: E731 - as MethodData has it
+        def collect(net: nn.Module) -> CalibrationStatistics:
+            return collect_statistics(net, draw, batch_size)
+
         return static(model, config, statistics=collect(model), data=dataclasses.replace(data, calibration=draw, collect=collect))
 
     return Draws(data.metric, (figure(made), *(figure(anew(draw)) for draw in others)), len(judged))
