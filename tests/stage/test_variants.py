@@ -104,17 +104,6 @@ def test_a_second_run_gives_the_same_bytes(name: str, made: Path) -> None:
     assert (checksums(model), (model / "manifest.json").read_bytes(), [file.read_bytes() for file in files]) == before
 
 
-def test_static_int8_is_judged_over_draws_of_the_calibration_sample() -> None:
-    name = next(name for name, config in PARAMS["quantize"].items() if config["method"] == "static")
-    draws = read("quantize", name)["draws"]
-    assert len(draws["figures"]) == len(draws["moves"]) == 5
-    assert len(set(draws["moves"])) > 1
-    assert draws["figures"][0] == pytest.approx(read("quantize", name)["validation"]["accuracy"])
-    page = Path(f"reports/stages/quantize/{name}.md").read_text()
-    assert "Over 5 draws of the calibration sample validation accuracy is" in page
-    assert page.count("from train and calibration |") == 4
-
-
 def test_recovery_keeps_every_zero_also_along_a_chain() -> None:
     sparse = read("prune", "sparse")
     assert sparse["nonzero"] < 0.25 * sparse["baseline"]["nonzero"]
