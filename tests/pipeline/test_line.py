@@ -270,6 +270,22 @@ def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(dvc_run: dict[str,
     assert "Running stage" not in sh(folder, sys.executable, "-m", "dvc", "repro", "teacher", env=env)
 
 
+def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    params = folder / "params.yaml"
+    own = params.read_text()
+    params.write_text(own.replace("prune:\n", "prune:\n  heads50: {source: teacher, method: heads, fraction: 0.5}\n"))
+    told = sh(folder, "slimline", "check", "--deep", "--json", env=env, code=2)
+    params.write_text(own)
+    found = json.loads(told[told.index("{") : told.rindex("}") + 1])
+    (problem,) = found["problems"]
+    assert problem.startswith("params.yaml: prune.heads50: heads found no attention in this model")
+    outcomes = {trial["what"]: trial["outcome"] for trial in found["tried"]}
+    assert outcomes.pop("prune.heads50") == "refused"
+    assert outcomes.keys() >= {"quantize.small-int8", "distill.small", "deploy.targets.onnxruntime (teacher)"}
+    assert set(outcomes.values()) == {"works"}
+
+
 def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:
     folder, env = dvc_run["folder"], dvc_run["env"]
     params = folder / "params.yaml"
