@@ -22,6 +22,7 @@ from slimline.data.samples import Samples
 from slimline.data.signature import Signature
 from slimline.errors import ArtifactError, Impossible, InputError, StageError
 from slimline.methods.compile.parity import compare_outputs
+from slimline.methods.exported import REFUSALS, reason_of
 from slimline.objectives.described import described
 from slimline.params import TEACHER, Params
 from slimline.runtime import load
@@ -71,6 +72,10 @@ class Exports:
             breach = " ".join(str(error).removeprefix("compile: ").split())
         except StageError as error:
             return LATER, str(error)
+        except REFUSALS as error:
+            if name == TEACHER:
+                raise
+            return LATER, f"{type(error).__name__}: {reason_of(error)}"
         return (REFUSED, refused(name, str(self.stage.target), breach)) if breach else (WORKS, "")
 
     def _breach(self, name: str, variant: Variant, folder: Path) -> str:

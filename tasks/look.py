@@ -10,6 +10,7 @@ docs/decisions/0014-look-before-you-train.md says what is tried, and why so.
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from tasks.untrained import Untrained, untrained
 
 log = logging.getLogger(__name__)
 MARK = Path("data/look.json")
+NAMED = re.compile(r"[\w.]*(Error|Exception|Exit|Interrupt): ")
+"""How the last line of a traceback begins."""
 NET = "the net of build_teacher(): copied, stored, built again, called alone and in a batch"
 
 
@@ -53,10 +56,17 @@ def exported(target: str) -> list[Trial]:
     done = subprocess.run([sys.executable, "-m", "tasks.exports", "--target", target], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return [Trial(**trial) for trial in json.loads(done.stdout.splitlines()[-1])]
-    said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing").removeprefix("error: ")
+    said = last_words(done.stderr.splitlines())
     how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"code {done.returncode}"
     line = f"params.yaml: deploy.targets: {target!r}: compiling the untrained net ended with {how}: {said}; take it out, or change the net"
     return [Trial(f"deploy.targets.{target}", REFUSED, line, time.perf_counter() - began)]
+
+
+def last_words(lines: list[str]) -> str:
+    """What a process said of its end: our own line, else that of the last error, else its last line, in at most 300 characters."""
+    told = [line for line in lines if line.strip()]
+    errors = [line for line in told if line.startswith("error: ")] or [line for line in told if NAMED.match(line)]
+    return (errors or told or ["nothing"])[-1].removeprefix("error: ").strip()[:300]
 
 
 def page(trials: list[Trial]) -> StagePage:

@@ -31,7 +31,7 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
     return MethodData(calibration=calibration, example=origin.example, collect=collect, **training_data(stage, origin, train).settings)
 
 
-def draws_beside(stage: Stage) -> Iterator[Batch]:
+def other_samples(stage: Stage) -> Iterator[Batch]:
     """Other calibration samples than the one that is used, from train and calibration."""
     tables = [load_table(split) for split in ("train", "calibration")]
     return other_draws(tables, stage.workload.samples, stage.params.calibrate, stage.params.seed)

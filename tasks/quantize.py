@@ -30,7 +30,7 @@ from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
-from tasks.method_data import draws_beside, method_data
+from tasks.method_data import method_data, other_samples
 from tasks.missed import note_miss
 from tasks.variant import Outcome, Sizes, load_origin, save_outcome
 
@@ -99,7 +99,7 @@ def draws_of(stage: Stage, model: nn.Module, made: Quantized, data: MethodData) 
     """How the variant fares over draws of the calibration sample; None for methods that read none, or that take minutes a draw."""
     if not isinstance(stage.config, StaticParams) or stage.params.calibrate.draws == 1:
         return None
-    return over_draws(model, made, stage.config, data, draws_beside(stage), stage.params.calibrate.batch_size)
+    return over_draws(model, made, stage.config, data, other_samples(stage), stage.params.calibrate.batch_size)
 
 
 def main(stage: Stage) -> None:
@@ -115,7 +115,8 @@ def main(stage: Stage) -> None:
     shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
     parts = stored_parts(made.model, made.plan, uses_of(made.model, take(data.calibration, slice(0, FEW))), made.grids)
     teacher_bytes, source_bytes = (float_bytes(each, data) for each in (origin.teacher.model, model))
-    draws, unit = draws_of(stage, model, made, data), stage.workload.objective.metrics[stage.metric].unit
+    drawn, unit = draws_of(stage, model, made, data), stage.workload.objective.metrics[stage.metric].unit
+    draws = None if drawn is None else drawn.facts
     figure = Figure("SQNR by layer", bar_figure(tuple(shown), tuple(shown.values()), x_label="layer", y_label="SQNR, dB"))
     outcome = Outcome(
         made.model,
@@ -126,7 +127,7 @@ def main(stage: Stage) -> None:
         judged=twin,
         sizes=Sizes(sum(part.small + part.kept for part in parts), teacher_bytes, source_bytes),
         details={"plan": made.plan, "sqnr_db": sqnr, "size_is": SIZE_IS, "float_bytes": sum(part.kept for part in parts)}
-        | ({} if draws is None else {"draws": draws.facts}),
+        | ({} if draws is None else {"draws": draws}),
         tables=(
             *mixed_tables(made.plan),
             *draws_tables(draws, unit),

@@ -24,6 +24,7 @@ from slimline.params import GateParams, Params, params_sha256
 from slimline.report import plain
 from slimline.report.controls import Predictions, controls
 from slimline.report.decision import Evidence, write_decision
+from slimline.report.draws import draws_beside
 from slimline.report.gate_rule import RuleResult
 from slimline.report.gate_table import check_results, results_frame
 from slimline.report.lost import lost_samples
@@ -101,7 +102,8 @@ def read_judged(keys: Sequence[Key], gate: GateParams, folder: Path = REPORTS / 
             continue
         quality, timing = read_measured(folder, variant, target)
         verdict = judge(quality, timing, gate)
-        yield Evaluation(quality, timing, verdict.verdict, tuple(verdict.reasons))
+        reasons = (*verdict.reasons, *draws_beside(folder, variant, quality["drop"]["unit"]))
+        yield Evaluation(quality, timing, verdict.verdict, reasons)
 
 
 def judged_together(judged: Sequence[Evaluation | Rejected], gate: GateParams) -> tuple[Evaluation | Rejected, ...]:

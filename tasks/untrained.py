@@ -1,5 +1,6 @@
 """What the look at a project works with: the untrained teacher, a few real samples, and what they say of its inputs."""
 
+import functools
 from dataclasses import dataclass
 
 from torch import nn
@@ -48,9 +49,14 @@ def untrained(stage: Stage) -> Untrained:
     signature, some = signature_from(teacher, validation), head(validation, LOOKED_AT)
     exports = bool(set(params.deploy.targets) - set(WITHOUT_EXPORT))
 
-    def students(architecture: Architecture) -> tuple[str, ...]:
-        nets = (build_architecture(workload, architecture) for _ in range(2))
+    @functools.cache
+    def student(described: str) -> tuple[str, ...]:
+        nets = (build_architecture(workload, Architecture.model_validate_json(described)) for _ in range(2))
         return look(*nets, some.inputs, exports=exports, signature=signature)
+
+    def students(architecture: Architecture) -> tuple[str, ...]:
+        """A control has the student of what it controls: each is looked at once."""
+        return student(architecture.model_dump_json())
 
     make_plain_(teacher)
     trials = Trials(workload, params, some.take(slice(0, FEW)), workload.objective, stage.metric, students)

@@ -9,26 +9,25 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from slimline.calibration.statistics import collect_statistics
+from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.batch import Batch
 from slimline.data.columns import read_rows
-from slimline.data.samples import Split, head
+from slimline.data.samples import head
 from slimline.data.stored import Making
 from slimline.data.table import Table
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
-from slimline.objectives import Objective, metric_of
+from slimline.objectives import metric_of
 from slimline.params import CalibrateParams, StaticParams
-from slimline.training.fit import scored
+from slimline.training.fit import predict
 
 SAMPLES = 512
 """Of validation, on which each draw is judged: as many as each layer's sensitivity is."""
@@ -38,10 +37,14 @@ FARTHEST = 2.0
 
 @dataclass(frozen=True)
 class Draws:
-    """The metric of the quantized model by draw, on `judged_on` samples of validation; the first draw is the one that is shipped."""
+    """The metric of the quantized model by draw, on `judged_on` samples of validation; the first draw is the one that is shipped.
+
+    `moves` are how far its outputs lie from the float model's (`objective.distance`): they differ where the metric does not.
+    """
 
     metric: str
     figures: tuple[float, ...]
+    moves: tuple[float, ...]
     judged_on: int
 
     @property
@@ -60,28 +63,30 @@ class Draws:
     def facts(self) -> dict[str, Any]:
         """What the metrics file holds."""
         spread = {"min": min(self.figures), "max": max(self.figures), "sd": self.deviation}
-        return {"metric": self.metric, "figures": list(self.figures), **spread, "judged_on": self.judged_on, "typical": self.is_typical}
+        by_draw = {"figures": list(self.figures), "moves": list(self.moves)}
+        return {"metric": self.metric, **by_draw, **spread, "judged_on": self.judged_on, "typical": self.is_typical}
 
 
 def over_draws(
     model: nn.Module, made: Quantized, config: StaticParams, data: MethodData, others: Iterator[Batch], batch_size: int
 ) -> Draws:
     """Judge what was `made` of a model, and what each other draw would have made of it, on the same samples of validation."""
-    judged = head(data.validation, SAMPLES)
+    judged, metric = head(data.validation, SAMPLES), metric_of(data.objective, data.metric)
+    before = predict(model, judged.inputs)
 
-    def figure(one: Quantized) -> float:
-        return figure_of(simulate(one.model, one.plan, one.grids), judged, data.objective, data.metric)
+    def measured(one: Quantized) -> tuple[float, float]:
+        outputs = predict(simulate(one.model, one.plan, one.grids), judged.inputs)
+        figure = metric.figure(data.objective.scores(outputs, judged.targets))
+        return float(figure), float(data.objective.distance(before, outputs))
 
     def anew(draw: Batch) -> Quantized:
-        collect = partial(collect_statistics, inputs=draw, batch_size=batch_size)
+        def collect(net: nn.Module) -> CalibrationStatistics:
+            return collect_statistics(net, draw, batch_size)
+
         return static(model, config, statistics=collect(model), data=dataclasses.replace(data, calibration=draw, collect=collect))
 
-    return Draws(data.metric, (figure(made), *(figure(anew(draw)) for draw in others)), len(judged))
-
-
-def figure_of(model: nn.Module, samples: Split, objective: Objective, metric: str) -> float:
-    """The metric of a model."""
-    return float(metric_of(objective, metric).figure(scored(model, samples, objective)))
+    figures, moves = zip(measured(made), *(measured(anew(draw)) for draw in others), strict=True)
+    return Draws(data.metric, figures, moves, len(judged))
 
 
 def other_draws(tables: Sequence[Table], make: Making, config: CalibrateParams, seed: int) -> Iterator[Batch]:

@@ -93,6 +93,8 @@ class Trials:
             return REFUSED, "\n".join(placed(line, section, name) for line in str(error).splitlines()), None
         except (StageError, Diverged) as error:
             return LATER, str(error), None
+        except REFUSALS as error:  # of one variant, whose stage will say it: the others go on
+            return LATER, f"{type(error).__name__}: {reason_of(error)}", None
         return WORKS, "", made
 
     def _made(self, section: str, config: VariantParams, source: Tried) -> Tried:

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from slimline.artifact.folder import checksums
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.variant import load_variant, save_variant
+from slimline.calibration.least_work import least_work
 from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import collect_statistics
+from slimline.calibration.trials import WORKS, Trials
 from slimline.data.samples import Samples
 from slimline.data.signature import signature_of
 from slimline.errors import StageError
@@ -55,6 +57,7 @@ from slimline.params import (
     MixedParams,
     MovementParams,
     NetworkSlimmingParams,
+    Params,
     QatParams,
     ScratchParams,
     SemiStructuredParams,
@@ -514,3 +517,19 @@ def weighted(model: nn.Module) -> list[nn.Module]:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(digests()) + "\n")
+
+
+@every_case
+def test_it_is_tried_on_an_untrained_net_in_no_time_and_leaves_it(case: Case) -> None:
+    params = Params(workload="tiny", deploy={"variants": ("teacher",), "targets": ("eager",)}, **{case.stage: {"v": case.config}})
+    net = seeded(case.net, 32).eval()
+    before = copy.deepcopy(net.state_dict())
+    trials = Trials(Tiny(case.net), params, TRAIN.take(slice(0, 4)), TEN, "accuracy", lambda _architecture: ())
+    ((trial, name, made),) = trials.of(["v"], net)
+    assert (trial.what, trial.outcome, trial.said, name) == (f"{case.stage}.v", WORKS, "", "v")
+    assert made is not None
+    assert made.model(**EXAMPLE).shape == net(**EXAMPLE).shape
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    least = least_work(case.config)
+    assert [getattr(least, name) for name in ("epochs", "iterations") if hasattr(least, name)] in ([], [1])
+    assert least.source == case.config.source

@@ -14,9 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.dag import read_dag
+
 HERE = Path(__file__).parent
 DEPLOYED = ("teacher", "channels50", "small-int8")
-PAGES = {"data/data", "teacher/teacher", "calibrate/calibrate", "report/report"}
+PAGES = {"data/data", "look/look", "teacher/teacher", "calibrate/calibrate", "report/report"}
 PAGES |= {"prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
 PAGES |= {"time/onnxruntime"} | {f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in DEPLOYED}
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
@@ -161,7 +163,7 @@ def test_every_stage_has_its_page_and_metrics(flow_run: dict[str, Any]) -> None:
     assert pages == PAGES
     for page in PAGES:
         assert (reports / "stages" / f"{page}.md").stat().st_size > 100
-    for name in PAGES - {"report/report"}:
+    for name in PAGES - {"report/report", "look/look"}:
         assert json.loads((reports / "metrics" / f"{name}.json").read_text())
 
 
@@ -252,6 +254,36 @@ def test_another_kind_of_machine_dirties_the_times_alone(dvc_run: dict[str, Any]
     machine.write_text(own)
     lock.write_text(locked)
     assert set(dirty) == {"time@onnxruntime"}
+
+
+def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    params = folder / "params.yaml"
+    own = params.read_text()
+    params.write_text(own.replace("method: svd, rank: 16", "method: svd, rank: 15"))
+    nodes = read_dag(folder).nodes
+    assert {name for name, node in nodes.items() if not node.clean} == {"look", "factorize@svd", "report"}
+    told = sh(folder, sys.executable, "-m", "dvc", "repro", "teacher", env=env)
+    assert told.count("Running stage") == 1
+    assert "Running stage 'look'" in told
+    params.write_text(own)
+    assert "Running stage" not in sh(folder, sys.executable, "-m", "dvc", "repro", "teacher", env=env)
+
+
+def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(dvc_run: dict[str, Any]) -> None:
+    folder, env = dvc_run["folder"], dvc_run["env"]
+    params = folder / "params.yaml"
+    own = params.read_text()
+    params.write_text(own.replace("prune:\n", "prune:\n  heads50: {source: teacher, method: heads, fraction: 0.5}\n"))
+    told = sh(folder, "slimline", "check", "--deep", "--json", env=env, code=2)
+    params.write_text(own)
+    found = json.loads(told[told.index("{") : told.rindex("}") + 1])
+    (problem,) = found["problems"]
+    assert problem.startswith("params.yaml: prune.heads50: heads found no attention in this model")
+    outcomes = {trial["what"]: trial["outcome"] for trial in found["tried"]}
+    assert outcomes.pop("prune.heads50") == "refused"
+    assert outcomes.keys() >= {"quantize.small-int8", "distill.small", "deploy.targets.onnxruntime (teacher)"}
+    assert set(outcomes.values()) == {"works"}
 
 
 def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:

@@ -153,6 +153,14 @@ def test_every_stage_follows_a_net_of_many_traits(in_folder: Path, project: Path
             assert compiled["weight_bytes"] == pytest.approx(read("quantize", variant)["size_bytes"], rel=0.06)
             assert set(compiled["layers"]) == layers.keys() - set(LEFT)
 
+    draws = read("quantize", "int8")["draws"]
+    assert len(draws["figures"]) == len(set(draws["moves"])) == 5
+    assert draws["figures"][0] == pytest.approx(read("quantize", "int8")["validation"]["accuracy"])
+    page = Path("reports/stages/quantize/int8.md").read_text()
+    assert "Over 5 draws of the calibration sample validation accuracy is" in page
+    assert page.count("from train and calibration |") == 4
+    assert "draws" not in read("quantize", "dynamic")
+
 
 @pytest.mark.parametrize(
     ("name", "words"),

@@ -45,13 +45,14 @@ def test_a_draw_that_misses_the_range_shows_and_is_not_chosen_away() -> None:
     assert draws.figures[0] == draws.figures[1] > 0.95
     assert draws.figures[2] < draws.figures[0] - 0.05
     assert draws.facts["min"] == draws.figures[2]
+    assert draws.moves[0] == draws.moves[1] < draws.moves[2]
     assert draws.judged_on == 200
 
 
 def test_a_shipped_draw_unlike_the_others_is_told() -> None:
-    assert not Draws("accuracy", (0.80, 0.95, 0.96, 0.95), 100).is_typical
-    assert Draws("accuracy", (0.95, 0.95, 0.96, 0.94), 100).is_typical
-    assert Draws("accuracy", (0.9, 0.9, 0.9), 100).deviation == 0
+    assert not Draws("accuracy", (0.80, 0.95, 0.96, 0.95), (0.80, 0.95, 0.96, 0.95), 100).is_typical
+    assert Draws("accuracy", (0.95, 0.95, 0.96, 0.94), (0.95, 0.95, 0.96, 0.94), 100).is_typical
+    assert Draws("accuracy", (0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 100).deviation == 0
 
 
 def test_draws_are_seeded_without_repetition_from_both_splits(tmp_path: Path) -> None:

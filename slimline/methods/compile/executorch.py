@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from slimline.artifact.variant import NO_GRIDS
@@ -26,7 +27,10 @@ from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_
 MODEL = "model.pte"
 LEAST_BOUND, NNPACK_BATCH = 2, 16
 CHATTY = ("torchao", "torch.utils._pytree", "executorch")
-UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError, NotImplementedError)
+UNEXPORTABLE = (
+    *(RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError, NotImplementedError),
+    SpecViolationError,
+)
 NO_SIXTEEN_BITS = "ExecuTorch's XNNPACK stores convolutions in float32 and has no bfloat16; float16 Linear layers, float32 or int8 it takes"
 NO_STORED_WEIGHTS = "ExecuTorch's XNNPACK takes int8 weights only together with int8 inputs"
 ROUNDED_OUTPUTS = (
