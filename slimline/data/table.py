@@ -18,7 +18,7 @@ GROUP = 500
 """Rows that are written, and found again, together."""
 NUMBER = "sample"
 """The column that holds a row's number in another table."""
-HELD_BYTES = 32_000_000
+HELD_BYTES = 4_000_000
 """So much of a file is read before its pages are given back to the system."""
 AROUND_BYTES = 65_536
 """What Linux maps around a place that is read by itself (fault-around)."""
