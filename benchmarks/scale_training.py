@@ -26,7 +26,7 @@ from slimline.training.fit import fit
 from slimline.workloads import get_workload
 from slimline.workloads.guarded import Guarded
 
-SAMPLES, VALIDATION = 1024, 64
+SAMPLES, VALIDATION = 512, 64
 """So many of a split, drawn at random, are an epoch: how long a picture takes does not depend on how many there are."""
 
 

@@ -17,8 +17,10 @@ GROUP = 500
 """Rows that are written, and found again, together."""
 NUMBER = "sample"
 """The column that holds a row's number in another table."""
-HELD_BYTES = 32_000_000
+HELD_BYTES = 4_000_000
 """So much of a file is read before its pages are given back to the system."""
+AROUND_BYTES = 65_536
+"""What Linux maps around a place that is read by itself (fault-around)."""
 Source = Any
 """What a workload may give as a split: a DataFrame, an Arrow table, a `datasets.Dataset`, or any iterable of mappings."""
 
@@ -65,7 +67,7 @@ class Table:
         found = pa.Table.from_batches(parts, self.schema).combine_chunks()
         if len(parts) > 1:
             found = found.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
-        self._give_back(found.nbytes)
+        self._give_back(found.nbytes if isinstance(rows, slice) else max(found.nbytes, AROUND_BYTES * len(wanted)))
         return found.to_batches()[0] if len(found) else pa.RecordBatch.from_pylist([], self.schema)
 
     def rows(self, rows: slice | Iterable[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors, clone, joined, moved, split
+from slimline.data.batch import Batch, Tensors, clone, count, joined, moved, split
 from slimline.data.samples import Samples, Split, in_order
 from slimline.errors import Diverged
 from slimline.objectives import Objective, Scores, joined_scores, metric_of
@@ -32,6 +32,8 @@ AfterStep = Callable[[nn.Module, float], None]
 WARM_UP = 0.2
 BATCH_SIZE = 256
 """Samples at a time where nothing is trained."""
+RUN_BYTES = 4_000_000
+"""Inputs that run through a model at a time where nobody says how many: what is computed of them takes many times as much."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +123,25 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // min(batch_size, count))
 
 
-def predict(model: nn.Module, inputs: Batch, batch_size: int = BATCH_SIZE) -> Tensors:
+def predict(model: nn.Module, inputs: Batch, batch_size: int | None = None) -> Tensors:
     """Outputs [N, …] of a model in evaluation mode, without gradients, on the CPU; the model's own mode is left as it was."""
     was_training, device = model.training, device_under(model)
     model.eval()
     with torch.inference_mode():
-        outputs: Tensors = joined([moved(model(**moved(batch, device)), CPU) for batch in split(inputs, batch_size)])
+        outputs: Tensors = joined([moved(model(**moved(batch, device)), CPU) for batch in split(inputs, batch_size or _fitting(inputs))])
     model.train(was_training)
     return clone(outputs)
 
 
-def scored(model: nn.Module, samples: Split, objective: Objective, batch_size: int = BATCH_SIZE) -> Scores:
+def _fitting(inputs: Batch) -> int:
+    """How many samples run at a time: of large ones fewer."""
+    sample_bytes = sum(value.nbytes for value in inputs.values()) // max(1, count(inputs))
+    return max(1, min(BATCH_SIZE, RUN_BYTES // max(1, sample_bytes)))
+
+
+def scored(model: nn.Module, samples: Split, objective: Objective) -> Scores:
     """What the objective notes of each sample of a split, batch by batch."""
-    parts = (objective.scores(predict(model, batch.inputs, batch_size), batch.targets) for batch in in_order(samples, batch_size))
+    parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, BATCH_SIZE))
     return joined_scores(list(parts))
 
 

@@ -1,6 +1,7 @@
 """A folder of pictures: what stands in it, checked file by file before anything is cut."""
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -88,14 +89,12 @@ def encoded(pictures: Iterable[Picture], labels: tuple[str, ...]) -> Iterator[di
         yield {"image": {"bytes": Path(picture.path).read_bytes(), "path": None}, "label": index[picture.label]}
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
+def _files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
     """Every picture's path, class and split; the split's folder stands above that of the class."""
     parts = {child.name.lower() for child in folder.iterdir() if child.is_dir()}
     is_split = "train" in {SPLIT_FOLDERS.get(name) for name in parts} and len(parts) > 1
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in ENDINGS or not path.is_file() or path.name.startswith("."):
-            continue
-        inside = path.relative_to(folder).parts
+    for path in sorted(_below(folder), key=lambda path: path.replace(os.sep, "\0")):
+        inside = Path(path).relative_to(folder).parts
         split = SPLIT_FOLDERS.get(inside[0].lower()) if is_split else None
         if is_split and split is None:
             continue
@@ -103,7 +102,16 @@ def _files(folder: Path) -> Iterator[tuple[Path, str, str | None]]:
             yield path, inside[1] if is_split else inside[0], split
 
 
-def _read_all(files: Iterable[tuple[Path, str, str | None]]) -> tuple[list[Picture], list[str]]:
+def _below(folder: Path) -> Iterator[str]:
+    """The pictures' paths, as text: there may be a million, and a `Path` is many times as large."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name).removeprefix(f".{os.sep}")  # noqa: PTH118 - Path(…) is what is too large
+            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".") and os.path.isfile(path):  # noqa: PTH113, PTH122
+                yield path
+
+
+def _read_all(files: Iterable[tuple[str, str, str | None]]) -> tuple[list[Picture], list[str]]:
     pictures, broken = [], []
     for path, label, split in files:
         try:
@@ -114,7 +122,7 @@ def _read_all(files: Iterable[tuple[Path, str, str | None]]) -> tuple[list[Pictu
     return pictures, [*broken[: SHOWN - 1], f"{broken[SHOWN - 1]}{more}"] if len(broken) >= SHOWN else broken
 
 
-def _read(path: Path, label: str, split: str | None) -> Picture:
+def _read(path: str, label: str, split: str | None) -> Picture:
     """A picture from its file.
 
     Raises:
@@ -127,7 +135,7 @@ def _read(path: Path, label: str, split: str | None) -> Picture:
             raise DataError(f"{path}: unpacks to {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down")
         pixels = upright(picture, "RGB")
     digest = hashlib.sha256(pixels.tobytes() + str(pixels.size).encode()).hexdigest()
-    return Picture(path.as_posix(), label, split, digest, pixels.size, picture.mode)
+    return Picture(path, label, split, digest, pixels.size, picture.mode)
 
 
 def _problems(folder: Path, pictures: list[Picture]) -> list[str]:

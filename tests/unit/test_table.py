@@ -50,6 +50,18 @@ def test_any_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(rows["image"][0]), np.asarray(Image.open(io.BytesIO(picture(1099)))))
 
 
+def test_a_picture_is_opened_when_it_is_asked_for(tmp_path: Path) -> None:
+    broken = [{"image": {"bytes": content, "path": None}, "label": 1} for content in (picture(0), b"no picture", None)]
+    write_table(tmp_path / "a.arrow", broken)
+    rows = Table(tmp_path / "a.arrow").rows(slice(0, 3))
+    assert rows["label"].tolist() == [1, 1, 1]
+    assert [one.size for one in rows["image"][:1]] == [(24, 24)]
+    assert column_profile(Table(tmp_path / "a.arrow"), "train").set_index("column").loc["image", ["missing", "first"]].tolist() == [1, 2]
+    for place, said in ((1, "a picture of 10 bytes cannot be read"), (2, "a picture is missing")):
+        with pytest.raises(DataError, match=said):
+            rows["image"][place]
+
+
 def test_equal_samples_give_equal_bytes_and_other_libraries_read_them(tmp_path: Path) -> None:
     for name in "ab":
         write_table(tmp_path / f"{name}.arrow", mixed(30))
