@@ -70,7 +70,7 @@ def params_of(folder: Path) -> dict[str, object]:
         "workload": "images",
         "seed": 0,
         "data": {"path": str(folder), "image_size": SIDE, "test_fraction": 0.2, "validation_fraction": 0.1, "calibration_samples": 128},
-        "model": {"config": {"widths": [8, 16, 32, 64]}},
+        "model": {"path": "workloads", "config": {"widths": [8, 16, 32, 64]}},
         "teacher": {"source": "train", "epochs": 1, "batch_size": BATCH, "threads": 2},
         "calibrate": {"samples": 128, "batch_size": 32},
         "quantize": {"int8": {"source": "teacher", "method": "static"}},

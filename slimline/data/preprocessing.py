@@ -4,6 +4,7 @@ Nothing of it is code or a pickle: a picture's size and normalisation, a column'
 """
 
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from slimline.artifact.border import told_as
 from slimline.data.columns import Rows
-from slimline.errors import DataError
+from slimline.errors import ArtifactError, DataError, MachineError
 
 Arrays = dict[str, NDArray[Any]]
 MOST_LEVELS, MOST_COLUMNS, MOST_PIXELS = 100_000, 10_000, 4096
@@ -29,13 +31,19 @@ class _Spec(BaseModel):
 
 
 class Pictures(_Spec):
-    """A picture of any size and mode -> `pixels` float32 [N, channels, height, width].
+    """A picture of any size and mode -> `input` float32 [N, channels, height, width].
 
-    It is converted to `mode`, scaled so that it covers the size, cropped to its middle, and normalised: (value / 255 - mean) / scale.
+    It is converted to `mode`, scaled, cropped to its middle, and normalised: (value / 255 - mean) / scale. `fit` says how it is scaled:
+    `cover` so that it covers the size, `stretch` to `edge` x `edge`, `shorter` so that its shorter side is `edge`. What a crop lacks is
+    black.
     """
 
     kind: Literal["pictures"] = "pictures"
     column: str
+    input: str = "pixels"
+    fit: Literal["cover", "stretch", "shorter", "none"] = "cover"
+    edge: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bilinear"
     height: int = Field(ge=1, le=MOST_PIXELS)
     width: int = Field(ge=1, le=MOST_PIXELS)
     mode: Literal["L", "RGB"]
@@ -50,13 +58,27 @@ class Pictures(_Spec):
     def __call__(self, rows: Rows) -> Arrays:
         """The inputs of some rows, whose column holds PIL images."""
         pixels = np.stack([self._pixels(picture) for picture in rows[self.column]])
-        return {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+        return {self.input: np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
 
     def _pixels(self, picture: Any) -> NDArray[np.float32]:
-        found = np.asarray(fitted(upright(picture, self.mode), self.width, self.height), dtype=np.float32)
+        found = np.asarray(self._fitted(upright(picture, self.mode)), dtype=np.float32)
         found = found.reshape(self.height, self.width, len(self.mean)) / np.float32(255)
         normal: NDArray[Any] = (found - np.asarray(self.mean, np.float32)) / np.asarray(self.scale, np.float32)
         return normal
+
+    def _fitted(self, picture: Any) -> Any:
+        from PIL import Image
+
+        if self.fit == "cover":
+            return fitted(picture, self.width, self.height)
+        edge, resample = self.edge or self.height, Image.Resampling[self.resample.upper()]
+        if self.fit == "stretch":
+            picture = picture.resize((edge, edge), resample)
+        elif self.fit == "shorter":
+            short, long = sorted(picture.size)
+            size = (edge, int(edge * long / short)) if picture.width <= picture.height else (int(edge * long / short), edge)
+            picture = picture.resize(size, resample)
+        return middle(picture, self.width, self.height)
 
 
 class Number(_Spec):
@@ -128,7 +150,57 @@ class Texts(_Spec):
         return {"ids": found}
 
 
-Preprocessing = Pictures | Columns | Texts
+class Tokens(_Spec):
+    """A text -> `input_ids`, `attention_mask` and, where `inputs` names it, `token_type_ids`: int64 [N, tokens].
+
+    `tokenizer` is what tokenizer.json holds (https://huggingface.co/docs/tokenizers); of a longer text the first `longest` tokens are
+    read, special ones included; the shorter ones are filled up with `pad_id`, behind them or before them (`side`).
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    column: str
+    tokenizer: dict[str, Any]
+    inputs: tuple[Literal["input_ids", "attention_mask", "token_type_ids"], ...]
+    longest: int = Field(ge=2, le=1_000_000)
+    pad_id: int = Field(ge=0)
+    side: Literal["right", "left"] = "right"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+    @functools.cached_property
+    def reader(self) -> Any:
+        """The tokenizer.
+
+        Raises:
+            MachineError: the package tokenizers is not installed.
+            ArtifactError: `tokenizer` is none.
+        """
+        try:
+            from tokenizers import Tokenizer
+        except ModuleNotFoundError:
+            raise MachineError("texts are read by the package tokenizers, which is not installed; pip install tokenizers") from None
+        with told_as(lambda reason: ArtifactError(f"preprocessing: tokenizer: {reason}; build the artifact again")):
+            found = Tokenizer.from_str(json.dumps(self.tokenizer))
+            found.enable_truncation(max_length=self.longest)
+            found.enable_padding(direction=self.side, pad_id=self.pad_id, length=None)
+            return found
+
+    def __call__(self, rows: Rows) -> Arrays:
+        """The inputs of some rows, filled up to the longest of them, and to 2."""
+        read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
+        given = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+        found = {name: np.array([getattr(one, given[name]) for one in read], dtype=np.int64).reshape(len(read), -1) for name in self.inputs}
+        return {name: self._widened(values, self.pad_id if name == "input_ids" else 0) for name, values in found.items()}
+
+    def _widened(self, values: NDArray[np.int64], fill: int) -> NDArray[np.int64]:
+        lacking = max(0, 2 - values.shape[1])
+        return np.pad(values, ((0, 0), (0, lacking) if self.side == "right" else (lacking, 0)), constant_values=fill)
+
+
+Preprocessing = Pictures | Columns | Texts | Tokens
 _ANY: TypeAdapter[Preprocessing] = TypeAdapter(Annotated[Preprocessing, Field(discriminator="kind")])
 
 
@@ -171,6 +243,14 @@ def fitted(picture: Any, width: int, height: int) -> Any:
     from PIL import Image, ImageOps
 
     return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+
+
+def middle(picture: Any, width: int, height: int) -> Any:
+    """A picture's middle of this size, black where the picture ends before."""
+    if picture.size == (width, height):
+        return picture
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _number(column: Number, values: Any) -> NDArray[np.float32]:

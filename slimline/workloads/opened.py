@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from slimline.errors import WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.border import theirs
+from slimline.workloads.huggingface.directory import is_directory, located
 from slimline.workloads.known import DOORS
 
 if TYPE_CHECKING:
@@ -47,6 +48,20 @@ def door_of(name: str, options: DataParams) -> Door | None:
     return found
 
 
+def facts_of(door: Door, train: "Table", params: Params) -> "Facts":
+    """What is learned of the training split, and of the Hugging Face directory that the net comes from.
+
+    Raises:
+        InputError: the directory is refused, or does not go with the data.
+    """
+    facts = door.facts(train)
+    if not is_directory(params.model.architecture):
+        return facts
+    from slimline.workloads.huggingface.facts import with_net
+
+    return with_net(facts, params.workload, params.data, params.model, train)
+
+
 def opened(name: str, root: Path = Path(), prepared: Path | None = None) -> "Opened":
     """A workload without code, in a project whose stage `data` has run.
 
@@ -71,7 +86,7 @@ class Opened:
         from slimline.objectives.described import objective_of
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
-        self.objective, self._outputs = objective_of(facts.objective), facts.outputs
+        self.objective, self._outputs, self.net = objective_of(facts.objective), facts.outputs, facts.net
         self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
@@ -100,19 +115,41 @@ class Opened:
     def build_student(self, config: dict[str, Any]) -> "nn.Module":
         """The same architecture with other settings; `architecture` names another."""
         settings = dict(config)
-        return self._build(str(settings.pop("architecture", self._model.architecture)), self._model.config | settings)
+        architecture = str(settings.pop("architecture", self._model.architecture))
+        return self._build(architecture, (self._model.config if architecture == self._model.architecture else {}) | settings)
+
+    def start_from_(self, net: "nn.Module") -> tuple[str, ...]:
+        """Load what the teacher starts from, the weights of a Hugging Face directory, into the net; what was done, in sentences."""
+        if self.net is None:
+            return ()
+        from slimline.workloads.huggingface.weights import start_from_
+
+        return start_from_(net, self.net, located(self._model.architecture, self._root), getattr(self.objective, "labels", ()))
 
     def augment(self, batch: "Batch", generator: "Generator") -> "Batch":
         """Pictures turned, scaled and shifted a little; rows of a table as they are."""
+        from slimline.data.preprocessing import Pictures
         from slimline.workloads.augmented import shaken
 
-        return {name: shaken(values, generator) if name == "pixels" else values for name, values in batch.items()}
+        pictures = self.preprocessing.input if isinstance(self.preprocessing, Pictures) else ""
+        return {name: shaken(values, generator) if name == pictures else values for name, values in batch.items()}
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+        if is_directory(architecture):
+            return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):
             net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
         return net
+
+
+    def _of_directory(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+        if self.net is None or architecture != self._model.architecture:
+            why = "is not the directory that the stage `data` read" if self.net else "is not prepared here"
+            raise WorkloadError(f"params.yaml: model.architecture: {architecture} {why}; run the stage `data` (dvc repro data)")
+        from slimline.workloads.huggingface.net import built
+
+        return built(self.net, config)
 
 
 def _builder(architecture: str, root: Path) -> Callable[..., Any]:
@@ -123,7 +160,7 @@ def _builder(architecture: str, root: Path) -> Callable[..., Any]:
     """
     if ".py:" not in architecture:
         if architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
+            known = ", ".join((*ARCHITECTURES, "hf:DIRECTORY"))
             raise WorkloadError(f"params.yaml: model.architecture: unknown {architecture!r}; known: {known}, or path/to/file.py:builder")
         module_name, _, function = ARCHITECTURES[architecture].partition(":")
         return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]
