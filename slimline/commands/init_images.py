@@ -4,8 +4,10 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
+from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
 from slimline.params import DataParams
+from slimline.workloads.huggingface.directory import is_directory
 from slimline.workloads.images import cut_pictures, usual_side
 from slimline.workloads.pictures import Found, find_pictures
 
@@ -14,11 +16,12 @@ MANY = 20_000
 SMALL_WIDTHS, STUDENT_WIDTHS = [16, 32, 64, 128], [8, 16, 32, 64]
 
 
-def look_at_images(path: Path, model: str) -> Looked:
+def look_at_images(path: Path, model: str, root: Path = Path()) -> Looked:
     """The findings and the params.yaml for a folder of pictures.
 
     Raises:
         DataError: the folder cannot be learned from; all reasons together.
+        ArtifactError: the net's directory is refused.
     """
     found = find_pictures(path)
     count, side = len(found.pictures), usual_side(found.pictures)
@@ -36,7 +39,10 @@ def look_at_images(path: Path, model: str) -> Looked:
         "shown_drop": shown_drop(splits["test"]),
         "max_drop": margin,
     }
-    return Looked(tuple(_lines(path, found, splits, side)), facts, _text(path, model, options, margin))
+    lines, scaled = _lines(path, found, splits, side), f"they are scaled to {side}x{side}"
+    if is_directory(model):
+        lines = [line.replace(scaled, f"the image processor of {model} scales them") for line in lines]
+    return Looked(tuple(lines), facts, _text(path, model, options, margin, root))
 
 
 def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[str]:
@@ -55,14 +61,20 @@ def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[
     return lines
 
 
-def _text(path: Path, model: str, options: DataParams, margin: float) -> str:
+def _text(path: Path, model: str, options: DataParams, margin: float, root: Path) -> str:
     is_ours = model == "default"
     calibration = options.calibration_samples
+    size = "" if is_directory(model) else f"image_size: {options.image_size}, "
     data = (
-        f"data: {{path: {inline(str(path))}, image_size: {options.image_size}, test_fraction: {options.test_fraction}, "
+        f"data: {{path: {inline(str(path))}, {size}test_fraction: {options.test_fraction}, "
         f"validation_fraction: 0.1, calibration_samples: {calibration}, min_class_share: 0.001}}"
     )
+    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {asked()}}}"
+    if is_directory(model):
+        net, sections, names = suggested(model, root, calibration)
+        return params_text("images", data, net, sections, gate, list(names))
     config = f", config: {{widths: {SMALL_WIDTHS}}}" if is_ours else ""
+    net = model_line(model).removesuffix("}") + f"{config}}}"
     small = (
         f"small: {{source: teacher, method: soft_targets, student: {{widths: {STUDENT_WIDTHS}}}, temperature: 4, alpha: 0.3, epochs: 15}}"
     )
@@ -81,6 +93,5 @@ factorize: {{}}
 # A narrower net that learns from the teacher's answers.
 distill:{distill}
 """
-    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {asked()}}}"
     variants = ["channels50", "int8", "channels50-int8", *(["small"] if is_ours else [])]
-    return params_text("images", data, f"model: {{architecture: {inline(model)}{config}}}", sections, gate, variants)
+    return params_text("images", data, net, sections, gate, variants)
