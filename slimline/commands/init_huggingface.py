@@ -13,6 +13,16 @@ FINE, COARSE = 5e-5, 3e-4
 """Learning rates of fine-tuning: of transformers, and of CNNs."""
 
 
+NECKS = {
+    "bert": "bert.pooler.dense",
+    "distilbert": "pre_classifier",
+    "roberta": "classifier.dense",
+    "xlm-roberta": "classifier.dense",
+    "electra": "classifier.dense",
+}
+"""The layer before the head, by model_type: as wide as the net in every config, so that it stays whole where a net is written back."""
+
+
 class Suggestion(NamedTuple):
     """A line of params.yaml for the net, its sections from teacher to distill, and the variants that they name."""
 
@@ -30,8 +40,10 @@ def suggested(model: str, root: Path, calibration: int, *, trains: bool = True) 
     folder = located(model, root)
     config = read_config(folder)
     weight_kinds(folder)
-    make = _transformer if any(name in config for name in HEADS) else _network
-    return Suggestion(model_line(model), *make(calibration, trains=trains))
+    if not any(name in config for name in HEADS):
+        return Suggestion(model_line(model), *_network(calibration, trains=trains))
+    neck = NECKS.get(config["model_type"]) if trains else None
+    return Suggestion(model_line(model), *_transformer(calibration, neck, trains=trains))
 
 
 def model_line(model: str) -> str:
@@ -54,15 +66,16 @@ calibrate: {{samples: {calibration}, batch_size: 32}}
 """
 
 
-def _transformer(calibration: int, *, trains: bool) -> tuple[str, tuple[str, ...]]:
+def _transformer(calibration: int, neck: str | None, *, trains: bool) -> tuple[str, tuple[str, ...]]:
     recover = f"recover: {{{_recover(2, FINE, trains=trains)}}}"
+    whole = f"keep: [{neck}], " if neck else ""
     svd = "svd: {source: teacher, method: svd, energy: 0.9" + f", {recover}}}"
     sections = f"""{_teacher(4, FINE, calibration, trains=trains)}
 prune:
   # A quarter of the attention heads and of the perceptrons' neurons.
   heads25: {{source: teacher, method: heads, fraction: 0.25, mlp_ratio: 0.25, {recover}}}
   # Half of the perceptrons' neurons: every layer stays of one width, so that `slimline export-hf` can write it back.
-  mlp50: {{source: teacher, method: heads, fraction: 0, mlp_ratio: 0.5, {recover}}}
+  mlp50: {{source: teacher, method: heads, fraction: 0, mlp_ratio: 0.5, {whole}{recover}}}
   # A quarter of the layers.
   shorter: {{source: teacher, method: depth, ratio: 0.25, {recover}}}
 quantize:

@@ -90,8 +90,9 @@ def _require_equal(folder: Path, theirs: Any, found: Tokens, texts: Sequence[str
     Raises:
         ArtifactError: they differ.
     """
+    options = {"padding": True, "truncation": True, "max_length": found.longest, "return_token_type_ids": TYPES in found.inputs}
     with told_as(lambda reason: ArtifactError(f"{folder}: its tokenizer does not run: {reason}")):
-        wanted = theirs(list(texts), padding=True, truncation=True, max_length=found.longest, return_tensors="np")
+        wanted = theirs(list(texts), return_tensors="np", **options)
     ours = found({found.column: list(texts)})
-    if any(name in wanted and not np.array_equal(wanted[name], ours[name]) for name in found.inputs):
+    if any(not np.array_equal(wanted[name], ours[name]) for name in found.inputs):
         raise ArtifactError(f"{folder}: {type(theirs).__name__} does more than its tokenizer.json says; a release could not do the same")
