@@ -29,7 +29,23 @@ from slimline.errors import SlimlineError
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
 app = typer.Typer(name="slimline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-for command in (init, check, run, publish, doctor, workloads, methods, compare, history, releases, promote, rollback, predict, report, export_hf):
+for command in (
+    init,
+    check,
+    run,
+    publish,
+    doctor,
+    workloads,
+    methods,
+    compare,
+    history,
+    releases,
+    promote,
+    rollback,
+    predict,
+    report,
+    export_hf,
+):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)
 

@@ -30,8 +30,17 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 def vit(folder: Path, labels: tuple[str, ...] = ("x", "y"), **more: Any) -> Path:
     """A ViT of 3 layers for pictures of 32 x 32."""
-    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
-    return _saved(folder, ViTForImageClassification, ViTConfig(**shape | more), labels, SQUARE | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    return _saved(
+        folder, ViTForImageClassification, ViTConfig(**shape | more), labels, SQUARE | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    )
 
 
 def resnet(folder: Path, labels: tuple[str, ...] = ("x", "y")) -> Path:

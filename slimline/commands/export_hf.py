@@ -29,7 +29,9 @@ def export_hf(
     os.chdir(root := find_project())
     params = Params.load(root / "params.yaml")
     if not is_directory(params.model.architecture):
-        raise InputError(f"params.yaml: model.architecture: {params.model.architecture} is no Hugging Face directory; there is none to write")
+        raise InputError(
+            f"params.yaml: model.architecture: {params.model.architecture} is no Hugging Face directory; there is none to write"
+        )
     from slimline.artifact.variant import load_variant
     from slimline.data.prepared import load_split
     from slimline.data.samples import head
@@ -39,7 +41,9 @@ def export_hf(
     workload = get_workload(params.workload)
     found = load_variant(Path("data/models") / variant, workload)
     if found.plan is not None:
-        raise InputError(f"{variant}: is {found.manifest.method}, and a Hugging Face directory holds float weights; export its source instead")
+        raise InputError(
+            f"{variant}: is {found.manifest.method}, and a Hugging Face directory holds float weights; export its source instead"
+        )
     is_student = found.manifest.architecture.role == "student"
     changes = params.model.config | (dict(found.manifest.architecture.config) if is_student else {})
     net = {**workload.their.net, "config": {**workload.their.net["config"], **changes}}

@@ -76,7 +76,9 @@ class ModelParams(Section):
     def _directory_is_watched(self) -> "ModelParams":
         place = self.architecture.removeprefix("hf:")
         if place != self.architecture and "@" not in place and place.rstrip("/") != self.path.rstrip("/"):
-            raise ValueError(f"architecture: {self.architecture} needs `path: {place}` beside it, which DVC watches (path is {self.path!r})")
+            raise ValueError(
+                f"architecture: {self.architecture} needs `path: {place}` beside it, which DVC watches (path is {self.path!r})"
+            )
         return self
 
 

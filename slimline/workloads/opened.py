@@ -142,7 +142,6 @@ class Opened:
             net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
         return net
 
-
     def _of_directory(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
         if self.net is None or architecture != self._model.architecture:
             why = "is not the directory that the stage `data` read" if self.net else "is not prepared here"

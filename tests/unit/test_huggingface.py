@@ -67,7 +67,9 @@ def test_texts_become_what_their_tokenizer_makes_of_them(tmp_path: Path) -> None
     assert found.inputs == ("input_ids", "attention_mask", "token_type_ids")
     assert found.longest == 24, "the net has no place for more"
     texts = ["It was a FINE, warm day.", "", "soup " * 40, "an unknown word"]
-    theirs = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, max_length=24, return_token_type_ids=True, return_tensors="np")
+    theirs = AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True, truncation=True, max_length=24, return_token_type_ids=True, return_tensors="np"
+    )
     ours = preprocessing_of(found.model_dump(mode="json"))({"review": texts})
     for name in found.inputs:
         assert np.array_equal(ours[name], theirs[name]), name
@@ -143,7 +145,9 @@ def test_what_is_refused_is_one_line(tmp_path: Path, how: str, said: str) -> Non
 
 
 def test_a_name_of_the_hub_needs_its_revision_and_is_not_fetched_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WorkloadError, match=r"hf:google/vit: no folder 'google/vit'; of the hub's models one commit is taken: write hf:google/vit@"):
+    with pytest.raises(
+        WorkloadError, match=r"hf:google/vit: no folder 'google/vit'; of the hub's models one commit is taken: write hf:google/vit@"
+    ):
         located("hf:google/vit", tmp_path)
     with pytest.raises(WorkloadError, match="one commit is taken"):
         located("hf:google/vit@main", tmp_path)
@@ -154,7 +158,7 @@ def test_a_name_of_the_hub_needs_its_revision_and_is_not_fetched_offline(tmp_pat
 
 def test_the_watched_path_is_that_of_the_directory() -> None:
     assert ModelParams(architecture="hf:nets/vit", path="nets/vit/").path == "nets/vit/"
-    given = {"deploy": {"variants": ["teacher"], "targets": ["eager"]}, "model": {"architecture": "hf:nets/vit"}}
+    given = {"workload": "digits", "deploy": {"variants": ["teacher"], "targets": ["eager"]}, "model": {"architecture": "hf:nets/vit"}}
     with pytest.raises(ParamsError, match=r"hf:nets/vit needs `path: nets/vit` beside it, which DVC watches"):
         Params.parse(given)
 

@@ -14,5 +14,7 @@ IS_ASKED_FOR = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
 """Whether the user had shut them already: then nothing is fetched either."""
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_NO_ADVISORY_WARNINGS="1", TOKENIZERS_PARALLELISM="false")
 if missing := [name for name in NEEDED if find_spec(name) is None]:
-    raise MachineError(f"hf: a Hugging Face directory needs {', '.join(missing)}, which is not installed; pip install 'slimline[huggingface]'")
+    raise MachineError(
+        f"hf: a Hugging Face directory needs {', '.join(missing)}, which is not installed; pip install 'slimline[huggingface]'"
+    )
 logging.getLogger("torchao").setLevel(logging.ERROR)  # says that kernels are missing which nothing here uses
