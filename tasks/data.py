@@ -46,7 +46,7 @@ def prepared(stage: Stage, folder: Path) -> Guarded:
         DataError, WorkloadError: the samples are not what they must be.
     """
     params = stage.params
-    if (door := door_of(params.workload, params.data)) is None:
+    if (door := door_of(params.workload, params.data, params.model)) is None:
         options = params.data.model_dump()
         write_splits(f"workload {stage.workload.name!r}: splits()", stage.workload.splits(options, params.seed), folder)
         return stage.workload

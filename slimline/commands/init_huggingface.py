@@ -1,8 +1,7 @@
 """What `slimline init` writes for a net of a Hugging Face directory: fine-tuning, and variants that suit a transformer or a CNN."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from slimline.commands.looked import inline
 from slimline.workloads.huggingface.directory import PREFIX, is_directory, located, read_config, weight_kinds
@@ -53,9 +52,8 @@ def model_line(model: str) -> str:
     return f"model: {{architecture: {inline(model)}, path: {inline(place)}}}"
 
 
-def _recover(epochs: int, rate: float, *, trains: bool) -> str:
-    settings: Mapping[str, Any] = {"epochs": epochs, "learning_rate": f"{rate:g}", "threads": 2} if trains else {"epochs": 0}
-    return ", ".join(f"{name}: {value}" for name, value in settings.items())
+def _recover(epochs: int, rate: float) -> str:
+    return f"recover: {{epochs: {epochs}, learning_rate: {rate:.5f}, threads: 2}}"
 
 
 def _teacher(epochs: int, rate: float, calibration: int, *, trains: bool) -> str:
@@ -67,7 +65,7 @@ calibrate: {{samples: {calibration}, batch_size: 32}}
 
 
 def _transformer(calibration: int, neck: str | None, *, trains: bool) -> tuple[str, tuple[str, ...]]:
-    recover = f"recover: {{{_recover(2, FINE, trains=trains)}}}"
+    recover = _recover(2, FINE)
     whole = f"keep: [{neck}], " if neck else ""
     svd = "svd: {source: teacher, method: svd, energy: 0.9" + f", {recover}}}"
     sections = f"""{_teacher(4, FINE, calibration, trains=trains)}
@@ -91,7 +89,7 @@ distill: {{}}
 
 
 def _network(calibration: int, *, trains: bool) -> tuple[str, tuple[str, ...]]:
-    recover = f"recover: {{{_recover(4, COARSE, trains=trains)}}}"
+    recover = _recover(4, COARSE)
     sections = f"""{_teacher(8, COARSE, calibration, trains=trains)}
 prune:
   # Half of the channels: smaller and faster on every runtime.

@@ -17,6 +17,8 @@ from slimline.workloads.text import LONGEST, find_texts
 
 SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
+COSINE_DROP = 0.02
+"""By how much less than 1 the cosine to the encoder's own vectors may be, on average."""
 SIZE_RATIO = 1.2
 """The embedding of words is most of such a net and stays in float, so that int8 saves less."""
 
@@ -36,6 +38,8 @@ def look_at_text(path: Path, target: str | None, text: str, model: str, root: Pa
         InputError: no target was named.
         DataError: the table cannot be learned from; all reasons together.
     """
+    if target is None and is_directory(model):
+        return _of_encoder(path, text, model, root)
     if target is None:
         others = ", ".join(str(name) for name in next(pieces(path)).columns if str(name) != text)
         raise InputError(f"{path}: column {text!r} holds texts; name the column to be told from them: --target COLUMN, one of {others}")
@@ -47,6 +51,26 @@ def look_at_text(path: Path, target: str | None, text: str, model: str, root: Pa
     lengths = [len(words_of(cell)) for piece in pieces(path) for cell in piece[text]]
     facts = {"workload": "text", "rows": found.rows, "text": text, "task": found.task, "splits": splits, "longest": max(lengths)}
     return Looked(tuple(_lines(path, found, text, lengths, splits, model)), facts, _text(path, model, found, options, splits["test"], root))
+
+
+def _of_encoder(path: Path, text: str, model: str, root: Path) -> Looked:
+    """Texts without a target: an encoder's own vectors are what a smaller one is held to."""
+    counted = [(len(piece), [len(words_of(cell)) for cell in piece[text]]) for piece in pieces(path)]
+    rows, lengths = sum(count for count, _ in counted), [length for _, some in counted for length in some]
+    calibration = max(1, min(256, rows // 8))
+    data = (
+        f"data: {{path: {inline(str(path))}, text: {inline(text)}, test_fraction: 0.3, validation_fraction: 0.1, "
+        f"calibration_samples: {calibration}, min_class_share: 0.001}}"
+    )
+    net, sections, names = suggested(model, root, calibration, trains=False)
+    gate = f"gate: {{metric: cosine, max_drop: {COSINE_DROP}, {asked(SIZE_RATIO)}}}"
+    told = f"{path}: {rows:,} texts in column {text!r}, of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
+    lines = (
+        told,
+        f"there is no target: a smaller encoder is to give the vectors that {model} gives (name one with --target to tell classes)",
+    )
+    facts = {"workload": "text", "rows": rows, "text": text, "task": "embedding", "longest": max(lengths)}
+    return Looked(lines, facts, params_text("text", data, net, sections, gate, list(names)))
 
 
 def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits: dict[str, int], model: str) -> list[str]:

@@ -39,10 +39,14 @@ class Door(Protocol):
         """What is learned of them from the training split, once it stands."""
 
 
-def door_of(name: str, options: DataParams) -> Door | None:
-    """The door of a workload without code; None of any other."""
+def door_of(name: str, options: DataParams, model: ModelParams) -> Door | None:
+    """The door of a workload without code; None of any other. Texts without a target are those of an encoder."""
     if name not in DOORS:
         return None
+    if name == "text" and options.target is None and is_directory(model.architecture):
+        from slimline.workloads.huggingface.encoder import EncoderDoor
+
+        return EncoderDoor(options, model)
     module, _, attribute = DOORS[name].partition(":")
     found: Door = getattr(importlib.import_module(module), attribute)(options)
     return found
@@ -55,7 +59,7 @@ def facts_of(door: Door, train: "Table", params: Params) -> "Facts":
         InputError: the directory is refused, or does not go with the data.
     """
     facts = door.facts(train)
-    if not is_directory(params.model.architecture):
+    if facts.net is not None or not is_directory(params.model.architecture):
         return facts
     from slimline.workloads.huggingface.facts import with_net
 
@@ -91,7 +95,7 @@ class Opened:
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
         """The door gives them; this is what comes after it."""
-        door = door_of(self.name, DataParams.model_validate(options))
+        door = door_of(self.name, DataParams.model_validate(options), self._model)
         assert door is not None
         return door.splits(seed)
 

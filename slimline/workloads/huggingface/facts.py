@@ -37,8 +37,6 @@ def with_net(facts: Facts, workload: str, data: DataParams, model: ModelParams, 
     config = parsed(read_config(folder), {}, str(folder / CONFIG))
     labels = facts.objective.get("labels", ())
     net: dict[str, Any] = {"config": as_plain(with_labels(config, labels)), "task": workload}
-    if facts.objective["name"] == "embedding":
-        net |= {"task": "encoder", "pooling": pooling_of(folder)}
     require_accounted(sketched(net), weight_kinds(folder), str(folder))
     return facts.model_copy(update={"net": net, "preprocessing": _preprocessing(folder, sketched(net, model.config), facts, data, train)})
 
