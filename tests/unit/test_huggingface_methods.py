@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slimline.artifact.structure import replay, structure_edits
 from slimline.data.batch import Batch, take
 from slimline.data.calling import called_by_name
-from slimline.errors import StageError
+from slimline.errors import InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.compile.torchscript import torchscript
 from slimline.methods.prune.attention import attention_heads, remove_heads_
@@ -145,7 +145,7 @@ def test_what_is_not_uniform_is_one_line(tmp_path: Path, name: str, way: str, sa
     ways = WAYS | {"one": ("prune", {"method": "channels", "ratio": 0.5, "only": ["vit.layers.0.mlp.fc1"]})}
     stage, config = ways[way]
     smaller = edited(whole, given, stage, **config)
-    with pytest.raises(StageError, match=said) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         write_back(smaller, net, given, tmp_path / "out", tmp_path / name)
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "out").exists()

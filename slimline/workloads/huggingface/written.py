@@ -12,7 +12,7 @@ from slimline.artifact.border import told_as
 from slimline.artifact.folder import whole_folder
 from slimline.artifact.stand_ins import Skip
 from slimline.data.batch import Batch
-from slimline.errors import StageError, WorkloadError
+from slimline.errors import InputError, StageError, WorkloadError
 from slimline.workloads.huggingface.net import Encoder, Plain, built, sketched
 
 WIDTHS = ("intermediate_size", "hidden_dim", "ffn_dim", "hidden_sizes", "embedding_size")
@@ -33,7 +33,7 @@ def write_back(model: nn.Module, net: Plain, samples: Batch, into: Path, origin:
     What is loaded from there gives the same outputs on `samples`, or nothing is written.
 
     Raises:
-        StageError: no config describes the model; the message says which layers are in the way.
+        InputError: no config describes the model; the message says which layers are in the way.
     """
     body = model.body if isinstance(model, Encoder) else model
     values, dropped = _renumbered(body)
@@ -60,7 +60,7 @@ def _renumbered(body: nn.Module) -> tuple[dict[str, Tensor], dict[str, int]]:
         if not places:
             continue
         if not isinstance(layers, nn.ModuleList | nn.Sequential):
-            raise StageError(f"export-hf: {name}.{places[0]} was dropped, which no config can say")
+            raise InputError(f"export-hf: {name}.{places[0]} was dropped, which no config can say")
         kept = [place for place, _ in layers.named_children() if place not in places]
         moved = {f"{name}.{place}.": f"{name}.{number}." for number, place in enumerate(kept)}
         values = {_moved(key, moved): value for key, value in values.items()}
@@ -120,7 +120,7 @@ def _with_fewer_layers(net: Plain, config: Plain, dropped: Mapping[str, int]) ->
             if start := next((start for start in left if any(key.startswith(start) for key in gone)), None):
                 changes |= found_changes(name, place, value - left.pop(start), config, changes)
     if left:
-        raise StageError(f"export-hf: {next(iter(left)).rstrip('.')} lost layers, and no setting of the config says how many it has")
+        raise InputError(f"export-hf: {next(iter(left)).rstrip('.')} lost layers, and no setting of the config says how many it has")
     return changes
 
 
@@ -128,7 +128,7 @@ def _read(net: Plain, config: Plain, name: str, place: int | None, value: int, v
     """The setting as the shapes of `values` have it; None where no shape follows it alone.
 
     Raises:
-        StageError: layers differ in it.
+        InputError: layers differ in it.
     """
     step = 1 if name in HEADS else STEP
     try:
@@ -144,7 +144,7 @@ def _read(net: Plain, config: Plain, name: str, place: int | None, value: int, v
                 seen.setdefault(value + found if not rest else -1, key)
     if len(seen) > 1:
         told = " and ".join(f"{key} {list(values[key].shape)}" for key in list(seen.values())[:2])
-        raise StageError(f"export-hf: layers differ in {name}, of which a config has one for all: {told}")
+        raise InputError(f"export-hf: layers differ in {name}, of which a config has one for all: {told}")
     return next(iter(seen), None)
 
 
@@ -162,14 +162,14 @@ def _require_described(net: Plain, values: Weights, changes: Plain) -> None:
     """Hold the config to describing exactly these weights.
 
     Raises:
-        StageError: it does not.
+        InputError: it does not.
     """
     wanted, found = _shapes(net), {name: tuple(value.shape) for name, value in values.items()}
     wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if wrong:
         name = wrong[0]
         kind, told = net["config"]["model_type"], f" (with {dict(changes)})" if changes else ""
-        raise StageError(
+        raise InputError(
             f"export-hf: no config of {kind} describes {len(wrong)} of {len(found)} tensors; first: {name} is "
             f"{list(found[name]) if name in found else 'not there'}, such a config{told} has "
             f"{list(wanted[name]) if name in wanted else 'none of that name'}"
