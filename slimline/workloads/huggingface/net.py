@@ -105,6 +105,11 @@ def _of_config(make: Any, config: Any) -> nn.Module:
     raise AssertionError
 
 
+def body_of(net: nn.Module) -> Any:
+    """The net of transformers itself: an encoder holds one."""
+    return net.body if isinstance(net, Encoder) else net
+
+
 def sketched(net: Plain, changes: Plain = {}) -> nn.Module:  # noqa: B006 - read alone
     """The same on `meta`: shapes, and no memory."""
     with torch.device("meta"):

@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -13,7 +13,7 @@ from slimline.artifact.border import told_as
 from slimline.artifact.json_file import read_json
 from slimline.data.preprocessing import Tokens
 from slimline.errors import ArtifactError
-from slimline.workloads.huggingface import offline  # noqa: F401 - before transformers
+from slimline.workloads.huggingface.net import body_of
 
 from transformers import AutoTokenizer  # isort: skip
 
@@ -57,7 +57,7 @@ def tokens_of(folder: Path, column: str, net: nn.Module, some: Sequence[str]) ->
 
 def inputs_of(net: nn.Module) -> tuple[Any, ...]:
     """What the net takes of what a tokenizer gives."""
-    own = getattr(net, "body", net)
+    own = body_of(net)
     has_types = TYPES in inspect.signature(own.forward).parameters and getattr(own.config, "type_vocab_size", 0) > 1
     return (*NEEDED, TYPES) if has_types else NEEDED
 
@@ -79,7 +79,7 @@ def _require_known(folder: Path, found: Tokens, net: nn.Module) -> None:
     Raises:
         ArtifactError: the tokenizer gives more.
     """
-    rows = cast("nn.Embedding", getattr(net, "body", net).get_input_embeddings()).num_embeddings
+    rows = body_of(net).get_input_embeddings().num_embeddings
     if (size := max(found.reader.get_vocab(with_added_tokens=True).values()) + 1) > rows:
         raise ArtifactError(f"{folder}: its tokenizer knows {size:,} tokens, its config.json {rows:,}; save both together")
 

@@ -10,7 +10,9 @@ from torch import nn
 from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 from slimline.workloads.huggingface.directory import read_config, weight_kinds
-from slimline.workloads.huggingface.net import LOADERS, MODEL_MAPPING, Encoder, Plain, following, require_accounted
+from slimline.workloads.huggingface.net import LOADERS, Plain, body_of, following, require_accounted
+
+from transformers import MODEL_MAPPING  # isort: skip
 
 LEAST = 0.5
 """The share of a net's weights that the directory has to hold."""
@@ -26,7 +28,7 @@ def start_from_(net: nn.Module, facts: Plain, folder: Path, labels: Sequence[str
         ArtifactError: the directory's weights are refused, or are not this net's.
     """
     read_config(folder)
-    body = net.body if isinstance(net, Encoder) else net
+    body = body_of(net)
     require_accounted(net, weight_kinds(folder), str(folder))
     with told_as(lambda reason: ArtifactError(f"{folder}: transformers cannot read its weights: {reason}")):
         loaded, found = _loader(facts, body).from_pretrained(

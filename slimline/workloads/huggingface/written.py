@@ -13,7 +13,7 @@ from slimline.artifact.folder import whole_folder
 from slimline.artifact.stand_ins import Skip
 from slimline.data.batch import Batch
 from slimline.errors import InputError, StageError, WorkloadError
-from slimline.workloads.huggingface.net import Encoder, Plain, built, sketched
+from slimline.workloads.huggingface.net import Plain, body_of, built, sketched
 
 WIDTHS = ("intermediate_size", "hidden_dim", "ffn_dim", "hidden_sizes", "embedding_size")
 """Settings of a config that are widths, or a width for each stage."""
@@ -35,13 +35,13 @@ def write_back(model: nn.Module, net: Plain, samples: Batch, into: Path, origin:
     Raises:
         InputError: no config describes the model; the message says which layers are in the way.
     """
-    body = model.body if isinstance(model, Encoder) else model
+    body = body_of(model)
     values, dropped = _renumbered(body)
     changes = _changes(net, values, dropped)
     plain = {**net, "config": {**net["config"], **changes}}
     _require_described(plain, values, changes)
     whole = built(plain)
-    own = whole.body if isinstance(whole, Encoder) else whole
+    own = body_of(whole)
     own.load_state_dict(dict(values))
     with whole_folder(into) as draft:
         own.save_pretrained(draft)
@@ -76,7 +76,7 @@ def _moved(key: str, moved: Mapping[str, str]) -> str:
 def _changes(net: Plain, values: Weights, dropped: Mapping[str, int]) -> dict[str, Any]:
     """The settings that have to change for shapes to be those of `values`; of heads and depth first, then widths."""
     full = sketched(net)
-    config = (full.body if isinstance(full, Encoder) else full).config.to_dict()
+    config = body_of(full).config.to_dict()
     changes: dict[str, Any] = _with_fewer_layers(net, config, dropped)
     for name in (*HEADS, *WIDTHS):
         for place, value in _entries(config.get(name)):
@@ -155,7 +155,7 @@ def _shapes(net: Plain, changes: Plain | None = None) -> dict[str, tuple[int, ..
         WorkloadError: such a net cannot be built.
     """
     made = sketched({**net, "config": {**net["config"], **(changes or {})}})
-    return {name: tuple(value.shape) for name, value in (made.body if isinstance(made, Encoder) else made).state_dict().items()}
+    return {name: tuple(value.shape) for name, value in body_of(made).state_dict().items()}
 
 
 def _require_described(net: Plain, values: Weights, changes: Plain) -> None:
@@ -182,7 +182,7 @@ def _require_equal(model: nn.Module, whole: nn.Module, folder: Path, samples: Ba
     Raises:
         StageError: they differ.
     """
-    own = whole.body if isinstance(whole, Encoder) else whole
+    own = body_of(whole)
     with told_as(lambda reason: StageError(f"export-hf: transformers does not load what was written: {reason}")):
         loaded = type(own).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     own.load_state_dict(loaded.state_dict())
