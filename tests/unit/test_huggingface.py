@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from slimline.data.preprocessing import Pictures, Tokens, preprocessing_of
+from slimline.data.preprocessing import Pictures, preprocessing_of
+from slimline.data.tokens import Tokens
 from slimline.errors import ArtifactError, DataError, ParamsError, SlimlineError, WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.facts import Facts
@@ -154,6 +155,16 @@ def test_a_name_of_the_hub_needs_its_revision_and_is_not_fetched_offline(tmp_pat
     monkeypatch.setattr(offline, "IS_ASKED_FOR", True)
     with pytest.raises(ArtifactError, match="is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"):
         located(f"hf:slimline-tests/none@{REVISION}", tmp_path)
+
+
+def test_a_commit_that_was_fetched_is_taken_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made.vit(tmp_path / f"models--ours--vit/snapshots/{REVISION}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert located(f"hf:ours/vit@{REVISION}", tmp_path) == folder
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(offline, "IS_ASKED_FOR", True)
+    with pytest.raises(ArtifactError, match="is not in the hub's cache"):
+        located(f"hf:ours/vit@{REVISION}", tmp_path)
 
 
 def test_the_watched_path_is_that_of_the_directory() -> None:

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from slimline.data.preprocessing import Tokens
 from slimline.data.table import Source, Table
+from slimline.data.tokens import Tokens
 from slimline.errors import DataError
 from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding

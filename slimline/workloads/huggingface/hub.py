@@ -26,9 +26,7 @@ def fetched(name: str, revision: str, where: str) -> Path:
             raise ArtifactError(f"{where}: is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it") from None
     constants.HF_HUB_OFFLINE = False
     try:
-        with told_as(
-            lambda reason: ArtifactError(f"{where}: cannot be fetched: {reason.partition(':')[0]}; give a directory: hf:DIRECTORY")
-        ):
+        with told_as(lambda _: ArtifactError(f"{where}: cannot be fetched: no network, or no such commit; give a directory: hf:DIRECTORY")):
             return Path(snapshot_download(name, revision=revision, allow_patterns=list(WANTED)))
     finally:
         constants.HF_HUB_OFFLINE = True

@@ -17,4 +17,5 @@ if missing := [name for name in NEEDED if find_spec(name) is None]:
     raise MachineError(
         f"hf: a Hugging Face directory needs {', '.join(missing)}, which is not installed; pip install 'slimline[huggingface]'"
     )
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it cannot fetch is told once, by us
 logging.getLogger("torchao").setLevel(logging.ERROR)  # says that kernels are missing which nothing here uses

@@ -11,7 +11,7 @@ from torch import nn
 
 from slimline.artifact.border import told_as
 from slimline.artifact.json_file import read_json
-from slimline.data.preprocessing import Tokens
+from slimline.data.tokens import Tokens
 from slimline.errors import ArtifactError
 from slimline.workloads.huggingface.net import body_of
 
