@@ -25,7 +25,7 @@ from tests import huggingface_directories as made
 from tests.lowering import samples, write_compiled
 from tests.method_data import method_data
 
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification  # isort: skip
+from transformers import AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification  # isort: skip
 
 LABELS = tuple("0123456789")
 PIXELS = {"pixel_values": torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
@@ -126,6 +126,22 @@ def test_what_is_uniform_is_written_back(tmp_path: Path, name: str, way: str, ch
         assert torch.allclose(loaded(**given).logits, outputs(smaller, given), atol=1e-5)
     assert (tmp_path / "out" / ("tokenizer.json" if name == "bert" else "preprocessor_config.json")).is_file()
     assert loaded.config.id2label == dict(enumerate(LABELS))
+
+
+def test_an_encoder_is_written_back_with_its_pooling(tmp_path: Path) -> None:
+    net, _, given = net_of("bert", tmp_path)
+    (tmp_path / "bert/1_Pooling").mkdir()
+    (tmp_path / "bert/1_Pooling/config.json").write_text("{}")
+    net |= {"task": "encoder", "pooling": {"mode": "mean", "normalised": True}}
+    whole = called_by_name(built(net), "input_ids").eval()
+    smaller = edited(whole, given, "prune", method="depth", blocks=1, criterion="block_influence")
+    assert write_back(smaller, net, given, tmp_path / "out", tmp_path / "bert") == {"num_hidden_layers": 1}
+    with torch.no_grad():
+        words = AutoModel.from_pretrained(tmp_path / "out").eval()(**given).last_hidden_state
+    there = given["attention_mask"][:, :, None]
+    mean = torch.nn.functional.normalize((words * there).sum(1) / there.sum(1), dim=1)
+    assert torch.allclose(mean, outputs(smaller, given), atol=1e-5)
+    assert (tmp_path / "out/1_Pooling/config.json").is_file()
 
 
 @pytest.mark.parametrize(

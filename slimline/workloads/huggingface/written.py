@@ -45,11 +45,18 @@ def write_back(model: nn.Module, net: Plain, samples: Batch, into: Path, origin:
     own.load_state_dict(dict(values))
     with whole_folder(into) as draft:
         own.save_pretrained(draft)
-        for path in sorted(origin.iterdir()) if origin.is_dir() else ():
-            if path.is_file() and path.suffix in ENDINGS and path.name not in WEIGHTS:
-                shutil.copyfile(path, draft / path.name)
+        _copy_beside(origin, draft)
         _require_equal(model, whole, draft, samples)
     return changes
+
+
+def _copy_beside(origin: Path, draft: Path) -> None:
+    """Tokenizer, processor and pooling, as they are in the directory that the net came from."""
+    for path in sorted((*origin.glob("*"), *origin.glob("[0-9]_*/*"))):
+        inside = path.relative_to(origin)
+        if path.is_file() and path.suffix in ENDINGS and str(inside) not in WEIGHTS:
+            (draft / inside).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, draft / inside)
 
 
 def _renumbered(body: nn.Module) -> tuple[dict[str, Tensor], dict[str, int]]:
@@ -185,7 +192,7 @@ def _require_equal(model: nn.Module, whole: nn.Module, folder: Path, samples: Ba
     own = body_of(whole)
     with told_as(lambda reason: StageError(f"export-hf: transformers does not load what was written: {reason}")):
         loaded = type(own).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    own.load_state_dict(loaded.state_dict())
+    own.load_state_dict({name: value for name, value in loaded.state_dict().items() if name in own.state_dict()})  # or a pooler of its own
     with torch.inference_mode():
         wanted, found = model.eval()(**samples), whole.eval()(**samples)
     logits = found if isinstance(found, Tensor) else found.logits
