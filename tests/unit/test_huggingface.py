@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from slimline.commands.init_huggingface import suggested
+from slimline.commands.looked import params_text
 from slimline.data.preprocessing import Pictures, preprocessing_of
 from slimline.data.tokens import Tokens
 from slimline.errors import ArtifactError, DataError, ParamsError, SlimlineError, WorkloadError
@@ -215,6 +217,19 @@ def test_what_does_not_go_together_is_one_line(
     assert len(str(caught.value).splitlines()) == 1
     assert isinstance(caught.value, SlimlineError)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "first"), [("vit", "heads25"), ("resnet", "channels50"), ("bert", "heads25")])
+def test_init_writes_variants_that_suit_the_net(tmp_path: Path, name: str, first: str) -> None:
+    NETS[name](tmp_path / name)
+    model, sections, variants = suggested(f"hf:{name}", tmp_path, 32)
+    text = params_text("images", "data: {path: photos}", model, sections, "gate: {max_drop: 0.02}", list(variants))
+    assert variants[0] == first
+    assert f'model: {{architecture: "hf:{name}", path: "{name}"}}' in text
+    assert ("keep: [bert.pooler.dense]" in text) == (name == "bert")
+    (tmp_path / name / "model.safetensors").rename(tmp_path / name / "pytorch_model.bin")
+    with pytest.raises(ArtifactError, match="pickled weights"):
+        suggested(f"hf:{name}", tmp_path, 32)
 
 
 def test_a_net_for_pictures_takes_no_texts(tmp_path: Path) -> None:

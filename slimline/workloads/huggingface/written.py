@@ -90,11 +90,11 @@ def _changes(net: Plain, values: Weights, dropped: Mapping[str, int]) -> dict[st
             here = {**net, "config": {**net["config"], **changes}}
             found = _read(here, config, name, place, value, values)
             if found is not None and found != value:
-                changes |= found_changes(name, place, found, config, changes)
+                changes |= _changed(name, place, found, config, changes)
     return changes
 
 
-def found_changes(name: str, place: int | None, found: int, config: Plain, changes: Plain) -> dict[str, Any]:
+def _changed(name: str, place: int | None, found: int, config: Plain, changes: Plain) -> dict[str, Any]:
     """One setting changed: a number, or one of a list; of heads also their width, which would else be that of fewer ones."""
     whole = {name: found} if place is None else {name: _replaced(changes.get(name, config[name]), place, found)}
     return whole | (_head_width(config) if name in HEADS else {})
@@ -123,9 +123,9 @@ def _with_fewer_layers(net: Plain, config: Plain, dropped: Mapping[str, int]) ->
     left = dict(dropped)
     for name in DEPTHS if left else ():
         for place, value in _entries(config.get(name)):
-            gone = _shapes(net).keys() - _shapes(net, found_changes(name, place, value - 1, config, {})).keys()
+            gone = _shapes(net).keys() - _shapes(net, _changed(name, place, value - 1, config, {})).keys()
             if start := next((start for start in left if any(key.startswith(start) for key in gone)), None):
-                changes |= found_changes(name, place, value - left.pop(start), config, changes)
+                changes |= _changed(name, place, value - left.pop(start), config, changes)
     if left:
         raise InputError(f"export-hf: {next(iter(left)).rstrip('.')} lost layers, and no setting of the config says how many it has")
     return changes
@@ -140,7 +140,7 @@ def _read(net: Plain, config: Plain, name: str, place: int | None, value: int, v
     step = 1 if name in HEADS else STEP
     try:
         before = _shapes(net, _head_width(config) if name in HEADS else {})
-        after = _shapes(net, found_changes(name, place, value + step, config, net["config"]))
+        after = _shapes(net, _changed(name, place, value + step, config, net["config"]))
     except WorkloadError:
         return None
     seen: dict[int, str] = {}
