@@ -77,7 +77,7 @@ def params_of(net: Net) -> dict[str, Any]:
         "workload": net.workload,
         "seed": 0,
         "data": {"path": "workloads", "test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 64, **net.data},
-        "model": net.model,
+        "model": {"path": "workloads", **net.model},
         "teacher": {"source": "train", "epochs": 20, "batch_size": 64, "learning_rate": 0.002, "threads": 1, **net.teacher},
         "calibrate": {"samples": 64, "batch_size": 32},
         **{section: {name: {**entry, **net.methods.get(name, {})} for name, entry in found.items()} for section, found in METHODS.items()},

@@ -28,8 +28,8 @@ class Net:
 
 
 def _directory(name: str, text: str, prepare: Callable[[Path], None], **settings: Any) -> Net:
-    data = {"path": "photos", "image_size": matrix_folders.SIDE}
-    model = {"architecture": "hf:net"}
+    data = {"path": "photos"}
+    model = {"architecture": "hf:net", "path": "net"}
     return Net(name, text, "images", data=data, model=model, prepare=prepare, **settings)
 
 

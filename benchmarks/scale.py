@@ -63,7 +63,7 @@ def params_of(folder: Path, count: int) -> dict[str, object]:
         "workload": "images",
         "seed": 0,
         "data": {"path": str(folder), "image_size": SIDE, "test_fraction": 0.2, "validation_fraction": 0.1, "calibration_samples": 128},
-        "model": {"config": {"widths": [4, 8, 16, 32]}},
+        "model": {"path": "workloads", "config": {"widths": [4, 8, 16, 32]}},
         "teacher": {"source": "train", "epochs": max(1, SEEN // count), "batch_size": BATCH, "threads": 1},
         "calibrate": {"samples": 128, "batch_size": 32},
         "quantize": {"int8": {"source": "teacher", "method": "static"}},

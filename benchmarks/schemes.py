@@ -60,7 +60,7 @@ def params_of(setting: Setting, schemes: Sequence[str], target: str, arguments: 
         "workload": setting.workload,
         "seed": arguments.seed,
         "data": {"path": "workloads", **data},
-        "model": {},
+        "model": {"path": "workloads"},
         "teacher": teacher,
         "calibrate": {"samples": samples, "batch_size": 32},
         **{stage: {name: entry for name, (where, entry) in entries.items() if where == stage} for stage in CONFIGS},

@@ -19,7 +19,7 @@ def carry_changes(project: Path, folder: Path) -> None:
 
 
 def lend_teacher(project: Path, folder: Path, source: str) -> None:
-    """Link a teacher's file or folder inside the project (`file:PATH`, `hf:PATH`) into the clone, where git ignores it."""
+    """Link a teacher's or net's file or folder inside the project (`file:PATH`, `hf:PATH`) into the clone, where git ignores it."""
     kind, _, place = source.partition(":")
     inside = Path(place)
     if kind not in ("file", "hf") or inside.is_absolute() or ".." in inside.parts:

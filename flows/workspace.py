@@ -44,7 +44,9 @@ def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str,
         _share_finished_stages(project, folder)
         if overrides:
             override(folder / "params.yaml", overrides)
-        lend_teacher(project, folder, Params.load(folder / "params.yaml").teacher.source)
+        params = Params.load(folder / "params.yaml")
+        for source in (params.teacher.source, params.model.architecture):
+            lend_teacher(project, folder, source)
         _run(sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing", folder=folder)
         yield Workspace(folder, name)
     finally:

@@ -11,6 +11,7 @@ from slimline.artifact.border import told_of_the_disk
 from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
+from slimline.commands.export_hf import export_hf
 from slimline.commands.history import history
 from slimline.commands.init import init
 from slimline.commands.methods import methods
@@ -28,7 +29,23 @@ from slimline.errors import SlimlineError
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
 app = typer.Typer(name="slimline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-for command in (init, check, run, publish, doctor, workloads, methods, compare, history, releases, promote, rollback, predict, report):
+for command in (
+    init,
+    check,
+    run,
+    publish,
+    doctor,
+    workloads,
+    methods,
+    compare,
+    history,
+    releases,
+    promote,
+    rollback,
+    predict,
+    report,
+    export_hf,
+):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)
 

@@ -1,7 +1,7 @@
 """Stage `data`: write the workload's samples to disk, split by split, and hold them against their expectations.
 
 out     data/prepared/{train,validation,calibration,test}.arrow and manifest.json
-params  workload, seed, data
+params  workload, seed, data, model
 
 Samples in S3 (`data.path: s3://BUCKET/PREFIX`) are copied to .slimline/fetched first.
 """
@@ -31,7 +31,7 @@ from slimline.stage import Stage, stage_main, write_metrics
 from slimline.workloads import SPLITS
 from slimline.workloads.facts import write_facts
 from slimline.workloads.guarded import Guarded, guarded
-from slimline.workloads.opened import door_of, opened
+from slimline.workloads.opened import door_of, facts_of, opened
 from slimline.workloads.trial import trial_problems
 
 log = logging.getLogger(__name__)
@@ -48,12 +48,12 @@ def prepared(stage: Stage, folder: Path) -> Guarded:
         DataError, WorkloadError: the samples are not what they must be.
     """
     params = stage.params
-    if (door := door_of(params.workload, local(params.data))) is None:
+    if (door := door_of(params.workload, local(params.data), params.model)) is None:
         options = params.data.model_dump()
         write_splits(f"workload {stage.workload.name!r}: splits()", stage.workload.splits(options, params.seed), folder)
         return stage.workload
     write_splits(f"workload {params.workload!r}", door.splits(params.seed), folder)
-    write_facts(folder, door.facts(load_table("train", folder)))
+    write_facts(folder, facts_of(door, load_table("train", folder), params))
     return guarded(params.workload, opened(params.workload, prepared=folder))
 
 

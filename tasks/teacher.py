@@ -45,12 +45,11 @@ HELD_BYTES = 256_000_000
 
 def run(
     workload: Guarded, config: TeacherParams, train: Split, validation: Split, *, metric: str, seed: int
-) -> tuple[nn.Module, FitHistory]:
-    """The teacher in evaluation mode, and its training history (empty for a fetched one)."""
+) -> tuple[nn.Module, FitHistory, tuple[str, ...]]:
+    """The teacher in evaluation mode, its training history (empty for a fetched one), and what it began with, in sentences."""
     if config.source != "train":
-        return _fetched(workload, config), FitHistory()
-    fix_randomness(seed, threads=config.threads)
-    untrained = workload.build_teacher()
+        return _fetched(workload, config), FitHistory(), ()
+    untrained, told = begun(workload, config, seed)
     if wrong := not_finite(untrained, validation):
         raise WorkloadError(
             f"workload {workload.name!r}: the untrained net of build_teacher() gives outputs that are no finite numbers for {wrong} of "
@@ -67,8 +66,19 @@ def run(
         seed=seed,
         on_epoch=_announce,
     )
-    require_learned(history, config)
-    return model, history
+    if not told:
+        require_learned(history, config)
+    return model, history, told
+
+
+def begun(workload: Guarded, config: TeacherParams, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """The net as its training begins, and where its weights come from, in sentences."""
+    fix_randomness(seed, threads=config.threads)
+    net = workload.build_teacher()
+    told = workload.start_from_(net)
+    for sentence in told:
+        log.info("teacher: %s", sentence)
+    return net, told
 
 
 def not_finite(model: nn.Module, samples: Split) -> int:
@@ -173,6 +183,8 @@ def page(
         series = {"validation": [(epoch.number, epoch.metric) for epoch in history.epochs]}
         drawn = (Figure("Training", line_figure(series, x_label="epoch", y_label="validation metric")),)
         how = f"Trained here for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
+    elif config.source == "train":
+        how = "Taken as it is, without training."
     else:
         how = f"Fetched from {config.source}; its sha256 {config.sha256} was checked."
     plain = (f"Folded into plain weights, which is what is compressed: {', '.join(folded)}.",) if folded else ()
@@ -185,7 +197,7 @@ def main(stage: Stage) -> None:
     params, workload = stage.params, stage.workload
     validation, metric = load_split(workload.samples, "validation"), stage.metric
     train, signature = load_split(workload.samples, "train"), signature_from(workload.build_teacher(), validation)
-    model, history = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
+    model, history, began = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
     folded = make_plain_(model)
     config = params.teacher.model_dump(mode="json")
     manifest = Manifest(
@@ -212,7 +224,7 @@ def main(stage: Stage) -> None:
     write_metrics(
         stage, {"stage": "teacher", "variant": TEACHER, "method": manifest.method, "validation": quality, "training": training, **facts}
     )
-    notes = unshown(found, workload.objective.metrics[metric].unit)
+    notes = (*began, *unshown(found, workload.objective.metrics[metric].unit))
     write_page(page(params.teacher, workload.objective, quality, compute, size_bytes, history, folded, notes), stage.page_path)
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.weights import PICKLE_ENDINGS, refuse_pickle
+from slimline.artifact.weight_header import PICKLE_ENDINGS
+from slimline.artifact.weights import refuse_pickle
 from slimline.errors import ArtifactError
 from slimline.storage.releases import fetch_object
 

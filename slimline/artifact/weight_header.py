@@ -25,6 +25,8 @@ FILES = {"none": "weights.safetensors", "sparse": "weights.sparse.safetensors", 
 """How weights are stored -> the file's name."""
 LAYOUT = "layout"
 """The metadata's key under which JSON gives dtype and shape of each tensor that is packed."""
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+PICKLE_ENDINGS = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"})
 MASK, PLANES = ":mask", ":planes"
 DTYPES = {
     "BOOL": ("bool", 1),

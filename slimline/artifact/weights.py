@@ -7,12 +7,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from slimline.artifact.border import told_as
-from slimline.artifact.weight_header import FILES, Kind, stored_kinds
+from slimline.artifact.weight_header import FILES, FLOATS, PICKLE_ENDINGS, Kind, stored_kinds
 from slimline.errors import ArtifactError
 
 WEIGHTS = FILES["none"]
-FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-PICKLE_ENDINGS = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"}
 PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 

@@ -21,6 +21,7 @@ from slimline.params.section import Section
 from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 from slimline.workloads import locate_workload
+from slimline.workloads.huggingface import directory
 from slimline.workloads.known import DOORS
 
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
@@ -57,6 +58,7 @@ def checked_params(root: Path) -> Params:
     problems += _lacking_device(params) if params else ()
     problems += _unwritten(root) if params else ()
     problems += _lacking_data(params, root) if params else ()
+    problems += _lacking_net(params, root) if params else ()
     problems += _where_stages_write(params, root) if params else ()
     problems += refusals(params, root) if params else ()
     if problems or params is None:
@@ -94,6 +96,14 @@ def _sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple
             yield from _sections(value, f"{place}{name}.")
 
 
+def _lacking_net(params: Params, root: Path) -> Iterator[str]:
+    """A Hugging Face directory is looked at without transformers; whether the net goes with the data is the stage data's to say."""
+    if directory.is_directory(params.model.architecture) and params.workload in DOORS:
+        if missing := [name for name in directory.NEEDED if not _is_installed(name)]:
+            yield f"params.yaml: model.architecture: hf: needs {', '.join(missing)}; pip install 'slimline[huggingface]'"
+        yield from directory.problems(params.model.architecture, root)
+
+
 def _unwritten(root: Path) -> Iterator[str]:
     """DVC reads params.yaml as it is written and knows no defaults: what dvc.yaml names must stand there, if only as `{}`."""
     raw = read_yaml(root / "params.yaml")
@@ -108,14 +118,15 @@ def _unwritten(root: Path) -> Iterator[str]:
 
 def _where_stages_write(params: Params, root: Path) -> Iterator[str]:
     """DVC removes what a stage makes before it runs; a teacher of one's own must not lie there."""
-    kind, _, place = params.teacher.source.partition(":")
-    for folder in MADE_FOLDERS if kind in ("file", "hf") else ():
-        path, made = Path(os.path.normpath(root / place)), root / folder
-        if path.is_relative_to(made) or path.resolve().is_relative_to(made.resolve()):
-            yield (
-                f"params.yaml: teacher.source: {params.teacher.source} lies in {folder}, where stages make and DVC removes files; "
-                "move it elsewhere, say to weights/"
-            )
+    for key, source in (("teacher.source", params.teacher.source), ("model.architecture", params.model.architecture)):
+        kind, _, place = source.partition(":")
+        for folder in MADE_FOLDERS if kind in ("file", "hf") else ():
+            path, made = Path(os.path.normpath(root / place)), root / folder
+            if path.is_relative_to(made) or path.resolve().is_relative_to(made.resolve()):
+                yield (
+                    f"params.yaml: {key}: {source} lies in {folder}, where stages make and DVC removes files; "
+                    "move it elsewhere, say to weights/"
+                )
 
 
 def _named_by_dvc(path: Path) -> set[str]:

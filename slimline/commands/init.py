@@ -10,6 +10,7 @@ import typer
 from slimline.artifact.folder import write_text
 from slimline.errors import InputError
 from slimline.project import find_project
+from slimline.workloads.huggingface.directory import is_directory
 
 PARAMS = Path("params.yaml")
 
@@ -19,7 +20,7 @@ def init(
     target: Annotated[
         str | None, typer.Option(help="Of a table: the column to be told from the others; of a folder: that of the classes in its table.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A bundled architecture, or path/to/file.py:builder.")] = "default",
+    model: Annotated[str, typer.Option(help="A bundled architecture, hf:DIRECTORY, or path/to/file.py:builder.")] = "default",
     text: Annotated[str | None, typer.Option(help="Of a table: the column that holds texts, where it is to be learned from them.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Of a table: a column that is left out; may be given several times.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over params.yaml.")] = False,
@@ -39,9 +40,11 @@ def init(
     if path.is_dir():
         if drop or text:
             raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
-        looked = look_at_images(path, model, target)
+        looked = look_at_images(path, model, root, target)
     elif found := text or free_text(path, target, tuple(drop or ())):
-        looked = look_at_text(path, target, found, model)
+        looked = look_at_text(path, target, found, model, root)
+    elif is_directory(model):
+        raise InputError(f"--model {model}: is for pictures and texts; a table takes perceptron, or path/to/file.py:builder")
     else:
         looked = look_at_table(path, target, tuple(drop or ()), model)
     write_text(root / PARAMS, looked.text)

@@ -5,9 +5,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
 from slimline.errors import InputError
 from slimline.params import DataParams
+from slimline.workloads.huggingface.directory import is_directory
 from slimline.workloads.images import cut_pictures, found_in, usual_side
 from slimline.workloads.listed import path_column
 from slimline.workloads.pictures import Found
@@ -17,12 +19,13 @@ MANY = 20_000
 SMALL_WIDTHS, STUDENT_WIDTHS = [16, 32, 64, 128], [8, 16, 32, 64]
 
 
-def look_at_images(path: Path, model: str, target: str | None = None) -> Looked:
+def look_at_images(path: Path, model: str, root: Path = Path(), target: str | None = None) -> Looked:
     """The findings and the params.yaml for a folder of pictures; with `target` their classes stand in a table in it.
 
     Raises:
         InputError: there is no such table, or several.
         DataError: the folder cannot be learned from; all reasons together.
+        ArtifactError: the net's directory is refused.
     """
     listed: dict[str, Any] = {} if target is None else {**_table_in(path), "target": target}
     found = found_in(DataParams(path=str(path), **listed))
@@ -41,7 +44,10 @@ def look_at_images(path: Path, model: str, target: str | None = None) -> Looked:
         "shown_drop": shown_drop(splits["test"]),
         "max_drop": margin,
     }
-    return Looked(tuple(_lines(path, found, splits, side)), facts, _text(path, model, options, margin))
+    lines, scaled = _lines(path, found, splits, side), f"they are scaled to {side}x{side}"
+    if is_directory(model):
+        lines = [line.replace(scaled, f"the image processor of {model} scales them") for line in lines]
+    return Looked(tuple(lines), facts, _text(path, model, options, margin, root))
 
 
 def _table_in(folder: Path) -> dict[str, str]:
@@ -75,15 +81,21 @@ def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[
     return lines
 
 
-def _text(path: Path, model: str, options: DataParams, margin: float) -> str:
+def _text(path: Path, model: str, options: DataParams, margin: float, root: Path) -> str:
     is_ours = model == "default"
     calibration = options.calibration_samples
     listed = "".join(f"{key}: {inline(value)}, " for key in ("table", "image", "target") if (value := getattr(options, key)))
+    size = "" if is_directory(model) else f"image_size: {options.image_size}, "
     data = (
-        f"data: {{path: {inline(str(path))}, {listed}image_size: {options.image_size}, test_fraction: {options.test_fraction}, "
+        f"data: {{path: {inline(str(path))}, {listed}{size}test_fraction: {options.test_fraction}, "
         f"validation_fraction: 0.1, calibration_samples: {calibration}, min_class_share: 0.001}}"
     )
+    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {asked()}}}"
+    if is_directory(model):
+        net, sections, names = suggested(model, root, calibration)
+        return params_text("images", data, net, sections, gate, list(names))
     config = f", config: {{widths: {SMALL_WIDTHS}}}" if is_ours else ""
+    net = model_line(model).removesuffix("}") + f"{config}}}"
     small = (
         f"small: {{source: teacher, method: soft_targets, student: {{widths: {STUDENT_WIDTHS}}}, temperature: 4, alpha: 0.3, epochs: 15}}"
     )
@@ -102,6 +114,5 @@ factorize: {{}}
 # A narrower net that learns from the teacher's answers.
 distill:{distill}
 """
-    gate = f"gate: {{metric: accuracy, max_drop: {margin:g}, {asked()}}}"
     variants = ["channels50", "int8", "channels50-int8", *(["small"] if is_ours else [])]
-    return params_text("images", data, f"model: {{architecture: {inline(model)}{config}}}", sections, gate, variants)
+    return params_text("images", data, net, sections, gate, variants)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slimline.commands.init_huggingface import model_line
 from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.errors import InputError
 from slimline.params import DataParams
@@ -83,8 +84,8 @@ factorize: {{}}
 # A smaller net that learns from the teacher's answers.
 distill:{distill}
 """
-    gate, net = f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked()}}}", f"model: {{architecture: {inline(model)}}}"
-    return params_text("table", data, net, sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])
+    gate = f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked()}}}"
+    return params_text("table", data, model_line(model), sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])
 
 
 def _dropped(path: Path, found: TableFound) -> tuple[str, ...]:

@@ -4,17 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
+from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.init_table import told_target
 from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.data.preprocessing import words_of
 from slimline.errors import InputError
 from slimline.params import DataParams
+from slimline.workloads.huggingface.directory import is_directory
 from slimline.workloads.records import TableFound, pieces
 from slimline.workloads.table import SPLITS, cut_rows
 from slimline.workloads.text import LONGEST, find_texts
 
 SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
+COSINE_DROP = 0.02
+"""By how much less than 1 the cosine to the encoder's own vectors may be, on average."""
 SIZE_RATIO = 1.2
 """The embedding of words is most of such a net and stays in float, so that int8 saves less."""
 
@@ -27,13 +31,15 @@ def free_text(path: Path, target: str | None, drop: tuple[str, ...]) -> str | No
     return found[0] if len(found) == 1 else None
 
 
-def look_at_text(path: Path, target: str | None, text: str, model: str) -> Looked:
+def look_at_text(path: Path, target: str | None, text: str, model: str, root: Path = Path()) -> Looked:
     """The findings and the params.yaml for a column of texts.
 
     Raises:
         InputError: no target was named.
         DataError: the table cannot be learned from; all reasons together.
     """
+    if target is None and is_directory(model):
+        return _of_encoder(path, text, model, root)
     if target is None:
         others = ", ".join(str(name) for name in next(pieces(path)).columns if str(name) != text)
         raise InputError(f"{path}: column {text!r} holds texts; name the column to be told from them: --target COLUMN, one of {others}")
@@ -44,12 +50,32 @@ def look_at_text(path: Path, target: str | None, text: str, model: str) -> Looke
     splits = {split: int((where == place).sum()) for place, split in enumerate(SPLITS)}
     lengths = [len(words_of(cell)) for piece in pieces(path) for cell in piece[text]]
     facts = {"workload": "text", "rows": found.rows, "text": text, "task": found.task, "splits": splits, "longest": max(lengths)}
-    return Looked(tuple(_lines(path, found, text, lengths, splits)), facts, _text(path, model, found, options, splits["test"]))
+    return Looked(tuple(_lines(path, found, text, lengths, splits, model)), facts, _text(path, model, found, options, splits["test"], root))
 
 
-def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits: dict[str, int]) -> list[str]:
+def _of_encoder(path: Path, text: str, model: str, root: Path) -> Looked:
+    """Texts without a target: an encoder's own vectors are what a smaller one is held to."""
+    counted = [(len(piece), [len(words_of(cell)) for cell in piece[text]]) for piece in pieces(path)]
+    rows, lengths = sum(count for count, _ in counted), [length for _, some in counted for length in some]
+    calibration = max(1, min(256, rows // 8))
+    data = (
+        f"data: {{path: {inline(str(path))}, text: {inline(text)}, test_fraction: 0.3, validation_fraction: 0.1, "
+        f"calibration_samples: {calibration}, min_class_share: 0.001}}"
+    )
+    net, sections, names = suggested(model, root, calibration, trains=False)
+    gate = f"gate: {{metric: cosine, max_drop: {COSINE_DROP}, {asked(SIZE_RATIO)}}}"
+    told = f"{path}: {rows:,} texts in column {text!r}, of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
+    lines = (
+        told,
+        f"there is no target: a smaller encoder is to give the vectors that {model} gives (name one with --target to tell classes)",
+    )
+    facts = {"workload": "text", "rows": rows, "text": text, "task": "embedding", "longest": max(lengths)}
+    return Looked(lines, facts, params_text("text", data, net, sections, gate, list(names)))
+
+
+def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits: dict[str, int], model: str) -> list[str]:
     middle, longest = int(np.median(lengths)), max(lengths)
-    cut = f"; of longer ones the first {LONGEST} words are read" if longest > LONGEST else ""
+    cut = "" if is_directory(model) else f"; of longer ones the first {LONGEST} words are read" if longest > LONGEST else ""
     return [
         f"{path}: {found.rows:,} texts in column {text!r}, of {middle:,} words in the median and {longest:,} at most{cut}",
         f"the target is {found.target!r}: {told_target(found)}",
@@ -58,11 +84,15 @@ def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits:
     ]
 
 
-def _text(path: Path, model: str, found: TableFound, options: DataParams, test: int) -> str:
+def _text(path: Path, model: str, found: TableFound, options: DataParams, test: int, root: Path) -> str:
     data = (
         f"data: {{path: {inline(str(path))}, text: {inline(options.text)}, target: {inline(found.target)}, task: {found.task}, "
         f"test_fraction: 0.3, validation_fraction: 0.1, calibration_samples: {options.calibration_samples}, min_class_share: 0.001}}"
     )
+    gate = f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked(SIZE_RATIO)}}}"
+    if is_directory(model):
+        net, sections, names = suggested(model, root, options.calibration_samples)
+        return params_text("text", data, net, sections, gate, list(names))
     is_ours = model == "default"
     student = "student: {embedding: 16, widths: [64, 32]}"
     distill = (
@@ -81,8 +111,4 @@ factorize: {{}}
 # A smaller net that learns from the teacher's answers.
 distill:{distill}
 """
-    gate, net = (
-        f"gate: {{metric: {asked_metric(bool(found.labels), test)}, {asked(SIZE_RATIO)}}}",
-        f"model: {{architecture: {inline(model)}}}",
-    )
-    return params_text("text", data, net, sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])
+    return params_text("text", data, model_line(model), sections, gate, ["channels50", "int8", *(["small"] if is_ours else [])])

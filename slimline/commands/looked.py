@@ -85,7 +85,7 @@ workload: {workload}
 seed: 0
 # Where the samples come from; the line runs again when they change. What is left of the splits is for training.
 {data}
-# The net: a bundled architecture, or path/to/file.py:builder.
+# The net: a bundled architecture, hf:DIRECTORY (Hugging Face), or path/to/file.py:builder; its path is watched.
 {model}
 {sections}
 # Every variant on every target; size and speed are of what is deployed.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from slimline.data.columns import Rows
+from slimline.data.tokens import Tokens
 from slimline.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -29,13 +30,19 @@ class _Spec(BaseModel):
 
 
 class Pictures(_Spec):
-    """A picture of any size and mode -> `pixels` float32 [N, channels, height, width].
+    """A picture of any size and mode -> `input` float32 [N, channels, height, width].
 
-    It is converted to `mode`, scaled so that it covers the size, cropped to its middle, and normalised: (value / 255 - mean) / scale.
+    It is converted to `mode`, scaled, cropped to its middle, and normalised: (value / 255 - mean) / scale. `fit` says how it is scaled:
+    `cover` so that it covers the size, `stretch` to `edge` x `edge`, `shorter` so that its shorter side is `edge`. What a crop lacks is
+    black.
     """
 
     kind: Literal["pictures"] = "pictures"
     column: str
+    input: str = "pixels"
+    fit: Literal["cover", "stretch", "shorter", "none"] = "cover"
+    edge: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bilinear"
     height: int = Field(ge=1, le=MOST_PIXELS)
     width: int = Field(ge=1, le=MOST_PIXELS)
     mode: Literal["L", "RGB"]
@@ -50,13 +57,27 @@ class Pictures(_Spec):
     def __call__(self, rows: Rows) -> Arrays:
         """The inputs of some rows, whose column holds PIL images."""
         pixels = np.stack([self._pixels(picture) for picture in rows[self.column]])
-        return {"pixels": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
+        return {self.input: np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
 
     def _pixels(self, picture: Any) -> NDArray[np.float32]:
-        found = np.asarray(fitted(upright(picture, self.mode), self.width, self.height), dtype=np.float32)
+        found = np.asarray(self._fitted(upright(picture, self.mode)), dtype=np.float32)
         found = found.reshape(self.height, self.width, len(self.mean)) / np.float32(255)
         normal: NDArray[Any] = (found - np.asarray(self.mean, np.float32)) / np.asarray(self.scale, np.float32)
         return normal
+
+    def _fitted(self, picture: Any) -> Any:
+        from PIL import Image
+
+        if self.fit == "cover":
+            return fitted(picture, self.width, self.height)
+        edge, resample = self.edge or self.height, Image.Resampling[self.resample.upper()]
+        if self.fit == "stretch":
+            picture = picture.resize((edge, edge), resample)
+        elif self.fit == "shorter":
+            short, long = sorted(picture.size)
+            size = (edge, int(edge * long / short)) if picture.width <= picture.height else (int(edge * long / short), edge)
+            picture = picture.resize(size, resample)
+        return middle(picture, self.width, self.height)
 
 
 class Number(_Spec):
@@ -128,7 +149,7 @@ class Texts(_Spec):
         return {"ids": found}
 
 
-Preprocessing = Pictures | Columns | Texts
+Preprocessing = Pictures | Columns | Texts | Tokens
 _ANY: TypeAdapter[Preprocessing] = TypeAdapter(Annotated[Preprocessing, Field(discriminator="kind")])
 
 
@@ -171,6 +192,14 @@ def fitted(picture: Any, width: int, height: int) -> Any:
     from PIL import Image, ImageOps
 
     return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+
+
+def middle(picture: Any, width: int, height: int) -> Any:
+    """A picture's middle of this size, black where the picture ends before."""
+    if picture.size == (width, height):
+        return picture
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _number(column: Number, values: Any) -> NDArray[np.float32]:

@@ -66,13 +66,26 @@ class TeacherParams(Training):
 
 
 class ModelParams(Section):
-    """The net of a workload without code: a bundled architecture, or `path/to/file.py:builder`, a function that builds one.
+    """The net of a workload without code: a bundled architecture, `hf:DIRECTORY` or `hf:org/name@REVISION` (Hugging Face), or
+    `path/to/file.py:builder`, a function that builds one.
 
-    A builder is called with `preprocessing` (what makes the inputs), `outputs` (how many numbers the net gives) and `config`.
+    A builder is called with `preprocessing` (what makes the inputs), `outputs` (how many numbers the net gives) and `config`. Of a Hugging
+    Face directory, `config` changes settings of its config.json.
     """
 
     architecture: Text = "default"
+    path: Text = "workloads"
+    """The file or folder that the net comes from: the stages `data` and `teacher` run again when it changes. Of `hf:DIRECTORY` the same."""
     config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _directory_is_watched(self) -> "ModelParams":
+        place = self.architecture.removeprefix("hf:")
+        if place != self.architecture and "@" not in place and place.rstrip("/") != self.path.rstrip("/"):
+            raise ValueError(
+                f"architecture: {self.architecture} needs `path: {place}` beside it, which DVC watches (path is {self.path!r})"
+            )
+        return self
 
 
 class CalibrateParams(Section):

@@ -16,7 +16,10 @@ FACTS = "facts.json"
 
 
 class Facts(BaseModel):
-    """How samples become inputs, what is asked (as slimline.objectives.described has it), how many numbers answer it, what was found."""
+    """How samples become inputs, what is asked (as slimline.objectives.described has it), how many numbers answer it, what was found.
+
+    `net` describes a net of a Hugging Face directory (slimline.workloads.huggingface), so that the directory is not needed any more.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,6 +27,7 @@ class Facts(BaseModel):
     objective: dict[str, Any]
     outputs: int
     found: dict[str, Any]
+    net: dict[str, Any] | None = None
 
 
 def write_facts(folder: Path, facts: Facts) -> None:

@@ -57,6 +57,11 @@ class Guarded:
             raise WorkloadError(f"workload {self.given!r} has no build_student(config), which a student is built by; add it")
         return self._called(self._held("build_student", lambda: self.their.build_student(config), promises.net_breach))
 
+    def start_from_(self, net: "nn.Module") -> tuple[str, ...]:
+        """Weights that the teacher's training begins with, loaded into the net; what was done, in sentences. Doors alone have some."""
+        start_from_ = getattr(self.their, "start_from_", None)
+        return () if start_from_ is None else tuple(start_from_(net))
+
     def inputs(self, rows: "Rows") -> "Batch":
         """The model's inputs for some rows, by name."""
         given = self._held("inputs", lambda: self.their.inputs(rows), lambda value: promises.inputs_breach(value, _count(rows)))

@@ -11,7 +11,7 @@ from slimline.workloads.pictures import SHOWN, SPLIT_FOLDERS, Found, found_of
 from slimline.workloads.records import pieces
 
 SPLIT = "split"
-Listed = tuple[Path, str, str | None]
+Listed = tuple[str, str, str | None]
 """A picture's path, class and split."""
 
 
@@ -73,7 +73,7 @@ def _rows(piece: pd.DataFrame, start: int, columns: tuple[str, str]) -> Iterator
 def _listed(folder: Path, cell: str, label: str, split: str) -> tuple[Listed, str]:
     """A row, and what is wrong with it: an empty text where nothing is."""
     path, known = folder / cell, SPLIT_FOLDERS.get(split.lower())
-    listed = (path, label, known)
+    listed = (str(path), label, known)
     if not cell or not path.resolve().is_relative_to(folder.resolve()):
         return listed, f"{cell!r} is no path inside {folder}"
     if not path.is_file():

@@ -3,12 +3,14 @@
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slimline.errors import WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.border import theirs
+from slimline.workloads.huggingface.directory import is_directory, located
 from slimline.workloads.known import DOORS
 
 if TYPE_CHECKING:
@@ -38,13 +40,31 @@ class Door(Protocol):
         """What is learned of them from the training split, once it stands."""
 
 
-def door_of(name: str, options: DataParams) -> Door | None:
-    """The door of a workload without code; None of any other."""
+def door_of(name: str, options: DataParams, model: ModelParams) -> Door | None:
+    """The door of a workload without code; None of any other. Texts without a target are those of an encoder."""
     if name not in DOORS:
         return None
+    if name == "text" and options.target is None and is_directory(model.architecture):
+        from slimline.workloads.huggingface.encoder import EncoderDoor
+
+        return EncoderDoor(options, model)
     module, _, attribute = DOORS[name].partition(":")
     found: Door = getattr(importlib.import_module(module), attribute)(options)
     return found
+
+
+def facts_of(door: Door, train: "Table", params: Params) -> "Facts":
+    """What is learned of the training split, and of the Hugging Face directory that the net comes from.
+
+    Raises:
+        InputError: the directory is refused, or does not go with the data.
+    """
+    facts = door.facts(train)
+    if facts.net is not None or not is_directory(params.model.architecture):
+        return facts
+    from slimline.workloads.huggingface.facts import with_net
+
+    return with_net(facts, params.workload, params.data, params.model, train)
 
 
 def opened(name: str, root: Path = Path(), prepared: Path | None = None) -> "Opened":
@@ -71,12 +91,12 @@ class Opened:
         from slimline.objectives.described import objective_of
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
-        self.objective, self._outputs = objective_of(facts.objective), facts.outputs
+        self.objective, self._outputs, self.net = objective_of(facts.objective), facts.outputs, facts.net
         self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
         """The door gives them; this is what comes after it."""
-        door = door_of(self.name, DataParams.model_validate(options))
+        door = door_of(self.name, DataParams.model_validate(options), self._model)
         assert door is not None
         return door.splits(seed)
 
@@ -100,24 +120,44 @@ class Opened:
     def build_student(self, config: dict[str, Any]) -> "nn.Module":
         """The same architecture with other settings; `architecture` names another."""
         settings = dict(config)
-        return self._build(str(settings.pop("architecture", self._model.architecture)), self._model.config | settings)
+        architecture = str(settings.pop("architecture", self._model.architecture))
+        return self._build(architecture, (self._model.config if architecture == self._model.architecture else {}) | settings)
+
+    def start_from_(self, net: "nn.Module") -> tuple[str, ...]:
+        """Load what the teacher starts from, the weights of a Hugging Face directory, into the net; what was done, in sentences."""
+        if self.net is None:
+            return ()
+        from slimline.workloads.huggingface.weights import start_from_
+
+        return start_from_(net, self.net, located(self._model.architecture, self._root), getattr(self.objective, "labels", ()))
 
     @property
     def augment(self) -> "Callable[[Batch, Generator], Batch] | None":
         """Pictures turned, scaled and shifted a little; rows of a table and texts are trained on as they are."""
-        return _shaken if self.name == "images" else None
+        return partial(_shaken, getattr(self.preprocessing, "input", "")) if self.name == "images" else None
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+        if is_directory(architecture):
+            return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):
             net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
         return net
 
+    def _of_directory(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+        if self.net is None or architecture != self._model.architecture:
+            why = "is not the directory that the stage `data` read" if self.net else "is not prepared here"
+            raise WorkloadError(f"params.yaml: model.architecture: {architecture} {why}; run the stage `data` (dvc repro data)")
+        from slimline.workloads.huggingface.net import built
 
-def _shaken(batch: "Batch", generator: "Generator") -> "Batch":
+        return built(self.net, config)
+
+
+def _shaken(pictures: str, batch: "Batch", generator: "Generator") -> "Batch":
+    """The input of that name shaken."""
     from slimline.workloads.augmented import shaken
 
-    return {name: shaken(values, generator) for name, values in batch.items()}
+    return {name: shaken(values, generator) if name == pictures else values for name, values in batch.items()}
 
 
 def _builder(architecture: str, root: Path) -> Callable[..., Any]:
@@ -128,7 +168,7 @@ def _builder(architecture: str, root: Path) -> Callable[..., Any]:
     """
     if ".py:" not in architecture:
         if architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
+            known = ", ".join((*ARCHITECTURES, "hf:DIRECTORY"))
             raise WorkloadError(f"params.yaml: model.architecture: unknown {architecture!r}; known: {known}, or path/to/file.py:builder")
         module_name, _, function = ARCHITECTURES[architecture].partition(":")
         return getattr(importlib.import_module(module_name), function)  # type: ignore[no-any-return]

@@ -65,7 +65,7 @@ def find_pictures(folder: Path) -> Found:
     return found_of(folder, _files(folder), f"holds no picture in a folder of its own class ({', '.join(sorted(ENDINGS))})")
 
 
-def found_of(folder: Path, files: Iterable[tuple[Path, str, str | None]], none: str) -> Found:
+def found_of(folder: Path, files: Iterable[tuple[str, str, str | None]], none: str) -> Found:
     """Every picture of a list of (path, class, split), read and held against the others; `none` says what an empty list means.
 
     Raises:

@@ -98,7 +98,7 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
         for name in names:
             _gather(columns.setdefault(name, ColumnFacts(name)), piece[name])
         targets += piece[target].tolist()
-        contents += _contents(piece.drop(columns=target))
+        contents += content_of(piece.drop(columns=target))
     if not targets:
         raise DataError(f"{path}: holds no row")
     asked = columns.pop(str(target))
@@ -201,7 +201,8 @@ def _dates(cells: pd.Series, texts: pd.Series) -> int:
     return len(texts) if bool(looks.all()) else 0
 
 
-def _contents(piece: pd.DataFrame) -> list[str]:
+def content_of(piece: pd.DataFrame) -> list[str]:
+    """What each row holds, as a short hash."""
     return [hashlib.sha256(repr(row).encode()).hexdigest()[:24] for row in piece.itertuples(index=False, name=None)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "prefect", "dvc", "onnxruntime", "openvino", "nncf", "great_expectations", "sklearn")
+HEAVY = ("torch", "prefect", "dvc", "onnxruntime", "openvino", "nncf", "great_expectations", "sklearn", "transformers", "tokenizers")
 
 
 def imported_by(project: Path, module: str) -> set[str]:

@@ -3,11 +3,12 @@
 import copy
 import io
 import re
+import sysconfig
 import tempfile
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from slimline.artifact.variant import NO_GRIDS
-from slimline.data.batch import Batch, joined, take
+from slimline.data.batch import Batch, count, flat, joined, take
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.qdq import explicit, sixteen_bit_net
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned, smallest_precision
+from slimline.training.fit import predict
 
 MODEL = "model.pt"
 CONSTANT = "torch.tensor results are registered as constants in the trace"
@@ -32,6 +34,8 @@ DEPRECATED = "TorchScript is deprecated upstream (torch 2.13 says so whenever it
 MANGLED = re.compile(rb"\.___torch_mangle_\d+")
 LEFT_OUT = (".debug_pkl", "serialization_id")
 """Stack traces of this machine, and an identity made at random."""
+TRIED, TOLERANCE = (1, 3, 8), 1e-4
+"""Samples that a trace is tried with, and by how much of the largest output it may be off."""
 
 
 def torchscript(
@@ -55,11 +59,11 @@ def torchscript(
     if plan is not None and layers_of_kind(plan, "static", "dynamic", "weights"):
         raise Impossible(f"compile: {NO_INTEGERS}")
     ordered = {name: calibration[name] for name in signature.names}
-    sample = take(joined([ordered, ordered]), slice(0, 2))
-    traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example), sample)
+    sample, other = take(joined([ordered, ordered]), slice(0, 2)), other_sizes(ordered, signature)
+    traced = _traced(copy.deepcopy(model).eval() if plan is None else _prepared(model, plan, grids, example), sample, other)
     frozen = _frozen(traced)
     weight_bytes = write_script(frozen, folder / MODEL)
-    float32_bytes, float32_weight_bytes = _in_float32(model, sample) if plan else ((folder / MODEL).stat().st_size, weight_bytes)
+    float32_bytes, float32_weight_bytes = _in_float32(model, sample, other) if plan else ((folder / MODEL).stat().st_size, weight_bytes)
     precision = "float32" if plan is None else smallest_precision(plan)
     return Lowered(
         precision=precision,
@@ -74,11 +78,11 @@ def torchscript(
     )
 
 
-def _in_float32(model: nn.Module, sample: Batch) -> tuple[int, int]:
+def _in_float32(model: nn.Module, sample: Batch, other: Sequence[Batch]) -> tuple[int, int]:
     """The same model's file without a plan, and its constants, in bytes."""
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
         path = Path(place) / MODEL
-        constant_bytes = write_script(_frozen(_traced(copy.deepcopy(model).eval(), sample)), path)
+        constant_bytes = write_script(_frozen(_traced(copy.deepcopy(model).eval(), sample, other)), path)
         return path.stat().st_size, constant_bytes
 
 
@@ -90,8 +94,25 @@ def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example
     return explicit(model, plan, grids=grids, example=example)
 
 
-def _traced(model: nn.Module, sample: Batch) -> Any:
-    """Raises: StageError: the model does something else for other inputs, or cannot be traced at all."""
+def other_sizes(samples: Batch, signature: Signature) -> tuple[Batch, ...]:
+    """Some of the samples, so many as in TRIED, whole and with each varying axis cut to about half."""
+    shorter = {one.name: {axis + 1: (samples[one.name].shape[axis + 1] + 2) // 2 for axis in one.varies} for one in signature.inputs}
+    half = dict(samples)
+    for name, axes in shorter.items():
+        for axis, size in axes.items():
+            half[name] = half[name].narrow(axis, 0, size)
+    return tuple(take(batch, slice(0, size)) for batch in (samples, half) for size in TRIED if size <= count(samples))
+
+
+def _traced(model: nn.Module, sample: Batch, other: Sequence[Batch]) -> Any:
+    """A trace that is the model for samples of other sizes too.
+
+    The tracer warns where Python looks at a size or a value. An installed package (transformers checks sizes as it runs) is tried on
+    `other` then; code of one's own is not taken, since it may look at values that no sample here has.
+
+    Raises:
+        StageError: the model does something else for other inputs, or cannot be traced at all.
+    """
     try:
         with torch.no_grad(), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", TracerWarning)
@@ -99,10 +120,27 @@ def _traced(model: nn.Module, sample: Batch) -> Any:
             traced = trace(model.requires_grad_(False), example_kwarg_inputs=dict(sample), check_trace=False, strict=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise Impossible(f"compile: the model cannot be traced to TorchScript: {' '.join(str(error).split())[:300]}") from error
-    said = [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]
-    if warned := [message for message in said if not message.startswith(CONSTANT)]:
-        raise Impossible(f"compile: the model cannot be traced to TorchScript: {' '.join(warned[0].split())[:300]}")
+    warned = [warning for warning in told if issubclass(warning.category, TracerWarning) and not str(warning.message).startswith(CONSTANT)]
+    if warned and not (all(map(_is_installed, warned)) and _answers_alike(traced, model, other)):
+        raise Impossible(f"compile: the model cannot be traced to TorchScript: {' '.join(str(warned[0].message).split())[:300]}")
     return traced
+
+
+def _is_installed(warning: warnings.WarningMessage) -> bool:
+    """Whether a warning is of the code of an installed package."""
+    return any(Path(warning.filename).is_relative_to(place) for place in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+
+
+def _answers_alike(traced: Any, model: nn.Module, other: Sequence[Batch]) -> bool:
+    """Whether a trace gives what the model gives, for each of these batches."""
+    for batch in other:
+        try:
+            found, wanted = flat(predict(traced, batch)), flat(predict(model, batch))
+        except RuntimeError:
+            return False
+        if not torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * max(1e-6, float(wanted.abs().max()))):
+            return False
+    return True
 
 
 def _frozen(traced: Any) -> Any:

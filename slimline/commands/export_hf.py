@@ -1,0 +1,53 @@
+"""`slimline export-hf`: a variant as a directory that transformers loads."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimline.errors import InputError
+from slimline.params import Params
+from slimline.project import find_project
+from slimline.workloads.huggingface.directory import is_directory, located
+
+SAMPLES = 8
+
+
+def export_hf(
+    variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.")],
+    directory: Annotated[Path, typer.Argument(help="A new folder.")],
+) -> None:
+    """Write a float variant of a Hugging Face net back as a directory for `from_pretrained`, where its layers are of one width.
+
+    Example: `slimline export-hf mlp50 compressed/`
+    """
+    if directory.exists():
+        raise InputError(f"{directory}: is there already; name a new folder")
+    target = directory.absolute()
+    os.chdir(root := find_project())
+    params = Params.load(root / "params.yaml")
+    if not is_directory(params.model.architecture):
+        raise InputError(
+            f"params.yaml: model.architecture: {params.model.architecture} is no Hugging Face directory; there is none to write"
+        )
+    from slimline.artifact.variant import load_variant
+    from slimline.data.prepared import load_split
+    from slimline.data.samples import head
+    from slimline.workloads import get_workload
+    from slimline.workloads.huggingface.written import write_back
+
+    workload = get_workload(params.workload)
+    found = load_variant(Path("data/models") / variant, workload)
+    if found.plan is not None:
+        raise InputError(
+            f"{variant}: is {found.manifest.method}, and a Hugging Face directory holds float weights; export its source instead"
+        )
+    is_student = found.manifest.architecture.role == "student"
+    changes = params.model.config | (dict(found.manifest.architecture.config) if is_student else {})
+    net = {**workload.their.net, "config": {**workload.their.net["config"], **changes}}
+    samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
+    changed = write_back(found.model, net, samples, target, located(params.model.architecture))
+    told = ", ".join(f"{name}: {value}" for name, value in changed.items())
+    sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")
