@@ -27,7 +27,7 @@ TARGETS = ("onnxruntime", "openvino")
 PARAMS: dict[str, Any] = {
     "workload": "tabular",
     "teacher": {"source": "train", "epochs": 15, "batch_size": 32, "threads": 1},
-    "calibrate": {"samples": 60, "batch_size": 30},
+    "calibrate": {"samples": 60, "batch_size": 30, "draws": 1},
     "quantize": {
         "int8": {"source": "teacher", "method": "static", "observer": "percentile", "keep_float": ["10"]},
         "trained": {"source": "teacher", "method": "qat", "epochs": 1},

@@ -54,8 +54,35 @@ def test_what_a_target_cannot_take_is_told_once_a_reason(schemes: ModuleType) ->
     assert line.startswith("eager: static, dynamic: eager PyTorch has no int8 kernels")
 
 
-def test_every_workload_file_of_the_benchmarks_is_there(schemes: ModuleType, project: Path) -> None:
-    named = {setting.file for setting in schemes.WORKLOADS.values() if setting.file}
+@pytest.fixture
+def matrix(project: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(project / "benchmarks"))
+    return import_module("matrix")
+
+
+def test_the_matrix_asks_every_method_of_every_net(matrix: ModuleType) -> None:
+    for net in matrix.NETS.values():
+        params = Params.parse(matrix.params_of(net))
+        asked = {(section, config.method) for section, config in params.variants.values()}
+        assert asked == {(section, method) for section, methods in CONFIGS.items() for method in methods}
+
+
+def test_the_matrix_as_a_page(matrix: ModuleType) -> None:
+    works = {"drop": 0.012, "ci": [0.001, 0.02], "unit": "fraction", "speed": 2.04}
+    cells = {"teacher eager": works, "static eager": {"refused": "no kernels"}, "dynamic eager": {"refused": "no kernels"}}
+    text = matrix.markdown({"volume": (cells, "")}, {"cpu": "a CPU"})
+    assert "| teacher | **1.20 pp**, 2.0× | · |" in text
+    assert "| static | a | · |" in text
+    assert "| dynamic | a | · |" in text
+    assert "- **a**: no kernels" in text
+    assert "| volume | 1 of 3 | · |" in text
+
+
+def test_every_workload_file_of_the_benchmarks_is_there(schemes: ModuleType, matrix: ModuleType, project: Path) -> None:
+    named = {setting.file for setting in schemes.WORKLOADS.values() if setting.file} | {
+        file for net in matrix.NETS.values() for file in net.files
+    }
     assert named == {path.name for path in (project / "benchmarks/workloads").glob("*.py")}
 
 
