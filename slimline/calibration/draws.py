@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import special
 from torch import nn
 
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
@@ -31,8 +32,10 @@ from slimline.training.fit import predict
 
 SAMPLES = 512
 """Of validation, on which each draw is judged: as many as each layer's sensitivity is."""
-FARTHEST = 2.0
-"""Standard deviations of the other draws within which the shipped one is called typical."""
+CONFIDENCE = 0.99
+"""Of the interval in which a further draw would lie: outside of it the shipped one is called untypical."""
+LEAST = 2
+"""Fewer other draws have no spread."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,13 @@ class Draws:
 
     @property
     def is_typical(self) -> bool:
-        """Whether the shipped draw is one like the others: no farther from their mean than a new one would mostly be."""
+        """Whether the shipped draw is one like the others: within the prediction interval of a new one (Student's t)."""
         others = np.asarray(self.figures[1:])
-        spread = others.std(ddof=1) * math.sqrt(1 + 1 / len(others)) if len(others) > 1 else math.inf
-        return bool(not len(others) or abs(self.figures[0] - others.mean()) <= FARTHEST * spread + 1e-12)
+        if len(others) < LEAST:
+            return True
+        farthest = special.stdtrit(len(others) - 1, (1 + CONFIDENCE) / 2)
+        spread = others.std(ddof=1) * math.sqrt(1 + 1 / len(others))
+        return bool(abs(self.figures[0] - others.mean()) <= farthest * spread + 1e-12)
 
     @property
     def facts(self) -> dict[str, Any]:
