@@ -27,10 +27,9 @@ class Net:
     prepare: Callable[[Path], None] | None = None
 
 
-def _directory(name: str, text: str, prepare: Callable[[Path], None], **settings: Any) -> Net:
-    data = {"path": "photos"}
-    model = {"architecture": "hf:net", "path": "net"}
-    return Net(name, text, "images", data=data, model=model, prepare=prepare, **settings)
+def _directory(name: str, text: str, prepare: Callable[[Path], None], student: dict[str, Any]) -> Net:
+    model, methods = {"architecture": "hf:net", "path": "net"}, {name: {"student": student} for name in ("soft-targets", "scratch")}
+    return Net(name, text, "images", data={"path": "photos"}, model=model, methods=methods, prepare=prepare)
 
 
 def _own(name: str, text: str, file: str, kind: str, **settings: Any) -> Net:
@@ -65,8 +64,15 @@ NETS = {
             "Series",
             metric="mean_absolute_error",
         ),
-        _directory("vit", "a ViT from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.vit),
-        _directory("resnet", "a ResNet from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.resnet),
+        _directory(
+            "vit", "a ViT from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.vit, {"num_hidden_layers": 2}
+        ),
+        _directory(
+            "resnet",
+            "a ResNet from a Hugging Face directory (digits of scikit-learn as PNG files)",
+            matrix_folders.resnet,
+            {"embedding_size": 8, "hidden_sizes": [8, 16, 32]},
+        ),
     )
 }
 
