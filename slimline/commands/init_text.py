@@ -19,7 +19,7 @@ SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
 COSINE_DROP = 0.02
 """By how much less than 1 the cosine to the encoder's own vectors may be, on average."""
-SIZE_RATIO = 1.2
+SIZE_RATIO = 1.1
 """The embedding of words is most of such a net and stays in float, so that int8 saves less."""
 
 
