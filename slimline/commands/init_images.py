@@ -7,6 +7,7 @@ from typing import Any
 
 from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.looked import Looked, asked, honest_margin, inline, params_text, shown_drop, told_power, told_splits
+from slimline.commands.raw_files import TABLES
 from slimline.errors import InputError
 from slimline.params import DataParams
 from slimline.workloads.huggingface.directory import is_directory
@@ -56,7 +57,7 @@ def _table_in(folder: Path) -> dict[str, str]:
     Raises:
         InputError: there is none, or there are several.
     """
-    columns = {path.name: path_column(folder, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in (".csv", ".parquet")}
+    columns = {path.name: path_column(folder, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES}
     found = {name: column for name, column in columns.items() if column is not None}
     if len(found) != 1:
         there = f"{len(found)} such tables ({', '.join(found)})" if found else "none"

@@ -64,9 +64,8 @@ def _of_encoder(path: Path, text: str, model: str, root: Path) -> Looked:
     )
     net, sections, names = suggested(model, root, calibration, trains=False)
     gate = f"gate: {{metric: cosine, max_drop: {COSINE_DROP}, {asked(SIZE_RATIO)}}}"
-    told = f"{path}: {rows:,} texts in column {text!r}, of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
     lines = (
-        told,
+        _told_texts(path, rows, text, lengths),
         f"there is no target: a smaller encoder is to give the vectors that {model} gives (name one with --target to tell classes)",
     )
     facts = {"workload": "text", "rows": rows, "text": text, "task": "embedding", "longest": max(lengths)}
@@ -74,14 +73,18 @@ def _of_encoder(path: Path, text: str, model: str, root: Path) -> Looked:
 
 
 def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits: dict[str, int], model: str) -> list[str]:
-    middle, longest = int(np.median(lengths)), max(lengths)
+    longest = max(lengths)
     cut = "" if is_directory(model) else f"; of longer ones the first {LONGEST} words are read" if longest > LONGEST else ""
     return [
-        f"{path}: {found.rows:,} texts in column {text!r}, of {middle:,} words in the median and {longest:,} at most{cut}",
+        f"{_told_texts(path, found.rows, text, lengths)}{cut}",
         f"the target is {found.target!r}: {told_target(found)}",
         told_splits(splits),
         *([told_power(splits["test"])] if found.labels else []),
     ]
+
+
+def _told_texts(path: Path, rows: int, text: str, lengths: list[int]) -> str:
+    return f"{path}: {rows:,} texts in column {text!r}, of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
 
 
 def _text(path: Path, model: str, found: TableFound, options: DataParams, test: int, root: Path) -> str:

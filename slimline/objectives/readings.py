@@ -32,15 +32,16 @@ class Reading(Protocol):
     def answers(self, outputs: Arrays) -> NDArray[Any]:
         """The answer to each sample, [N] or [N, …]."""
 
-    def confidence(self, outputs: Arrays) -> NDArray[np.float64] | None:
-        """How sure the model is of each answer, from 0 to 1 [N]."""
+    def confidence(self, outputs: Arrays) -> NDArray[np.float64] | None:  # noqa: ARG002
+        """How sure the model is of each answer, from 0 to 1 [N]; by default it does not say."""
+        return None
 
     def shown(self, answer: Any) -> str:
         """An answer in a few characters, for people."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class Classes:
+class Classes(Reading):
     """One of several classes: logits [N, classes], or one logit [N] or [N, 1] for the second of two."""
 
     labels: tuple[str, ...]
@@ -70,7 +71,7 @@ class Classes:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Labels:
+class Labels(Reading):
     """Any of several labels: logits [N, labels]."""
 
     labels: tuple[str, ...]
@@ -79,17 +80,13 @@ class Labels:
         """Which labels are there, bool [N, labels]."""
         return np.asarray(only(outputs) > 0)
 
-    def confidence(self, outputs: Arrays) -> None:  # noqa: ARG002
-        """Each label has one of its own."""
-        return
-
     def shown(self, answer: Any) -> str:
         """The labels' names."""
         return ", ".join(label for label, there in zip(self.labels, answer, strict=True) if there) or "none"
 
 
 @dataclass(frozen=True, config=STRICT)
-class Numbers:
+class Numbers(Reading):
     """Numbers [N] or [N, numbers], standardised: (own - mean) / scale."""
 
     names: tuple[str, ...]
@@ -103,10 +100,6 @@ class Numbers:
         own: NDArray[Any] = rows * np.asarray(self.scale) + np.asarray(self.mean)
         return own[:, 0] if len(self.names) == 1 else own
 
-    def confidence(self, outputs: Arrays) -> None:  # noqa: ARG002
-        """A number does not say how sure it is."""
-        return
-
     def shown(self, answer: Any) -> str:
         """The number with its unit; several with their names."""
         values = np.asarray(answer, dtype=np.float64).reshape(-1)
@@ -116,7 +109,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Pixels:
+class Pixels(Reading):
     """A class for every pixel: logits [N, classes, …]."""
 
     labels: tuple[str, ...]
@@ -126,10 +119,6 @@ class Pixels:
         """Class indices [N, …], of one byte each where that is enough."""
         found: NDArray[Any] = only(outputs).argmax(axis=1).astype(np.uint8 if len(self.labels) <= BYTE else np.int32)
         return found
-
-    def confidence(self, outputs: Arrays) -> None:  # noqa: ARG002
-        """Each pixel has one of its own."""
-        return
 
     def shown(self, answer: Any) -> str:
         """The commonest classes with their shares of the pixels."""
@@ -142,16 +131,12 @@ class Pixels:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Vectors:
+class Vectors(Reading):
     """Vectors [N, …]."""
 
     def answers(self, outputs: Arrays) -> NDArray[Any]:
         """The vectors."""
         return only(outputs).astype(np.float32)
-
-    def confidence(self, outputs: Arrays) -> None:  # noqa: ARG002
-        """A vector does not say how sure it is."""
-        return
 
     def shown(self, answer: Any) -> str:
         """The first numbers of the vector."""
