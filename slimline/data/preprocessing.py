@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from slimline.data.columns import Rows
 from slimline.data.tokens import Tokens
+from slimline.data.windows import Windows
 from slimline.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -152,7 +153,7 @@ class Texts(_Spec):
         return {"ids": found}
 
 
-Preprocessing = Pictures | Columns | Texts | Tokens
+Preprocessing = Pictures | Columns | Texts | Tokens | Windows
 _ANY: TypeAdapter[Preprocessing] = TypeAdapter(Annotated[Preprocessing, Field(discriminator="kind")])
 
 

@@ -43,15 +43,10 @@ class Tokens(BaseModel):
             MachineError: the package tokenizers is not installed.
             ArtifactError: `tokenizer` is none.
         """
-        try:
-            from tokenizers import Tokenizer
-        except ModuleNotFoundError:
-            raise MachineError("texts are read by the package tokenizers, which is not installed; pip install tokenizers") from None
-        with told_as(lambda reason: ArtifactError(f"preprocessing: tokenizer: {reason}; build the artifact again")):
-            found = Tokenizer.from_str(json.dumps(self.tokenizer))
-            found.enable_truncation(max_length=self.longest)
-            found.enable_padding(direction=self.side, pad_id=self.pad_id, length=None)
-            return found
+        found = reader_of(self.tokenizer)
+        found.enable_truncation(max_length=self.longest)
+        found.enable_padding(direction=self.side, pad_id=self.pad_id, length=None)
+        return found
 
     def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The inputs of some rows, filled up to the longest of them, and to 2."""
@@ -63,3 +58,18 @@ class Tokens(BaseModel):
     def _widened(self, values: NDArray[np.int64], fill: int) -> NDArray[np.int64]:
         lacking = max(0, 2 - values.shape[1])
         return np.pad(values, ((0, 0), (0, lacking) if self.side == "right" else (lacking, 0)), constant_values=fill)
+
+
+def reader_of(tokenizer: dict[str, Any]) -> Any:
+    """The tokenizer that tokenizer.json describes.
+
+    Raises:
+        MachineError: the package tokenizers is not installed.
+        ArtifactError: it describes none.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError:
+        raise MachineError("texts are read by the package tokenizers, which is not installed; pip install tokenizers") from None
+    with told_as(lambda reason: ArtifactError(f"preprocessing: tokenizer: {reason}; build the artifact again")):
+        return Tokenizer.from_str(json.dumps(tokenizer))

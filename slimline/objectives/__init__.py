@@ -79,6 +79,10 @@ class Objective(Protocol):
         as one. `confidence` [N], `answer` and `target` are shown where they are there.
         """
 
+    def beside(self, outputs: "Tensors", baseline: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":  # noqa: ARG002
+        """More columns of scores, of what can be told only beside the baseline's outputs for the same samples; none by default."""
+        return {}
+
     def answers(self, outputs: "Tensors") -> "NDArray[Any]":
         """What the model answers, a sample each [N] or [N, …]: a class, a number, a set of labels; by default the output itself."""
         from slimline.data.batch import flat

@@ -17,7 +17,8 @@ from slimline.objectives import Objective
 from slimline.objectives.readings import LONGEST, NAME
 
 OBJECTIVES: dict[str, str] = {
-    name: f"slimline.objectives.{name}:{name}" for name in ("classification", "multilabel", "regression", "segmentation", "embedding")
+    name: f"slimline.objectives.{name}:{name}"
+    for name in ("classification", "multilabel", "regression", "segmentation", "embedding", "causal_lm")
 }
 """Objective -> the function that makes it of its settings, each of which is an attribute of what it makes."""
 

@@ -21,8 +21,8 @@ LONGEST = 100
 """Characters of a foreign name that are shown."""
 IGNORED = -100
 BYTE = 256
-COMMONEST, NUMBERS = 3, 4
-"""How many classes of a picture are named, and how many numbers of a vector."""
+COMMONEST, NUMBERS, MOST_TOKENS = 3, 4, 8
+"""How many classes of a picture are named, how many numbers of a vector, how many tokens of a text."""
 STRICT = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
 
 
@@ -144,12 +144,27 @@ class Vectors(Reading):
         return f"[{', '.join(f'{value:.3g}' for value in values[:NUMBERS])}{', …' if len(values) > NUMBERS else ''}]"
 
 
+@dataclass(frozen=True, config=STRICT)
+class NextTokens(Reading):
+    """The token that comes next at every place of a text: logits [N, tokens, vocabulary]."""
+
+    def answers(self, outputs: Arrays) -> NDArray[Any]:
+        """Token numbers [N, tokens]."""
+        return np.asarray(only(outputs).argmax(axis=2).astype(np.int32))
+
+    def shown(self, answer: Any) -> str:
+        """The first tokens by their numbers."""
+        tokens = np.asarray(answer).reshape(-1)
+        return f"tokens {' '.join(map(str, tokens[:MOST_TOKENS]))}{' …' if len(tokens) > MOST_TOKENS else ''}"
+
+
 READINGS: dict[str, type[Reading]] = {
     "classification": Classes,
     "multilabel": Labels,
     "regression": Numbers,
     "segmentation": Pixels,
     "embedding": Vectors,
+    "causal_lm": NextTokens,
 }
 """Objective -> how its outputs are read."""
 

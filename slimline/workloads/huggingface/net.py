@@ -16,13 +16,21 @@ from slimline.errors import ArtifactError, WorkloadError
 from slimline.workloads.huggingface import offline  # noqa: F401 - before transformers
 
 import transformers  # isort: skip
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModelForImageClassification, AutoModelForSequenceClassification  # isort: skip
+from transformers import (  # isort: skip
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+)
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 Plain = Mapping[str, Any]
 LOADERS = {"images": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
 """Of a workload without code: how the net is built that tells its classes apart, or gives its number."""
+CAUSAL = "causal-lm"
+"""The task of a language model."""
 ATTENTION = ("sdpa", "eager")
 """The first one that an architecture has: what transformers itself takes."""
 FLOAT_BYTES = 4
@@ -45,6 +53,19 @@ class Encoder(nn.Module):
             there = attention_mask[:, :, None].to(words.dtype)
             found = (words * there).sum(1) / there.sum(1).clamp(min=1e-9)
         return functional.normalize(found, dim=1) if self.is_normalised else found
+
+
+class CausalNet(nn.Module):
+    """A language model, which gives logits for the token after each place."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Whole numbers [N, tokens], filled up behind -> logits [N, tokens, vocabulary]."""
+        found: Tensor = self.body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return found
 
 
 def parsed(plain: Plain, changes: Plain, where: str) -> Any:
@@ -79,6 +100,8 @@ def built(net: Plain, changes: Plain = {}) -> nn.Module:  # noqa: B006 - read al
         WorkloadError: a change is of something that the config does not have, or does not fit the rest.
     """
     config = parsed(net["config"], changes, "facts.json: net")
+    if net["task"] == CAUSAL:
+        return CausalNet(_of_config(AutoModelForCausalLM.from_config, config))
     if net["task"] in LOADERS:
         return _of_config(LOADERS[net["task"]].from_config, config)
     made = MODEL_MAPPING[type(config)]
@@ -106,8 +129,8 @@ def _of_config(make: Any, config: Any) -> nn.Module:
 
 
 def body_of(net: nn.Module) -> Any:
-    """The net of transformers itself: an encoder holds one."""
-    return net.body if isinstance(net, Encoder) else net
+    """The net of transformers itself: an encoder or a language model holds one."""
+    return net.body if isinstance(net, Encoder | CausalNet) else net
 
 
 def sketched(net: Plain, changes: Plain = {}) -> nn.Module:  # noqa: B006 - read alone

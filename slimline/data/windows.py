@@ -1,0 +1,109 @@
+"""Texts as windows of tokens, for a model that tells the next one: data in a release, read by the package tokenizers alone."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from slimline.data.columns import Rows
+from slimline.data.tokens import reader_of
+from slimline.objectives.readings import IGNORED
+
+TOKENS, LABEL = "tokens", "label"
+"""The columns of a window: its tokens, and [how many of the last are asked for, their bytes, the document]."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some tokens of a document in a row; the last `asked` of them are to be told, which are so many bytes of its text."""
+
+    tokens: NDArray[np.int32]
+    asked: int
+    size_bytes: int
+
+
+class Windows(BaseModel):
+    """A window of tokens, or a text -> `input_ids` and `attention_mask`, int64 [N, tokens].
+
+    `tokenizer` is what tokenizer.json holds (https://huggingface.co/docs/tokenizers). Documents are cut into windows of `window` tokens;
+    `longest` is the most that the net takes, prompt and answer together. `ends` are the tokens that end an answer, `chat_template` the
+    Jinja template that makes a prompt of a conversation, where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["windows"] = "windows"
+    column: str = "text"
+    tokenizer: dict[str, Any]
+    window: int = Field(ge=2, le=1_000_000)
+    longest: int = Field(ge=2, le=10_000_000)
+    pad_id: int = Field(ge=0)
+    ends: tuple[int, ...] = ()
+    chat_template: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of raw samples that it reads."""
+        return (self.column,)
+
+    @functools.cached_property
+    def reader(self) -> Any:
+        """The tokenizer; texts are not cut.
+
+        Raises:
+            MachineError: the package tokenizers is not installed.
+            ArtifactError: `tokenizer` is none.
+        """
+        return reader_of(self.tokenizer)
+
+    def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """The inputs of some rows, filled up behind to the longest of them, and to 2; of a text the first `window` tokens."""
+        if TOKENS in rows:
+            tokens = list(rows[TOKENS])
+        else:
+            read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
+            tokens = [np.asarray(one.ids[: self.window], dtype=np.int64) for one in read]
+        return {"input_ids": filled(tokens, self.pad_id), "attention_mask": filled([np.ones(len(one)) for one in tokens], 0)}
+
+    def targets(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """What is asked of windows: `tokens` [N, tokens], the one that follows each place or IGNORED; `bytes` and `document` [N]."""
+        asked, sizes, documents = np.asarray(rows[LABEL], dtype=np.int64).T
+        following = filled([_following(tokens, int(count)) for tokens, count in zip(rows[TOKENS], asked, strict=True)], IGNORED)
+        return {"tokens": following, "bytes": sizes, "document": documents}
+
+    def cut(self, text: str) -> Iterator[Window]:
+        """A document's windows: each of its tokens but the first is asked for once, and all windows are full where it is long enough.
+
+        The first token of a window is the last of the one before; the last window reaches back, so that it is full as well.
+        """
+        read = self.reader.encode(text)
+        tokens, places = np.asarray(read.ids, dtype=np.int32), read.offsets
+        told = 1
+        while told < len(tokens):
+            end = min(told - 1 + self.window, len(tokens))
+            size = len(text[places[told][0] : places[end - 1][1]].encode("utf-8", "surrogatepass"))
+            yield Window(tokens[max(0, end - self.window) : end], end - told, size)
+            told = end
+
+    def decoded(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return str(self.reader.decode([int(token) for token in tokens]))
+
+
+def filled(rows: Sequence[NDArray[Any]], fill: int) -> NDArray[np.int64]:
+    """Rows of numbers as one array, filled up behind to the longest of them, and to 2."""
+    found = np.full((len(rows), max(2, *map(len, rows))), fill, dtype=np.int64)
+    for row, values in zip(found, rows, strict=True):
+        row[: len(values)] = values
+    return found
+
+
+def _following(tokens: NDArray[Any], asked: int) -> NDArray[np.int64]:
+    """At each place the token after it, of the last `asked` tokens; IGNORED at all others."""
+    found = np.full(len(tokens), IGNORED, dtype=np.int64)
+    found[len(tokens) - 1 - asked : len(tokens) - 1] = tokens[len(tokens) - asked :]
+    return found

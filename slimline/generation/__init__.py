@@ -1,0 +1,56 @@
+"""Language models that answer: what `slimline.runtime.load(…)` gives for one, whichever engine runs it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Prompt = str | Sequence[int]
+"""A text, or the numbers of its tokens."""
+OnText = Callable[[str], bool]
+"""Called with each new piece of the answer as it comes; True stops it."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: the likeliest at temperature 0, else drawn among the likeliest that hold `top_p` of the mass."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer, and are no part of it."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An answer: its text and tokens, why it ended, and what it cost."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    cached_tokens: int
+    """Of the prompt, those whose keys and values were there already."""
+    first_token_ms: float
+    seconds: float
+
+
+class Generator(Protocol):
+    """Implemented by every engine; a generator may be called from several threads at once."""
+
+    context: int
+    """The most tokens of prompt and answer together."""
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The numbers of a text's tokens, as the model was trained on them."""
+
+    def generate(self, prompt: Prompt, sampling: Sampling = Sampling(), *, on_text: OnText | None = None) -> Generation:  # noqa: B008
+        """Go on from a prompt.
+
+        Raises:
+            InputError: the prompt is empty, has tokens that the model does not know, or is longer than `context` leaves room for.
+        """
+
+    def generate_many(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:  # noqa: B008
+        """The same for several at once, as one batch where the engine can."""
