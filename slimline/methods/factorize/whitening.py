@@ -35,9 +35,7 @@ class Whitening:
 NOT_WHITENED = Whitening(lambda weight: weight, lambda factor: factor)
 
 
-def whitenings(
-    model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch, damping: float = DAMPING
-) -> dict[str, Whitening]:
+def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch, damping: float = DAMPING) -> dict[str, Whitening]:
     """Run `inputs` through a copy of the model, and give the named layers' whitening.
 
     `firsts` names the layers, with the first layer of each one's chain: its inputs are the ones that are whitened.
