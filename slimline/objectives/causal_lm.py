@@ -71,7 +71,10 @@ class CausalLM(Objective):
         return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
-        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N]."""
+        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N].
+
+        Those of `beside` are there too, as beside itself.
+        """
         logits, wanted = single(outputs), tokens_of(targets)
         asked = wanted != IGNORED
         nats = torch.stack([_nats(row, tokens) for row, tokens in zip(logits, wanted, strict=True)])
@@ -79,7 +82,8 @@ class CausalLM(Objective):
         sizes = _part(targets, BYTES).double()
         bits = nats / np.log(2)
         found = {"nats": nats, "bits": bits, "correct": correct, "tokens": asked.sum(1), "bytes": sizes, "error": bits / sizes.clamp(min=1)}
-        return {name: value.cpu().numpy() for name, value in found.items()} | {"cluster": _part(targets, DOCUMENT).cpu().numpy()}
+        found |= {"agreeing": found["tokens"], "kl": torch.zeros_like(nats), "cluster": _part(targets, DOCUMENT)}
+        return {name: value.cpu().numpy() for name, value in found.items()}
 
     def beside(self, outputs: Tensors, baseline: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
         """Columns `agreeing` (places with the baseline's token) and `kl` (nats, from the baseline's distribution) of each window [N]."""

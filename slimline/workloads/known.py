@@ -13,6 +13,7 @@ DOORS = {
     "images": "slimline.workloads.images:Images",
     "table": "slimline.workloads.table:TableDoor",
     "text": "slimline.workloads.text:TextDoor",
+    "causal-lm": "slimline.workloads.language:LanguageDoor",
 }
 """Workloads without code, which read what `data.path` names."""
 ENTRY_POINT_GROUP = "slimline.workloads"
