@@ -61,8 +61,7 @@ class Windows(BaseModel):
         return reader_of(self.tokenizer)
 
     def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        """The inputs of some rows, filled up behind: windows to `window`, texts, of which the first `window` tokens are read, to the longest.
-        """
+        """The inputs of some rows, filled up behind: windows to `window`, texts, of which the first `window` tokens are read, to the longest."""
         if TOKENS in rows:
             tokens, least = list(rows[TOKENS]), self.window
         else:
@@ -79,7 +78,9 @@ class Windows(BaseModel):
     def targets(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """What is asked of windows: `tokens` [N, tokens], the one that follows each place or IGNORED; `bytes` and `document` [N]."""
         asked, sizes, documents = np.asarray(rows[LABEL], dtype=np.int64).T
-        following = filled([_following(tokens, int(count)) for tokens, count in zip(rows[TOKENS], asked, strict=True)], IGNORED, self.window)
+        following = filled(
+            [_following(tokens, int(count)) for tokens, count in zip(rows[TOKENS], asked, strict=True)], IGNORED, self.window
+        )
         return {"tokens": following, "bytes": sizes, "document": documents}
 
     def cut(self, text: str) -> Iterator[Window]:

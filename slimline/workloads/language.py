@@ -1,7 +1,6 @@
 """`causal-lm`: texts to learn a language from, a small net of our own or a Hugging Face directory, without code."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from slimline.objectives.described import described
 from slimline.params import DataParams, ModelParams
 from slimline.workloads.documents import Documents, cut_documents, find_documents
 from slimline.workloads.facts import Facts
-from slimline.workloads.huggingface.directory import CONFIG, is_directory, located, read_config, weight_kinds
-from slimline.workloads.huggingface.net import CAUSAL, as_plain, built, parsed, require_accounted, sketched
+from slimline.workloads.huggingface.directory import CONFIG, carried, is_directory, located, read_config, weight_kinds
+from slimline.workloads.huggingface.net import CAUSAL, as_plain, parsed, require_accounted, sketched
 from slimline.workloads.huggingface.windows import trained_windows, windows_of
 from slimline.workloads.table import SPLITS
 
@@ -64,7 +63,11 @@ class LanguageDoor:
         assert windows is not None
         learned = {"documents": len(found.texts), "bytes": found.size_bytes, "duplicates": found.duplicates, "windows": len(train)}
         vocabulary = int(sketched(self.net).body.get_input_embeddings().num_embeddings)
-        return Facts(preprocessing=windows, objective=described(causal_lm()), outputs=vocabulary, found=learned, net=self.net)
+        asked = described(causal_lm())
+        return Facts(preprocessing=windows, objective=asked, outputs=vocabulary, found=learned, net=self.net, carried=self._carried())
+
+    def _carried(self) -> dict[str, str]:
+        return carried(located(self.model.architecture)) if is_directory(self.model.architecture) else {}
 
     def _net(self, texts: Sequence[str]) -> tuple[dict[str, Any], Windows]:
         """The net as plain data, and how texts become its inputs."""
@@ -78,7 +81,7 @@ class LanguageDoor:
         if architecture != "default":
             raise WorkloadError(
                 f"params.yaml: model.architecture: {architecture!r}; a language model is `default` or hf:DIRECTORY (of a GGUF file make "
-                "one: slimline import-gguf FILE DIRECTORY)"
+                "one: slimline import-gguf FILE DIR)"
             )
         windows = trained_windows(texts, WORDS, window, int(CONFIGURED["max_position_embeddings"]))
         plain = {**CONFIGURED, "vocab_size": windows.reader.get_vocab_size(), "bos_token_id": 0, "eos_token_id": 0}

@@ -12,7 +12,7 @@ from slimline.errors import WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.border import theirs
 from slimline.workloads.huggingface.directory import is_directory, located
-from slimline.workloads.known import DOORS
+from slimline.workloads.known import DOORS, LANGUAGE
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -51,7 +51,7 @@ def door_of(name: str, options: DataParams, model: ModelParams) -> Door | None:
         return EncoderDoor(options, model)
     module, _, attribute = DOORS[name].partition(":")
     made = getattr(importlib.import_module(module), attribute)
-    found: Door = made(options, model) if name == "causal-lm" else made(options)
+    found: Door = made(options, model) if name == LANGUAGE else made(options)
     return found
 
 
@@ -93,7 +93,7 @@ class Opened:
         from slimline.objectives.described import objective_of
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
-        self.objective, self._outputs, self.net = objective_of(facts.objective), facts.outputs, facts.net
+        self.objective, self._outputs, self.net, self.carried = objective_of(facts.objective), facts.outputs, facts.net, facts.carried
         self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
@@ -141,7 +141,7 @@ class Opened:
         return partial(_shaken, getattr(self.preprocessing, "input", "")) if self.name == "images" else None
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
-        if is_directory(architecture) or self.name == "causal-lm":
+        if is_directory(architecture) or self.name == LANGUAGE:
             return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):

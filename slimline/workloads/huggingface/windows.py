@@ -44,7 +44,9 @@ def windows_of(folder: Path, net: nn.Module, window: int, texts: Sequence[str]) 
         with told_as(lambda reason: ArtifactError(f"{folder}: its tokenizer does not run: {reason}")):
             wanted = theirs(text)["input_ids"]
         if wanted != found.reader.encode(text).ids:
-            raise ArtifactError(f"{folder}: {type(theirs).__name__} does more than its tokenizer.json says; a release could not do the same")
+            raise ArtifactError(
+                f"{folder}: {type(theirs).__name__} does more than its tokenizer.json says; a release could not do the same"
+            )
     return found
 
 
