@@ -1,5 +1,6 @@
 """What `slimline init` says and writes of a language model: a Hugging Face directory, or the small net of our own, and texts."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,8 @@ def _net(model: str, root: Path) -> tuple[int, tuple[int, ...], int]:
         raise InputError(f"--model {model}: its config.json names no {' or '.join(CAUSAL_ENDS)}; name a target for another kind of net")
     config, kinds = read_config(folder), weight_kinds(folder)
     context = next((config[name] for name in ("max_position_embeddings", "n_positions") if isinstance(config.get(name), int)), 2048)
-    return (
-        sum(_numbers(kind.shape) for kind in kinds.values()),
-        tuple(kind.shape[1] for kind in kinds.values() if len(kind.shape) == 2),
-        context,
-    )
-
-
-def _numbers(shape: Any) -> int:
-    count = 1
-    for side in shape:
-        count *= int(side)
-    return count
+    shapes = [kind.shape for kind in kinds.values()]
+    return sum(math.prod(shape) for shape in shapes), tuple(shape[1] for shape in shapes if len(shape) == 2), context
 
 
 def _shares(found: Documents, window: int, *, is_large: bool) -> dict[str, Any]:
@@ -111,6 +102,7 @@ def _text(options: DataParams, named: dict[str, str], model: str, size: int, wid
     teacher = "epochs: 0" if size else "epochs: 3, batch_size: 16, learning_rate: 0.004, threads: 2"
     batch, tried = (2, 0) if is_large else (8, 64)
     rate = "0.00005" if is_large else "0.0005"
+    recover = f"recover: {{epochs: 1, batch_size: {2 * batch}, learning_rate: {rate}, threads: 2}}"
     sections = f"""# {"The directory's weights as they are" if size else "A small net trained on these texts"}.
 teacher: {{source: train, {teacher}}}
 # Windows of text that ranges are taken from; how many of validation each layer is tried on alone (0: not tried).
@@ -118,7 +110,7 @@ calibrate: {{samples: 64, batch_size: {batch}, sensitivity_samples: {tried}}}
 
 prune:
   # A quarter of the perceptrons' neurons; trained again for an epoch.
-  mlp25: {{source: teacher, method: heads, fraction: 0, mlp_ratio: 0.25, recover: {{epochs: 1, batch_size: {2 * batch}, learning_rate: {rate}, threads: 2}}}}
+  mlp25: {{source: teacher, method: heads, fraction: 0, mlp_ratio: 0.25, {recover}}}
 quantize:
   # Int8 weights, computed in float: a quarter of the bytes and nothing lost.
   int8: {{source: teacher, method: weight_only, bits: 8}}

@@ -61,7 +61,7 @@ class Windows(BaseModel):
         return reader_of(self.tokenizer)
 
     def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        """The inputs of some rows, filled up behind: windows to `window`, texts, of which the first `window` tokens are read, to the longest."""
+        """The inputs of some rows, filled up behind: windows to `window`; texts, cut to as many, to the longest of them."""
         if TOKENS in rows:
             tokens, least = list(rows[TOKENS]), self.window
         else:

@@ -18,7 +18,7 @@ from slimline.objectives.readings import IGNORED, NextTokens
 from slimline.objectives.single import arrays, single
 
 TOKENS, BYTES, DOCUMENT = "tokens", "bytes", "document"
-"""The targets: the token that follows each place (IGNORED where none is asked) [N, tokens]; the bytes of those asked [N]; whose they are [N]."""
+"""The targets: the token after each place, or IGNORED [N, tokens]; how many bytes those asked for are [N]; whose they are [N]."""
 SAME_TOKENS = 0.95
 """Two models answer a window alike where so many of its places get the same token."""
 TOGETHER = 256

@@ -98,7 +98,7 @@ class CalibrateParams(Section):
     draws: Annotated[int, Number, Field(ge=1, le=100)] = 5
     """Over how many draws of the sample static int8 is judged on validation: the shipped one and others; 1 for that one alone."""
     sensitivity_samples: Annotated[int, Number, Field(ge=0, le=1_000_000)] = 512
-    """Samples of validation that every layer, changed alone in four ways, is judged on; 0 leaves it out, as for nets of hundreds of layers."""
+    """Samples of validation that every layer, changed alone in four ways, is judged on; 0 tries none (hundreds of layers)."""
     device: Device = "auto"
 
 

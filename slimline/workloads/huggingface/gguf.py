@@ -10,8 +10,7 @@ import torch
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import whole_folder, write_text
 from slimline.errors import DiskError, InputError, MachineError
-from slimline.workloads.huggingface import offline  # noqa: F401 - before transformers
-from slimline.workloads.huggingface.directory import CARRIED
+from slimline.workloads.huggingface import net  # noqa: F401 - transformers offline, and quiet
 
 from transformers import AutoModelForCausalLM, AutoTokenizer  # isort: skip
 
@@ -23,8 +22,8 @@ LICENCE, NAME = "general.license", "general.name"
 def import_gguf(path: Path, into: Path) -> dict[str, Any]:
     """Write the directory of a GGUF file into a new folder; what is known of it: parameters, types of its weights, bytes of both.
 
-    The weights are those of the file, widened to float32: what was rounded in the file stays rounded. Licence files beside it, and what
-    it says of its licence, come along.
+    The weights are those of the file, widened to float32: what was rounded in the file stays rounded. What it says of its licence comes
+    along as the model's card.
 
     Raises:
         InputError: it is no GGUF file, is cut short, or of an architecture that transformers does not read.
@@ -44,10 +43,7 @@ def import_gguf(path: Path, into: Path) -> dict[str, Any]:
     with whole_folder(into) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        for beside in sorted(one for one in path.parent.iterdir() if one.name in CARRIED):
-            shutil.copyfile(beside, draft / beside.name)
-        if not (draft / "README.md").exists():
-            write_text(draft / "README.md", _card(path, told))
+        write_text(draft / "README.md", _card(path, told))
     kinds = sorted({one.tensor_type.name for one in tensors})
     return {"parameters": count, "types": kinds, "file_bytes": path.stat().st_size, "directory_bytes": needed, **told}
 
