@@ -67,7 +67,9 @@ class CausalLM(Objective):
 
         Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
         """
-        student, teacher = (functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs))
+        student, teacher = (
+            functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs)
+        )
         return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
