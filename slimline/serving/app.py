@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from slimline import __version__
-from slimline.serving import embedding_route, predict_route, refusals, state_route
+from slimline.serving import completion_route, embedding_route, predict_route, refusals, state_route
 from slimline.serving.front import Front, State
 from slimline.serving.service import Service
 
@@ -14,6 +14,7 @@ def application(service: Service, state: State) -> FastAPI:
     refusals.install(app)
     app.include_router(state_route.routes(service, state))
     app.include_router(predict_route.routes(service))
+    app.include_router(completion_route.routes(service))
     app.include_router(embedding_route.routes(service))
     app.add_middleware(Front, settings=service.settings, state=state, meters=service.meters)
     return app

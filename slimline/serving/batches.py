@@ -18,7 +18,7 @@ from slimline.errors import MachineError, SlimlineError
 from slimline.serving.refusals import busy
 
 log = logging.getLogger(__name__)
-Given = TypeVar("Given")
+Given, Found = TypeVar("Given"), TypeVar("Found")
 
 
 @dataclass(eq=False)
@@ -139,3 +139,8 @@ class Batcher:
 
     def _there(self) -> int:
         return sum(job.size for job in self.waiting)
+
+
+async def in_thread(work: Callable[..., Found], *given: Any) -> Found:
+    """The result of something that takes milliseconds, beside the event loop."""
+    return await asyncio.to_thread(work, *given)

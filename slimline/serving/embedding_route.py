@@ -9,11 +9,12 @@ from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
 from slimline.loaders import Outputs
+from slimline.serving.batches import in_thread
 from slimline.serving.bodies import EmbeddingsBody
 from slimline.serving.predictions import require_finite, vectors
 from slimline.serving.raw_inputs import Samples, of_rows
 from slimline.serving.refusals import bad
-from slimline.serving.service import Service, in_thread, within
+from slimline.serving.service import Service, within
 
 TEXTS = ("texts", "tokens")
 """The kinds of preprocessing that read texts."""

@@ -8,11 +8,12 @@ from fastapi.responses import JSONResponse
 from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 from slimline.loaders import Outputs
+from slimline.serving.batches import in_thread
 from slimline.serving.bodies import PredictBody
 from slimline.serving.predictions import plain, require_finite
 from slimline.serving.raw_inputs import Samples, of_arrays, of_rows, opened_picture, rows_of
 from slimline.serving.refusals import bad
-from slimline.serving.service import Service, in_thread, within
+from slimline.serving.service import Service, within
 
 
 def routes(service: Service) -> APIRouter:

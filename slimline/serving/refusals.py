@@ -85,7 +85,7 @@ async def _of_ours(request: Request, error: Exception) -> JSONResponse:
 async def _of_validation(_request: Request, error: Exception) -> JSONResponse:
     """The first mistake of a body, named by its place."""
     assert isinstance(error, RequestValidationError)
-    found = error.errors()[0]
+    found = min(error.errors(), key=lambda one: (one["type"].endswith("_type"), -len(one["loc"])))  # of a union the one that fits best
     place = [str(part) for part in found["loc"][1:] if not str(part).startswith(("function-", "list[", "constrained-"))]
     if found["type"] == "json_invalid":
         reason, param = f"the body is no JSON: {found.get('ctx', {}).get('error', '')} at {found['loc'][-1]}", None

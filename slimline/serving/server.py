@@ -43,7 +43,7 @@ def serve(location: str | Path, settings: Settings, **how: Any) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         _announce(service, listener)
         Server(config, state, settings.drain_s).run(sockets=[listener])
-        service.batcher.close()
+        service.close()
         log.info("stopped")
 
 

@@ -4,15 +4,16 @@ import asyncio
 import functools
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.runtime import Model
+from slimline.serving.answers import Answers, answers_of
 from slimline.serving.batch_trial import neighbours_matter
 from slimline.serving.batches import Batcher
 from slimline.serving.meters import Meters
@@ -37,11 +38,24 @@ class Service:
     batcher: Batcher
     batching: str
     """`on`, or why it is off."""
+    answers: Answers | None = None
+    """Of a language model that writes."""
 
     @functools.cached_property
     def objective(self) -> str:
         """What is asked of the model."""
         return str(self.model.manifest.objective.get("name"))
+
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in its queues."""
+        return len(self.batcher) + (len(self.answers.batcher) if self.answers is not None else 0)
+
+    def close(self) -> None:
+        """End its threads, and forget what was cached for them."""
+        self.batcher.close()
+        if self.answers is not None:
+            self.answers.close()
 
     def require_model(self, given: str | None) -> None:
         """Hold a request to naming the model that is served, or none.
@@ -56,18 +70,26 @@ class Service:
 
 
 def opened(model: Model, settings: Settings) -> Service:
-    """A service of a model, its thread started."""
-    identity = identity_of(model)
-    name = settings.name or label_of(model)
+    """A service of a model, its threads started."""
+    identity, name = identity_of(model), settings.name or label_of(model)
     meters = Meters({"model": name, "release": identity, "objective": str(model.manifest.objective.get("name"))})
-    moved = neighbours_matter(model) if settings.batch_size > 1 else None
-    if moved is not None:
-        log.warning("batching is off: this model's answers depend on what else is in the batch (they move by %.2g of their length)", moved)
-    size = 1 if moved is not None else settings.batch_size
-    why = "on" if size > 1 else "off: answers depend on the batch" if moved is not None else "off: --batch-size 1"
-    batcher = Batcher(Predictor(model, size), size, settings.batch_wait_ms / 1e3, settings.queue_length, observe=meters.batches.observe)
-    meters.watch_queue(lambda: len(batcher))
-    return Service(model, name, identity, settings, meters, batcher, why)
+    size, why = _batches(model, settings)
+    wait_s = settings.batch_wait_ms / 1e3
+    batcher = Batcher(Predictor(model, size), size, wait_s, settings.queue_length, observe=meters.batches.observe)
+    answers = answers_of(model, identity, settings, meters)
+    service = Service(model, name, identity, settings, meters, batcher, why, answers)
+    meters.watch_queue(lambda: service.waiting)
+    return service
+
+
+def _batches(model: Model, settings: Settings) -> tuple[int, str]:
+    """How many samples make a batch at most, and in words why."""
+    if settings.batch_size == 1:
+        return 1, "off: --batch-size 1"
+    if (moved := neighbours_matter(model)) is None:
+        return settings.batch_size, "on"
+    log.warning("batching is off: this model's answers depend on what else is in the batch (they move by %.2g of their length)", moved)
+    return 1, "off: answers depend on the batch"
 
 
 def label_of(model: Model) -> str:
@@ -108,8 +130,3 @@ async def within(service: Service, request: Request, work: Awaitable[Found]) -> 
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def in_thread(work: Callable[..., Found], *given: Any) -> Found:
-    """The result of something that takes milliseconds, beside the event loop."""
-    return await asyncio.to_thread(work, *given)

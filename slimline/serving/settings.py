@@ -12,7 +12,7 @@ SHORTEST_KEY = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of a server. `batch_size` 1 switches batching off, `cache_entries` 0 the output cache."""
+    """Limits of a server. `batch_size` 1 switches batching off, `cache_mb` 0 the output cache."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -29,7 +29,7 @@ class Settings:
     body_bytes: int = 16_000_000
     timeout_s: float = 60.0
     max_tokens: int = 1024
-    cache_entries: int = 1000
+    cache_mb: int = 64
     cache_ttl_s: float = 3600.0
     drain_s: float = 30.0
     """How long a stopping server waits for the requests that it has begun."""
@@ -50,7 +50,7 @@ LOWEST = {
     "samples": 1,
     "body_bytes": 1000,
     "max_tokens": 1,
-    "cache_entries": 0,
+    "cache_mb": 0,
     "cache_ttl_s": 1,
     "timeout_s": 0.1,
     "drain_s": 0,
@@ -64,7 +64,7 @@ HIGHEST = {
     "samples": 100_000,
     "body_bytes": 2_000_000_000,
     "max_tokens": 10_000_000,
-    "cache_entries": 10_000_000,
+    "cache_mb": 1_000_000,
     "cache_ttl_s": 31_536_000,
     "timeout_s": 86_400,
     "drain_s": 86_400,

@@ -19,7 +19,7 @@ def routes(service: Service, state: State) -> APIRouter:
     async def health() -> JSONResponse:
         status = "draining" if state.is_draining else "ready"
         about = {"model": service.name, "release": service.identity, "batching": service.batching}
-        figures = {"in_flight": state.in_flight, "queue": len(service.batcher), "up_s": round(time.time() - state.started, 1)}
+        figures = {"in_flight": state.in_flight, "queue": service.waiting, "up_s": round(time.time() - state.started, 1)}
         return JSONResponse({"status": status, **about, **figures}, 503 if state.is_draining else 200)
 
     @router.get("/metrics")

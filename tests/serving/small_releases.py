@@ -67,6 +67,21 @@ class Worded(nn.Module):
         return functional.normalize(self.turn((self.words(ids) * there).sum(1) / there.sum(1).clamp(min=1)), dim=1)
 
 
+class Heavy(nn.Module):
+    """The vector of a text, for which a core works some tenths of a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.turn = nn.Embedding(len(WORDS) + 2, 1024), nn.Linear(1024, 1024)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[N, words] -> [N, 1024]."""
+        found = self.words(ids)
+        for _ in range(100):
+            found = torch.tanh(self.turn(found)) + found
+        return found.mean(1)
+
+
 PICTURES = Pictures(column="image", height=16, width=16, mode="RGB", mean=(0.5, 0.5, 0.5), scale=(0.5, 0.5, 0.5))
 TABLE = Columns(
     numbers=(Number(name="area", fill=50.0, mean=60.0, scale=20.0), Number(name="rooms", fill=2.0, mean=3.0, scale=1.0)),
@@ -91,6 +106,11 @@ def texts(folder: Path, target: str = "openvino", *, reads_filling: bool = False
     """Gives the vectors of texts."""
     seen = [{"text": ["fine", "a day"]}, {"text": [" ".join(WORDS * 4)] * 2}]
     return release(folder, target, Worded(reads_filling=reads_filling), TEXTS, embedding(), seen)
+
+
+def heavy(folder: Path) -> Path:
+    """Gives vectors slowly."""
+    return release(folder, "openvino", Heavy(), TEXTS, embedding(), [{"text": ["fine", "a day"]}, {"text": [" ".join(WORDS * 4)] * 2}])
 
 
 def release(
