@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimline.measure.machine import machine
+from slimline.measure.machine import fingerprint
 from slimline.runtime import load
 
 MODULES = ("argparse", "asyncio", "collections", "email", "http", "inspect", "json", "logging", "os", "pathlib", "re", "socket", "sqlite3")
 CLIENTS, SECONDS, TOKENS, PROMPT_CHARACTERS = (1, 2, 4, 8, 16), 6.0, 32, 160
+SHORTEST, LONGEST = 40, 300
+"""Characters of a text."""
 DISTINCT = 24
 """Prompts, where they come again."""
 
@@ -76,11 +78,11 @@ class Load:
         return f"{self.clients} | {self.rate:.1f} | {statistics.median(ordered):.1f} | {p99:.1f} | {self.errors}"
 
 
-def sentences() -> list[str]:
-    """Sentences of 40 to 300 characters from the standard library's documentation, each once."""
+def sentences(shortest: int, longest: int) -> list[str]:
+    """Sentences of so many characters from the standard library's documentation, each once."""
     text = " ".join(pydoc.plain(pydoc.render_doc(__import__(name))) for name in MODULES)
     found = (" ".join(part.replace("|", " ").split()) for part in re.split(r"(?<=[.!?])\s", text))
-    return list(dict.fromkeys(part for part in found if 40 <= len(part) <= 300))
+    return list(dict.fromkeys(part for part in found if shortest <= len(part) <= longest))
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def bodies_of(is_language: bool, texts: list[str]) -> tuple[str, list[bytes]]:
 
 def minilm(folder: Path) -> Path:
     """A release of all-MiniLM-L6-v2 for OpenVINO with int8 weights, as the stage `compile` leaves one."""
-    from benchmarks.serving_releases import minilm_release
+    from serving_releases import minilm_release
 
     return folder if (folder / "manifest.json").is_file() else minilm_release(folder)
 
@@ -159,12 +161,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--characters", type=int, nargs=2, default=(SHORTEST, LONGEST), help="of the texts, from and to")
     given = parser.parse_args()
     release = minilm(given.minilm) if given.minilm else given.release
     objective = load(release).manifest.objective["name"]
     is_language = objective == "causal_lm"
-    route, bodies = bodies_of(is_language, sentences())
-    print(f"{machine(threads=given.threads)['cpu']}, {given.threads} thread(s); {release} ({objective}); {len(bodies)} texts\n")
+    route, bodies = bodies_of(is_language, sentences(*given.characters))
+    print(f"{fingerprint()['cpu']}, {given.threads} thread(s); {release} ({objective}); {len(bodies)} texts\n")
     for case in GENERATION if is_language else EMBEDDINGS:
         with served(release, case.arguments, given.threads) as port:
             sent = bodies[:DISTINCT] if case.repeats else bodies

@@ -14,6 +14,9 @@ from slimline.runtime import Model
 from slimline.serving.batches import Job
 from slimline.serving.raw_inputs import Arrays, Samples
 
+MOST_FILLING = 1.2
+"""Numbers of a batch over those that its samples need: what fills up takes as long as what is asked."""
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -51,13 +54,25 @@ class Predictor:
 
 
 def _alike(jobs: Sequence[Job[Samples]]) -> Iterator[list[Job[Samples]]]:
-    """Jobs that make one batch: of equal shapes, or of raw rows, which the preprocessing fills up together."""
-    with_rows = [job for job in jobs if job.given.rows is not None]
-    if with_rows:
-        yield with_rows
+    """Jobs that make one batch: of equal shapes, or of raw rows that the preprocessing fills up together, and not by much."""
+    with_rows = sorted((job for job in jobs if job.given.rows is not None), key=lambda job: job.given.width)
+    group: list[Job[Samples]] = []
+    for job in with_rows:
+        if group and _filling([*group, job]) > MOST_FILLING:
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group
     others = sorted((job for job in jobs if job.given.rows is None), key=lambda job: str(job.given.shapes))
-    for _, group in groupby(others, key=lambda job: job.given.shapes):
-        yield list(group)
+    for _, group_of_shape in groupby(others, key=lambda job: job.given.shapes):
+        yield list(group_of_shape)
+
+
+def _filling(jobs: Sequence[Job[Samples]]) -> float:
+    """The numbers of a batch that is filled up, over those that are needed."""
+    widest = max(job.given.width for job in jobs)
+    return sum(job.size * widest for job in jobs) / sum(job.size * job.given.width for job in jobs)
 
 
 def joined(given: Sequence[Samples], model: Model) -> Arrays:

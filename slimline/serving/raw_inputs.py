@@ -34,6 +34,11 @@ class Samples:
         return len(next(iter(self.arrays.values())))
 
     @property
+    def width(self) -> int:
+        """How many numbers one sample has."""
+        return sum(values[0].size for values in self.arrays.values())
+
+    @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Of one sample, input by input."""
         return tuple(values.shape[1:] for values in self.arrays.values())
