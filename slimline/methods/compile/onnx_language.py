@@ -10,12 +10,13 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from transformers.exporters import OnnxConfig, OnnxExporter
 
+from slimline.artifact.generating import write_generation
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile import onnxruntime as plain
-from slimline.methods.compile.language_export import exported_with_cache, quieted
+from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import SCOPES, _name_nodes, constant_bytes, initializers, operations, slim
 from slimline.methods.compile.onnx_weights import stored_layers
@@ -62,6 +63,7 @@ def onnx_language(
     stored = () if plan is None else stored_layers(lowered.graph, plan)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
+    write_generation(folder, generation_facts(model))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
         computes=plain._computes(plan),
