@@ -1,7 +1,8 @@
 """generation.json: what an engine has to know of a compiled language model to go on from a prompt, as data."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +15,11 @@ GENERATION: Final = "generation.json"
 LONGEST_BYTES = 200_000
 LANGUAGE = "causal_lm"
 """The objective of language models."""
+
+
+def is_language(objective: Mapping[str, Any]) -> bool:
+    """Whether a manifest's objective is that of a language model."""
+    return objective.get("name") == LANGUAGE
 
 
 class CacheLayer(BaseModel):

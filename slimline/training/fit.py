@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors, clone, count, joined, moved, split
-from slimline.data.samples import Samples, Split, in_order
+from slimline.data.batch import Batch, Tensors, clone, count, joined, moved, split, tensors
+from slimline.data.samples import Samples, Split, head, in_order
 from slimline.errors import Diverged
 from slimline.objectives import Objective, Scores, joined_scores, metric_of
 from slimline.params import Training
@@ -32,6 +32,8 @@ AfterStep = Callable[[nn.Module, float], None]
 WARM_UP = 0.2
 BATCH_SIZE = 256
 """Samples at a time where nothing is trained."""
+HELD_BYTES = 256_000_000
+"""Outputs that are held at a time, where they may be large."""
 RUN_BYTES = 4_000_000
 """Inputs that run through a model at a time where nobody says how many: what is computed of them takes many times as much."""
 
@@ -139,9 +141,21 @@ def _fitting(inputs: Batch) -> int:
     return max(1, min(BATCH_SIZE, RUN_BYTES // max(1, sample_bytes)))
 
 
+def held_together(model: nn.Module, split: Split, most: int = BATCH_SIZE, held_bytes: int = HELD_BYTES) -> int:
+    """For how many samples of a split outputs are held at a time: `most`, or fewer where each is large.
+
+    Those of tokens may be, a vocabulary for each: they are looked at. What gives one output a picture never is.
+    """
+    one = head(split, 1).inputs
+    if all(value.is_floating_point() for value in one.values()):
+        return most
+    each = sum(value.nbytes for value in tensors(predict(model, one)).values())
+    return max(1, min(most, held_bytes // max(1, each)))
+
+
 def scored(model: nn.Module, samples: Split, objective: Objective) -> Scores:
     """What the objective notes of each sample of a split, batch by batch."""
-    parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, BATCH_SIZE))
+    parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, held_together(model, samples)))
     return joined_scores(list(parts))
 
 
@@ -240,7 +254,7 @@ def _judged(
     config: Training,
 ) -> Epoch:
     losses, parts = [], []
-    for batch in in_order(validation, BATCH_SIZE):
+    for batch in in_order(validation, held_together(model, validation)):
         outputs = predict(model, batch.inputs)
         with torch.no_grad():
             losses.append((loss(outputs, batch).item(), len(batch)))

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slimline.data.windows import Windows
 from slimline.errors import WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.border import theirs
 from slimline.workloads.huggingface.directory import is_directory, located
-from slimline.workloads.known import DOORS
+from slimline.workloads.known import DOORS, LANGUAGE
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -49,7 +50,8 @@ def door_of(name: str, options: DataParams, model: ModelParams) -> Door | None:
 
         return EncoderDoor(options, model)
     module, _, attribute = DOORS[name].partition(":")
-    found: Door = getattr(importlib.import_module(module), attribute)(options)
+    made = getattr(importlib.import_module(module), attribute)
+    found: Door = made(options, model) if name == LANGUAGE else made(options)
     return found
 
 
@@ -91,7 +93,7 @@ class Opened:
         from slimline.objectives.described import objective_of
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
-        self.objective, self._outputs, self.net = objective_of(facts.objective), facts.outputs, facts.net
+        self.objective, self._outputs, self.net, self.carried = objective_of(facts.objective), facts.outputs, facts.net, facts.carried
         self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
@@ -107,9 +109,11 @@ class Opened:
         return {name: torch.from_numpy(values) for name, values in self.preprocessing(rows).items()}
 
     def targets(self, rows: "Rows") -> Any:
-        """The column `label`: class indices, or numbers as float32."""
+        """The column `label`: class indices, or numbers as float32; of windows, the tokens that follow."""
         import torch
 
+        if isinstance(self.preprocessing, Windows):
+            return {name: torch.from_numpy(values) for name, values in self.preprocessing.targets(rows).items()}
         values = torch.as_tensor(rows["label"])
         return values.float() if values.is_floating_point() else values
 
@@ -125,7 +129,7 @@ class Opened:
 
     def start_from_(self, net: "nn.Module") -> tuple[str, ...]:
         """Load what the teacher starts from, the weights of a Hugging Face directory, into the net; what was done, in sentences."""
-        if self.net is None:
+        if self.net is None or not is_directory(self._model.architecture):
             return ()
         from slimline.workloads.huggingface.weights import start_from_
 
@@ -137,7 +141,7 @@ class Opened:
         return partial(_shaken, getattr(self.preprocessing, "input", "")) if self.name == "images" else None
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
-        if is_directory(architecture):
+        if is_directory(architecture) or self.name == LANGUAGE:
             return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):

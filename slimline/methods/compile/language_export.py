@@ -11,11 +11,14 @@ from torch import nn
 from transformers import DynamicCache
 
 from slimline.artifact.border import told_as
+from slimline.artifact.generating import CacheLayer, GenerationFacts
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
 
 ROWS, KNOWN, NEW = 2, 5, 4
 """Of the example that is traced: torch.export takes a size of 1 for one that never varies."""
+UNBOUNDED = 1_000_000
+"""The context of a net whose config sets none; the tokenizer's own limit holds."""
 CHATTY = ("transformers", "torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir", "torch.utils._pytree")
 
 
@@ -43,9 +46,12 @@ def traced(model: nn.Module) -> dict[str, Any]:
     return {"input_ids": tokens[:, KNOWN:], "attention_mask": mask, "position_ids": positions, "cache": cache}
 
 
-def cache_sizes(model: nn.Module) -> list[tuple[int, int]]:
-    """(heads, size of a head) of each layer's keys and values."""
-    return [(int(layer.keys.shape[1]), int(layer.keys.shape[3])) for layer in traced(model)["cache"].layers]
+def generation_facts(model: nn.Module) -> GenerationFacts:
+    """What an engine has to know of the net, as its own layers show it."""
+    config: Any = model.body.config
+    layers = tuple(CacheLayer(heads=layer.keys.shape[1], size=layer.keys.shape[3]) for layer in traced(model)["cache"].layers)
+    context = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
+    return GenerationFacts(vocabulary=int(config.vocab_size), context=context, layers=layers)
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ import numpy as np
 from torch import Tensor, nn
 from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
+from slimline.artifact.generating import write_generation
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile import openvino as plain
-from slimline.methods.compile.language_export import exported_with_cache
+from slimline.methods.compile.language_export import exported_with_cache, generation_facts
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
@@ -58,6 +59,7 @@ def openvino_language(
     write_ir(lowered, folder / MODEL)
     executed = plain._executed(folder / MODEL, execution)
     weight_bytes = (folder / MODEL).with_suffix(".bin").stat().st_size
+    write_generation(folder, generation_facts(model))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
         computes=plain._computes(executed, plan),
