@@ -24,6 +24,7 @@ from slimline.commands.report import report
 from slimline.commands.rollback import rollback
 from slimline.commands.run import run
 from slimline.commands.s3 import s3
+from slimline.commands.serve import serve
 from slimline.commands.workloads import workloads
 from slimline.errors import SlimlineError
 
@@ -44,6 +45,7 @@ for command in (
     promote,
     rollback,
     predict,
+    serve,
     report,
     export_hf,
     import_gguf,

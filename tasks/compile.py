@@ -14,6 +14,7 @@ import torch
 
 from slimline.artifact.compiled import CompiledManifest, Parity
 from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder, write_json, write_text
+from slimline.artifact.generating import is_language
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
@@ -22,7 +23,7 @@ from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.signature import Signature
 from slimline.errors import Impossible, MachineError, ParamsError, StageError
-from slimline.methods import get_method
+from slimline.methods import get_generating, get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.objectives.described import described
 from slimline.params import TEACHER
@@ -68,7 +69,8 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
         MachineError: a package that the target needs is not installed.
     """
     try:
-        lowered: Lowered = get_method("compile", target)(variant.model, variant.plan, folder, grids=variant.grids, **samples)
+        compiler = (get_generating(target) if is_language(variant.manifest.objective) else None) or get_method("compile", target)
+        lowered: Lowered = compiler(variant.model, variant.plan, folder, grids=variant.grids, **samples)
     except ModuleNotFoundError as error:
         if (package := str(error.name).partition(".")[0]) not in LIBRARIES[target]:
             raise

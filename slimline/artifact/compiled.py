@@ -22,6 +22,7 @@ SETTINGS: dict[Target, dict[str, str]] = {
     "onnxruntime": {},
     "openvino": {
         "INFERENCE_PRECISION_HINT": "f32|bf16|f16",
+        "KV_CACHE_PRECISION": "f32|bf16|f16|u8",
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": r"\d{1,6}",
