@@ -8,7 +8,8 @@ from slimline.artifact.stand_ins import Attention
 from slimline.artifact.structure import replay, structure_edits
 from slimline.errors import InputError, StageError
 from slimline.methods.factorize.svd import svd
-from slimline.methods.prune.attention import attention_heads, with_open_heads
+from slimline.methods.prune.attention import attention_heads
+from slimline.methods.prune.open_attention import with_open_heads
 from slimline.methods.prune.depth import depth
 from slimline.methods.prune.heads import heads
 from slimline.params import DepthParams, HeadsParams, SvdParams

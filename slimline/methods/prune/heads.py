@@ -15,7 +15,7 @@ from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
-from slimline.methods.prune.attention import attention_heads, remove_heads_, with_open_heads
+from slimline.methods.prune.attention import AttentionHeads, attention_heads, remove_heads_, with_places
 from slimline.methods.prune.channel_counts import kept_counts, weakest
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels_
