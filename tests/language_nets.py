@@ -23,7 +23,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen2": GROUPED | {"model_type": "qwen2"},
     "qwen3": GROUPED | {"model_type": "qwen3", "head_dim": 8},
     "gemma": GROUPED | {"model_type": "gemma", "head_dim": 8},
-    "gemma3": GROUPED | {"model_type": "gemma3_text", "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+    "gemma3": GROUPED
+    | {"model_type": "gemma3_text", "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
     "phi": GROUPED | {"model_type": "phi"},
     "phi3": GROUPED | SPECIAL | {"model_type": "phi3"},
     "gpt2": GPT | {"model_type": "gpt2"},

@@ -33,7 +33,7 @@ _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "Identity": (nn.Identity, ()),
     "ReLU": (nn.ReLU, ()),
     "Attention": (Attention, _ATTENTION_FIELDS),
-    "Skip": (Skip, ()),
+    "Skip": (Skip, ("others",)),
 }
 _NAMES: dict[type[nn.Module], str] = {kind: name for name, (kind, _) in _FIELDS.items()}
 CHANGED, SHORTENED = "Changed", "Shortened"

@@ -149,15 +149,14 @@ def _fitting(inputs: Batch) -> int:
 
 def scored(model: nn.Module, samples: Split, objective: Objective) -> Scores:
     """What the objective notes of each sample of a split, batch by batch."""
-    size = held_together(model, samples)
+    size = held_together(model, head(samples, 1).inputs)
     parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, size))
     return joined_scores(list(parts))
 
 
-def held_together(model: nn.Module, samples: Split) -> int:
-    """How many samples' outputs are held at a time: BATCH_SIZE, fewer where the outputs are large."""
-    first = predict(model, head(samples, 1).inputs)
-    return max(1, min(BATCH_SIZE, OUTPUT_BYTES // max(1, sum(value.nbytes for value in tensors(first).values()))))
+def held_together(model: nn.Module, first: Batch, most: int = BATCH_SIZE) -> int:
+    """How many samples' outputs are held at a time: `most`, fewer where those of the `first` sample are large."""
+    return max(1, min(most, OUTPUT_BYTES // max(1, sum(value.nbytes for value in tensors(predict(model, first)).values()))))
 
 
 def _fit(
@@ -256,7 +255,7 @@ def _judged(
     config: Training,
 ) -> Epoch:
     losses, parts = [], []
-    for batch in in_order(validation, held_together(model, validation)):
+    for batch in in_order(validation, held_together(model, head(validation, 1).inputs)):
         outputs = predict(model, batch.inputs)
         with torch.no_grad():
             losses.append((loss(outputs, batch).item(), len(batch)))

@@ -7,12 +7,10 @@ it gives when nothing reads the head.
 """
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch
@@ -62,9 +60,7 @@ def attention_heads(model: nn.Module, example: Batch, grouped: Grouped = "groups
             taken |= {layer for guess in possible[:1] for layer in guess.group.layers}
     scopes = {name: _scope(possible[0].group) for name, possible in made.items() if possible}
     calls = calls_of(model, sorted({scope for scope in scopes.values() if scope}), inputs) | {"": Call((), inputs)}
-    return tuple(
-        _found(model, name, made[name], found, scopes.get(name, ""), calls) for name, found in attributes.items() if name in made
-    )
+    return tuple(_found(model, name, made[name], found, scopes.get(name, ""), calls) for name, found in attributes.items() if name in made)
 
 
 def remove_heads_(model: nn.Module, heads: AttentionHeads, removed: Sequence[int]) -> None:
@@ -105,8 +101,10 @@ def _order(model: nn.Module, inputs: Batch) -> tuple[str, ...]:
 
 def _scope(group: ChannelGroup) -> str:
     """The smallest module that holds all layers of a group; empty for the model itself."""
-    parts = [layer.split(".")[:-1] for layer in (*group.layers, f"{group.layer}.")]
-    return ".".join(os.path.commonprefix(parts))
+    name = group.layer
+    while name and not all(layer.startswith(f"{name}.") for layer in group.layers):
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _found(

@@ -70,7 +70,11 @@ def is_followed(module: nn.Module) -> bool:
     """Whether a layer's channels stand in its tensors as they do in any of its kind."""
     if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
         return False
-    return (is_root(module) or isinstance(module, (*NORMS, nn.PReLU))) and not parametrize.is_parametrized(module) and "weight" in module._parameters
+    return (
+        (is_root(module) or isinstance(module, (*NORMS, nn.PReLU)))
+        and not parametrize.is_parametrized(module)
+        and "weight" in module._parameters
+    )
 
 
 def _has_one_slope(module: nn.Module) -> bool:

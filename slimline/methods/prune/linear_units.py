@@ -16,9 +16,9 @@ from slimline.methods.prune.called_module import NAME, CalledModule, calls_of
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import without_reading
 from slimline.methods.prune.channel_trial import removable_groups
+from slimline.methods.prune.output_distance import output_distances
 from slimline.methods.prune.probe_inputs import reaching
 from slimline.methods.transposed import axis, is_linear
-from slimline.training.fit import predict
 
 
 def hidden_neurons(model: nn.Module, example: Batch, others: frozenset[str]) -> tuple[ChannelGroup, ...]:
@@ -69,9 +69,8 @@ def linear_slices(name: str, layer: nn.Module, unit: Tensor, *, reads: bool) -> 
 
 def output_changes(model: nn.Module, group: ChannelGroup, data: MethodData) -> Tensor:
     """How far the outputs on the calibration sample move, as the objective says it, when nothing reads a unit: float64 [units]."""
-    reference = predict(model, data.calibration)
     unread = (without_reading(model, [group], {group.layer: [unit]}) for unit in range(group.channels))
-    return torch.tensor([data.objective.distance(reference, predict(one, data.calibration)) for one in unread], dtype=torch.float64)
+    return torch.tensor(output_distances(model, unread, data), dtype=torch.float64)
 
 
 def _modules(group: ChannelGroup) -> set[str]:
