@@ -13,6 +13,7 @@ from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
 from slimline.commands.export_hf import export_hf
 from slimline.commands.history import history
+from slimline.commands.import_gguf import import_gguf
 from slimline.commands.init import init
 from slimline.commands.methods import methods
 from slimline.commands.predict import predict
@@ -45,6 +46,7 @@ for command in (
     predict,
     report,
     export_hf,
+    import_gguf,
 ):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from slimline.artifact.compiled import CompiledManifest, Parity
-from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder, write_json
+from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder, write_json, write_text
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
@@ -45,6 +45,8 @@ LIBRARIES = {
     "xla": ("torch", "torchax", "jax"),
     "executorch": ("torch", "executorch"),
 }
+BASE = "base_model_{}"
+"""How licence and card of the model that everything began with are called in what is deployed, beside its own."""
 OUTWEIGHED = "The weights shrank, the file did not: so small a model spends more bytes on describing the graph than it saves."
 WORDS = {
     "eager": "eager PyTorch",
@@ -194,6 +196,8 @@ def main(stage: Stage) -> None:
         lowered = run(stage.target, variant, draft, example=few, calibration=calibration, signature=signature, batch_sizes=sizes)
         if stage.workload.preprocessing is not None:
             write_json(draft / PREPROCESSING, stage.workload.preprocessing.model_dump(mode="json"))
+        for name, text in stage.workload.carried.items():
+            write_text(draft / BASE.format(name), text)
         lowered, packing = shipped(stage.target, variant, draft, lowered)
         named = manifest_of(stage, stage.target, variant, lowered, draft, signature, made_in=MODELS / stage.variant)
         unchecked = named.model_copy(update={"packing": packing})

@@ -36,7 +36,7 @@ from slimline.params import TEACHER, Params
 from slimline.report.evaluation import evaluation_page
 from slimline.report.page import write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.training.fit import predict
+from slimline.training.fit import held_together, predict
 from slimline.verdict.difference import Resampling, metric_drop
 from slimline.verdict.family import upper_bounds
 from slimline.worker import Worker
@@ -49,7 +49,7 @@ BASELINE, VARIANT = "baseline", "variant"
 KEPT = 48
 """So many samples whose error grew most are kept to be shown."""
 HELD = 256
-"""So many samples are predicted at a time, in whole batches."""
+"""So many samples are predicted at a time, in whole batches; fewer where outputs are large."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,14 @@ def answers_of(teacher: nn.Module, worker: Worker, test: Split, objective: Objec
         StageError: the variant gives numbers that are not finite.
         DataError: the teacher does.
     """
-    for samples in in_order(test, batch_size * max(1, HELD // batch_size)):
+    for samples in in_order(test, batch_size * max(1, held_together(teacher, test, HELD) // batch_size)):
         outputs = as_tensors(worker.predict(as_arrays(samples.inputs), batch_size))
         baseline = predict(teacher, samples.inputs, batch_size)
         finite(str(worker.location), outputs, StageError)
         finite(str(MODELS / TEACHER), baseline, DataError)
         targets = samples.targets if objective.needs_targets else baseline
         scores = [objective.scores(each, targets) for each in (baseline, outputs)]
+        scores[1] |= objective.beside(outputs, baseline, targets)
         yield Answered(*scores, predictions_table(objective, targets, baseline, outputs))
 
 

@@ -18,7 +18,7 @@ from slimline.objectives.readings import IGNORED, NextTokens
 from slimline.objectives.single import arrays, single
 
 TOKENS, BYTES, DOCUMENT = "tokens", "bytes", "document"
-"""The targets: the token that follows each place (IGNORED where none is asked) [N, tokens]; the bytes of those asked [N]; whose they are [N]."""
+"""The targets: the token after each place, or IGNORED [N, tokens]; how many bytes those asked for are [N]; whose they are [N]."""
 SAME_TOKENS = 0.95
 """Two models answer a window alike where so many of its places get the same token."""
 TOGETHER = 256
@@ -67,11 +67,16 @@ class CausalLM(Objective):
 
         Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
         """
-        student, teacher = (functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs))
+        student, teacher = (
+            functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs)
+        )
         return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
-        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N]."""
+        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N].
+
+        Those of `beside` are there too, as beside itself.
+        """
         logits, wanted = single(outputs), tokens_of(targets)
         asked = wanted != IGNORED
         nats = torch.stack([_nats(row, tokens) for row, tokens in zip(logits, wanted, strict=True)])
@@ -79,7 +84,8 @@ class CausalLM(Objective):
         sizes = _part(targets, BYTES).double()
         bits = nats / np.log(2)
         found = {"nats": nats, "bits": bits, "correct": correct, "tokens": asked.sum(1), "bytes": sizes, "error": bits / sizes.clamp(min=1)}
-        return {name: value.cpu().numpy() for name, value in found.items()} | {"cluster": _part(targets, DOCUMENT).cpu().numpy()}
+        found |= {"agreeing": found["tokens"], "kl": torch.zeros_like(nats), "cluster": _part(targets, DOCUMENT)}
+        return {name: value.cpu().numpy() for name, value in found.items()}
 
     def beside(self, outputs: Tensors, baseline: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
         """Columns `agreeing` (places with the baseline's token) and `kl` (nats, from the baseline's distribution) of each window [N]."""

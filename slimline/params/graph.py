@@ -42,6 +42,7 @@ def graph_problems(params: "Params") -> Iterator[str]:
             yield from _order_problems(where, section, variant, variants[variant.source][0])
     yield from _cycle_problems(variants)
     yield from _control_problems(params)
+    yield from _sensitivity_problems(params)
     yield from _deploy_problems(params, known)
 
 
@@ -62,6 +63,12 @@ def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
         for target in params.deploy.targets if name in params.variants else ():
             if (why := params.variants[name][1].refused_by(target)) is not None:
                 yield f"params.yaml: deploy: {name!r} cannot run on {target!r}: {why}"
+
+
+def _sensitivity_problems(params: "Params") -> Iterator[str]:
+    for name, (section, variant) in params.variants.items():
+        if getattr(variant, "scope", None) == "sensitivity" and not params.calibrate.sensitivity_samples:
+            yield f"params.yaml: {section}.{name}.scope: sensitivity is not measured with calibrate.sensitivity_samples: 0; raise that"
 
 
 def _order_problems(where: str, section: str, variant: VariantParams, source_stage: str) -> Iterator[str]:

@@ -33,8 +33,8 @@ AfterStep = Callable[[nn.Module, float], None]
 WARM_UP = 0.2
 BATCH_SIZE = 256
 """Samples at a time where nothing is trained."""
-OUTPUT_BYTES = 200_000_000
-"""Outputs that are held at a time where they are only looked at: those of a language model are a vocabulary at each place."""
+HELD_BYTES = 256_000_000
+"""Outputs that are held at a time, where they may be large."""
 RUN_BYTES = 4_000_000
 """Inputs that run through a model at a time where nobody says how many: what is computed of them takes many times as much."""
 
@@ -147,10 +147,21 @@ def _fitting(inputs: Batch) -> int:
     return max(1, min(BATCH_SIZE, RUN_BYTES // max(1, sample_bytes)))
 
 
+def held_together(model: nn.Module, split: Split, most: int = BATCH_SIZE, held_bytes: int = HELD_BYTES) -> int:
+    """For how many samples of a split outputs are held at a time: `most`, or fewer where each is large.
+
+    Those of tokens may be, a vocabulary for each: they are looked at. What gives one output a picture never is.
+    """
+    one = head(split, 1).inputs
+    if all(value.is_floating_point() for value in one.values()):
+        return most
+    each = sum(value.nbytes for value in tensors(predict(model, one)).values())
+    return max(1, min(most, held_bytes // max(1, each)))
+
+
 def scored(model: nn.Module, samples: Split, objective: Objective) -> Scores:
     """What the objective notes of each sample of a split, batch by batch."""
-    size = held_together(model, head(samples, 1).inputs)
-    parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, size))
+    parts = (objective.scores(predict(model, batch.inputs), batch.targets) for batch in in_order(samples, held_together(model, samples)))
     return joined_scores(list(parts))
 
 
@@ -255,7 +266,7 @@ def _judged(
     config: Training,
 ) -> Epoch:
     losses, parts = [], []
-    for batch in in_order(validation, held_together(model, head(validation, 1).inputs)):
+    for batch in in_order(validation, held_together(model, validation)):
         outputs = predict(model, batch.inputs)
         with torch.no_grad():
             losses.append((loss(outputs, batch).item(), len(batch)))

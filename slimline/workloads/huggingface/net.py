@@ -145,7 +145,7 @@ def require_accounted(net: nn.Module, stored: Mapping[str, Kind], where: str) ->
     Raises:
         ArtifactError: the config asks for more.
     """
-    asked = sum(value.numel() for value in net.state_dict().values()) * FLOAT_BYTES
+    asked = sum(value.numel() for value in (*net.parameters(), *net.buffers())) * FLOAT_BYTES  # a tied weight once
     there = sum(torch.Size(kind.shape).numel() for kind in stored.values()) * FLOAT_BYTES
     if asked > there + SPARE_BYTES:
         raise ArtifactError(f"{where}: its config asks for {asked:,} bytes of weights, there are {there:,}; fetch the directory again")
