@@ -11,6 +11,7 @@ from slimline.artifact.border import told_of_the_disk
 from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
+from slimline.commands.export_gguf import export_gguf
 from slimline.commands.export_hf import export_hf
 from slimline.commands.history import history
 from slimline.commands.import_gguf import import_gguf
@@ -49,6 +50,7 @@ for command in (
     report,
     export_hf,
     import_gguf,
+    export_gguf,
 ):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)
