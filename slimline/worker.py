@@ -2,11 +2,12 @@
 
     python -m slimline.worker LOCATION --threads 1
 
-reads one JSON request a line and answers with one JSON line each: predict, turn, memory. Everything else that a runtime
+reads one JSON request a line and answers with one JSON line each: predict, turn, generate, memory. Everything else that a runtime
 prints goes to stderr. `Worker` is the other end of the pipes.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -32,6 +33,7 @@ from slimline.measure.timing import Sample, Turn, take_turn
 from slimline.workloads.border import through_their_code
 
 if TYPE_CHECKING:
+    from slimline.generation import Generation, Sampling
     from slimline.runtime import Model
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -109,6 +111,14 @@ class Worker:
         first, *taken = (Sample(cpu_ms, tuple(wall_ms)) for cpu_ms, wall_ms in answer["samples"])
         return Turn(first, tuple(taken), answer["steady"], answer["calls"])
 
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: "Sampling") -> list["Generation"]:
+        """The answers of a language model to prompts of tokens, as one batch where its engine can."""
+        from slimline.generation import Generation
+
+        request = {"do": "generate", "prompts": [list(map(int, prompt)) for prompt in prompts], "sampling": dataclasses.asdict(sampling)}
+        answers = self._ask(request)["answers"]
+        return [Generation(**{**answer, "tokens": tuple(answer["tokens"])}) for answer in answers]
+
     def peak_memory_bytes(self) -> int:
         """The most memory that the child held so far."""
         return int(self._ask({"do": "memory"})["bytes"])
@@ -168,6 +178,7 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     doing: dict[str, Callable[[Request], Request]] = {
         "predict": lambda request: _predict(model, request),
         "turn": lambda request: _turn(functools.partial(model.run, stored(request["inputs"])), request["samples"]),
+        "generate": lambda request: _generated(model, request),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
     answer({"execution": dict(model.execution), "threads": sum(1 for _ in TASKS.iterdir()) if TASKS.is_dir() else None})
@@ -188,6 +199,14 @@ def _predict(model: "Model", request: Request) -> Request:
     else:
         write_arrays(Path(request["outputs"]), joined([[outputs] for outputs in found if not isinstance(outputs, dict)])[0])
     return {"samples": count}
+
+
+def _generated(model: "Model", request: Request) -> Request:
+    from slimline.generation import Sampling
+
+    plain = request["sampling"]
+    sampling = Sampling(**{**plain, "stop": tuple(plain["stop"])})
+    return {"answers": [dataclasses.asdict(answer) for answer in model.generator.generate_many(request["prompts"], sampling)]}
 
 
 def _turn(call: Callable[[], object], samples: int) -> Request:
