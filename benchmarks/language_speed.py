@@ -174,13 +174,25 @@ def table(found: dict[str, dict[str, list[dict[str, float]]]], asked: argparse.N
     """Speeds and ratios to the first model, the median over rounds; and the memory limit."""
     first = next(iter(found))
     print(f"load average {os.getloadavg()[0]:.1f}, {asked.threads} thread(s), {asked.rounds} rounds; ratios by CPU time, median of rounds")
-    columns = ("decode tok/s", "x", *(f"prefill {length} tok/s" for length in LENGTHS), "x 256", "first token 1024, s", "bytes", "limit tok/s")
+    columns = (
+        "decode tok/s",
+        "x",
+        *(f"prefill {length} tok/s" for length in LENGTHS),
+        "x 256",
+        "first token 1024, s",
+        "bytes",
+        "limit tok/s",
+    )
     print("| model | " + " | ".join(columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
     for name, entries in found.items():
         decode, base = (decode_seconds(found[each], "cpu_s") for each in (name, first))
         folder = asked.work / name.replace(" ", "-")
-        files = [asked.directory / "model.safetensors"] if name == first else [path for path in folder.iterdir() if path.name != "execution.json"]
+        files = (
+            [asked.directory / "model.safetensors"]
+            if name == first
+            else [path for path in folder.iterdir() if path.name != "execution.json"]
+        )
         size = sum(path.stat().st_size for path in files)
         prefill = [np.median([entry["cpu_s"] for entry in entries[f"prefill {length}"]]) for length in LENGTHS]
         pairs = zip(found[first]["prefill 256"], entries["prefill 256"], strict=True)

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import os
 import select
 import signal
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
 GRACE_S = 5.0
+LONG_MS = 300.0
+"""An answer that takes longer is timed once a turn."""
 TASKS = Path("/proc/self/task")
 
 Array = NDArray[Any]
@@ -174,10 +177,10 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     from slimline.runtime import load
 
     model = load(location, threads=threads, workload=workload, trust_code=True)  # the line's own artifacts
-    stored = functools.cache(lambda path: model.signature.checked(read_arrays(Path(path))))
+    called = functools.cache(functools.partial(_called, model))
     doing: dict[str, Callable[[Request], Request]] = {
         "predict": lambda request: _predict(model, request),
-        "turn": lambda request: _turn(functools.partial(model.run, stored(request["inputs"])), request["samples"]),
+        "turn": lambda request: _turn(*called(request["inputs"]), request["samples"]),
         "generate": lambda request: _generated(model, request),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
@@ -209,8 +212,18 @@ def _generated(model: "Model", request: Request) -> Request:
     return {"answers": [dataclasses.asdict(answer) for answer in model.generator.generate_many(request["prompts"], sampling)]}
 
 
-def _turn(call: Callable[[], object], samples: int) -> Request:
-    turn = take_turn(call, samples)
+def _called(model: "Model", path: str) -> tuple[Callable[[], object], bool]:
+    """What is timed on stored arrays, and whether it is what a language model answers, which may take seconds."""
+    from slimline.generation.pace import call_of, is_pace
+
+    arrays = read_arrays(Path(path))
+    if is_pace(arrays):
+        return call_of(model.pacing(), arrays), True
+    return functools.partial(model.run, model.signature.checked(arrays)), False
+
+
+def _turn(call: Callable[[], object], is_answer: bool, samples: int) -> Request:
+    turn = take_turn(call, samples, long_ms=LONG_MS if is_answer else math.inf)
     return {
         "samples": [(sample.cpu_ms, sample.wall_ms) for sample in (turn.first, *turn.samples)],
         "steady": turn.steady,

@@ -170,7 +170,7 @@ def parity_text(parity: Parity) -> str:
 def generations_text(found: Generations) -> str:
     """The greedy answers beside those of what was compiled, in a sentence."""
     parted = [place for place in found.parted_at if place is not None]
-    head = f"Of {found.tokens} tokens that it generates greedily for {found.prompts} prompts of validation, {found.equal_share:.1%} are equal"
+    head = f"Of {found.tokens} tokens that are generated greedily for {found.prompts} prompts, {found.equal_share:.1%} are equal"
     if not parted:
         return f"{head} token for token."
     return f"{head} before they part: at token {', '.join(map(str, parted))}; two tokens that are nearly as likely change places there."

@@ -61,7 +61,9 @@ def check(label: str, variant: Variant, folder: Path, validation: Split, objecti
     return parity
 
 
-def check_language(label: str, variant: Variant, folder: Path, validation: Split, objective: Objective, workload: str, target: str) -> Parity:
+def check_language(
+    label: str, variant: Variant, folder: Path, validation: Split, objective: Objective, workload: str, target: str
+) -> Parity:
     """The same of a language model, some windows at a time, in a process of its own; and its greedy answers beside the reference's.
 
     Raises:

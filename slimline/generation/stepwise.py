@@ -38,7 +38,7 @@ class Stepwise:
 
     def __init__(self, net: Net, reader: Reader, cache: PromptCache | None = None) -> None:
         self._net, self._reader, self._lock = net, reader, threading.Lock()
-        self._cache = cache if net.takes_blocks else None
+        self._cache = cache if cache is not None and net.takes_blocks and cache.keeps else None
         self.context = reader.context
 
     def tokens(self, text: str) -> tuple[int, ...]:

@@ -8,7 +8,14 @@ from slimline.params.prune_blocks import DepthParams, HeadsParams
 from slimline.params.prune_channels import ChannelsParams
 from slimline.params.prune_lottery import LotteryTicketParams
 from slimline.params.prune_regularised import GroupLassoParams, HardConcreteParams, L1RegularisedParams, NetworkSlimmingParams
-from slimline.params.prune_unstructured import MagnitudeParams, MovementParams, SemiStructuredParams, SparsegptParams, TaylorParams, WandaParams
+from slimline.params.prune_unstructured import (
+    MagnitudeParams,
+    MovementParams,
+    SemiStructuredParams,
+    SparsegptParams,
+    TaylorParams,
+    WandaParams,
+)
 
 PruneParams = Annotated[
     MagnitudeParams

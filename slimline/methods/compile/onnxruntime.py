@@ -15,7 +15,16 @@ from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, ope
 from slimline.methods.compile.onnx_int8 import quantize_int8
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import TABLE, Plan, computes_in_int8, kind, layers_of_kind, recurrent_of_kind, smallest_precision, weighted_of_kind
+from slimline.methods.quantize.plan import (
+    TABLE,
+    Plan,
+    computes_in_int8,
+    kind,
+    layers_of_kind,
+    recurrent_of_kind,
+    smallest_precision,
+    weighted_of_kind,
+)
 
 switch_off_telemetry()
 import onnxruntime as ort  # noqa: E402

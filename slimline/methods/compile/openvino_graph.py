@@ -92,6 +92,8 @@ def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
         while source.get_type_name() in UNPACKING:
             source = source.input_value(0).get_node()
         entry = plan["layers"][layer]
-        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get((stored_precision(entry["precision"]), entry["symmetric"])):
+        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get(
+            (stored_precision(entry["precision"]), entry["symmetric"])
+        ):
             stored.add(layer)
     return tuple(name for name in plan["layers"] if name in stored)

@@ -50,7 +50,9 @@ def _is_turned(operation: Any) -> bool:
 
 def _unpacking(operation: Any, weight: IntegerWeight) -> Any:
     shape = list(operation.input(1).get_shape())
-    made = _unpacking_as(weight, shape[::-1] if _is_turned(operation) else shape, split=2 if operation.get_type_name() == "GroupConvolution" else 1)
+    made = _unpacking_as(
+        weight, shape[::-1] if _is_turned(operation) else shape, split=2 if operation.get_type_name() == "GroupConvolution" else 1
+    )
     if _is_turned(operation):
         made = ops.transpose(made, ops.constant(np.array([1, 0], np.int64))).output(0)
     return made

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from slimline.methods.blocks import Block, Gram, blocks_of, evaluated_copy, matrix_layers
 from slimline.methods.data import MethodData
-from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.gptq import mark_fitted, rest_of_grids, takes
+from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import rounded_weight

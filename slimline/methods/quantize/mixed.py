@@ -5,8 +5,8 @@ import copy
 from torch import nn
 
 from slimline.methods.data import MethodData
-from slimline.methods.quantize.mixed_candidates import Judge, Realised, candidates
 from slimline.methods.macs import macs
+from slimline.methods.quantize.mixed_candidates import Judge, Realised, candidates
 from slimline.methods.quantize.mixed_cost import Candidates, byte_cost, goal, layer_macs, mac_cost
 from slimline.methods.quantize.mixed_plan import Chosen, mixed_plan
 from slimline.methods.quantize.mixed_search import Bound, Judged, Problem, assigned, reverted
