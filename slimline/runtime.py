@@ -73,7 +73,7 @@ class Model:
 
         path = self.folder / PREPROCESSING
         if PREPROCESSING not in self.manifest.files:
-            return None if isinstance(self.manifest, CompiledManifest) else self.workload().preprocessing
+            return None if isinstance(self.manifest, CompiledManifest) else getattr(self.workload(), "preprocessing", None)
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
             return preprocessing_of(read_json(path, LONGEST_BYTES))
 

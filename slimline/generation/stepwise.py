@@ -24,7 +24,7 @@ class Net(Protocol):
     """Whether keys and values can be taken out and put in by place: not where a layer forgets what is too far back."""
 
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Past | None) -> tuple[NDArray[np.float32], Past]:
-        """The logits of the last place [N, vocabulary] after tokens [N, T] at `positions` [N, T]; `mask` [N, all places] is 0 at fillings."""
+        """The logits of the last place [N, vocabulary] after tokens [N, T] at `positions` [N, T]; `mask` [N, places] is 0 at fillings."""
 
     def blocks(self, past: Past, start: int, stop: int) -> Block:
         """The keys and values of some places, copied."""

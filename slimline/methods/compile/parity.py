@@ -42,7 +42,7 @@ def compare_outputs(reference: Outputs, outputs: Outputs, *, objective: Objectiv
 class Compared:
     """What two models gave for some samples, in sums: as much as `parity_of` needs, so that outputs need not be held together.
 
-    `agreeing` counts samples with the same answer, `noise` and `power` are sums of squares; `own_…` are those of the plan beside its source.
+    `agreeing` counts samples with the same answer, `noise` and `power` are sums of squares; `own_…` are the plan's beside its source.
     """
 
     samples: int
