@@ -73,7 +73,7 @@ class Model:
 
         path = self.folder / PREPROCESSING
         if PREPROCESSING not in self.manifest.files:
-            return None if isinstance(self.manifest, CompiledManifest) else self.workload().preprocessing
+            return None if isinstance(self.manifest, CompiledManifest) else getattr(self.workload(), "preprocessing", None)
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
             return preprocessing_of(read_json(path, LONGEST_BYTES))
 
@@ -132,6 +132,19 @@ class Model:
                 f"{self.folder}: has no {PREPROCESSING} with a tokenizer, without which no prompt is read; compile it again"
             )
         return self.generating(self.preprocessing, PromptCache(self.identity, self.cache_folder))
+
+    def pacing(self) -> "Generator":
+        """A generator to be timed: its answers end with their length alone, and nothing of a prompt is kept.
+
+        Raises:
+            InputError: as `generator` does.
+        """
+        from slimline.data.windows import Windows
+        from slimline.generation.prompt_cache import PromptCache
+
+        if self.generating is None or not isinstance(self.preprocessing, Windows):
+            raise InputError(f"{self.folder}: {_no_generator(self.manifest)}")
+        return self.generating(self.preprocessing.model_copy(update={"ends": ()}), PromptCache(self.identity, memory_bytes=0))
 
     def generate(self, prompt: "Prompt", sampling: "Sampling | None" = None, *, on_text: "OnText | None" = None) -> "Generation":
         """Go on from a prompt: a text, or the numbers of its tokens; see slimline.generation.Generator.

@@ -9,7 +9,7 @@ from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 
 
-class PlainDisk(diskcache.Disk):
+class PlainDisk(diskcache.Disk):  # type: ignore[misc] # it has no stubs
     """Stores str, bytes and numbers as they are; diskcache itself would pickle anything else, and unpickle what it finds.
 
     https://grantjenks.com/docs/diskcache/tutorial.html#disk
