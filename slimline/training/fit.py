@@ -165,11 +165,6 @@ def scored(model: nn.Module, samples: Split, objective: Objective) -> Scores:
     return joined_scores(list(parts))
 
 
-def held_together(model: nn.Module, first: Batch, most: int = BATCH_SIZE) -> int:
-    """How many samples' outputs are held at a time: `most`, fewer where those of the `first` sample are large."""
-    return max(1, min(most, OUTPUT_BYTES // max(1, sum(value.nbytes for value in tensors(predict(model, first)).values()))))
-
-
 def _fit(
     model: nn.Module,
     train: Split,
