@@ -54,3 +54,10 @@ class Generator(Protocol):
 
     def generate_many(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
         """The same for several at once, as one batch where the engine can."""
+
+
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """The first place at which two answers have other tokens, or one has ended; None where they are equal."""
+    if tuple(one) == tuple(other):
+        return None
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -156,7 +156,9 @@ def splitting(tokenizer: Mapping[str, Any]) -> str:
     kinds = tuple(step["type"] for step in steps.get("pretokenizers", [steps]) if step)
     known = {("ByteLevel",): "gpt-2", ("Digits", "ByteLevel"): "smollm"}
     if tokenizer["model"].get("type") != "BPE" or kinds not in known:
-        raise InputError(f"export-gguf: llama.cpp has no tokenizer like {tokenizer['model'].get('type')} over {', '.join(kinds) or 'nothing'}")
+        raise InputError(
+            f"export-gguf: llama.cpp has no tokenizer like {tokenizer['model'].get('type')} over {', '.join(kinds) or 'nothing'}"
+        )
     return known[kinds]
 
 
