@@ -37,6 +37,9 @@ KINDS = {
 }
 Effects = dict[str, dict[str, dict[str, float] | None]]
 
+JUDGED = "each was then changed alone and judged on the validation split"
+LEFT_OUT = "what each minds was not tried (calibrate.sensitivity_samples: 0)"
+
 
 def run(
     model: nn.Module, config: CalibrateParams, calibration: Batch, validation: Split, objective: Objective, metric: str
@@ -45,7 +48,9 @@ def run(
     device = device_of(config.device)
     statistics = collect_statistics(model, calibration, config.batch_size, device)
     judged = {"validation": validation, "objective": objective, "metric": metric}
-    effects = sensitivity(model, statistics, calibration=calibration, device=device, **judged)
+    if not config.sensitivity_samples:
+        return statistics, {}
+    effects = sensitivity(model, statistics, calibration=calibration, samples=config.sensitivity_samples, device=device, **judged)
     return statistics, plain(effects)
 
 
@@ -110,11 +115,11 @@ def page(statistics: CalibrationStatistics, effects: Effects, config: CalibrateP
         title="Calibration of the teacher",
         summary=(
             f"{ran}{f'; {config.samples} were asked for, the calibration split has no more' if short else ''}.",
-            f"{len(statistics.layers)} layers were watched; each was then changed alone and judged on the validation split.",
+            f"{len(statistics.layers)} layers were watched; {JUDGED if effects else LEFT_OUT}.",
             *((f"The net ran on {elsewhere}: other bytes than on the CPU.",) if elsewhere else ()),
         ),
         comparison=(),
-        tables=(activation_table(statistics), sensitivity_table(effects, metric)),
+        tables=(activation_table(statistics), *([sensitivity_table(effects, metric)] if effects else [])),
         figures=figures(statistics, effects),
         notes=("The calibration split shares no sample with train, validation or test.",),
     )

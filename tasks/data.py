@@ -22,6 +22,7 @@ from slimline.data.prepared import ENDING, PREPARED, load_table
 from slimline.data.profile import LABEL, kinds_of
 from slimline.data.signature import SMALLEST, signature_of
 from slimline.data.table import GROUP, Source, Table, write_table
+from slimline.data.windows import Windows
 from slimline.errors import DataError, WorkloadError
 from slimline.objectives import Objective
 from slimline.params import DataParams
@@ -153,7 +154,10 @@ def varying(workload: Guarded, folder: Path) -> dict[str, dict[str, tuple[int, i
     """The axes of inputs that differ from sample to sample, and between which bounds: input name -> axis (from 0) -> bounds.
 
     A few samples tell whether any does; then all are looked at, in batches, since the longest of a batch is what it is filled up to.
+    Windows of a text say so themselves.
     """
+    if isinstance(workload.preprocessing, Windows):
+        return workload.preprocessing.varies
     tables = [load_table(split, folder) for split in SPLITS]
     some = [workload.inputs(table.rows([row])) for table in tables for row in range(min(LOOKED_AT, len(table)))]
     found = signature_of(some, next(iter(some[0].values())))

@@ -36,11 +36,12 @@ from slimline.params import TEACHER, Params
 from slimline.report.evaluation import evaluation_page
 from slimline.report.page import write_page
 from slimline.stage import Stage, stage_main, write_metrics
-from slimline.training.fit import predict
+from slimline.training.fit import held_together, predict
 from slimline.verdict.difference import Resampling, metric_drop
 from slimline.verdict.family import upper_bounds
 from slimline.worker import Worker
 from tasks.missed import note_miss
+from tasks.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ BASELINE, VARIANT = "baseline", "variant"
 KEPT = 48
 """So many samples whose error grew most are kept to be shown."""
 HELD = 256
-"""So many samples are predicted at a time, in whole batches."""
+"""So many samples are predicted at a time, in whole batches; fewer where outputs are large."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,14 @@ def answers_of(teacher: nn.Module, worker: Worker, test: Split, objective: Objec
         StageError: the variant gives numbers that are not finite.
         DataError: the teacher does.
     """
-    for samples in in_order(test, batch_size * max(1, HELD // batch_size)):
+    for samples in in_order(test, batch_size * max(1, held_together(teacher, test, HELD) // batch_size)):
         outputs = as_tensors(worker.predict(as_arrays(samples.inputs), batch_size))
         baseline = predict(teacher, samples.inputs, batch_size)
         finite(str(worker.location), outputs, StageError)
         finite(str(MODELS / TEACHER), baseline, DataError)
         targets = samples.targets if objective.needs_targets else baseline
         scores = [objective.scores(each, targets) for each in (baseline, outputs)]
+        scores[1] |= objective.beside(outputs, baseline, targets)
         yield Answered(*scores, predictions_table(objective, targets, baseline, outputs))
 
 
@@ -171,8 +173,13 @@ def main(stage: Stage) -> None:
     teacher = load_variant(MODELS / TEACHER, stage.workload).model
     with Worker(compiled, threads=config.threads, workload=stage.params.workload) as worker:
         answered = together(answers_of(teacher, worker, test, objective, config.batch_size))
+        written = side_by_side(teacher, worker, test, stage.workload, str(stage.target))
     facts = run(answered, objective, stage.metric, stage.params)
-    facts = merged(facts, _identity(stage, read_compiled(compiled), compiled, head(test, 1).inputs))
+    facts = merged(
+        {} if written is None else {"generations": written},
+        facts,
+        _identity(stage, read_compiled(compiled), compiled, head(test, 1).inputs),
+    )
     with whole_folder(EVALUATED / stage.label) as folder:
         answered.predictions.to_parquet(folder / "predictions.parquet")
         write_numbered(folder / "changed.arrow", load_table("test"), changed(answered))

@@ -29,7 +29,7 @@ from slimline.runtime import load
 from slimline.stage import Stage, stage_main
 from slimline.training.fit import predict
 from tasks.compile import manifest_of, run
-from tasks.untrained import Untrained, untrained
+from tasks.untrained import Untrained, shallow, untrained
 
 WAY_OUT = "take {!r} out of deploy.targets, or change the net"
 VARIANT_WAY_OUT = "take it out of deploy.variants, or {!r} out of deploy.targets"
@@ -126,6 +126,7 @@ def refused(name: str, target: str, breach: str) -> str:
 
 def main(stage: Stage) -> None:
     """Try the target that the command line names."""
+    stage = shallow(stage)
     found = untrained(stage)
     exports = Exports(stage, found.trials.samples.take(slice(0, 2)), found.signature)
     sys.stdout.write(json.dumps([asdict(trial) for trial in exports.trials(found)]))

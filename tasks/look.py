@@ -24,13 +24,15 @@ from slimline.errors import ParamsError
 from slimline.report.page import StagePage, Table, write_page
 from slimline.stage import Stage, stage_main
 from tasks.lengths import breach
-from tasks.untrained import Untrained, untrained
+from tasks.untrained import Untrained, shallow, untrained
 
 log = logging.getLogger(__name__)
 MARK = Path("data/look.json")
 NAMED = re.compile(r"[\w.]*(Error|Exception|Exit|Interrupt): ")
 """How the last line of a traceback begins."""
 NET = "the net of build_teacher(): copied, stored, built again, called alone and in a batch"
+
+SHALLOW = "The net is large and its layers are alike: a few of them stood for all."
 
 
 def looked(stage: Stage) -> list[Trial]:
@@ -69,7 +71,7 @@ def last_words(lines: list[str]) -> str:
     return (errors or told or ["nothing"])[-1].removeprefix("error: ").strip()[:300]
 
 
-def page(trials: list[Trial]) -> StagePage:
+def page(trials: list[Trial], *, is_shallow: bool) -> StagePage:
     """What was tried; no times, so that equal trials give equal pages."""
     rows = tuple((trial.what, trial.outcome, trial.said) for trial in trials)
     return StagePage(
@@ -79,7 +81,10 @@ def page(trials: list[Trial]) -> StagePage:
         summary=(f"{len(trials)} trials on the untrained net, with a few real samples: nothing that params.yaml asks for is impossible.",),
         comparison=(),
         tables=(Table("Tried", ("what", "outcome", "what was said"), rows),),
-        notes=("A method is tried at its strength with one step of training. What its values bring is for its own stage to find.",),
+        notes=(
+            "A method is tried at its strength with one step of training. What its values bring is for its own stage to find.",
+            *([SHALLOW] if is_shallow else []),
+        ),
     )
 
 
@@ -89,11 +94,12 @@ def main(stage: Stage) -> None:
     Raises:
         ParamsError: with all that cannot work.
     """
-    trials = looked(stage)
+    tried = shallow(stage)
+    trials = looked(tried)
     if problems := refusals(trials):
         raise ParamsError(problems)
     write_json(MARK, {"schema": 1})
-    write_page(page(trials), stage.page_path)
+    write_page(page(trials, is_shallow=tried is not stage), stage.page_path)
     log.info("look: %d trials, nothing that cannot work", len(trials))
 
 

@@ -31,7 +31,7 @@ from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
 from slimline.training.device import computed_on
-from slimline.training.fit import BATCH_SIZE, Epoch, FitHistory, fit, predict, require_learned, scored
+from slimline.training.fit import Epoch, FitHistory, fit, held_together, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads.guarded import Guarded
@@ -83,7 +83,8 @@ def begun(workload: Guarded, config: TeacherParams, seed: int) -> tuple[nn.Modul
 
 def not_finite(model: nn.Module, samples: Split) -> int:
     """For how many samples the outputs are not all finite."""
-    return sum(int((~flat(predict(model, batch.inputs)).isfinite()).any(1).sum()) for batch in in_order(samples, BATCH_SIZE))
+    groups = in_order(samples, held_together(model, samples))
+    return sum(int((~flat(predict(model, batch.inputs)).isfinite()).any(1).sum()) for batch in groups)
 
 
 def compared_with_chance(
@@ -120,7 +121,7 @@ def scored_beside_constant(objective: Objective, model: nn.Module, validation: S
     Of outputs and targets as large as pictures, those of the first samples are compared that take no more than `HELD_BYTES`.
     """
     own, targets, outputs, held_bytes = [], [], [], 0
-    for batch in in_order(validation, BATCH_SIZE):
+    for batch in in_order(validation, held_together(model, validation)):
         given = predict(model, batch.inputs)
         own.append(objective.scores(given, batch.targets))
         targets.append(batch.targets)

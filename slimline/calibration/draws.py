@@ -28,7 +28,7 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
 from slimline.objectives import metric_of
 from slimline.params import CalibrateParams, StaticParams
-from slimline.training.fit import predict
+from slimline.training.fit import held_together, predict
 
 SAMPLES = 512
 """Of validation, on which each draw is judged: as many as each layer's sensitivity is."""
@@ -77,7 +77,7 @@ def over_draws(
     model: nn.Module, made: Quantized, config: StaticParams, data: MethodData, others: Iterator[Batch], batch_size: int
 ) -> Draws:
     """Judge what was `made` of a model, and what each other draw would have made of it, on the same samples of validation."""
-    judged, metric = head(data.validation, SAMPLES), metric_of(data.objective, data.metric)
+    judged, metric = head(data.validation, held_together(model, data.validation, SAMPLES)), metric_of(data.objective, data.metric)
     before = predict(model, judged.inputs)
 
     def measured(one: Quantized) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.objectives import Metric, Objective, Scores, metric_of, worse_by
 from slimline.params import TEACHER, StaticParams, SvdParams
 from slimline.training.device import CPU, any_kernel, device_under
-from slimline.training.fit import predict
+from slimline.training.fit import held_together, predict
 
 PRUNED_FRACTION = 0.5
 KEPT_ENERGY = 0.9
@@ -100,7 +100,7 @@ def sensitivity(
     the layer makes the difference. `metric` is the objective's that drops, on the first `samples` of validation. Layers are changed on
     the CPU, and the nets are run on `device`.
     """
-    judge = _Judge(head(validation, samples), objective, metric_of(objective, metric), device)
+    judge = _Judge(head(validation, held_together(model, validation, samples)), objective, metric_of(objective, metric), device)
     recalibrated = _recalibrated(model, calibration, device)
     edits: dict[str, tuple[nn.Module, Edit]] = {
         "quantize": (model, _quantized(model, statistics)),

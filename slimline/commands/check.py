@@ -22,7 +22,7 @@ from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 from slimline.workloads.huggingface import directory
-from slimline.workloads.known import DOORS
+from slimline.workloads.known import DOORS, LANGUAGE
 
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
@@ -98,9 +98,12 @@ def _sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple
 
 def _lacking_net(params: Params, root: Path) -> Iterator[str]:
     """A Hugging Face directory is looked at without transformers; whether the net goes with the data is the stage data's to say."""
-    if directory.is_directory(params.model.architecture) and params.workload in DOORS:
-        if missing := [name for name in directory.NEEDED if not _is_installed(name)]:
-            yield f"params.yaml: model.architecture: hf: needs {', '.join(missing)}; pip install 'slimline[huggingface]'"
+    is_directory = directory.is_directory(params.model.architecture) and params.workload in DOORS
+    needed = directory.NEEDED if is_directory or params.workload == LANGUAGE else ()
+    if missing := [name for name in needed if not _is_installed(name)]:
+        asked = "model.architecture: hf:" if is_directory else f"workload: {LANGUAGE}"
+        yield f"params.yaml: {asked} needs {', '.join(missing)}; pip install 'slimline[huggingface]'"
+    if is_directory:
         yield from directory.problems(params.model.architecture, root)
 
 

@@ -10,18 +10,30 @@ import typer
 from slimline.artifact.folder import write_text
 from slimline.errors import InputError
 from slimline.project import find_project
-from slimline.workloads.huggingface.directory import is_directory
+from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory
 
 PARAMS = Path("params.yaml")
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="A folder with a folder a class or a table of pictures, or a .csv or .parquet table.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with a folder a class or a table of pictures, a .csv or .parquet table, a folder of texts, or the Hugging Face "
+            "directory of a language model or an encoder."
+        ),
+    ],
     target: Annotated[
         str | None, typer.Option(help="Of a table: the column to be told from the others; of a folder: that of the classes in its table.")
     ] = None,
     model: Annotated[str, typer.Option(help="A bundled architecture, hf:DIRECTORY, or path/to/file.py:builder.")] = "default",
-    text: Annotated[str | None, typer.Option(help="Of a table: the column that holds texts, where it is to be learned from them.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: the column that holds texts, where it is to be learned from them. Of a Hugging Face directory: the texts, a "
+            "folder, a file, or TABLE:COLUMN."
+        ),
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Of a table: a column that is left out; may be given several times.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over params.yaml.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found for a machine.")] = False,
@@ -34,10 +46,16 @@ def init(
     if (root / PARAMS).exists() and not force:
         raise InputError(f"{root / PARAMS} is there already; give --force to write over it")
     from slimline.commands.init_images import look_at_images
+    from slimline.commands.init_language import holds_texts, is_language_model, look_at_language
     from slimline.commands.init_table import look_at_table
     from slimline.commands.init_text import free_text, look_at_text
 
-    if path.is_dir():
+    if (path / CONFIG).is_file():
+        path, text, model = _texts_of(path, text)
+    is_causal = is_directory(model) and is_language_model(root / model.removeprefix(PREFIX))
+    if is_causal or (path.is_dir() and model == "default" and target is None and holds_texts(path)):
+        looked = look_at_language(str(path), text, model, root)
+    elif path.is_dir():
         if drop or text:
             raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
         looked = look_at_images(path, model, root, target)
@@ -52,3 +70,19 @@ def init(
         sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
         return
     sys.stdout.writelines(f"{line}\n" for line in (*looked.lines, f"wrote {root / PARAMS}; next: slimline check && slimline run"))
+
+
+def _texts_of(folder: Path, text: str | None) -> tuple[Path, str | None, str]:
+    """Of a Hugging Face directory: the path of the texts, their column where they stand in a table, and the net.
+
+    Raises:
+        InputError: no texts were named.
+    """
+    if text is None:
+        raise InputError(f"{folder}: is a Hugging Face directory; name the texts: --text FOLDER, a file, or TABLE:COLUMN")
+    place, _, column = text.rpartition(":")
+    if place.endswith((".csv", ".parquet")):
+        return Path(place), column, f"{PREFIX}{folder}"
+    if text.endswith((".csv", ".parquet")):
+        raise InputError(f"--text {text}: name the column that holds the texts: --text {text}:COLUMN")
+    return Path(text), None, f"{PREFIX}{folder}"

@@ -76,7 +76,7 @@ def inline(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def params_text(workload: str, data: str, model: str, sections: str, gate: str, variants: list[str]) -> str:
+def params_text(workload: str, data: str, model: str, sections: str, gate: str, variants: list[str], *, batch_size: int = 32) -> str:
     """The whole file, commented, one line a choice."""
     deployed = ", ".join(["teacher", *variants])
     return checked(
@@ -92,7 +92,7 @@ seed: 0
 deploy:
   variants: [{deployed}]
   targets: [{", ".join(targets())}]
-evaluate: {{batch_size: 32, pairs: 40, threads: 1, resamples: 2000}}
+evaluate: {{batch_size: {batch_size}, pairs: 40, threads: 1, resamples: 2000}}
 # What a variant must show to be released; a margin below what the test split can show would leave every verdict open.
 {gate}
 publish: {{bucket: slimline, alias: latest}}

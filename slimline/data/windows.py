@@ -61,18 +61,26 @@ class Windows(BaseModel):
         return reader_of(self.tokenizer)
 
     def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        """The inputs of some rows, filled up behind to the longest of them, and to 2; of a text the first `window` tokens."""
+        """The inputs of some rows, filled up behind: windows to `window`; texts, cut to as many, to the longest of them."""
         if TOKENS in rows:
-            tokens = list(rows[TOKENS])
+            tokens, least = list(rows[TOKENS]), self.window
         else:
             read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
-            tokens = [np.asarray(one.ids[: self.window], dtype=np.int64) for one in read]
-        return {"input_ids": filled(tokens, self.pad_id), "attention_mask": filled([np.ones(len(one)) for one in tokens], 0)}
+            tokens, least = [np.asarray(one.ids[: self.window], dtype=np.int64) for one in read], 2
+        there = [np.ones(len(one), dtype=np.int64) for one in tokens]
+        return {"input_ids": filled(tokens, self.pad_id, least), "attention_mask": filled(there, 0, least)}
+
+    @property
+    def varies(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """The axes that differ from sample to sample, and their bounds: texts have any length that the net takes."""
+        return {name: {"0": (2, self.longest)} for name in ("input_ids", "attention_mask")}
 
     def targets(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """What is asked of windows: `tokens` [N, tokens], the one that follows each place or IGNORED; `bytes` and `document` [N]."""
         asked, sizes, documents = np.asarray(rows[LABEL], dtype=np.int64).T
-        following = filled([_following(tokens, int(count)) for tokens, count in zip(rows[TOKENS], asked, strict=True)], IGNORED)
+        following = filled(
+            [_following(tokens, int(count)) for tokens, count in zip(rows[TOKENS], asked, strict=True)], IGNORED, self.window
+        )
         return {"tokens": following, "bytes": sizes, "document": documents}
 
     def cut(self, text: str) -> Iterator[Window]:
@@ -94,9 +102,9 @@ class Windows(BaseModel):
         return str(self.reader.decode([int(token) for token in tokens]))
 
 
-def filled(rows: Sequence[NDArray[Any]], fill: int) -> NDArray[np.int64]:
-    """Rows of numbers as one array, filled up behind to the longest of them, and to 2."""
-    found = np.full((len(rows), max(2, *map(len, rows))), fill, dtype=np.int64)
+def filled(rows: Sequence[NDArray[Any]], fill: int, least: int) -> NDArray[np.int64]:
+    """Rows of numbers as one array, filled up behind to the longest of them, and to `least`."""
+    found = np.full((len(rows), max(least, *map(len, rows))), fill, dtype=np.int64)
     for row, values in zip(found, rows, strict=True):
         row[: len(values)] = values
     return found

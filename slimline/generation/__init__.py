@@ -45,12 +45,19 @@ class Generator(Protocol):
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens, as the model was trained on them."""
 
-    def generate(self, prompt: Prompt, sampling: Sampling = Sampling(), *, on_text: OnText | None = None) -> Generation:  # noqa: B008
+    def generate(self, prompt: Prompt, sampling: Sampling = Sampling(), *, on_text: OnText | None = None) -> Generation:
         """Go on from a prompt.
 
         Raises:
             InputError: the prompt is empty, has tokens that the model does not know, or is longer than `context` leaves room for.
         """
 
-    def generate_many(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:  # noqa: B008
+    def generate_many(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
         """The same for several at once, as one batch where the engine can."""
+
+
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """The first place at which two answers have other tokens, or one has ended; None where they are equal."""
+    if tuple(one) == tuple(other):
+        return None
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

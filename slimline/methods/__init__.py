@@ -58,6 +58,17 @@ METHODS: dict[str, dict[str, str]] = {
     },
 }
 
+GENERATING: dict[str, str] = {
+    "onnxruntime": "slimline.methods.compile.onnx_language:onnx_language",
+    "openvino": "slimline.methods.compile.openvino_language:openvino_language",
+}
+"""Target -> what compiles a language model for it, so that it generates as well; on the others it scores alone, but eager needs none."""
+
+
+def get_generating(target: str) -> Callable[..., Any] | None:
+    """What compiles a language model for a target in its own way; None where the usual compiler does."""
+    return _imported(GENERATING[target]) if target in GENERATING else None
+
 
 def get_method(stage: str, name: str) -> Callable[..., Any]:
     """Import one method's function.
@@ -68,6 +79,10 @@ def get_method(stage: str, name: str) -> Callable[..., Any]:
     location = METHODS.get(stage, {}).get(name)
     if location is None:
         raise StageError(f"{stage}: no method {name!r}; there are: {', '.join(METHODS.get(stage, {})) or 'none'}")
+    return _imported(location)
+
+
+def _imported(location: str) -> Callable[..., Any]:
     module, _, function = location.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found

@@ -79,7 +79,7 @@ class Objective(Protocol):
         as one. `confidence` [N], `answer` and `target` are shown where they are there.
         """
 
-    def beside(self, outputs: "Tensors", baseline: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":  # noqa: ARG002
+    def beside(self, outputs: "Tensors", baseline: "Tensors", targets: "Tensors") -> "dict[str, NDArray[Any]]":
         """More columns of scores, of what can be told only beside the baseline's outputs for the same samples; none by default."""
         return {}
 

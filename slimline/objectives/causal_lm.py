@@ -18,7 +18,7 @@ from slimline.objectives.readings import IGNORED, NextTokens
 from slimline.objectives.single import arrays, single
 
 TOKENS, BYTES, DOCUMENT = "tokens", "bytes", "document"
-"""The targets: the token that follows each place (IGNORED where none is asked) [N, tokens]; the bytes of those asked [N]; whose they are [N]."""
+"""The targets: the token after each place, or IGNORED [N, tokens]; how many bytes those asked for are [N]; whose they are [N]."""
 SAME_TOKENS = 0.95
 """Two models answer a window alike where so many of its places get the same token."""
 TOGETHER = 256
@@ -67,11 +67,16 @@ class CausalLM(Objective):
 
         Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
         """
-        student, teacher = (functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs))
+        student, teacher = (
+            functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs)
+        )
         return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
-        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N]."""
+        """Columns `nats`, `bits`, `correct`, `tokens`, `bytes`, `error` (bits a byte) and `cluster` (the document), of each window [N].
+
+        Those of `beside` are there too, as beside itself.
+        """
         logits, wanted = single(outputs), tokens_of(targets)
         asked = wanted != IGNORED
         nats = torch.stack([_nats(row, tokens) for row, tokens in zip(logits, wanted, strict=True)])
@@ -79,7 +84,8 @@ class CausalLM(Objective):
         sizes = _part(targets, BYTES).double()
         bits = nats / np.log(2)
         found = {"nats": nats, "bits": bits, "correct": correct, "tokens": asked.sum(1), "bytes": sizes, "error": bits / sizes.clamp(min=1)}
-        return {name: value.cpu().numpy() for name, value in found.items()} | {"cluster": _part(targets, DOCUMENT).cpu().numpy()}
+        found |= {"agreeing": found["tokens"], "kl": torch.zeros_like(nats), "cluster": _part(targets, DOCUMENT)}
+        return {name: value.cpu().numpy() for name, value in found.items()}
 
     def beside(self, outputs: Tensors, baseline: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
         """Columns `agreeing` (places with the baseline's token) and `kl` (nats, from the baseline's distribution) of each window [N]."""
@@ -134,7 +140,7 @@ def _part(targets: Tensors, name: str) -> Tensor:
 
 def _nats(logits: Tensor, wanted: Tensor) -> Tensor:
     """The sum over a window [tokens, vocabulary], float64."""
-    parts = zip(logits.split(TOGETHER), wanted.split(TOGETHER), strict=True)
+    parts = zip(torch.split(logits, TOGETHER), torch.split(wanted, TOGETHER), strict=True)
     return sum(
         (functional.cross_entropy(rows.double(), asked, ignore_index=IGNORED, reduction="sum") for rows, asked in parts),
         start=torch.zeros((), dtype=torch.float64),
@@ -144,7 +150,7 @@ def _nats(logits: Tensor, wanted: Tensor) -> Tensor:
 def _kl(before: Tensor, after: Tensor) -> Tensor:
     """The sum over places [tokens, vocabulary] of the KL divergence of `after` from `before`, float64; never below 0."""
     total = torch.zeros((), dtype=torch.float64)
-    for one, other in zip(before.split(TOGETHER), after.split(TOGETHER), strict=True):
+    for one, other in zip(torch.split(before, TOGETHER), torch.split(after, TOGETHER), strict=True):
         old, new = one.double().log_softmax(1), other.double().log_softmax(1)
         total = total + (old.exp() * (old - new)).sum()
     return total.clamp(min=0)

@@ -42,6 +42,7 @@ def graph_problems(params: "Params") -> Iterator[str]:
             yield from _order_problems(where, section, variant, variants[variant.source][0])
     yield from _cycle_problems(variants)
     yield from _control_problems(params)
+    yield from _sensitivity_problems(params)
     yield from _deploy_problems(params, known)
 
 
@@ -62,6 +63,12 @@ def _deploy_problems(params: "Params", known: list[str]) -> Iterator[str]:
         for target in params.deploy.targets if name in params.variants else ():
             if (why := params.variants[name][1].refused_by(target)) is not None:
                 yield f"params.yaml: deploy: {name!r} cannot run on {target!r}: {why}"
+
+
+def _sensitivity_problems(params: "Params") -> Iterator[str]:
+    for name, (section, variant) in params.variants.items():
+        if getattr(variant, "scope", None) == "sensitivity" and not params.calibrate.sensitivity_samples:
+            yield f"params.yaml: {section}.{name}.scope: sensitivity is not measured with calibrate.sensitivity_samples: 0; raise that"
 
 
 def _order_problems(where: str, section: str, variant: VariantParams, source_stage: str) -> Iterator[str]:
@@ -88,7 +95,7 @@ def _control_problems(params: "Params") -> Iterator[str]:
         if studied is None or studied.method == "scratch":
             yield f"{where}.control_of: {control.control_of!r} is no distilled variant of this section"
             continue
-        fields = ("student", "epochs", "batch_size", "learning_rate", "weight_decay", "patience", "precision")
+        fields = ("student", "epochs", "steps", "batch_size", "learning_rate", "weight_decay", "patience", "precision")
         for field in fields:
             if getattr(control, field) != getattr(studied, field):
                 yield f"{where}.{field}: differs from distill.{control.control_of}.{field}; a control has the same student and budget"

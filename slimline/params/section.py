@@ -56,6 +56,8 @@ class Training(Section):
 
     epochs: Epochs = 5
     """The most epochs that it is trained for; 0 leaves the model as it is."""
+    steps: Count | None = None
+    """So many steps in all, where the data are too many to be gone through: each of the epochs is then an equal part of them."""
     batch_size: BatchSize = 64
     """Samples a step."""
     learning_rate: Positive = 0.002

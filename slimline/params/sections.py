@@ -35,7 +35,9 @@ class DataParams(Section):
     target: Text | None = None
     """`workload: table` or `text`: the column to be told from the others; of `images` with a table, the column of the classes."""
     text: Text | None = None
-    """`workload: text`: the column that holds the texts."""
+    """`workload: text` and `causal-lm`: the column that holds the texts."""
+    window: Annotated[int, Number, Field(ge=16, le=131_072)] = 256
+    """`workload: causal-lm`: tokens of a sample; documents are cut into windows of so many."""
     table: Text | None = None
     """`workload: images`: a .csv or .parquet file in the folder with a row a picture, in place of a folder a class."""
     image: Text | None = None
@@ -95,6 +97,8 @@ class CalibrateParams(Section):
     batch_size: BatchSize = 64
     draws: Annotated[int, Number, Field(ge=1, le=100)] = 5
     """Over how many draws of the sample static int8 is judged on validation: the shipped one and others; 1 for that one alone."""
+    sensitivity_samples: Annotated[int, Number, Field(ge=0, le=1_000_000)] = 512
+    """Samples of validation that every layer, changed alone in four ways, is judged on; 0 tries none (hundreds of layers)."""
     device: Device = "auto"
 
 

@@ -18,7 +18,8 @@ FACTS = "facts.json"
 class Facts(BaseModel):
     """How samples become inputs, what is asked (as slimline.objectives.described has it), how many numbers answer it, what was found.
 
-    `net` describes a net of a Hugging Face directory (slimline.workloads.huggingface), so that the directory is not needed any more.
+    `net` describes a net of a Hugging Face directory (slimline.workloads.huggingface), so that the directory is not needed any more;
+    `carried` are the texts of its licence and card by file name, which go into every release.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +29,7 @@ class Facts(BaseModel):
     outputs: int
     found: dict[str, Any]
     net: dict[str, Any] | None = None
+    carried: dict[str, str] = {}
 
 
 def write_facts(folder: Path, facts: Facts) -> None:

@@ -33,6 +33,8 @@ LABEL = "label"
 class Guarded:
     """Implements slimline.workloads.Workload over `their` object; `given` is how params.yaml names it.
 
+    `carried` are texts that go into every release, by file name: licence and card of the model that it began with.
+
     Every member raises WorkloadError: for whatever their code raises, and for a value that is not what the Protocol promises.
     """
 
@@ -40,6 +42,7 @@ class Guarded:
         self.given, self.their, self.name, self.objective, self.members = given, their, name, objective, members
         self._is_plain = True
         self.preprocessing: Preprocessing | None = getattr(their, "preprocessing", None)
+        self.carried: Mapping[str, str] = getattr(their, "carried", {})
         self.allows_missing, self.allows_equal = bool(getattr(their, "allows_missing", False)), bool(getattr(their, "allows_equal", False))
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":

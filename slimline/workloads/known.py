@@ -9,10 +9,12 @@ BUNDLED = {
     "digits": "slimline.workloads.digits:Digits",
     "tabular": "slimline.workloads.tabular:Tabular",
 }
+LANGUAGE = "causal-lm"
 DOORS = {
     "images": "slimline.workloads.images:Images",
     "table": "slimline.workloads.table:TableDoor",
     "text": "slimline.workloads.text:TextDoor",
+    LANGUAGE: "slimline.workloads.language:LanguageDoor",
 }
 """Workloads without code, which read what `data.path` names."""
 ENTRY_POINT_GROUP = "slimline.workloads"

@@ -1,5 +1,6 @@
 """A workload without code, as the stages after `data` have it: made of what its door learned, and of the net that params.yaml names."""
 
+import copy
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -7,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from slimline.data.windows import Windows
 from slimline.errors import WorkloadError
 from slimline.params import DataParams, ModelParams, Params
 from slimline.workloads.border import theirs
 from slimline.workloads.huggingface.directory import is_directory, located
-from slimline.workloads.known import DOORS
+from slimline.workloads.known import DOORS, LANGUAGE
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -27,6 +29,10 @@ ARCHITECTURES = {
     "convolutional": "slimline.workloads.nets:convolutional",
 }
 """The bundled architectures of workloads without code."""
+DEPTHS = ("num_hidden_layers", "n_layers", "n_layer")
+"""What a config calls the number of its layers."""
+FEW_LAYERS, LARGE = 4, 20_000_000
+"""Of a net of more parameters, so many layers stand for all."""
 DEFAULTS = {"images": "residual", "table": "perceptron", "text": "convolutional"}
 
 
@@ -49,7 +55,8 @@ def door_of(name: str, options: DataParams, model: ModelParams) -> Door | None:
 
         return EncoderDoor(options, model)
     module, _, attribute = DOORS[name].partition(":")
-    found: Door = getattr(importlib.import_module(module), attribute)(options)
+    made = getattr(importlib.import_module(module), attribute)
+    found: Door = made(options, model) if name == LANGUAGE else made(options)
     return found
 
 
@@ -91,7 +98,7 @@ class Opened:
         from slimline.objectives.described import objective_of
 
         self.name, self.preprocessing, self._model, self._root = name, facts.preprocessing, model, root
-        self.objective, self._outputs, self.net = objective_of(facts.objective), facts.outputs, facts.net
+        self.objective, self._outputs, self.net, self.carried = objective_of(facts.objective), facts.outputs, facts.net, facts.carried
         self.allows_missing = self.allows_equal = name in ("table", "text")
 
     def splits(self, options: Mapping[str, Any], seed: int) -> "Mapping[str, Source]":
@@ -107,11 +114,21 @@ class Opened:
         return {name: torch.from_numpy(values) for name, values in self.preprocessing(rows).items()}
 
     def targets(self, rows: "Rows") -> Any:
-        """The column `label`: class indices, or numbers as float32."""
+        """The column `label`: class indices, or numbers as float32; of windows, the tokens that follow."""
         import torch
 
+        if isinstance(self.preprocessing, Windows):
+            return {name: torch.from_numpy(values) for name, values in self.preprocessing.targets(rows).items()}
         values = torch.as_tensor(rows["label"])
         return values.float() if values.is_floating_point() else values
+
+    def shallow(self) -> "Opened | None":
+        """The same with a few of the layers of a large Hugging Face net; None where it has no more, or is small."""
+        if self.net is None or (net := _shallow(self.net)) is None:
+            return None
+        found = copy.copy(self)
+        found.net = net
+        return found
 
     def build_teacher(self) -> "nn.Module":
         """The net that params.yaml names."""
@@ -125,7 +142,7 @@ class Opened:
 
     def start_from_(self, net: "nn.Module") -> tuple[str, ...]:
         """Load what the teacher starts from, the weights of a Hugging Face directory, into the net; what was done, in sentences."""
-        if self.net is None:
+        if self.net is None or not is_directory(self._model.architecture):
             return ()
         from slimline.workloads.huggingface.weights import start_from_
 
@@ -137,7 +154,7 @@ class Opened:
         return partial(_shaken, getattr(self.preprocessing, "input", "")) if self.name == "images" else None
 
     def _build(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
-        if is_directory(architecture):
+        if is_directory(architecture) or self.name == LANGUAGE:
             return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
         with theirs(architecture, "building the net"):
@@ -151,6 +168,17 @@ class Opened:
         from slimline.workloads.huggingface.net import built
 
         return built(self.net, config)
+
+
+def _shallow(net: Mapping[str, Any]) -> dict[str, Any] | None:
+    from slimline.workloads.huggingface.net import body_of, parsed, sketched
+
+    config = parsed(net["config"], {}, "facts.json: net").to_dict()
+    depth = next((name for name in DEPTHS if isinstance(config.get(name), int) and config[name] > FEW_LAYERS), None)
+    if depth is None or sum(value.numel() for value in body_of(sketched(net)).parameters()) < LARGE:
+        return None
+    changed = {depth: FEW_LAYERS, **({"layer_types": config["layer_types"][:FEW_LAYERS]} if config.get("layer_types") else {})}
+    return {**net, "config": {**net["config"], **changed}}
 
 
 def _shaken(pictures: str, batch: "Batch", generator: "Generator") -> "Batch":

@@ -31,7 +31,7 @@ from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.scaling import scalables
 from slimline.params import CONFIGS, MagnitudeParams, SemiStructuredParams, SparsegptParams, WandaParams
 from slimline.workloads.huggingface.gguf_written import write_gguf
-from tests.language_nets import WORDS, bert, language_data, llama, text
+from tests.language_samples import WORDS, bert, language_data, llama, text
 from tests.shared_export import shared_exports
 
 INPUTS, UNSEEN = text(48), text(seed=2)

@@ -144,12 +144,21 @@ def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
 
 
 def _save(model: ov.Model, path: Path) -> None:
+    serialised(model, path)
+    slim_ir(path)
+
+
+def serialised(model: ov.Model, path: Path) -> None:
+    """Write an IR as OpenVINO does.
+
+    Raises:
+        MachineError: the disk is full.
+    """
     try:
         ov.serialize(model, path, path.with_suffix(".bin"))
     except RuntimeError as error:
         free = shutil.disk_usage(path.parent).free
         raise MachineError(f"compile: OpenVINO could not write {path.name} ({error}); {free:,} bytes are free on its disk") from error
-    slim_ir(path)
 
 
 def _saved_bytes(model: ov.Model) -> tuple[int, int]:

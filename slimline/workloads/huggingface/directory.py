@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from slimline.artifact.border import told_as
 from slimline.artifact.json_file import read_json
 from slimline.artifact.weight_header import FLOATS, PICKLE_ENDINGS, Kind, stored_kinds
 from slimline.errors import ArtifactError, SlimlineError, WorkloadError
@@ -19,6 +20,9 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 PINNED = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 NAMED = re.compile(r"[\w.-]+/[\w.-]+(@[^/]*)?")
 LONGEST_CONFIG_BYTES = 2_000_000
+CARRIED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md", "README.md")
+"""What belongs to a model wherever it goes: its licence, and its card, which says which one it is."""
+LONGEST_CARRIED_BYTES = 500_000
 COUNTED = ("position_ids", "num_batches_tracked")
 """Ends of the names of tensors that are no weights, and whole numbers."""
 
@@ -36,6 +40,10 @@ def located(architecture: str, root: Path = Path()) -> Path:
         ArtifactError: the hub does not give it.
     """
     place = architecture.removeprefix(PREFIX)
+    if place.endswith(".gguf"):
+        raise WorkloadError(
+            f"params.yaml: model.architecture: {architecture} is a file; make a directory of it: slimline import-gguf {place} DIR"
+        )
     where = f"params.yaml: model.architecture: {architecture}"
     if (root / place).is_dir():
         return root / place
@@ -103,6 +111,27 @@ def weight_kinds(folder: Path) -> dict[str, Kind]:
         name = min(whole)
         raise ArtifactError(f"{folder}: {name} is {found[name].dtype}, no float; give the directory of the float model")
     return found
+
+
+def carried(folder: Path) -> dict[str, str]:
+    """The files of CARRIED that are there, as text.
+
+    Raises:
+        ArtifactError: one is no text, or too long.
+    """
+    found = {}
+    for path in (folder / name for name in CARRIED if (folder / name).is_file()):
+        if path.stat().st_size > LONGEST_CARRIED_BYTES:
+            raise ArtifactError(
+                f"{path}: {path.stat().st_size:,} bytes; what goes into every release has at most {LONGEST_CARRIED_BYTES:,}"
+            )
+        found[path.name] = _text(path)
+    return found
+
+
+def _text(path: Path) -> str:
+    with told_as(lambda reason: ArtifactError(f"{path}: is no UTF-8 text: {reason}")):
+        return path.read_text(encoding="utf-8")
 
 
 def problems(architecture: str, root: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from slimline.objectives.embedding import embedding
 from slimline.params import DataParams, ModelParams
 from slimline.training.fit import predict
 from slimline.workloads.facts import Facts
-from slimline.workloads.huggingface.directory import CONFIG, located, read_config, weight_kinds
+from slimline.workloads.huggingface.directory import CONFIG, carried, located, read_config, weight_kinds
 from slimline.workloads.huggingface.facts import LOOKED_AT, pooling_of
 from slimline.workloads.huggingface.net import as_plain, built, parsed, require_accounted, sketched
 from slimline.workloads.huggingface.tokenizer import tokens_of
@@ -53,7 +53,14 @@ class EncoderDoor:
         """The directory's own preprocessing, and its config."""
         width = int(train.rows(slice(0, 1))[LABEL].shape[1])
         found = {"rows": self.found.rows, "task": "embedding"}
-        return Facts(preprocessing=self.tokens, objective=described(embedding()), outputs=width, found=found, net=self.net)
+        return Facts(
+            preprocessing=self.tokens,
+            objective=described(embedding()),
+            outputs=width,
+            found=found,
+            net=self.net,
+            carried=carried(self.folder),
+        )
 
 
 def find_unlabelled(options: DataParams) -> TableFound:

@@ -14,7 +14,7 @@ from slimline.data.table import Table
 from slimline.errors import ArtifactError, DataError, WorkloadError
 from slimline.params import DataParams, ModelParams
 from slimline.workloads.facts import Facts
-from slimline.workloads.huggingface.directory import CONFIG, located, read_config, weight_kinds
+from slimline.workloads.huggingface.directory import CONFIG, carried, located, read_config, weight_kinds
 from slimline.workloads.huggingface.net import as_plain, parsed, require_accounted, sketched, with_labels
 
 LOOKED_AT = 200
@@ -38,7 +38,8 @@ def with_net(facts: Facts, workload: str, data: DataParams, model: ModelParams, 
     labels = facts.objective.get("labels", ())
     net: dict[str, Any] = {"config": as_plain(with_labels(config, labels)), "task": workload}
     require_accounted(sketched(net), weight_kinds(folder), str(folder))
-    return facts.model_copy(update={"net": net, "preprocessing": _preprocessing(folder, sketched(net, model.config), facts, data, train)})
+    preprocessing = _preprocessing(folder, sketched(net, model.config), facts, data, train)
+    return facts.model_copy(update={"net": net, "preprocessing": preprocessing, "carried": carried(folder)})
 
 
 def _preprocessing(folder: Path, net: nn.Module, facts: Facts, data: DataParams, train: Table) -> Preprocessing:

@@ -99,7 +99,15 @@ def built(net: Plain, changes: Plain = {}) -> nn.Module:  # noqa: B006 - read al
     Raises:
         WorkloadError: a change is of something that the config does not have, or does not fit the rest.
     """
-    config = parsed(net["config"], changes, "facts.json: net")
+    return of_config(net, parsed(net["config"], changes, "facts.json: net"))
+
+
+def of_config(net: Plain, config: Any) -> nn.Module:
+    """The same from a config of transformers; of `net` only what it is for counts.
+
+    Raises:
+        WorkloadError: it cannot be built.
+    """
     if net["task"] == CAUSAL:
         return CausalNet(_of_config(AutoModelForCausalLM.from_config, config))
     if net["task"] in LOADERS:
@@ -145,7 +153,7 @@ def require_accounted(net: nn.Module, stored: Mapping[str, Kind], where: str) ->
     Raises:
         ArtifactError: the config asks for more.
     """
-    asked = sum(value.numel() for value in net.state_dict().values()) * FLOAT_BYTES
+    asked = sum(value.numel() for value in (*net.parameters(), *net.buffers())) * FLOAT_BYTES  # a tied weight once
     there = sum(torch.Size(kind.shape).numel() for kind in stored.values()) * FLOAT_BYTES
     if asked > there + SPARE_BYTES:
         raise ArtifactError(f"{where}: its config asks for {asked:,} bytes of weights, there are {there:,}; fetch the directory again")

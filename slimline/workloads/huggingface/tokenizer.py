@@ -32,16 +32,9 @@ def tokens_of(folder: Path, column: str, net: nn.Module, some: Sequence[str]) ->
     Raises:
         ArtifactError: there is none, it is written in Python alone, is too large, or does not go with the net.
     """
-    with told_as(lambda reason: ArtifactError(f"{folder}: holds no tokenizer that transformers can read: {reason}")):
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not theirs.is_fast:
-        raise ArtifactError(f"{folder}: its tokenizer is written in Python alone; save one with a tokenizer.json beside the model")
+    theirs, plain = plain_tokenizer(folder)
     if theirs.pad_token_id is None:
         raise ArtifactError(f"{folder}: its tokenizer has no pad_token, which fills up the shorter texts of a batch; set one and save it")
-    text = theirs.backend_tokenizer.to_str()
-    if len(text) > LONGEST_BYTES:
-        raise ArtifactError(f"{folder}: its tokenizer takes {len(text):,} bytes, at most {LONGEST_BYTES:,} go into a release")
-    plain = json.loads(text) | {"padding": None, "truncation": None}
     found = Tokens(
         column=column,
         tokenizer=plain,
@@ -53,6 +46,22 @@ def tokens_of(folder: Path, column: str, net: nn.Module, some: Sequence[str]) ->
     _require_known(folder, found, net)
     _require_equal(folder, theirs, found, [*TRIED, *some])
     return found
+
+
+def plain_tokenizer(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The directory's tokenizer as transformers has it, and as plain data that neither fills up nor cuts.
+
+    Raises:
+        ArtifactError: there is none, it is written in Python alone, or is too large.
+    """
+    with told_as(lambda reason: ArtifactError(f"{folder}: holds no tokenizer that transformers can read: {reason}")):
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not theirs.is_fast:
+        raise ArtifactError(f"{folder}: its tokenizer is written in Python alone; save one with a tokenizer.json beside the model")
+    text = theirs.backend_tokenizer.to_str()
+    if len(text) > LONGEST_BYTES:
+        raise ArtifactError(f"{folder}: its tokenizer takes {len(text):,} bytes, at most {LONGEST_BYTES:,} go into a release")
+    return theirs, json.loads(text) | {"padding": None, "truncation": None}
 
 
 def inputs_of(net: nn.Module) -> tuple[Any, ...]:

@@ -10,9 +10,9 @@ from torch import nn
 from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 from slimline.workloads.huggingface.directory import read_config, weight_kinds
-from slimline.workloads.huggingface.net import LOADERS, Plain, body_of, following, require_accounted
+from slimline.workloads.huggingface.net import CAUSAL, LOADERS, Plain, body_of, following, require_accounted
 
-from transformers import MODEL_MAPPING  # isort: skip
+from transformers import MODEL_MAPPING, AutoModelForCausalLM  # isort: skip
 
 LEAST = 0.5
 """The share of a net's weights that the directory has to hold."""
@@ -53,7 +53,7 @@ def start_from_(net: nn.Module, facts: Plain, folder: Path, labels: Sequence[str
 
 
 def _loader(facts: Plain, body: nn.Module) -> Any:
-    return LOADERS.get(facts["task"]) or MODEL_MAPPING[type(body.config)]
+    return AutoModelForCausalLM if facts["task"] == CAUSAL else LOADERS.get(facts["task"]) or MODEL_MAPPING[type(body.config)]
 
 
 def _require_enough(body: nn.Module, values: Mapping[str, torch.Tensor], folder: Path) -> None:
