@@ -27,6 +27,21 @@ class Scalable:
     """What the producer adds to its weight before it multiplies by it: 1 in Gemma's norms."""
 
 
+class Scaler:
+    """Finds what can be scaled in the blocks of one model; blocks of the same classes and shapes are alike, and tried out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], list[Scalable]] = {}
+
+    def __call__(self, block: Block) -> list[Scalable]:
+        """See `scalables`."""
+        shapes = tuple((name, tuple(value.shape)) for name, value in block.module.named_parameters())
+        kinds = tuple((name, type(module)) for name, module in block.module.named_modules())
+        if (key := (kinds, shapes)) not in self._known:
+            self._known[key] = scalables(block)
+        return self._known[key]
+
+
 def scalables(block: Block) -> list[Scalable]:
     """The block's groups of Linear layers in the order in which they run, each with what can take its scale."""
     order = _run_order(block)
