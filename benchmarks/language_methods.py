@@ -162,6 +162,8 @@ def measured(run: Run, net: nn.Module, calibration: Samples, test: Samples) -> d
     seconds = time.process_time() - started
     plan, grids = getattr(made, "plan", NO_PLAN), getattr(made, "grids", {})
     judged = simulate(made.model, plan, grids) if run.stage == "quantize" else made.model
+    if run.stage == "prune":  # magnitude takes the head as well, which is the embedding too
+        judged.get_submodule("body.lm_head").load_state_dict(net.get_submodule("body.lm_head").state_dict())
     size = stored_bytes(made.model, plan, uses_of(made.model, data.example), grids)
     return {"run": run.label, "bits_per_byte": bits_per_byte(judged, test), "bytes": size, "method_cpu_s": round(seconds)}
 

@@ -27,8 +27,9 @@ def inverse_factor(moment: Tensor, damping: float) -> Tensor:
         root, failed = torch.linalg.cholesky_ex(damped + ridge * identity)
         if not bool(failed):
             inverse = torch.cholesky_inverse(root)
-            factor, failed = torch.linalg.cholesky_ex(inverse, upper=True)
-            if not bool(failed):
+            found = torch.linalg.cholesky_ex(inverse, upper=True)
+            factor: Tensor = found.L
+            if not bool(found.info):
                 return factor
         ridge = ridge * 4
     return identity

@@ -89,7 +89,7 @@ def _offsets(module: nn.Module) -> tuple[float, ...]:
 def _run_order(block: Block) -> list[str]:
     """The modules without children in the order in which they first run."""
     order: list[str] = []
-    leaves = {name: module for name, module in block.module.named_modules() if name and not len(list(module.children()))}
+    leaves = {name: module for name, module in block.module.named_modules() if not len(list(module.children()))}
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: None if name in order else order.append(name))  # type: ignore[misc]
         for name, module in leaves.items()

@@ -73,7 +73,7 @@ def _planned_bits(precision: str) -> int:
 
 def _bits(constant: onnx.TensorProto, node: onnx.NodeProto) -> int:
     if node.op_type == LOOK_UP_NBITS:
-        return next(attribute.i for attribute in node.attribute if attribute.name == "bits")
+        return int(next(attribute.i for attribute in node.attribute if attribute.name == "bits"))
     sizes = {TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT: 32}
     return sizes.get(constant.data_type, 8)
 

@@ -1,6 +1,7 @@
 """SmoothQuant: outliers of a layer's inputs are moved into its weights before both are rounded to int8."""
 
 import dataclasses
+from collections.abc import Container
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from slimline.methods.blocks import Block, blocks_of, evaluated_copy, matrix_layers
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.dynamic import dynamic
+from slimline.methods.quantize.plan import float_reasons
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.static import calibrated, with_corrected_biases
 from slimline.methods.scaling import Scalable, Scaler, scale_
@@ -33,7 +35,8 @@ def smoothquant(
         InputError: keep_float names a layer that does not exist.
         StageError: torch.export cannot follow the model, where batch norms are to be folded.
     """
-    smooth, notes = smoothed(model, config.strength, data)
+    kept = float_reasons(model, config.keep_float, None)
+    smooth, notes = smoothed(model, config.strength, data, kept)
     if config.ranges == "dynamic":
         plain = DynamicParams(source=config.source, method="dynamic", keep_float=config.keep_float, embeddings=config.embeddings)
         made = dynamic(smooth, plain, data=data)
@@ -43,12 +46,14 @@ def smoothquant(
     return dataclasses.replace(made, plan={**made.plan, "method": "smoothquant"}, notes=(*notes, *made.notes))
 
 
-def smoothed(model: nn.Module, strength: float, data: MethodData) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy that computes the same with smoother inputs of its layers, and sentences on where that was not possible."""
+def smoothed(model: nn.Module, strength: float, data: MethodData, kept: Container[str] = ()) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy that computes the same with smoother inputs of its layers but the `kept` ones, and where that was not possible."""
     changed, unscaled, count = evaluated_copy(model), list[str](), 0
     scalables = Scaler()
     for block in blocks_of(changed, data.calibration):
         for one in scalables(block):
+            if all(block.full_name(name) in kept for name in one.consumers):
+                continue
             if one.producer is None:
                 unscaled += [block.full_name(name) for name in one.consumers]
                 continue
