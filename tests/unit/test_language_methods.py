@@ -236,7 +236,7 @@ def test_gguf_files_hold_what_transformers_reads_back(tmp_path: Path) -> None:
     for kind in ("F32", "Q8_0", "Q4_1"):
         told = write_gguf(net(tied=True), tokenizer, kind, tmp_path / f"{kind}.gguf", few)
         sizes[kind] = told["bytes"]
-        assert told["agreement"] >= {"F32": 1.0, "Q8_0": 0.9, "Q4_1": 0.3}[kind]
+        assert told["agreement"] >= {"F32": 1.0, "Q8_0": 0.8, "Q4_1": 0.3}[kind]
     weights = 4 * sum(value.numel() for value in {id(one): one for one in net(tied=True).parameters()}.values())
     assert sizes["F32"] == pytest.approx(weights, rel=0.15)
     assert sizes["F32"] - sizes["Q8_0"] == pytest.approx(weights * (1 - 8.5 / 32), rel=0.02)

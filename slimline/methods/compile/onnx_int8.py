@@ -33,6 +33,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 MAX_BATCH_SIZE = 32
 CALIBRATORS = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
 WEIGHTED = ("Conv", "Gemm", "MatMul", "LSTM")
+PRODUCTS = ("Gemm", "MatMul")
 QUANTIZABLE = ("Conv", "Gemm", "MatMul", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Relu", "Clip")
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """What ONNX Runtime rounds as well (so that int8 flows from layer to layer), and what only moves values."""
@@ -99,6 +100,7 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
             "TensorQuantOverrides": ranges | _read_once(graph, clipped) | _whole_weights(graph, plan),
             "QDQKeepRemovableActivations": bool(clipped),
             **percentile,
+            **({"OpTypesToExcludeOutputQuantization": list(PRODUCTS)} if _attends(graph) else {}),
         },
     )
     quantized = onnx.load(target)
@@ -150,14 +152,19 @@ def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
     return [node.name for node in graph.node if node.op_type in WEIGHTED and layer_of(node.name) not in wanted]
 
 
+def _attends(graph: onnx.GraphProto) -> bool:
+    """Whether a softmax is read by more than the output: then products stay in float as they come out, for queries are rotated."""
+    inside = {name for node in graph.node for name in node.input}
+    return any(node.op_type == "Softmax" and node.output[0] in inside for node in graph.node)
+
+
 def _masked_scores(graph: onnx.GraphProto) -> list[str]:
     """What is summed or joined on the way to a softmax: a mask of minus infinity (or -10,000) would leave one level to all scores.
 
     Of a net with attention all of it: a rotated query and the outliers of a residual stream do not survive 256 levels either.
     """
     made_by, found = producers(graph), []
-    inside = {name for node in graph.node for name in node.input}
-    if any(node.op_type == "Softmax" and node.output[0] in inside for node in graph.node):
+    if _attends(graph):
         found += [node.name for node in graph.node if node.op_type in SCORES]
     waiting = [node.input[0] for node in graph.node if node.op_type in ("Softmax", "LogSoftmax")]
     while waiting:
