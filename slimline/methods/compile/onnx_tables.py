@@ -116,9 +116,9 @@ def _turned_levels(graph: onnx.GraphProto, weight: IntegerWeight) -> str | None:
         return None
     wanted = weight.levels.reshape(len(weight.levels), -1).T
     for constant in graph.initializer:
-        if constant.data_type == TensorProto.INT8 and tuple(constant.dims) == wanted.shape:
-            if np.array_equal(numpy_helper.to_array(constant), wanted):
-                return str(constant.name)
+        is_alike = constant.data_type == TensorProto.INT8 and tuple(constant.dims) == wanted.shape
+        if is_alike and np.array_equal(numpy_helper.to_array(constant), wanted):
+            return str(constant.name)
     return None
 
 
@@ -145,7 +145,7 @@ def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight
     elif packed is not None and is_shared and weight.zero_point is None:
         parts: dict[str, Array] = {
             f"{node.name}_middle": np.array(1 << (weight.bits - 1), np.float32),
-            f"{node.name}_end": np.array([1], np.int64),
+            f"{node.name}_last": np.array([-1], np.int64),
             f"{node.name}_shape": np.array([*[0] * (rank or 0), groups * values], np.int64),
         }
         nodes = [
@@ -157,8 +157,6 @@ def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight
             helper.make_node("Mul", [f"{node.name}_signed", f"{node.name}_beside"], [f"{node.name}_product"]),
             helper.make_node("Reshape", [f"{node.name}_product", f"{node.name}_shape"], [node.output[0]]),
         ]
-        parts[f"{node.name}_last"] = np.array([-1], np.int64)
-        del parts[f"{node.name}_end"]
         _put(graph, node, nodes, parts)
     else:
         _look_up_rows(graph, node, weight, rows)
