@@ -108,25 +108,26 @@ class Answers:
         return generation
 
 
-def answers_of(model: Model, identity: str, settings: Settings, meters: Meters) -> Answers | None:
+def answers_of(model: Model, settings: Settings, meters: Meters) -> Answers | None:
     """What answers with text, None where the model does not write.
 
     Raises:
-        ArtifactError: the release's chat template is none.
+        MachineError: the target's engine is not installed.
+        ArtifactError: the release lacks its tokenizer, or its chat template is none.
     """
-    generator, windows = getattr(model, "generator", None), model.preprocessing
-    if generator is None or not isinstance(windows, Windows):
+    if model.generating is None:
         return None
+    generator, windows = model.generator, model.preprocessing
+    assert isinstance(windows, Windows)
+    conversation = conversation_of(windows)
+    threads, size = (settings.concurrency, 1) if generator.takes_many else (1, settings.concurrency)
+    wait_s, longest = settings.batch_wait_ms / 1e3, settings.queue_length
+    batcher = Batcher(Answering(generator), size, wait_s, longest, threads, meters.batches.observe)
     folder = Path(tempfile.mkdtemp(prefix="slimline-serve-"))
     cache = None
     if settings.cache_mb:
-        cache = OutputCache(identity, folder, size_bytes=settings.cache_mb * 10**6, lifetime_s=settings.cache_ttl_s)
-    alone = getattr(generator, "works_together", False)
-    threads, size = (settings.concurrency, 1) if alone else (1, settings.concurrency)
-    batcher = Batcher(
-        Answering(generator), size, settings.batch_wait_ms / 1e3, settings.queue_length, threads=threads, observe=meters.batches.observe
-    )
-    return Answers(generator, batcher, conversation_of(windows), cache, meters, settings.max_tokens, folder)
+        cache = OutputCache(model.identity, folder, size_bytes=settings.cache_mb * 10**6, lifetime_s=settings.cache_ttl_s)
+    return Answers(generator, batcher, conversation, cache, meters, settings.max_tokens, folder)
 
 
 @dataclass

@@ -58,7 +58,7 @@ def routes(service: Service) -> APIRouter:
 def _answers(service: Service, body: GenerationBody) -> Answers:
     service.require_model(body.model)
     if service.answers is None:
-        raise bad(f"this model answers {service.objective}, it writes no text; POST /predict")
+        raise bad(f"this model ({service.objective} on {service.target}) writes no text; POST /predict")
     if body.stream_options is not None and not body.stream:
         raise bad("stream_options: only with stream: true", "stream_options")
     return service.answers
@@ -113,5 +113,5 @@ def _text_choice(index: int, piece: str | None, ended: str | None) -> dict[str, 
 
 
 def _delta(index: int, piece: str | None, ended: str | None) -> dict[str, Any]:
-    delta = {} if piece is None else {"role": "assistant", "content": piece}
+    delta = {} if piece is None else {"content": piece} if piece else {"role": "assistant", "content": ""}
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": ended}
