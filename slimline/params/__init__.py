@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, ValidationError
 
 from slimline.errors import InputError, ParamsError
-from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
+from slimline.params.distill import DistillParams, HiddenStatesParams, ScratchParams, SequenceParams, SoftTargetsParams, StudentTraining
 from slimline.params.explained import explained
 from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
 from slimline.params.factorized_training import FactorizedTrainingParams
@@ -64,6 +64,7 @@ __all__ = [
     "HalfParams",
     "HardConcreteParams",
     "HeadsParams",
+    "HiddenStatesParams",
     "HqqParams",
     "L1RegularisedParams",
     "LotteryTicketParams",
@@ -80,9 +81,11 @@ __all__ = [
     "Recovery",
     "ScratchParams",
     "SemiStructuredParams",
+    "SequenceParams",
     "SoftTargetsParams",
     "SpatialSvdParams",
     "StaticParams",
+    "StudentTraining",
     "SvdParams",
     "TaylorParams",
     "TeacherParams",
@@ -124,7 +127,12 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "cp": CpParams,
         "factorized_training": FactorizedTrainingParams,
     },
-    "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
+    "distill": {
+        "soft_targets": SoftTargetsParams,
+        "hidden_states": HiddenStatesParams,
+        "sequence": SequenceParams,
+        "scratch": ScratchParams,
+    },
 }
 VARIANT_SECTIONS = tuple(CONFIGS)
 TARGETS: tuple[str, ...] = get_args(Target)
