@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/language_structure.py --folder /tmp/structure --seeds 0 1 2 --part structure
 
 A Llama of 2.8 million parameters (6 layers, 6 heads in 3 groups) is trained on the standard library's source for each seed, once; each
-row is one variant of it on the same test files. Prints JSON lines and, at the end, means and spreads over seeds. Parts: structure (nothing is
+row is one variant of it on the same test files. Prints JSON lines and, at the end, means and spreads. Parts: structure (nothing is
 trained), recovery (60 steps afterwards, beside as many of the whole net), distill (a student of three of the layers).
 """
 
@@ -23,17 +23,32 @@ from torch import nn
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import take
-from slimline.data.samples import Samples
+from slimline.data.samples import Samples, head
+from slimline.methods import get_method
 from slimline.methods.data import MethodData
+from slimline.methods.distill.cost import steps_of_equal_compute
+from slimline.methods.distill.fewer_layers import fewer_layers
 from slimline.methods.prune.depth import depth
 from slimline.methods.prune.heads import heads
-from slimline.params import DepthParams, HeadsParams, Recovery
+from slimline.params import (
+    DepthParams,
+    HeadsParams,
+    HiddenStatesParams,
+    Recovery,
+    ScratchParams,
+    SequenceParams,
+    SoftTargetsParams,
+    StudentTraining,
+)
 from slimline.training.data import TrainingData
 from slimline.training.fit import fit, scored
 from slimline.training.lora import fit_updates
 
 CALIBRATION = 128
-STEPS = {"epochs": 2, "steps": 60, "batch_size": 16, "precision": "bfloat16"}
+SCARCE = 512
+STUDENT: dict[str, Any] = {"source": "teacher", "epochs": 2, "steps": 120, "batch_size": 16, "learning_rate": 1e-3, "precision": "bfloat16"}
+GUIDED: dict[str, Any] = {"alpha": 0.3, "temperature": 2.0}
+STEPS: dict[str, Any] = {"epochs": 2, "steps": 60, "batch_size": 16, "precision": "bfloat16"}
 HALF_MLP = {"fraction": 0.0, "mlp_ratio": 0.5}
 ONE_GROUP = {"fraction": 1 / 3}
 CUTS: dict[str, dict[str, Any]] = {
@@ -88,7 +103,36 @@ def trained(net: nn.Module, kind: str, rate: float, data: MethodData) -> nn.Modu
     return made
 
 
-PARTS = {"structure": structure, "recovery": recovery}
+def distill(net: nn.Module, data: MethodData) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+    """A student of three of the six layers, with plenty of real text and with 512 windows of it; controls of equal steps and compute."""
+    scarce = dataclasses.replace(data, train=data.train.take(slice(0, len(data.train), len(data.train) // SCARCE)))  # type: ignore[attr-defined]
+    student = fewer_layers(net, (0, 2, 5), data.example)
+    yield "3 of 6 layers", lambda: student
+    for amount, given in (("plenty", data), ("scarce", scarce)):
+        soft = SoftTargetsParams(**STUDENT, method="soft_targets", **GUIDED)
+        steps = steps_of_equal_compute(student, net, soft, head(data.train, 1), data.objective, len(given.train))
+        configs: dict[str, Any] = {
+            "labels alone": ScratchParams(**STUDENT, method="scratch", control_of="x"),
+            f"labels alone, equal compute ({steps} steps)": ScratchParams(**STUDENT | {"steps": steps}, method="scratch", control_of="x"),
+            "top 64": soft,
+            "hidden states": HiddenStatesParams(**STUDENT, method="hidden_states", **GUIDED),
+        }
+        if amount == "scarce":
+            configs["written texts"] = SequenceParams(**STUDENT, method="sequence", texts=SCARCE, real=0.5)
+        for name, config in configs.items():
+            yield f"{amount}: {name}", lambda config=config, given=given: told(student, net, config, given)  # type: ignore[misc]
+
+
+def told(student: nn.Module, net: nn.Module, config: StudentTraining, data: MethodData) -> nn.Module:
+    """A student; what its method has to tell is printed."""
+    made = get_method("distill", config.method)(student, net, config, data=data)
+    if made.details:
+        print(json.dumps(dict(made.details)), flush=True)
+    model: nn.Module = made.model
+    return model
+
+
+PARTS = {"structure": structure, "recovery": recovery, "distill": distill}
 
 
 def main() -> None:
@@ -101,6 +145,7 @@ def main() -> None:
     _, data, test = prepared()
     for seed in given.seeds:
         net = teacher_of(data, given.folder, seed)
+        data = dataclasses.replace(data, held_out=test)
         for name, make in PARTS[given.part](net, data_for(dataclasses.replace(data, seed=seed))):
             began = time.process_time()
             made = make()
@@ -134,9 +179,8 @@ def table(folder: Path, part: str) -> None:
         above = [row["bits_per_byte"] - whole[seed] for seed, row in by_seed.items() if seed in whole]
         spread = statistics.stdev(above) if len(above) > 1 else 0.0
         parameters = next(iter(by_seed.values()))["parameters"]
-        print(
-            f"{name:45} {parameters:>10,} {statistics.mean(values):.4f}  +{statistics.mean(above):.4f} ± {spread:.4f}  ({len(values)} seeds)"
-        )
+        lost = f"{statistics.mean(above):+.4f} ± {spread:.4f}"
+        print(f"{name:45} {parameters:>10,} {statistics.mean(values):.4f}  {lost}  ({len(values)} seeds)")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
+from slimline.artifact.stand_ins import Skip
 from slimline.data.batch import Batch, Tensors
 from slimline.data.samples import Samples
 from slimline.errors import Impossible, InputError
@@ -101,16 +102,16 @@ def run_noting(model: nn.Module, layers: Sequence[str], batch: Batch) -> tuple[T
 
 
 def longest_list(model: nn.Module) -> list[str]:
-    """The names of the entries of a model's longest list of modules.
+    """The names of the entries of a model's longest list of modules, without those that were dropped.
 
     Raises:
-        StageError: it has none of two and more.
+        StageError: it has none.
     """
-    lists = {name: layers for name, layers in model.named_modules() if isinstance(layers, nn.ModuleList) and len(layers) > 1}
+    lists = {name: layers for name, layers in model.named_modules() if isinstance(layers, nn.ModuleList) and len(layers)}
     if not lists:
         raise Impossible("distill: the model has no list of layers; name student_layers and teacher_layers")
     name = max(lists, key=lambda name: len(lists[name]))
-    return [f"{name}.{place}" for place in range(len(lists[name]))]
+    return [f"{name}.{place}" for place, layer in enumerate(lists[name]) if not isinstance(layer, Skip)]
 
 
 def _pairs(student: nn.Module, teacher: nn.Module, config: HiddenStatesParams) -> list[tuple[str, str]]:
