@@ -24,6 +24,7 @@ from slimline.data.samples import Samples
 from slimline.errors import Diverged, Impossible, InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
+from slimline.methods.distill.fewer_layers import fewer_layers
 from slimline.methods.exported import REFUSALS, reason_of
 from slimline.methods.layer_calls import WATCHED
 from slimline.methods.macs import macs
@@ -116,6 +117,10 @@ class Trials:
         return found
 
     def _student(self, config: Any, source: Tried) -> Tried:
+        if config.source_layers is not None:
+            found = Tried(fewer_layers(source.model, config.source_layers, take(self.samples.inputs, slice(0, 2))), source.architecture)
+            self._require_stored(found)
+            return found
         architecture = Architecture(role="student", config=config.student)
         try:
             student = build_architecture(self.workload, architecture)

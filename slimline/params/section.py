@@ -27,6 +27,8 @@ Fraction = Annotated[float, Number, Field(gt=0, lt=1)]
 """A share strictly between 0 and 1."""
 Strength = Annotated[float, Number, Field(ge=0, lt=1)]
 """A share from 0 (leaves the model as it is) up to, not including, 1."""
+Share = Annotated[float, Number, Field(gt=0, le=1)]
+"""A share above 0, at most all."""
 Count = Annotated[int, Number, Field(ge=1, le=10_000_000)]
 Positive = Annotated[float, Number, Field(gt=0, le=1e6)]
 Amount = Annotated[float, Number, Field(ge=0, le=1e6)]
