@@ -11,7 +11,11 @@ Facts = Mapping[str, Any]
 EAGER = "teacher, eager PyTorch"
 
 LANGUAGE_TABLES = (
-    ("prefill", "Reading a prompt (prefill)", "Each prompt is a new one: no cache knows its beginning. The first token comes when it is read."),
+    (
+        "prefill",
+        "Reading a prompt (prefill)",
+        "Each prompt is a new one: no cache knows its beginning. The first token comes when it is read.",
+    ),
     (
         "decode",
         "Going on, token by token (decode)",

@@ -80,7 +80,13 @@ def test_a_process_of_its_own_answers_alike(engine):
 
 def test_bad_prompts_and_settings_are_one_line_each(engine):
     made = load(engine[1]).generator
-    for prompt, said in (("", "empty"), ([], "empty"), ([WORDS], "none of the model's 400"), ([1] * CONTEXT, "at least one of them"), ([0.5], "whole")):
+    for prompt, said in (
+        ("", "empty"),
+        ([], "empty"),
+        ([WORDS], "none of the model's 400"),
+        ([1] * CONTEXT, "at least one of them"),
+        ([0.5], "whole"),
+    ):
         with pytest.raises(InputError, match=said):
             made.generate(prompt, GREEDY)
     with pytest.raises(InputError, match=r"max_new_tokens is 0.*top_p is 2"):
