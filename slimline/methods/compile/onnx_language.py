@@ -87,7 +87,7 @@ def exported_graph(model: nn.Module) -> onnx.ModelProto:
     if weights >= LARGEST_BYTES:
         raise Impossible(f"compile: its weights take {weights:,} bytes in float32, a file of ONNX at most {LARGEST_BYTES:,}; use openvino")
     with quieted():
-        graph_model = onnx_ir.to_proto(exported_with_cache(model, OnnxExporter(), OnnxConfig(dynamic=True)))
+        graph_model = onnx_ir.to_proto(exported_with_cache(model, OnnxExporter(), OnnxConfig))
     graph = graph_model.graph
     _name_ports(graph)
     _turn_tied(graph)
