@@ -153,8 +153,13 @@ class Stream:
 
     def follow(self, job: Job[Ask]) -> None:
         """The answer comes from a job, whose end is put behind its pieces."""
+
+        def ended(future: "asyncio.Future[Answer]") -> None:
+            future.exception()  # who has stopped reading asks no more for it, and asyncio would complain
+            self.pieces.put_nowait(None)
+
         self.job = job
-        job.future.add_done_callback(lambda _future: self.pieces.put_nowait(None))
+        job.future.add_done_callback(ended)
 
     async def next(self) -> str | None:
         """The next piece; None at the end.
