@@ -73,7 +73,7 @@ class Model:
 
         path = self.folder / PREPROCESSING
         if PREPROCESSING not in self.manifest.files:
-            return None if isinstance(self.manifest, CompiledManifest) else self.workload().preprocessing
+            return None if isinstance(self.manifest, CompiledManifest) else getattr(self.workload(), "preprocessing", None)
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
             return preprocessing_of(read_json(path, LONGEST_BYTES))
 
@@ -128,8 +128,23 @@ class Model:
         if self.generating is None:
             raise InputError(f"{self.folder}: {_no_generator(self.manifest)}")
         if not isinstance(self.preprocessing, Windows):
-            raise ArtifactError(f"{self.folder}: has no {PREPROCESSING} with a tokenizer, without which no prompt is read; compile it again")
+            raise ArtifactError(
+                f"{self.folder}: has no {PREPROCESSING} with a tokenizer, without which no prompt is read; compile it again"
+            )
         return self.generating(self.preprocessing, PromptCache(self.identity, self.cache_folder))
+
+    def pacing(self) -> "Generator":
+        """A generator to be timed: its answers end with their length alone, and nothing of a prompt is kept.
+
+        Raises:
+            InputError: as `generator` does.
+        """
+        from slimline.data.windows import Windows
+        from slimline.generation.prompt_cache import PromptCache
+
+        if self.generating is None or not isinstance(self.preprocessing, Windows):
+            raise InputError(f"{self.folder}: {_no_generator(self.manifest)}")
+        return self.generating(self.preprocessing.model_copy(update={"ends": ()}), PromptCache(self.identity, memory_bytes=0))
 
     def generate(self, prompt: "Prompt", sampling: "Sampling | None" = None, *, on_text: "OnText | None" = None) -> "Generation":
         """Go on from a prompt: a text, or the numbers of its tokens; see slimline.generation.Generator.
@@ -242,9 +257,7 @@ def _load_plain(folder: Path, threads: int, named: str | None, cache_folder: Pat
     return _load_eager(folder, manifest, threads, workload_of(manifest, named), cache_folder)
 
 
-def _load_eager(
-    folder: Path, manifest: CompiledManifest | Manifest, threads: int, workload: "Guarded", cache_folder: Path | None
-) -> Model:
+def _load_eager(folder: Path, manifest: CompiledManifest | Manifest, threads: int, workload: "Guarded", cache_folder: Path | None) -> Model:
     from slimline.loaders import eager
 
     architecture, structure, signature = manifest.architecture, manifest.structure, manifest.signature
@@ -255,7 +268,15 @@ def _load_eager(
         if is_language(manifest.objective):
             found = eager.load_language(*made_of)
             return Model(
-                manifest, signature, found.infer, lambda: workload, found.execution, _running(folder), folder, found.generating, cache_folder
+                manifest,
+                signature,
+                found.infer,
+                lambda: workload,
+                found.execution,
+                _running(folder),
+                folder,
+                found.generating,
+                cache_folder,
             )
         infer, execution = eager.load_network(*made_of)
     return Model(manifest, signature, infer, lambda: workload, execution, _running(folder), folder)

@@ -9,19 +9,19 @@ from slimline.artifact.border import told_as
 from slimline.errors import ArtifactError
 
 
-class PlainDisk(diskcache.Disk):
+class PlainDisk(diskcache.Disk):  # type: ignore[misc] # it has no stubs
     """Stores str, bytes and numbers as they are; diskcache itself would pickle anything else, and unpickle what it finds.
 
     https://grantjenks.com/docs/diskcache/tutorial.html#disk
     """
 
-    def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:  # noqa: FBT001 - diskcache's own signature
+    def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> Any:
         """Raises TypeError on what would be pickled."""
         if not isinstance(value, str | bytes | int | float):
             raise TypeError(f"a cache holds text, bytes and numbers, not {type(value).__name__}")
         return super().store(value, read, key)
 
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: FBT001
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Raises ValueError on an entry that is a pickle."""
         if mode == diskcache.core.MODE_PICKLE:
             raise ValueError("an entry is a pickle, which no cache of slimline writes")

@@ -39,6 +39,11 @@ class PromptCache:
         self.memory_bytes = 0
         self.asked_tokens = self.found_tokens = 0
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it can hold anything."""
+        return self._most > 0 or self._disk is not None
+
     def found(self, tokens: Sequence[int]) -> list[Block]:
         """The blocks that a prompt begins with, as many as are there; its last token is never among them, for it has to be read."""
         blocks = []

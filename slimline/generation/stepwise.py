@@ -24,7 +24,7 @@ class Net(Protocol):
     """Whether keys and values can be taken out and put in by place: not where a layer forgets what is too far back."""
 
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Past | None) -> tuple[NDArray[np.float32], Past]:
-        """The logits of the last place [N, vocabulary] after tokens [N, T] at `positions` [N, T]; `mask` [N, all places] is 0 at fillings."""
+        """The logits of the last place [N, vocabulary] after tokens [N, T] at `positions` [N, T]; `mask` [N, places] is 0 at fillings."""
 
     def blocks(self, past: Past, start: int, stop: int) -> Block:
         """The keys and values of some places, copied."""
@@ -40,7 +40,7 @@ class Stepwise:
 
     def __init__(self, net: Net, reader: Reader, cache: PromptCache | None = None) -> None:
         self._net, self._reader, self._lock = net, reader, threading.Lock()
-        self._cache = cache if net.takes_blocks else None
+        self._cache = cache if cache is not None and net.takes_blocks and cache.keeps else None
         self.context = reader.context
 
     def tokens(self, text: str) -> tuple[int, ...]:

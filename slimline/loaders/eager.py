@@ -12,7 +12,6 @@ from slimline.artifact.manifest import Architecture, Packing
 from slimline.artifact.signature import Signature
 from slimline.artifact.weights import load_weights
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
-from slimline.workloads import Workload
 
 if TYPE_CHECKING:
     from slimline.data.windows import Windows
@@ -40,7 +39,13 @@ def load_network(
 
 
 def load_language(
-    folder: Path, workload: Any, architecture: Architecture, structure: dict[str, Any], packing: Packing | None, signature: Signature, threads: int
+    folder: Path,
+    workload: Any,
+    architecture: Architecture,
+    structure: dict[str, Any],
+    packing: Packing | None,
+    signature: Signature,
+    threads: int,
 ) -> Language:
     """A language model: the same net scores and generates.
 

@@ -12,6 +12,8 @@ METHODS: dict[str, dict[str, str]] = {
         "taylor": "slimline.methods.prune.taylor:taylor",
         "movement": "slimline.methods.prune.movement:movement",
         "semi_structured": "slimline.methods.prune.semi_structured:semi_structured",
+        "wanda": "slimline.methods.prune.wanda:wanda",
+        "sparsegpt": "slimline.methods.prune.sparsegpt:sparsegpt",
         "channels": "slimline.methods.prune.channels:channels",
         "heads": "slimline.methods.prune.heads:heads",
         "depth": "slimline.methods.prune.depth:depth",
@@ -30,6 +32,9 @@ METHODS: dict[str, dict[str, str]] = {
         "half": "slimline.methods.quantize.half:half",
         "weight_only": "slimline.methods.quantize.weight_only:weight_only",
         "hqq": "slimline.methods.quantize.hqq:hqq",
+        "gptq": "slimline.methods.quantize.gptq:gptq",
+        "awq": "slimline.methods.quantize.awq:awq",
+        "smoothquant": "slimline.methods.quantize.smoothquant:smoothquant",
     },
     "factorize": {
         "svd": "slimline.methods.factorize.svd:svd",

@@ -22,7 +22,7 @@ from slimline.methods.compile.xnnpack_graph import computed_types, exported_oper
 from slimline.methods.compile.xnnpack_int8 import close_int8_islands
 from slimline.methods.exported import exported
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import TABLE, Plan, kind, layers_of_kind, smallest_precision, tables_of_kind, weighted_of_kind
 
 MODEL = "model.pte"
 LEAST_BOUND, NNPACK_BATCH = 2, 16
@@ -108,7 +108,8 @@ def largest_batch(batch_sizes: tuple[int, ...]) -> int:
 
 
 def _require_kernels(plan: Plan | None) -> None:
-    for name, entry in {} if plan is None else plan["layers"].items():
+    layers = {} if plan is None else {name: entry for name, entry in plan["layers"].items() if entry["type"] != TABLE}
+    for name, entry in layers.items():
         if kind(entry) == "half" and (entry["precision"], entry["type"]) != ("float16", "Linear"):
             raise Impossible(f"compile: {name!r}, {entry['type']}, is to be {entry['precision']}: {NO_SIXTEEN_BITS}")
         if kind(entry) == "weights":
@@ -173,7 +174,8 @@ def _infer_batch(graph_module: fx.GraphModule) -> Any:
 def _taken(plan: Plan, lowered: Any) -> tuple[str, ...]:
     """The planned layers whose small weights are inside XNNPACK's graphs."""
     outside = {name.removesuffix(".weight_int8").removesuffix(".inner.weight") for name in left_out(lowered)}
-    return tuple(name for name in layers_of_kind(plan, "static", "dynamic", "half") if name not in outside)
+    inside = (*weighted_of_kind(plan, "static", "dynamic", "half"), *tables_of_kind(plan, "weights", "half"))
+    return tuple(name for name in plan["layers"] if name in inside and (name not in outside or plan["layers"][name]["type"] == TABLE))
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def inductor(
         StageError: g++ is missing, the model cannot be exported or compiled, the plan has int4 layers, or what was compiled
             computes something else than what was exported.
     """
-    if plan is not None and planned(plan, "int4"):
+    if plan is not None and [name for each in ("int2", "int3", "int4") for name in planned(plan, each)]:
         raise Impossible(f"compile: {INT4}")
     _require_kernels(model, plan)
     lowering = _prepared(model, plan, grids, example)

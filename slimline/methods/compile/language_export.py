@@ -36,7 +36,7 @@ def exported_with_cache(model: nn.Module, exporter: Any, config: Any) -> Any:
 
 
 def traced(model: nn.Module) -> dict[str, Any]:
-    """The example: two rows of some new tokens, with the keys and values of some earlier ones, as wide as the net's own layers make them."""
+    """The example: two rows of some new tokens, with keys and values of some earlier ones, as wide as the net's own layers make them."""
     body: Any = model.body
     tokens = torch.arange(ROWS * (KNOWN + NEW)).reshape(ROWS, -1) % int(body.config.vocab_size)
     mask, cache = torch.ones_like(tokens), DynamicCache(config=body.config)
@@ -48,7 +48,8 @@ def traced(model: nn.Module) -> dict[str, Any]:
 
 def generation_facts(model: nn.Module) -> GenerationFacts:
     """What an engine has to know of the net, as its own layers show it."""
-    config: Any = model.body.config
+    body: Any = model.body
+    config: Any = body.config
     layers = tuple(CacheLayer(heads=layer.keys.shape[1], size=layer.keys.shape[3]) for layer in traced(model)["cache"].layers)
     context = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
     return GenerationFacts(vocabulary=int(config.vocab_size), context=context, layers=layers)

@@ -18,9 +18,9 @@ from slimline.errors import Impossible
 from slimline.methods.compile import onnxruntime as plain
 from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import SCOPES, _name_nodes, constant_bytes, initializers, operations, slim
+from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
 from slimline.methods.compile.onnx_weights import stored_layers
-from slimline.methods.quantize.plan import Plan, every_layer, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import Plan, every_layer, layers_of_kind, smallest_precision, tables
 
 MODEL = "model.onnx"
 LARGEST_BYTES = 2**31 - 1
@@ -95,7 +95,7 @@ def exported_graph(model: nn.Module) -> onnx.ModelProto:
         for entry in node.metadata_props:
             if entry.key == SCOPES:
                 entry.value = entry.value.replace("'", f"'{BODY}").replace(f"'{BODY}]", "']").replace(f"'{BODY},", "',")
-    _name_nodes(graph, set(every_layer(model)))
+    name_nodes(graph, every_layer(model).keys() - tables(model).keys(), set(tables(model)))
     return graph_model
 
 
