@@ -70,9 +70,9 @@ def fit_updates(
 ) -> tuple[nn.Module, FitHistory]:
     """As `fit`, with `config.lora_rank`: a copy of `model` in evaluation mode with its updates merged, and the history.
 
-    Every parameter of two and more dimensions gets an update; where that would hold no fewer values it is trained itself, unless it is rounded. So are
-    those that `config.lora_with` says and those named in `trained`; all others stay as they are. Those that `rounding` names are rounded
-    with their update in every step. `settings` are fit's own.
+    Every parameter of two and more dimensions gets an update; where that would hold no fewer values it is trained itself, unless it is
+    rounded. So are those that `config.lora_with` says and those named in `trained`; all others stay as they are. Those that `rounding`
+    names are rounded with their update in every step. `settings` are fit's own.
     """
     masks = masks or {}
     student = with_updates(model, config, masks=masks, trained=trained, rounding=rounding, seed=seed)
