@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from slimline.artifact.border import told_as
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
+from slimline.artifact.folder import sha256_of
+from slimline.artifact.generating import GENERATION, is_language
 from slimline.artifact.json_file import read_json
-from slimline.artifact.manifest import LONGEST_BYTES, Manifest, read_manifest
+from slimline.artifact.manifest import LONGEST_BYTES, MANIFEST, Manifest, read_manifest
 from slimline.artifact.signature import NUMBERS, Arrays, Signature
 from slimline.errors import ArtifactError, InputError, WorkloadError
-from slimline.loaders import Array, Infer, Outputs
+from slimline.loaders import Array, Infer, MakeGenerator, Outputs
 from slimline.params.sections import CODE_CARRYING
 from slimline.workloads import BUNDLED, Workload, get_workload
 
 if TYPE_CHECKING:
     from slimline.data.preprocessing import Preprocessing
+    from slimline.generation import Generation, Generator, OnText, Prompt, Sampling
     from slimline.objectives import Objective
     from slimline.objectives.readings import Reading
     from slimline.workloads.guarded import Guarded
@@ -56,6 +59,8 @@ class Model:
     execution: dict[str, str] = field(default_factory=dict)
     running: told_as = field(default=RUNNING, repr=False)
     folder: Path = field(default=Path(), repr=False)
+    generating: MakeGenerator | None = field(default=None, repr=False)
+    cache_folder: Path | None = None
 
     @functools.cached_property
     def preprocessing(self) -> "Preprocessing | None":
@@ -68,7 +73,7 @@ class Model:
 
         path = self.folder / PREPROCESSING
         if PREPROCESSING not in self.manifest.files:
-            return None
+            return None if isinstance(self.manifest, CompiledManifest) else getattr(self.workload(), "preprocessing", None)
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
             return preprocessing_of(read_json(path, LONGEST_BYTES))
 
@@ -103,6 +108,54 @@ class Model:
         found: Objective = self.workload().objective
         return found
 
+    @functools.cached_property
+    def identity(self) -> str:
+        """The sha256 of its manifest, which holds that of every file: caches know a model by it."""
+        return sha256_of(self.folder / MANIFEST)
+
+    @functools.cached_property
+    def generator(self) -> "Generator":
+        """What goes on from a prompt: the target's own engine, over the same weights.
+
+        Raises:
+            InputError: the model is none of language, or compiled for a target that does not generate.
+            MachineError: the target's engine is not installed.
+            ArtifactError: the model lacks its tokenizer, or the engine cannot load it.
+        """
+        from slimline.data.windows import Windows
+        from slimline.generation.prompt_cache import PromptCache
+
+        if self.generating is None:
+            raise InputError(f"{self.folder}: {_no_generator(self.manifest)}")
+        if not isinstance(self.preprocessing, Windows):
+            raise ArtifactError(
+                f"{self.folder}: has no {PREPROCESSING} with a tokenizer, without which no prompt is read; compile it again"
+            )
+        return self.generating(self.preprocessing, PromptCache(self.identity, self.cache_folder))
+
+    def pacing(self) -> "Generator":
+        """A generator to be timed: its answers end with their length alone, and nothing of a prompt is kept.
+
+        Raises:
+            InputError: as `generator` does.
+        """
+        from slimline.data.windows import Windows
+        from slimline.generation.prompt_cache import PromptCache
+
+        if self.generating is None or not isinstance(self.preprocessing, Windows):
+            raise InputError(f"{self.folder}: {_no_generator(self.manifest)}")
+        return self.generating(self.preprocessing.model_copy(update={"ends": ()}), PromptCache(self.identity, memory_bytes=0))
+
+    def generate(self, prompt: "Prompt", sampling: "Sampling | None" = None, *, on_text: "OnText | None" = None) -> "Generation":
+        """Go on from a prompt: a text, or the numbers of its tokens; see slimline.generation.Generator.
+
+        Raises:
+            InputError: the model generates nothing, or the prompt or the sampling is not what it takes.
+        """
+        from slimline.generation import Sampling
+
+        return self.generator.generate(prompt, sampling or Sampling(), on_text=on_text)
+
     def predict(self, given: Arrays | Array) -> Outputs:
         """The outputs, one array [N, …] or several by name, of inputs by name; of one array where there is one input. N is at least 1.
 
@@ -124,12 +177,15 @@ class Model:
             return outputs
 
 
-def load(location: str | Path, *, threads: int = 1, workload: str | None = None, trust_code: bool = False) -> Model:
+def load(
+    location: str | Path, *, threads: int = 1, workload: str | None = None, trust_code: bool = False, cache_folder: Path | None = None
+) -> Model:
     """Load a model and verify the checksum of every file.
 
     `location` is the folder of a compiled variant, a release or a plain variant (which then runs in eager PyTorch), or the
     s3:// URL of a release or of an alias. An eager or a plain one is built by its workload: a bundled one by its name, any other only
     if `workload` says so (as params.yaml does: a name, or `path/to/file.py:ClassName`), for what an artifact names is never imported.
+    What a language model reads of prompts is kept in memory, and with `cache_folder` on disk too (targets eager and onnxruntime).
     Files of some targets run code when they are loaded; they are refused unless `trust_code` says that they are your own.
 
     Raises:
@@ -139,7 +195,7 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
     """
     folder = _fetched(str(location)) if str(location).startswith("s3://") else Path(location)
     if not is_compiled(folder):
-        return _load_plain(folder, threads, workload)
+        return _load_plain(folder, threads, workload, cache_folder)
     manifest = read_compiled(folder)
     if manifest.target in CODE_CARRYING and not trust_code:
         raise InputError(
@@ -147,10 +203,15 @@ def load(location: str | Path, *, threads: int = 1, workload: str | None = None,
             "only if you know who compiled it"
         )
     loader = _loader(folder, manifest)
-    needs = {"workload": workload_of(manifest, workload)} if manifest.target == "eager" else {}
-    with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
-        infer, execution = loader.load(folder, manifest, threads, **needs)
+    if manifest.target == "eager":
+        return _load_eager(folder, manifest, threads, workload_of(manifest, workload), cache_folder)
     of_workload = functools.partial(workload_of, manifest, workload)
+    with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
+        if GENERATION in manifest.files:
+            found = loader.load_language(folder, manifest, threads)
+            parts = (found.infer, of_workload, found.execution, _running(folder), folder, found.generating, cache_folder)
+            return Model(manifest, manifest.signature, *parts)
+        infer, execution = loader.load(folder, manifest, threads)
     return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder), folder)
 
 
@@ -189,18 +250,43 @@ def _loader(folder: Path, manifest: CompiledManifest) -> Any:
         raise InputError(f"{folder}: runs on {error.name}, which is not installed; pip install {made_with}") from None
 
 
-def _load_plain(folder: Path, threads: int, named: str | None) -> Model:
+def _load_plain(folder: Path, threads: int, named: str | None, cache_folder: Path | None) -> Model:
+    manifest = read_manifest(folder)
+    if manifest.signature is None:
+        raise ArtifactError(f"{folder}: manifest.json lacks the signature of its inputs; make the variant again")
+    return _load_eager(folder, manifest, threads, workload_of(manifest, named), cache_folder)
+
+
+def _load_eager(folder: Path, manifest: CompiledManifest | Manifest, threads: int, workload: "Guarded", cache_folder: Path | None) -> Model:
     from slimline.loaders import eager
 
-    manifest = read_manifest(folder)
-    if (signature := manifest.signature) is None:
-        raise ArtifactError(f"{folder}: manifest.json lacks the signature of its inputs; make the variant again")
-    workload = workload_of(manifest, named)
+    architecture, structure, signature = manifest.architecture, manifest.structure, manifest.signature
+    if architecture is None or structure is None or signature is None:
+        raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
+    made_of = (folder, workload, architecture, structure, manifest.packing, signature, threads)
     with told_as(lambda reason: ArtifactError(f"{folder}: {eager.RUNTIME} cannot load {eager.GRAPH}: {reason}")):
-        infer, execution = eager.load_network(
-            folder, workload, manifest.architecture, manifest.structure, manifest.packing, signature, threads
-        )
-    return Model(manifest, signature, infer, lambda: workload, execution, _running(folder))
+        if is_language(manifest.objective):
+            found = eager.load_language(*made_of)
+            return Model(
+                manifest,
+                signature,
+                found.infer,
+                lambda: workload,
+                found.execution,
+                _running(folder),
+                folder,
+                found.generating,
+                cache_folder,
+            )
+        infer, execution = eager.load_network(*made_of)
+    return Model(manifest, signature, infer, lambda: workload, execution, _running(folder), folder)
+
+
+def _no_generator(manifest: CompiledManifest | Manifest) -> str:
+    if not is_language(manifest.objective):
+        return "is no language model, so it generates nothing; predict with it"
+    target = manifest.target if isinstance(manifest, CompiledManifest) else "eager"
+    return f"was compiled for {target}, which scores texts and does not generate; compile it for openvino, onnxruntime or eager"
 
 
 def _running(folder: Path) -> told_as:

@@ -2,13 +2,15 @@
 
     python -m slimline.worker LOCATION --threads 1
 
-reads one JSON request a line and answers with one JSON line each: predict, turn, memory. Everything else that a runtime
+reads one JSON request a line and answers with one JSON line each: predict, turn, generate, memory. Everything else that a runtime
 prints goes to stderr. `Worker` is the other end of the pipes.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
+import math
 import os
 import select
 import signal
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -32,11 +34,14 @@ from slimline.measure.timing import Sample, Turn, take_turn
 from slimline.workloads.border import through_their_code
 
 if TYPE_CHECKING:
+    from slimline.generation import Generation, Sampling
     from slimline.runtime import Model
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
 GRACE_S = 5.0
+LONG_MS = 300.0
+"""An answer that takes longer is timed once a turn."""
 TASKS = Path("/proc/self/task")
 
 Array = NDArray[Any]
@@ -109,6 +114,14 @@ class Worker:
         first, *taken = (Sample(cpu_ms, tuple(wall_ms)) for cpu_ms, wall_ms in answer["samples"])
         return Turn(first, tuple(taken), answer["steady"], answer["calls"])
 
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: "Sampling") -> list["Generation"]:
+        """The answers of a language model to prompts of tokens, as one batch where its engine can."""
+        from slimline.generation import Generation
+
+        request = {"do": "generate", "prompts": [list(map(int, prompt)) for prompt in prompts], "sampling": dataclasses.asdict(sampling)}
+        answers = self._ask(request)["answers"]
+        return [Generation(**{**answer, "tokens": tuple(answer["tokens"])}) for answer in answers]
+
     def peak_memory_bytes(self) -> int:
         """The most memory that the child held so far."""
         return int(self._ask({"do": "memory"})["bytes"])
@@ -164,10 +177,11 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     from slimline.runtime import load
 
     model = load(location, threads=threads, workload=workload, trust_code=True)  # the line's own artifacts
-    stored = functools.cache(lambda path: model.signature.checked(read_arrays(Path(path))))
+    called = functools.cache(functools.partial(_called, model))
     doing: dict[str, Callable[[Request], Request]] = {
         "predict": lambda request: _predict(model, request),
-        "turn": lambda request: _turn(functools.partial(model.run, stored(request["inputs"])), request["samples"]),
+        "turn": lambda request: _turn(*called(request["inputs"]), request["samples"]),
+        "generate": lambda request: _generated(model, request),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
     answer({"execution": dict(model.execution), "threads": sum(1 for _ in TASKS.iterdir()) if TASKS.is_dir() else None})
@@ -190,8 +204,26 @@ def _predict(model: "Model", request: Request) -> Request:
     return {"samples": count}
 
 
-def _turn(call: Callable[[], object], samples: int) -> Request:
-    turn = take_turn(call, samples)
+def _generated(model: "Model", request: Request) -> Request:
+    from slimline.generation import Sampling
+
+    plain = request["sampling"]
+    sampling = Sampling(**{**plain, "stop": tuple(plain["stop"])})
+    return {"answers": [dataclasses.asdict(answer) for answer in model.generator.generate_many(request["prompts"], sampling)]}
+
+
+def _called(model: "Model", path: str) -> tuple[Callable[[], object], bool]:
+    """What is timed on stored arrays, and whether it is what a language model answers, which may take seconds."""
+    from slimline.generation.pace import call_of, is_pace
+
+    arrays = read_arrays(Path(path))
+    if is_pace(arrays):
+        return call_of(model.pacing(), arrays), True
+    return functools.partial(model.run, model.signature.checked(arrays)), False
+
+
+def _turn(call: Callable[[], object], is_answer: bool, samples: int) -> Request:
+    turn = take_turn(call, samples, long_ms=LONG_MS if is_answer else math.inf)
     return {
         "samples": [(sample.cpu_ms, sample.wall_ms) for sample in (turn.first, *turn.samples)],
         "steady": turn.steady,

@@ -7,13 +7,15 @@ params  workload, seed, evaluate.batch_size
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from slimline.artifact.compiled import CompiledManifest, Parity
+from slimline.artifact.compiled import CompiledManifest, Generations, Parity
 from slimline.artifact.folder import checksums, folder_bytes, sha256_of, whole_folder, write_json, write_text
+from slimline.artifact.generating import is_language
 from slimline.artifact.manifest import Packing, library_versions, write_manifest
 from slimline.artifact.packed import repack
 from slimline.artifact.variant import Variant, load_variant
@@ -22,7 +24,7 @@ from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.signature import Signature
 from slimline.errors import Impossible, MachineError, ParamsError, StageError
-from slimline.methods import get_method
+from slimline.methods import get_generating, get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.objectives.described import described
 from slimline.params import TEACHER
@@ -32,7 +34,7 @@ from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import PREPROCESSING
 from slimline.stage import Stage, stage_main, write_metrics
 from tasks.missed import note_miss
-from tasks.parity import check, signature_from
+from tasks.parity import check, check_language, signature_from
 
 log = logging.getLogger(__name__)
 MODELS, COMPILED = Path("data/models"), Path("data/compiled")
@@ -68,7 +70,8 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
         MachineError: a package that the target needs is not installed.
     """
     try:
-        lowered: Lowered = get_method("compile", target)(variant.model, variant.plan, folder, grids=variant.grids, **samples)
+        compiler = (get_generating(target) if is_language(variant.manifest.objective) else None) or get_method("compile", target)
+        lowered: Lowered = compiler(variant.model, variant.plan, folder, grids=variant.grids, **samples)
     except ModuleNotFoundError as error:
         if (package := str(error.name).partition(".")[0]) not in LIBRARIES[target]:
             raise
@@ -132,7 +135,7 @@ def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Par
         stage=stage.name,
         variant=stage.label,
         title=f"{stage.variant} on {target}",
-        summary=(f"Compiled for {target}: {size_bytes:,} bytes.", computed, parity_text(parity)),
+        summary=(f"Compiled for {target}: {size_bytes:,} bytes.", computed, parity_text(parity), *_generating(manifest, parity)),
         comparison=(Row("size on disk", folder_bytes(MODELS / TEACHER), size_bytes, "bytes", "lower"),),
         tables=(
             bytes_table(lowered, graph_bytes),
@@ -142,6 +145,13 @@ def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Par
         ),
         notes=(*lowered.notes, *outweighed, "What runs is as this machine's CPU has it; another may choose other kernels."),
     )
+
+
+def _generating(manifest: CompiledManifest, parity: Parity) -> Iterator[str]:
+    if parity.generations is not None:
+        yield generations_text(parity.generations)
+    elif is_language(manifest.objective):
+        yield f"On {WORDS[manifest.target]} it scores texts and does not generate; eager, onnxruntime and openvino do both."
 
 
 def variant_saves(lowered: Lowered, graph_bytes: int) -> bool:
@@ -155,6 +165,15 @@ def parity_text(parity: Parity) -> str:
     if parity.tolerance is not None:
         return f"{head}; the outputs differ by at most {parity.max_abs_difference:.2g} (allowed: {parity.tolerance:.2g})."
     return f"{head} (at least {parity.min_agreement:.0%}), at {parity.sqnr_db:.1f} dB signal to noise (at least {parity.min_sqnr_db:.0f})."
+
+
+def generations_text(found: Generations) -> str:
+    """The greedy answers beside those of what was compiled, in a sentence."""
+    parted = [place for place in found.parted_at if place is not None]
+    head = f"Of {found.tokens} tokens that are generated greedily for {found.prompts} prompts, {found.equal_share:.1%} are equal"
+    if not parted:
+        return f"{head} token for token."
+    return f"{head} before they part: at token {', '.join(map(str, parted))}; two tokens that are nearly as likely change places there."
 
 
 def bytes_table(lowered: Lowered, graph_bytes: int) -> Table:
@@ -202,7 +221,8 @@ def main(stage: Stage) -> None:
         named = manifest_of(stage, stage.target, variant, lowered, draft, signature, made_in=MODELS / stage.variant)
         unchecked = named.model_copy(update={"packing": packing})
         write_manifest(draft, unchecked)
-        parity = check(stage.label, variant, draft, validation, stage.workload.objective, stage.params.workload)
+        checked = (stage.label, variant, draft, validation, stage.workload.objective, stage.params.workload)
+        parity = check_language(*checked, stage.target) if is_language(named.objective) else check(*checked)
         manifest = unchecked.model_copy(update={"parity": parity})
         write_manifest(draft, manifest)
     size_bytes = folder_bytes(COMPILED / stage.label)

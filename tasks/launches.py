@@ -7,7 +7,7 @@ nobody. A model that cannot be loaded or timed is left out with its reason; only
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from slimline.errors import SlimlineError
 from slimline.measure.energy import Energy, energy_per_call
 from slimline.measure.timing import Turn
 from slimline.worker import Worker
+from tasks.answers import ANSWERS
+from tasks.launches_session import Session
 from tasks.lengths import LENGTH
 
 log = logging.getLogger(__name__)
@@ -40,17 +42,6 @@ class Launching:
     threads: int
     workload: str
     required: tuple[str, ...]
-
-
-@dataclass
-class Session:
-    """What the launches of models that were timed together gave: batch -> model -> its turns, a list a launch; model -> peak memory in
-    bytes and energy, and how its process was configured. Of a model in `failures` the rest is incomplete."""
-
-    turns: dict[str, dict[str, list[list[Turn]]]]
-    looks: dict[str, tuple[int, Energy]] = field(default_factory=dict)
-    states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
 
 
 def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launching) -> Session:
@@ -126,8 +117,11 @@ def _asked(model: str, how: Launching, session: Session, ask: Callable[[], Any])
 def _look(worker: Worker, batches: Mapping[str, Path]) -> tuple[int, Energy]:
     """What a fresh process holds after each batch ran once, before anything else; and the energy of a call where it can be read."""
     paths = [path for name, path in batches.items() if not name.startswith(LENGTH)]
-    for path in paths:
-        worker.predict(path)
+    for name, path in batches.items():
+        if name.startswith(ANSWERS):
+            worker.turn(path, 1)
+        elif path in paths:
+            worker.predict(path)
     smallest = paths[0]
     return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turn(smallest, ENERGY_SAMPLES).calls)
 

@@ -7,6 +7,7 @@ params  workload, deploy, evaluate, gate.confidence
 The teacher in eager PyTorch and on the target are timed once, in turns with all that are compared with them.
 """
 
+import dataclasses
 import logging
 import math
 import tempfile
@@ -20,21 +21,25 @@ import psutil
 from numpy.typing import NDArray
 
 from slimline.artifact.arrays import write_arrays
-from slimline.artifact.compiled import read_compiled
+from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.json_file import read_json
 from slimline.artifact.missed import read_missed
 from slimline.artifact.signature import Arrays, Signature
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
+from slimline.data.windows import Windows
 from slimline.errors import ArtifactError, MachineError
 from slimline.measure.latency import Launches, cold_percentiles, cold_speed_ratio, launches_needed, noise_floor, percentiles, speed_ratio
 from slimline.measure.machine import MACHINE, fingerprint
+from slimline.methods import GENERATING
 from slimline.params import TEACHER, Params
 from slimline.report.page import write_page
 from slimline.report.timing import timing_page
 from slimline.stage import Stage, stage_main, write_metrics
-from tasks.launches import Launching, Session, groups, timed_together
+from tasks.answers import answer_batches, asked_for, told_apart, with_decode
+from tasks.launches import Launching, groups, timed_together
+from tasks.launches_session import Session
 from tasks.lengths import apart, at_lengths, filled, timed_lengths
 
 log = logging.getLogger(__name__)
@@ -46,6 +51,9 @@ SHARE_OF_MEMORY = 0.5
 
 ROUNDS = 3
 """Rounds of turns in a launch."""
+
+ANSWER_SAMPLES = 3
+"""Samples of a turn of a language model, in one round a launch: what takes long is called once."""
 
 Turns = Mapping[str, Launches]
 """Batch name -> a model's turns."""
@@ -163,6 +171,15 @@ def this_machine() -> dict[str, Any]:
     return found
 
 
+def answers_wanted(stage: Stage, teacher: CompiledManifest) -> list[tuple[int, int]]:
+    """(length, rows) of the prompts that a language model is timed at; none of any other, or where the target does not generate."""
+    windows = stage.workload.preprocessing
+    if not isinstance(windows, Windows) or teacher.target not in (*GENERATING, "eager"):
+        return []
+    config = stage.params.evaluate
+    return asked_for(config.lengths, windows.longest, config.batch_size)
+
+
 def main(stage: Stage) -> None:
     """Time all that stands of this target in worker processes; write the metrics and the page."""
     started, machine, how = time.monotonic(), this_machine(), launching(stage.params)
@@ -170,12 +187,18 @@ def main(stage: Stage) -> None:
     test = load_split(stage.workload.samples, "test")
     few = head(test, stage.params.evaluate.batch_size).inputs
     arrays, signature = {name: values.numpy() for name, values in few.items()}, read_compiled(where[TEACHER]).signature
-    lengths = timed_lengths(signature, stage.params.evaluate.lengths, test)
-    batches = batches_of(arrays, signature, stage.params.evaluate.batch_size) | at_lengths(arrays, signature, lengths)
+    answers = answers_wanted(stage, read_compiled(where[TEACHER]))
+    lengths = () if answers else timed_lengths(signature, stage.params.evaluate.lengths, test)
+    if answers:
+        batches, how = answer_batches(test, answers), dataclasses.replace(how, rounds=1, samples=ANSWER_SAMPLES)
+    else:
+        batches = batches_of(arrays, signature, stage.params.evaluate.batch_size) | at_lengths(arrays, signature, lengths)
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
     with stored(batches) as paths:
         sessions = [timed_together(group, paths, how) for group in groups(where, how.required, room)]
-    facts = run(sessions, stage.params.gate.confidence)
+    facts = run([with_decode(session, answers) for session in sessions] if answers else sessions, stage.params.gate.confidence)
+    if answers:
+        told_apart(facts, answers)
     by_length = apart(facts, lengths)
     facts["same_runtime_baseline"]["precision"] = read_compiled(where[TEACHER]).computes
     for name, found in facts["variants"].items():

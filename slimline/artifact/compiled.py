@@ -22,6 +22,7 @@ SETTINGS: dict[Target, dict[str, str]] = {
     "onnxruntime": {},
     "openvino": {
         "INFERENCE_PRECISION_HINT": "f32|bf16|f16",
+        "KV_CACHE_PRECISION": "f32|bf16|f16|u8",
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": r"\d{1,6}",
@@ -41,6 +42,21 @@ NEEDED_SETTINGS = {
 """Target -> what its loader cannot do without, in the manifest's `execution`."""
 
 
+class Generations(BaseModel):
+    """Greedy answers of the compiled model beside those of what it was compiled from, to the same prompts.
+
+    `equal_share` is the share of places with the same token up to where they part, of all of the reference's; `parted_at` the place of the
+    first other token in each answer, None where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: int
+    tokens: int
+    equal_share: float
+    parted_at: tuple[int | None, ...]
+
+
 class Parity(BaseModel):
     """How far the compiled outputs lie from the model they were compiled from, on real samples.
 
@@ -58,6 +74,8 @@ class Parity(BaseModel):
     min_agreement: float
     sqnr_db: float | None
     min_sqnr_db: float | None
+    generations: Generations | None = None
+    """Of a language model on a target that generates."""
 
 
 class CompiledManifest(BaseModel):

@@ -1,18 +1,35 @@
 """One file a target: how a compiled variant's files become a function. Each imports its own runtime and no other."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slimline.artifact.signature import Signature
 
+if TYPE_CHECKING:
+    from slimline.data.windows import Windows
+    from slimline.generation import Generator
+    from slimline.generation.prompt_cache import PromptCache
+
 Array = NDArray[Any]
 Outputs = Array | dict[str, Array]
 """One array [N, …], or several by the signature's names."""
 Infer = Callable[[Mapping[str, Array]], Outputs]
 """Inputs by name, as `Signature.checked` gives them -> outputs, N at least 1."""
+MakeGenerator = Callable[["Windows", "PromptCache"], "Generator"]
+"""The tokenizer of a language model, and what keeps the beginnings of prompts -> what goes on from a prompt, over the same weights."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """A loaded language model: the logits of whole windows, how it runs, and its generator, made when it is asked for."""
+
+    infer: Infer
+    execution: dict[str, str]
+    generating: MakeGenerator
 
 
 def writable(values: Array) -> Array:

@@ -2,32 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.fitted import fitted
 from slimline.artifact.manifest import Architecture, Packing
 from slimline.artifact.signature import Signature
 from slimline.artifact.weights import load_weights
-from slimline.errors import ArtifactError
-from slimline.loaders import Array, Infer, Outputs, by_name, writable
-from slimline.workloads import Workload
+from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
+
+if TYPE_CHECKING:
+    from slimline.data.windows import Windows
+    from slimline.generation import Generator
+    from slimline.generation.prompt_cache import PromptCache
 
 RUNTIME, GRAPH = f"torch {torch.__version__}", "its weights"
-
-
-def load(folder: Path, manifest: CompiledManifest, threads: int, workload: Workload) -> tuple[Infer, dict[str, str]]:
-    """The model as a function, and how it runs.
-
-    Raises:
-        ArtifactError: the manifest names no architecture, or the weights do not fit it.
-    """
-    if manifest.architecture is None or manifest.structure is None:
-        raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
-    return load_network(folder, workload, manifest.architecture, manifest.structure, manifest.packing, manifest.signature, threads)
 
 
 def load_network(
@@ -39,12 +30,47 @@ def load_network(
     signature: Signature,
     threads: int,
 ) -> tuple[Infer, dict[str, str]]:
-    """The same for any folder with weights, plain variants included; packed weights are unpacked here."""
+    """The model of any folder with weights as a function, plain variants included, and how it runs; packed weights are unpacked here.
+
+    Raises:
+        ArtifactError: the weights do not fit the architecture.
+    """
+    return _infer(_network(folder, workload, architecture, structure, packing), signature, threads)
+
+
+def load_language(
+    folder: Path,
+    workload: Any,
+    architecture: Architecture,
+    structure: dict[str, Any],
+    packing: Packing | None,
+    signature: Signature,
+    threads: int,
+) -> Language:
+    """A language model: the same net scores and generates.
+
+    Raises:
+        ArtifactError: the weights do not fit the architecture.
+    """
+    network = _network(folder, workload, architecture, structure, packing)
+    infer, execution = _infer(network, signature, threads)
+
+    def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
+        from slimline.generation.eager import generator_of
+
+        return generator_of(network, windows, cache)
+
+    return Language(infer, execution, generating)
+
+
+def _network(
+    folder: Path, workload: Any, architecture: Architecture, structure: dict[str, dict[str, Any]], packing: Packing | None
+) -> nn.Module:
     model, weights = fitted(folder, workload, architecture, structure, packing)
     dtype = next((value.dtype for value in weights.values() if value.is_floating_point()), None)
     network = model.to(dtype=dtype)
     load_weights(network, weights, folder)
-    return _infer(network.eval().requires_grad_(False), signature, threads)
+    return network.eval().requires_grad_(False)
 
 
 def _infer(network: nn.Module, signature: Signature, threads: int) -> tuple[Infer, dict[str, str]]:

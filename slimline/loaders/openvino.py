@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from slimline.artifact.compiled import CompiledManifest
-from slimline.loaders import Array, Infer, Outputs, by_name, writable
+from slimline.artifact.generating import read_generation
+from slimline.errors import MachineError
+from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
 import openvino  # noqa: E402
 
+if TYPE_CHECKING:
+    from slimline.data.windows import Windows
+    from slimline.generation import Generator
+    from slimline.generation.prompt_cache import PromptCache
+
+LANGUAGE_GRAPH = "openvino_model.xml"
 RUNTIME, GRAPH = f"openvino {openvino.__version__}", "model.xml"
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
 
@@ -20,10 +31,7 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     What OpenVINO raises is told by slimline.runtime.
     """
     core = openvino.Core()
-    config = {**manifest.execution, "INFERENCE_NUM_THREADS": str(threads)}
-    wanted = config["INFERENCE_PRECISION_HINT"]
-    if wanted != "f32" and _CAPABILITY[wanted] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        config["INFERENCE_PRECISION_HINT"] = "f32"
+    config = _settings(core, manifest, threads)
     compiled = core.compile_model(folder / GRAPH, "CPU", config)
     request = compiled.create_infer_request()
 
@@ -38,3 +46,46 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
         return by_name((request.get_output_tensor(index).data.copy() for index in outputs), manifest.signature)
 
     return infer, config
+
+
+def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Language:
+    """A language model: OpenVINO itself scores, each window with a state of its own; openvino-genai generates.
+
+    Each loads the IR when it is first asked, for an application needs one of them.
+    """
+    core, facts = openvino.Core(), read_generation(folder)
+    config = _settings(core, manifest, threads)
+    requests: list[Any] = []
+
+    def infer(arrays: Mapping[str, Array]) -> Outputs:
+        if not requests:
+            requests.append(core.compile_model(folder / LANGUAGE_GRAPH, "CPU", config).create_infer_request())
+        tokens = arrays["input_ids"]
+        positions = np.tile(np.arange(tokens.shape[1], dtype=np.int64), (len(tokens), 1))
+        given = {**arrays, "position_ids": positions, "beam_idx": np.arange(len(tokens), dtype=np.int32)}
+        requests[0].reset_state()
+        taken = {name for port in requests[0].model_inputs for name in port.names}
+        found = requests[0].infer({name: writable(values) for name, values in given.items() if name in taken}, share_outputs=True)
+        return np.array(found[0])
+
+    def generating(windows: "Windows", cache: "PromptCache") -> "Generator":  # noqa: ARG001 (the engine keeps its own)
+        from slimline.generation.answers import Reader
+
+        try:
+            from slimline.generation.openvino import OpenVINOGenerator
+        except ModuleNotFoundError as error:
+            if error.name != "openvino_genai":
+                raise
+            raise MachineError(f"{folder}: generates by openvino-genai, which is not installed; pip install 'slimline[lm]'") from None
+        return OpenVINOGenerator(folder, facts, Reader(windows, facts.vocabulary, min(facts.context, windows.longest)), config)
+
+    return Language(infer, config, generating)
+
+
+def _settings(core: Any, manifest: CompiledManifest, threads: int) -> dict[str, str]:
+    """The manifest's settings on so many threads, in float32 where the CPU lacks its 16-bit arithmetic."""
+    config = {**manifest.execution, "INFERENCE_NUM_THREADS": str(threads)}
+    wanted = config["INFERENCE_PRECISION_HINT"]
+    if wanted != "f32" and _CAPABILITY[wanted] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        config |= {name: "f32" for name in ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION") if name in config}
+    return config

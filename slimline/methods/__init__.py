@@ -12,6 +12,8 @@ METHODS: dict[str, dict[str, str]] = {
         "taylor": "slimline.methods.prune.taylor:taylor",
         "movement": "slimline.methods.prune.movement:movement",
         "semi_structured": "slimline.methods.prune.semi_structured:semi_structured",
+        "wanda": "slimline.methods.prune.wanda:wanda",
+        "sparsegpt": "slimline.methods.prune.sparsegpt:sparsegpt",
         "channels": "slimline.methods.prune.channels:channels",
         "heads": "slimline.methods.prune.heads:heads",
         "depth": "slimline.methods.prune.depth:depth",
@@ -30,6 +32,9 @@ METHODS: dict[str, dict[str, str]] = {
         "half": "slimline.methods.quantize.half:half",
         "weight_only": "slimline.methods.quantize.weight_only:weight_only",
         "hqq": "slimline.methods.quantize.hqq:hqq",
+        "gptq": "slimline.methods.quantize.gptq:gptq",
+        "awq": "slimline.methods.quantize.awq:awq",
+        "smoothquant": "slimline.methods.quantize.smoothquant:smoothquant",
     },
     "factorize": {
         "svd": "slimline.methods.factorize.svd:svd",
@@ -55,6 +60,17 @@ METHODS: dict[str, dict[str, str]] = {
     },
 }
 
+GENERATING: dict[str, str] = {
+    "onnxruntime": "slimline.methods.compile.onnx_language:onnx_language",
+    "openvino": "slimline.methods.compile.openvino_language:openvino_language",
+}
+"""Target -> what compiles a language model for it, so that it generates as well; on the others it scores alone, but eager needs none."""
+
+
+def get_generating(target: str) -> Callable[..., Any] | None:
+    """What compiles a language model for a target in its own way; None where the usual compiler does."""
+    return _imported(GENERATING[target]) if target in GENERATING else None
+
 
 def get_method(stage: str, name: str) -> Callable[..., Any]:
     """Import one method's function.
@@ -65,6 +81,10 @@ def get_method(stage: str, name: str) -> Callable[..., Any]:
     location = METHODS.get(stage, {}).get(name)
     if location is None:
         raise StageError(f"{stage}: no method {name!r}; there are: {', '.join(METHODS.get(stage, {})) or 'none'}")
+    return _imported(location)
+
+
+def _imported(location: str) -> Callable[..., Any]:
     module, _, function = location.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found

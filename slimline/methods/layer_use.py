@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from slimline.data.batch import Batch, clone
 from slimline.methods.macs import layer_by_layer
 
-DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru")
+DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru", "embedding")
 """The functions that take a layer's weights as they are."""
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -55,7 +55,7 @@ def why_not_planned(layers: Mapping[str, nn.Module], uses: Uses) -> dict[str, st
             reasons[name] = "does not run in evaluation, so no graph holds it"
         elif others:
             reasons[name] = f"its weight is read by {sorted(others)[0] or 'the model'} itself, not by the layer alone"
-        elif not uses.changed.isdisjoint(weights):
+        elif not uses.changed.isdisjoint(weights) or getattr(layer, "max_norm", None) is not None:
             reasons[name] = f"{type(layer).__name__} changes its weight in every run"
     return reasons
 

@@ -18,15 +18,25 @@ from slimline.params.prune_blocks import DepthParams, HeadsParams
 from slimline.params.prune_channels import ChannelsParams
 from slimline.params.prune_lottery import LotteryTicketParams
 from slimline.params.prune_regularised import GroupLassoParams, HardConcreteParams, L1RegularisedParams, NetworkSlimmingParams
-from slimline.params.prune_unstructured import MagnitudeParams, MovementParams, SemiStructuredParams, TaylorParams
+from slimline.params.prune_unstructured import (
+    MagnitudeParams,
+    MovementParams,
+    SemiStructuredParams,
+    SparsegptParams,
+    TaylorParams,
+    WandaParams,
+)
 from slimline.params.quantize import (
     AdaroundParams,
+    AwqParams,
     DynamicParams,
+    GptqParams,
     HalfParams,
     HqqParams,
     MixedParams,
     QatParams,
     QuantizeParams,
+    SmoothquantParams,
     StaticParams,
     WeightOnlyParams,
 )
@@ -50,6 +60,7 @@ __all__ = [
     "TEACHER",
     "VARIANT_SECTIONS",
     "AdaroundParams",
+    "AwqParams",
     "CalibrateParams",
     "ChannelsParams",
     "CpParams",
@@ -60,6 +71,7 @@ __all__ = [
     "EvaluateParams",
     "FactorizedTrainingParams",
     "GateParams",
+    "GptqParams",
     "GroupLassoParams",
     "HalfParams",
     "HardConcreteParams",
@@ -82,7 +94,9 @@ __all__ = [
     "ScratchParams",
     "SemiStructuredParams",
     "SequenceParams",
+    "SmoothquantParams",
     "SoftTargetsParams",
+    "SparsegptParams",
     "SpatialSvdParams",
     "StaticParams",
     "StudentTraining",
@@ -92,6 +106,7 @@ __all__ = [
     "Training",
     "TuckerParams",
     "VariantParams",
+    "WandaParams",
     "WeightOnlyParams",
 ]
 
@@ -101,6 +116,8 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "taylor": TaylorParams,
         "movement": MovementParams,
         "semi_structured": SemiStructuredParams,
+        "wanda": WandaParams,
+        "sparsegpt": SparsegptParams,
         "channels": ChannelsParams,
         "heads": HeadsParams,
         "depth": DepthParams,
@@ -119,6 +136,9 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "half": HalfParams,
         "weight_only": WeightOnlyParams,
         "hqq": HqqParams,
+        "gptq": GptqParams,
+        "awq": AwqParams,
+        "smoothquant": SmoothquantParams,
     },
     "factorize": {
         "svd": SvdParams,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from slimline.params.schedule import ScheduledParams
-from slimline.params.section import Count, EditParams, Number, Positive, Strength, Training
+from slimline.params.section import Count, EditParams, Fraction, Number, Positive, Recovery, Strength, Training
 
 UNSTRUCTURED = "Smaller only once packed sparse or compressed; never faster on ONNX Runtime or OpenVINO."
 LOCAL_FLOOR = "scope local takes the same share of each layer: floor is for the other scopes"
@@ -124,6 +124,65 @@ class SemiStructuredParams(EditParams):
         """What the config asks for, in a sentence."""
         which = "largest" if self.criterion == "l1" else "randomly chosen"
         return f"Of every {self.m} weights along the inputs the {self.n} {which} stay."
+
+
+class LayerwiseParams(EditParams):
+    """What the methods share that prune single weights layer by layer, by what each reads on the calibration sample."""
+
+    fraction: Strength | None = None
+    """The share of each layer's weights that become zero; or give n."""
+    n: Count | None = None
+    """How many of every m weights along the inputs stay."""
+    m: Annotated[int, Number, Field(ge=2, le=65_536)] = 4
+    """With n: the length of a group; layers whose inputs are no multiple of it stay as they are."""
+    recover: Recovery = Recovery(epochs=0)
+    """Training afterwards; zeros stay zero."""
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "LayerwiseParams":
+        if (self.fraction is None) == (self.n is None):
+            raise ValueError("give either fraction or n (of m)")
+        if self.n is not None and self.n > self.m:
+            raise ValueError(f"n = {self.n} of m = {self.m} weights cannot stay: n is at most m")
+        return self
+
+    @property
+    def idle(self) -> bool:
+        """Whether the config asks for nothing to be changed."""
+        return self.fraction == 0 or self.n == self.m
+
+    @property
+    def amount(self) -> str:
+        """How much is zeroed, in a few words."""
+        return f"{self.n}:{self.m}" if self.n is not None else f"by {self.fraction:.0%}"
+
+
+class WandaParams(LayerwiseParams):
+    """Zero the single weights of least magnitude times the norm of their input; shapes stay."""
+
+    judgement: ClassVar[str] = "Little better than magnitude, if at all; smaller only once packed or compressed, never faster."
+
+    method: Literal["wanda"]
+
+    @property
+    def asked(self) -> str:
+        """What the config asks for, in a sentence."""
+        return f"Weights zeroed {self.amount} of each output by magnitude times the norm of their input."
+
+
+class SparsegptParams(LayerwiseParams):
+    """Zero the single weights whose loss the others of the same output can best make up for, and let them; shapes stay."""
+
+    judgement: ClassVar[str] = "The best without training, for language models above all; smaller only once packed, never faster."
+
+    method: Literal["sparsegpt"]
+    damping: Fraction = 0.01
+    """What is added to the diagonal of the inputs' second moment, as a share of its mean."""
+
+    @property
+    def asked(self) -> str:
+        """What the config asks for, in a sentence."""
+        return f"Weights zeroed {self.amount} of each layer by SparseGPT, the others changed to make up for them."
 
 
 class MovementParams(EditParams):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from slimline.params.section import Amount, Count, Epochs, Names, Number, Positive, Recovery, Section, Steps, VariantParams
+from slimline.params.section import Amount, Count, Epochs, Fraction, Names, Number, Positive, Recovery, Section, Steps, VariantParams
 
 NO_INT8_KERNELS = {
     "eager": "eager PyTorch has no int8 kernels; deploy it on onnxruntime or openvino",
@@ -49,6 +49,8 @@ class CalibratedParams(VariantParams):
     """Take the shift that rounding causes in each channel's mean output out of the biases; batch norms are folded first."""
     keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
+    embeddings: Literal["float32", "int8"] = "int8"
+    """What lookup tables are stored in; int8 has a scale for each row."""
 
 
 class StaticParams(CalibratedParams):
@@ -175,10 +177,14 @@ class IntegerWeightParams(VariantParams):
     """Per group: how many weights of an output share a scale; smaller is more exact and takes more bytes (32: 1 bit a weight)."""
     keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
+    embeddings: Literal["float32", "int8", "int4"] = "int8"
+    """What lookup tables are stored in, and a head that shares their weights: int8 has a scale for each row, int4 one for each group."""
+    compute: Literal["float32", "int8"] = "float32"
+    """What matrix products compute in: int8 rounds their inputs while running, block by block, and reads weights as they are stored."""
 
     def refused_by(self, target: str) -> str | None:
         """Why a target cannot take this variant: Inductor, for one, has no 4-bit weights."""
-        return NO_INT4 if target == "inductor" and self.bits == 4 else super().refused_by(target)
+        return NO_INT4 if target == "inductor" and (self.bits == 4 or self.embeddings == "int4") else super().refused_by(target)
 
 
 class WeightOnlyParams(IntegerWeightParams):
@@ -211,6 +217,59 @@ class HqqParams(IntegerWeightParams):
     """Steps of the fit; 0 leaves the zero points where each group's smallest weight puts them."""
 
 
+class CompensatedParams(IntegerWeightParams):
+    """Integer weights in groups that are fitted to the calibration sample: what `gptq` and `awq` share."""
+
+    needs_data: ClassVar[bool] = True
+
+    bits: Literal[2, 3, 4, 8] = 4  # type: ignore[assignment]
+    """How many bits a weight takes; 2 and 3 are stored in 4, since no runtime packs them closer."""
+    symmetric: bool = False
+    """Whether zero is the middle level, or wherever the range of the weights puts it (more exact; zero points take bytes too)."""
+    compute: Literal["float32", "int8"] = "int8"
+    """What matrix products compute in: int8 rounds their inputs while running, block by block, and reads weights as they are stored."""
+
+    def refused_by(self, target: str) -> str | None:
+        """Why a target cannot take this variant."""
+        return NO_INT4 if target == "inductor" and self.bits < 8 else super().refused_by(target)
+
+
+class GptqParams(CompensatedParams):
+    """Integer weights in groups; each one's rounding error is made up for by those of the same output that come after it."""
+
+    judgement: ClassVar[str] = "The first to try for int4 of language models: minutes of calibration, about half of rounding's loss."
+
+    method: Literal["gptq"]
+    act_order: bool = True
+    """Whether the columns of the largest inputs are rounded first, while most others are left to make up for them."""
+    search: bool = True
+    """Whether the ends of each group's grid are searched, or lie at its smallest and largest weight."""
+    damping: Fraction = 0.01
+    """What is added to the diagonal of the inputs' second moment, as a share of its mean."""
+
+
+class AwqParams(CompensatedParams):
+    """Integer weights in groups; columns that meet large inputs are scaled up before they are rounded, and their inputs down."""
+
+    judgement: ClassVar[str] = "Half of gptq's gain without its minutes; only where a norm or layer before a layer can take its scale."
+
+    method: Literal["awq"]
+    clip: bool = True
+    """Whether the ends of each group's grid are searched, or lie at its smallest and largest weight."""
+
+
+class SmoothquantParams(CalibratedParams):
+    """Int8 weights and inputs after outliers of the inputs were moved into the weights."""
+
+    judgement: ClassVar[str] = "For transformers whose inputs have outliers, where static or dynamic int8 loses; else it changes nothing."
+
+    method: Literal["smoothquant"]
+    strength: Annotated[float, Number, Field(ge=0, le=1)] = 0.5
+    """How much of the inputs' outliers goes into the weights: 1 all of them; 0 puts the weights' own into the inputs instead."""
+    ranges: Literal["dynamic", "static"] = "dynamic"
+    """Whether inputs are ranged while running, or by the calibration sample."""
+
+
 class DynamicParams(VariantParams):
     """Int8 weights; the inputs of Linear and LSTM layers are ranged while running, convolutions and GRU layers compute in float."""
 
@@ -222,6 +281,8 @@ class DynamicParams(VariantParams):
     method: Literal["dynamic"]
     keep_float: Names = ()
     """Layers that stay in float32; `*` stands for any part of a name."""
+    embeddings: Literal["float32", "int8"] = "int8"
+    """What lookup tables are stored in; int8 has a scale for each row."""
 
 
 class HalfParams(VariantParams):
@@ -238,6 +299,16 @@ class HalfParams(VariantParams):
 
 
 QuantizeParams = Annotated[
-    StaticParams | AdaroundParams | QatParams | DynamicParams | HalfParams | MixedParams | WeightOnlyParams | HqqParams,
+    StaticParams
+    | AdaroundParams
+    | QatParams
+    | DynamicParams
+    | HalfParams
+    | MixedParams
+    | WeightOnlyParams
+    | HqqParams
+    | GptqParams
+    | AwqParams
+    | SmoothquantParams,
     Field(discriminator="method"),
 ]

@@ -22,7 +22,7 @@ from slimline.methods.compile.xnnpack_graph import computed_types, exported_oper
 from slimline.methods.compile.xnnpack_int8 import close_int8_islands
 from slimline.methods.exported import exported
 from slimline.methods.quantize.fold import fold_batchnorm
-from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import TABLE, Plan, kind, layers_of_kind, smallest_precision, tables_of_kind, weighted_of_kind
 
 MODEL = "model.pte"
 LEAST_BOUND, NNPACK_BATCH = 2, 16
@@ -37,6 +37,7 @@ ROUNDED_OUTPUTS = (
     "XNNPACK's int8 operations write int8: residual sums and the outputs are rounded to 256 levels as well, over the range that the "
     "calibration sample shows (outputs: a quarter wider)."
 )
+NO_VOLUMES = "ExecuTorch has no kernel for convolutions over three axes"
 WAYS_OUT = "name it in keep_float, or deploy on onnxruntime or openvino"
 
 
@@ -59,9 +60,10 @@ def executorch(
     https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html
 
     Raises:
-        StageError: the plan holds what XNNPACK has no kernels for, or the model cannot be exported.
+        StageError: the plan, or the net, holds what there are no kernels for, or the model cannot be exported.
     """
     _require_kernels(plan)
+    _require_flat(model)
     require_fixed("ExecuTorch plans its memory for one size", signature)
     bound = largest_batch(batch_sizes)
     first = take({name: example[name] for name in signature.names}, slice(0, 1))
@@ -88,6 +90,13 @@ def executorch(
     )
 
 
+def _require_flat(model: nn.Module) -> None:
+    """Hold a net to convolutions that there are kernels for: others compile, and fail when they run (error 0x12)."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+            raise Impossible(f"compile: {name!r} is {type(layer).__name__}: {NO_VOLUMES}; deploy on onnxruntime or openvino")
+
+
 def largest_batch(batch_sizes: tuple[int, ...]) -> int:
     """The batch size up to which a program is made.
 
@@ -99,7 +108,8 @@ def largest_batch(batch_sizes: tuple[int, ...]) -> int:
 
 
 def _require_kernels(plan: Plan | None) -> None:
-    for name, entry in {} if plan is None else plan["layers"].items():
+    layers = {} if plan is None else {name: entry for name, entry in plan["layers"].items() if entry["type"] != TABLE}
+    for name, entry in layers.items():
         if kind(entry) == "half" and (entry["precision"], entry["type"]) != ("float16", "Linear"):
             raise Impossible(f"compile: {name!r}, {entry['type']}, is to be {entry['precision']}: {NO_SIXTEEN_BITS}")
         if kind(entry) == "weights":
@@ -164,7 +174,8 @@ def _infer_batch(graph_module: fx.GraphModule) -> Any:
 def _taken(plan: Plan, lowered: Any) -> tuple[str, ...]:
     """The planned layers whose small weights are inside XNNPACK's graphs."""
     outside = {name.removesuffix(".weight_int8").removesuffix(".inner.weight") for name in left_out(lowered)}
-    return tuple(name for name in layers_of_kind(plan, "static", "dynamic", "half") if name not in outside)
+    inside = (*weighted_of_kind(plan, "static", "dynamic", "half"), *tables_of_kind(plan, "weights", "half"))
+    return tuple(name for name in plan["layers"] if name in inside and (name not in outside or plan["layers"][name]["type"] == TABLE))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slimline.errors import StageError
+from slimline.methods.quantize.plan import stored_bits
 from slimline.methods.quantize.weights import Grid, derived_grid, levels
 
 TOLERANCE = 1e-3
@@ -62,7 +63,7 @@ def integer_weight(weight: Tensor, entry: Mapping[str, Any], grid: Grid | None, 
         whole.numpy(),
         (scale.double().numpy() * factor[:, None]).astype(np.float32),
         None if zero_point is None else zero_point.float().numpy(),
-        int(entry["precision"].removeprefix("int")),
+        stored_bits(entry["precision"]),
     )
 
 

@@ -5,7 +5,7 @@ import itertools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.exported import exported, reason_of
-from slimline.methods.quantize.plan import every_layer, recurrent_layers
+from slimline.methods.quantize.plan import every_layer, recurrent_layers, tables
 
 OUTPUT = "y"
 """What the one tensor is called that a model gives."""
@@ -28,6 +28,8 @@ FEWEST = 2
 LARGEST_CONSTANT = 2**31 - 1
 RECURRENT_OPS = ("LSTM", "GRU")
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
+LOOK_UP = "Gather"
+"""What an embedding becomes."""
 CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 SCOPES = "pkg.torch.onnx.name_scopes"
 REPEATED = re.compile(r"#\d+$")
@@ -62,7 +64,7 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     if recurrent_layers(model):
         optimize_ir(program.model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
     graph_model = program.model_proto
-    _name_nodes(graph_model.graph, set(every_layer(model)))
+    name_nodes(graph_model.graph, model)
     return graph_model
 
 
@@ -86,6 +88,12 @@ def layer_nodes(graph: onnx.GraphProto, layers: Iterable[str]) -> dict[str, onnx
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """The graph's constants by name."""
     return {tensor.name: tensor for tensor in graph.initializer}
+
+
+def embedding_nodes(graph: onnx.GraphProto, layers: Iterable[str]) -> dict[str, onnx.NodeProto]:
+    """The nodes that look up an embedding's rows: node name -> node."""
+    known = set(layers)
+    return {node.name: node for node in graph.node if node.op_type == LOOK_UP and layer_of(node.name) in known}
 
 
 def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
@@ -165,19 +173,29 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _name_nodes(graph: onnx.GraphProto, layers: set[str]) -> None:
+def name_nodes(graph: onnx.GraphProto, model: nn.Module) -> None:
+    """Call the nodes that hold a layer's weights by the layer's name, which stands in what the exporter noted of each node."""
+    embeddings = set(tables(model))
+    layers = every_layer(model).keys() - embeddings
     seen: Counter[str] = Counter()
+    constants = initializers(graph)
     for node in graph.node:
         layer = _layer_of_node(node, layers) if node.op_type in WEIGHTED_OPS else None
+        if node.op_type == LOOK_UP and node.input[0] in constants:
+            layer = _layer_in_scopes(node, embeddings) or _layer_of_node(node, embeddings)
         if layer is not None:
             seen[layer] += 1
             node.name = layer if seen[layer] == 1 else f"{layer}#{seen[layer]}"
 
 
-def _layer_of_node(node: onnx.NodeProto, layers: set[str]) -> str | None:
+def _layer_of_node(node: onnx.NodeProto, layers: Set[str]) -> str | None:
     by_weight: str | None = next((name.removesuffix(".weight") for name in node.input if name.removesuffix(".weight") in layers), None)
     if by_weight is not None:
         return by_weight
+    return _layer_in_scopes(node, layers)
+
+
+def _layer_in_scopes(node: onnx.NodeProto, layers: Set[str]) -> str | None:
     scopes: str = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
     return next((name for name in reversed(re.findall(r"'([^']*)'", scopes)) if name in layers), None)
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
 from slimline.methods.compile.onnx_graph import initializers, layer_nodes, layer_of, producers, replace_initializer
-from slimline.methods.compile.onnx_integers import AS_MATMUL, NBITS, is_packed, oriented, store_integers
+from slimline.methods.compile.onnx_integers import AS_MATMUL, NBITS, exported_weight, is_packed, store_integers, weight_name
 from slimline.methods.compile.onnx_recurrent import store_recurrent, stored_recurrent
-from slimline.methods.quantize.plan import Plan, weighted_layers, weighted_of_kind
+from slimline.methods.compile.onnx_tables import store_tables, stored_tables
+from slimline.methods.quantize.plan import Plan, computes_in_int8, stored_precision, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.weights import stored_grid
 
 UNPACKING = ("Reshape", "Transpose", "Mul", "Sub", "Cast", "DequantizeLinear")
@@ -32,10 +33,11 @@ def store_weights(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gr
     Raises:
         StageError: the graph's weight is not that of the model's layer.
     """
-    small = store_integers(graph_model, _integers(graph_model.graph, model, plan, grids))
+    small = store_integers(graph_model, _integers(graph_model.graph, model, plan, grids), in_int8=computes_in_int8(plan))
     for layer in weighted_of_kind(plan, "half"):
         for name in _constants(small.graph, layer):
             _as_sixteen_bit(small.graph, name, plan["layers"][layer]["precision"])
+    store_tables(small, model, plan, grids)
     store_recurrent(small.graph, plan)
     return small
 
@@ -47,33 +49,34 @@ def stored_layers(graph: onnx.GraphProto, plan: Plan) -> tuple[str, ...]:
         layer = layer_of(node.name).removesuffix("_quant").removesuffix(AS_MATMUL)
         if len(node.input) > 1 and layer in weighted and _is_stored(graph, node, plan["layers"][layer]):
             stored.add(layer)
+    stored |= stored_tables(graph, plan)
     return tuple(name for name in plan["layers"] if name in stored)
 
 
 def _integers(graph: onnx.GraphProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> dict[str, IntegerWeight]:
-    layers, constants, found = weighted_layers(model), initializers(graph), {}
+    layers, found = weighted_layers(model), {}
     wanted = set(weighted_of_kind(plan, "weights"))
     for node in graph.node:
         layer = layer_of(node.name).removesuffix(AS_MATMUL)
-        if layer in wanted and len(node.input) > 1 and node.input[1] in constants:
-            exported = oriented(node, numpy_helper.to_array(constants[node.input[1]])).astype(np.float32, copy=False)
+        exported = exported_weight(graph, node) if layer in wanted else None
+        if exported is not None:
             entry = plan["layers"][layer]
-            found[layer] = integer_weight(layers[layer].weight, entry, stored_grid(grids, layer, entry), exported)
+            grid = stored_grid(grids, layer, entry)
+            found[layer] = integer_weight(layers[layer].weight, entry, grid, exported.astype(np.float32, copy=False))
     return found
 
 
 def _is_stored(graph: onnx.GraphProto, node: onnx.NodeProto, entry: Mapping[str, Any]) -> bool:
     constants, made_by, name = initializers(graph), producers(graph), node.input[1]
     if node.op_type == NBITS:
-        return entry["precision"] == "int4" and is_packed(node, constants[name])
+        return is_packed(node, constants[name], entry["precision"])
     while name in made_by and made_by[name].op_type in UNPACKING:
         name = made_by[name].input[0]
-    return name in constants and constants[name].data_type == TYPES.get((entry["precision"], entry["symmetric"]))
+    return name in constants and constants[name].data_type == TYPES.get((stored_precision(entry["precision"]), entry["symmetric"]))
 
 
 def _constants(graph: onnx.GraphProto, layer: str) -> list[str]:
-    constants = initializers(graph)
-    return sorted({node.input[1] for node in layer_nodes(graph, (layer,)).values()} & constants.keys())
+    return sorted({name for node in layer_nodes(graph, (layer,)).values() if (name := weight_name(graph, node))})
 
 
 def _as_sixteen_bit(graph: onnx.GraphProto, name: str, dtype: str) -> None:

@@ -15,13 +15,23 @@ from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, ope
 from slimline.methods.compile.onnx_int8 import quantize_int8
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, kind, layers_of_kind, recurrent_of_kind, smallest_precision
+from slimline.methods.quantize.plan import (
+    TABLE,
+    Plan,
+    computes_in_int8,
+    kind,
+    layers_of_kind,
+    recurrent_of_kind,
+    smallest_precision,
+    weighted_of_kind,
+)
 
 switch_off_telemetry()
 import onnxruntime as ort  # noqa: E402
 
 MODEL = "model.onnx"
 RANGED = "LSTM layers take the ranges of their inputs while running: ONNX Runtime has no kernel with fixed ones."
+BLOCKWISE = "Matrix products read weights as they are stored, and round their inputs to int8 while running, block by block."
 UNPACKED = {
     "half": "ONNX Runtime has no 16-bit CPU kernels for these layers: 16-bit weights are unpacked at load, the arithmetic is float32.",
     "weights": "Layers with weights alone in integers compute in float32. 4-bit matrix products unpack them block by block in every run, "
@@ -77,14 +87,17 @@ def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Map
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:
-    unpacked = (text for way, text in UNPACKED.items() if layers_of_kind(plan, way))  # type: ignore[arg-type]
+    unpacked = [text for way, text in UNPACKED.items() if weighted_of_kind(plan, way)]  # type: ignore[arg-type]
+    if computes_in_int8(plan):
+        unpacked = [BLOCKWISE]
     return *unpacked, *((RANGED,) if recurrent_of_kind(plan, "static") else ())
 
 
 def _computes(plan: Plan | None) -> str:
     """The arithmetic of the layers: 16-bit weights are unpacked, and so are integer ones whose inputs stay in float."""
-    kinds = {} if plan is None else {name: kind(entry) for name, entry in plan["layers"].items()}
-    return arithmetic("int8" if found in ("static", "dynamic") else "float32" for found in kinds.values())
+    int8 = ("static", "dynamic", "weights") if plan is not None and computes_in_int8(plan) else ("static", "dynamic")
+    kinds = {} if plan is None else {name: kind(entry) for name, entry in plan["layers"].items() if entry["type"] != TABLE}
+    return arithmetic("int8" if found in int8 else "float32" for found in kinds.values())
 
 
 def _optimised(graph_model: onnx.ModelProto) -> dict[str, int]:

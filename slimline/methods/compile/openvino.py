@@ -21,7 +21,7 @@ from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
 from slimline.methods.compile.openvino_weights import store_weights
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, smallest_precision, weighted_of_kind
+from slimline.methods.quantize.plan import Plan, computes_in_int8, layers_of_kind, recurrent_of_kind, smallest_precision, weighted_of_kind
 
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
@@ -100,7 +100,8 @@ def _execution(plan: Plan | None) -> dict[str, str]:
     settings = {"INFERENCE_PRECISION_HINT": _hint(plan), "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
     if plan is None or not layers_of_kind(plan, "dynamic", "weights"):
         return settings
-    return settings | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32" if layers_of_kind(plan, "dynamic") else "0"}
+    is_int8 = layers_of_kind(plan, "dynamic") or computes_in_int8(plan)
+    return settings | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32" if is_int8 else "0"}
 
 
 def _hint(plan: Plan | None) -> str:
@@ -118,8 +119,9 @@ def _computes(executed: dict[str, int], plan: Plan | None) -> str:
     Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
     """
     used = {name.split()[1] for name in executed if name.split()[0] in COMPUTING}
-    is_float = plan is None or not layers_of_kind(plan, "static", "dynamic")
-    return arithmetic("float32" if is_float and kind in PACKED else RUN_AS[kind] for kind in used)
+    is_float = plan is None or not (layers_of_kind(plan, "static", "dynamic") or computes_in_int8(plan))
+    in_int8 = plan is not None and computes_in_int8(plan)
+    return arithmetic("float32" if is_float and kind in PACKED else "int8" if in_int8 and kind in PACKED else RUN_AS[kind] for kind in used)
 
 
 def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
@@ -128,7 +130,9 @@ def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
         notes.append(
             "16-bit weights are unpacked at load, the arithmetic is float32: no such kernels here, or a layer has to stay in float32."
         )
-    if plan is not None and layers_of_kind(plan, "weights"):
+    if plan is not None and computes_in_int8(plan):
+        notes.append("Matrix products read weights as they are stored, and may round their inputs to int8 while running, in groups of 32.")
+    elif plan is not None and weighted_of_kind(plan, "weights"):
         notes.append(
             "Layers with weights alone in integers compute in float: matrix products unpack them in every run, convolutions at load."
         )
@@ -140,12 +144,21 @@ def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
 
 
 def _save(model: ov.Model, path: Path) -> None:
+    serialised(model, path)
+    slim_ir(path)
+
+
+def serialised(model: ov.Model, path: Path) -> None:
+    """Write an IR as OpenVINO does.
+
+    Raises:
+        MachineError: the disk is full.
+    """
     try:
         ov.serialize(model, path, path.with_suffix(".bin"))
     except RuntimeError as error:
         free = shutil.disk_usage(path.parent).free
         raise MachineError(f"compile: OpenVINO could not write {path.name} ({error}); {free:,} bytes are free on its disk") from error
-    slim_ir(path)
 
 
 def _saved_bytes(model: ov.Model) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from slimline.methods.compile.onnx_graph import layer_of
 from slimline.methods.compile.openvino_integers import oriented
 from slimline.methods.compile.openvino_recurrent import stored_recurrent
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, weighted_layers
+from slimline.methods.quantize.plan import Plan, stored_precision, weighted_layers
 
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
@@ -40,7 +40,7 @@ def name_scaled(graph: ov.Model, model: nn.Module) -> None:
     layers, taken = weighted_layers(model), {operation.get_friendly_name() for operation in graph.get_ordered_ops()}
     for operation in graph.get_ordered_ops():
         constant = operation.input_value(1).get_node() if operation.get_type_name() in WEIGHTED_OPS else None
-        if constant is None or constant.get_type_name() != "Constant" or _layer_name(operation) in layers:
+        if constant is None or constant.get_type_name() != "Constant" or layer_name(operation) in layers:
             continue
         value = oriented(operation, constant.data)
         if owner := next((name for name, layer in layers.items() if channel_factor(layer.weight, value) is not None), None):
@@ -49,7 +49,8 @@ def name_scaled(graph: ov.Model, model: nn.Module) -> None:
             taken.add(name)
 
 
-def _layer_name(operation: Any) -> str:
+def layer_name(operation: Any) -> str:
+    """The layer that a named operation computes."""
     return layer_of(operation.get_friendly_name().removesuffix("/WithoutBiases"))
 
 
@@ -57,9 +58,17 @@ def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[s
     """The operations with a layer's weight: (layer, operation)."""
     known = set(layers)
     for operation in model.get_ordered_ops():
-        layer = _layer_name(operation)
+        layer = layer_name(operation)
         if operation.get_type_name() in WEIGHTED_OPS and layer in known:
             yield layer, operation
+
+
+def table_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The operations that look up an embedding's rows: (layer, operation)."""
+    known = set(layers)
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "Gather" and layer_name(operation) in known:
+            yield layer_name(operation), operation
 
 
 def other_operations(model: ov.Model, layers: Iterable[str]) -> list[str]:
@@ -76,11 +85,15 @@ def other_operations(model: ov.Model, layers: Iterable[str]) -> list[str]:
 def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
     """The plan's layers whose weights really are constants of the planned type, in the plan's order."""
     stored = stored_recurrent(model, plan)
-    for layer, operation in layer_operations(model, plan["layers"]):
-        source = operation.input_value(1).get_node()
+    found = [(layer, operation.input_value(1)) for layer, operation in layer_operations(model, plan["layers"])]
+    found += [(layer, operation.input_value(0)) for layer, operation in table_operations(model, plan["layers"])]
+    for layer, read in found:
+        source = read.get_node()
         while source.get_type_name() in UNPACKING:
             source = source.input_value(0).get_node()
         entry = plan["layers"][layer]
-        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get((entry["precision"], entry["symmetric"])):
+        if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get(
+            (stored_precision(entry["precision"]), entry["symmetric"])
+        ):
             stored.add(layer)
     return tuple(name for name in plan["layers"] if name in stored)

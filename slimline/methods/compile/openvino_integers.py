@@ -27,6 +27,16 @@ def store_integers(placed: Iterable[tuple[Any, IntegerWeight]]) -> None:
         operation.input(1).replace_source_output(_unpacking(operation, weight))
 
 
+def store_table(operation: Any, weight: IntegerWeight, head: Any | None) -> None:
+    """Let a look-up read its rows as integers, in place; the unpacking of a `head` that reads the same weight serves it as well."""
+    if head is not None:
+        source = head.input_value(1)
+        turned = source.get_node().get_type_name() == "Transpose"
+        operation.input(0).replace_source_output(source.get_node().input_value(0) if turned else source)
+    else:
+        operation.input(0).replace_source_output(_unpacking_as(weight, list(operation.input(0).get_shape())))
+
+
 def oriented(operation: Any, value: np.ndarray) -> np.ndarray:
     """The weight that an operation reads, turned to [outputs, …]: a MatMul may have it the other way, a grouped convolution split."""
     if operation.get_type_name() == "GroupConvolution":
@@ -40,10 +50,18 @@ def _is_turned(operation: Any) -> bool:
 
 def _unpacking(operation: Any, weight: IntegerWeight) -> Any:
     shape = list(operation.input(1).get_shape())
-    plain = shape[::-1] if _is_turned(operation) else shape
+    made = _unpacking_as(
+        weight, shape[::-1] if _is_turned(operation) else shape, split=2 if operation.get_type_name() == "GroupConvolution" else 1
+    )
+    if _is_turned(operation):
+        made = ops.transpose(made, ops.constant(np.array([1, 0], np.int64))).output(0)
+    return made
+
+
+def _unpacking_as(weight: IntegerWeight, plain: list[int], split: int = 1) -> Any:
+    """What makes a float32 constant of the shape `plain` of integers; its outputs are the first `split` axes."""
     is_grouped = weight.scale.shape[1] > 1
     stored = list(weight.levels.shape) if is_grouped else plain
-    split = 2 if operation.get_type_name() == "GroupConvolution" else 1
     beside = [*weight.scale.shape, 1] if is_grouped else [*plain[:split], *[1] * (len(plain) - split)]
     kinds = SIGNED if weight.zero_point is None else UNSIGNED
     made = ops.convert(ops.constant(weight.levels.reshape(stored), dtype=kinds[weight.bits]), "f32")
@@ -52,8 +70,6 @@ def _unpacking(operation: Any, weight: IntegerWeight) -> Any:
     made = ops.multiply(made, ops.constant(weight.scale.reshape(beside)))
     if is_grouped:
         made = ops.reshape(made, ops.constant(np.array(plain, np.int64)), False)
-    if _is_turned(operation):
-        made = ops.transpose(made, ops.constant(np.array([1, 0], np.int64)))
     return made.output(0)
 
 

@@ -1,13 +1,14 @@
 """OpenVINO's IR in as few bytes as it can be read from: the same graph with short names and no notes."""
 
+from collections.abc import Collection
 from pathlib import Path
 from xml.etree import ElementTree
 
 NAMED = ("Parameter", "Result")
 
 
-def slim_ir(path: Path) -> None:
-    """Rewrite an IR's XML: no rt_info, shapes of inner ports, tensor names and blanks; equal constants stand once.
+def slim_ir(path: Path, kept: Collection[str] = ()) -> None:
+    """Rewrite an IR's XML: no rt_info, shapes of inner ports, tensor names (but those `kept`) and blanks; equal constants stand once.
 
     OpenVINO infers inner shapes when it reads the file. Weights, in the .bin beside it, are not touched.
     """
@@ -16,7 +17,7 @@ def slim_ir(path: Path) -> None:
         for child in [child for child in parent if child.tag == "rt_info"]:
             parent.remove(child)
     _share_constants(root)
-    _shorten(root)
+    _shorten(root, kept)
     for element in root.iter():
         element.text, element.tail = (element.text or "").strip() or None, None
     path.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
@@ -37,7 +38,7 @@ def _share_constants(root: ElementTree.Element) -> None:
         edge.set("from-layer", same.get(edge.get("from-layer", ""), edge.get("from-layer", "")))
 
 
-def _shorten(root: ElementTree.Element) -> None:
+def _shorten(root: ElementTree.Element, kept: Collection[str]) -> None:
     root.set("name", "m")
     layers = _child(root, "layers")
     numbers = {layer.get("id", ""): str(index) for index, layer in enumerate(layers)}
@@ -47,7 +48,8 @@ def _shorten(root: ElementTree.Element) -> None:
             continue
         layer.set("name", layer.get("id", ""))
         for port in layer.iter("port"):
-            port.attrib.pop("names", None)
+            if port.get("names") not in kept:
+                port.attrib.pop("names", None)
             for dimension in list(port):
                 port.remove(dimension)
     for edge in _child(root, "edges"):

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
-from slimline.methods.compile.openvino_graph import layer_operations
-from slimline.methods.compile.openvino_integers import oriented, store_integers
+from slimline.methods.compile.openvino_graph import layer_name, layer_operations, table_operations
+from slimline.methods.compile.openvino_integers import oriented, store_integers, store_table
 from slimline.methods.compile.telemetry import switch_off_telemetry
-from slimline.methods.quantize.plan import Plan, weighted_layers, weighted_of_kind
+from slimline.methods.quantize.plan import Plan, table_owners, tables, tables_of_kind, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.weights import stored_grid
 
 switch_off_telemetry()
@@ -24,12 +24,19 @@ def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[
     Raises:
         StageError: the graph's weight is not that of the model's layer.
     """
-    store_integers(list(_integers(graph, model, plan, grids)))
-    for layer, operation in layer_operations(graph, weighted_of_kind(plan, "half")):
-        constant = operation.input_value(1).get_node()
+    placed, tabled = list(_integers(graph, model, plan, grids)), list(_tables(graph, model, plan, grids))
+    owners = table_owners(model)
+    heads = {owners[layer_name(operation)]: operation for operation, _ in placed if layer_name(operation) in owners}
+    store_integers(placed)
+    for operation, weight in tabled:
+        store_table(operation, weight, heads.get(layer_name(operation)))
+    halves = [(layer, operation, 1) for layer, operation in layer_operations(graph, weighted_of_kind(plan, "half"))]
+    halves += [(layer, operation, 0) for layer, operation in table_operations(graph, tables_of_kind(plan, "half"))]
+    for layer, operation, place in halves:
+        constant = operation.input_value(place).get_node()
         if constant.get_type_name() == "Constant":
             small = ov.opset13.constant(constant.data, dtype=SIXTEEN_BIT[plan["layers"][layer]["precision"]])
-            operation.input(1).replace_source_output(ov.opset13.convert(small, "f32").output(0))
+            operation.input(place).replace_source_output(ov.opset13.convert(small, "f32").output(0))
     return graph
 
 
@@ -41,3 +48,12 @@ def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str,
             entry = plan["layers"][layer]
             grid = stored_grid(grids, layer, entry)
             yield operation, integer_weight(layers[layer].weight, entry, grid, oriented(operation, constant.data))
+
+
+def _tables(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
+    embeddings = tables(model)
+    for layer, operation in table_operations(graph, tables_of_kind(plan, "weights")):
+        constant = operation.input_value(0).get_node()
+        if constant.get_type_name() == "Constant":
+            entry = plan["layers"][layer]
+            yield operation, integer_weight(embeddings[layer].weight, entry, stored_grid(grids, layer, entry), constant.data)

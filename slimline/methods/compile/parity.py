@@ -1,6 +1,7 @@
 """Does the compiled model compute what its source computes? Compared on real samples, with the bounds stated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,60 @@ def compare_outputs(reference: Outputs, outputs: Outputs, *, objective: Objectiv
     Raises:
         StageError: the outputs have other names or shapes than the reference's.
     """
+    return parity_of([compared(reference, outputs, objective=objective, source=None if exact else source)], exact=exact)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What two models gave for some samples, in sums: as much as `parity_of` needs, so that outputs need not be held together.
+
+    `agreeing` counts samples with the same answer, `noise` and `power` are sums of squares; `own_…` are the plan's beside its source.
+    """
+
+    samples: int
+    max_abs_difference: float
+    largest: float
+    agreeing: float
+    noise: float
+    power: float
+    own_agreeing: float | None = None
+    own_noise: float | None = None
+    own_power: float | None = None
+
+
+def compared(reference: Outputs, outputs: Outputs, *, objective: Objective, source: Outputs | None = None) -> Compared:
+    """Compare what two models give for some samples; see compare_outputs.
+
+    Raises:
+        StageError: the outputs have other names or shapes than the reference's.
+    """
     _require_alike(reference, outputs)
-    own = None if exact or source is None else source
+    agreeing = float(objective.same_answers(_tensors(reference), _tensors(outputs)).sum())
+    greatest = max(float(np.abs(difference).max()) for difference in _differences(reference, outputs))
+    found = Compared(len(_arrays(reference)[0]), greatest, _largest(reference), agreeing, *_powers(reference, outputs))
+    if source is None:
+        return found
+    own_agreeing = float(objective.same_answers(_tensors(source), _tensors(reference)).sum())
+    own_noise, own_power = _powers(source, reference)
+    return replace(found, own_agreeing=own_agreeing, own_noise=own_noise, own_power=own_power)
+
+
+def parity_of(parts: Sequence[Compared], *, exact: bool) -> Parity:
+    """The parity over all parts; see compare_outputs."""
+    samples = sum(part.samples for part in parts)
+    own = [part for part in parts if part.own_agreeing is not None]
+    least = MIN_AGREEMENT["float32" if exact else "other"]
+    own_agreement = sum(part.own_agreeing or 0.0 for part in own) / samples if own else 1.0
+    own_db = _decibels([part.own_noise or 0.0 for part in own], [part.own_power or 0.0 for part in own]) if own else MIN_SQNR_DB
     return Parity(
         reference="source" if exact else "simulation",
-        samples=len(_arrays(reference)[0]),
-        max_abs_difference=_rounded(max(float(np.abs(difference).max()) for difference in _differences(reference, outputs))),
-        tolerance=_rounded(RELATIVE_TOLERANCE * _largest(reference)) if exact else None,
-        agreement=_agreement(objective, reference, outputs),
-        min_agreement=min(MIN_AGREEMENT["float32" if exact else "other"], 1.0 if own is None else _agreement(objective, own, reference)),
-        sqnr_db=None if exact else _sqnr_db(reference, outputs),
-        min_sqnr_db=None if exact else min(MIN_SQNR_DB, MIN_SQNR_DB if own is None else _sqnr_db(own, reference)),
+        samples=samples,
+        max_abs_difference=_rounded(max(part.max_abs_difference for part in parts)),
+        tolerance=_rounded(RELATIVE_TOLERANCE * max(part.largest for part in parts)) if exact else None,
+        agreement=sum(part.agreeing for part in parts) / samples,
+        min_agreement=min(least, own_agreement),
+        sqnr_db=None if exact else _decibels([part.noise for part in parts], [part.power for part in parts]),
+        min_sqnr_db=None if exact else min(MIN_SQNR_DB, own_db),
     )
 
 
@@ -75,16 +119,15 @@ def _require_alike(reference: Outputs, outputs: Outputs) -> None:
         raise StageError(f"compile: the compiled model gives {after} where its source gives {before}")
 
 
-def _agreement(objective: Objective, reference: Outputs, outputs: Outputs) -> float:
-    """The share of samples that get the same answer."""
-    return float(objective.same_answers(_tensors(reference), _tensors(outputs)).mean())
-
-
-def _sqnr_db(reference: Outputs, outputs: Outputs) -> float:
-    """Signal to noise ratio in dB, at most 200."""
+def _powers(reference: Outputs, outputs: Outputs) -> tuple[float, float]:
+    """The sums of squares of the difference and of the reference."""
     noise = sum(float((difference**2).sum()) for difference in _differences(reference, outputs))
-    power = sum(float((value.astype(np.float64) ** 2).sum()) for value in _arrays(reference))
-    return round(min(float(10 * np.log10(max(power, 1e-20) / max(noise, 1e-20))), 200.0), 2)
+    return noise, sum(float((value.astype(np.float64) ** 2).sum()) for value in _arrays(reference))
+
+
+def _decibels(noise: Sequence[float], power: Sequence[float]) -> float:
+    """Signal to noise ratio in dB, at most 200."""
+    return round(min(float(10 * np.log10(max(sum(power), 1e-20) / max(sum(noise), 1e-20))), 200.0), 2)
 
 
 def _broken(parity: Parity) -> list[str]:

@@ -42,7 +42,7 @@ def explicit(model: nn.Module, plan: Plan, *, grids: Mapping[str, Tensor] = NO_G
     twin.requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
-        if kind(entry) != "float" and not isinstance(layer, LAYER_TYPES):
+        if kind(entry) != "float" and not isinstance(layer, (*LAYER_TYPES, nn.Embedding)):
             raise Impossible(
                 f"compile: {name!r} is {type(layer).__name__}, which this target has no small kernels for; put it in keep_float"
             )
@@ -128,6 +128,34 @@ class DynamicInt8(IntegerWeight):
         return self.computes(rounded, self.weight(), self.bias)
 
 
+class IntegerTable(nn.Module):
+    """An embedding whose rows are integers, each with its scale; symmetric, one scale a row."""
+
+    def __init__(self, table: nn.Embedding, entry: Mapping[str, Any], grid: Grid | None) -> None:
+        super().__init__()
+        scale, _ = grid or derived_grid(table.weight, entry)
+        self.register_buffer(WEIGHT, levels(table.weight, entry, grid))
+        self.register_buffer(SCALE, scale.clone())
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Whole numbers […] -> their rows […, values]."""
+        look_up = nn.functional.embedding
+        return look_up(input, self.get_buffer(WEIGHT)).float() * look_up(input, self.get_buffer(SCALE))
+
+
+class SixteenBitTable(nn.Module):
+    """An embedding whose rows are stored in a 16-bit type."""
+
+    def __init__(self, table: nn.Embedding, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner = copy.deepcopy(table).to(dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Whole numbers […] -> their rows […, values], float32."""
+        found: Tensor = self.inner(input)
+        return found.float()
+
+
 class SixteenBit(nn.Module):
     """A layer that computes in a 16-bit type between float32 neighbours."""
 
@@ -162,8 +190,10 @@ def _as_type(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
-def _rewritten(layer: Layer, entry: Mapping[str, Any], grid: Grid | None, least_channels: int) -> nn.Module:
+def _rewritten(layer: Layer | nn.Embedding, entry: Mapping[str, Any], grid: Grid | None, least_channels: int) -> nn.Module:
     how = kind(entry)
+    if isinstance(layer, nn.Embedding):
+        return SixteenBitTable(layer, getattr(torch, entry["precision"])) if how == "half" else IntegerTable(layer, entry, grid)
     if how == "half":
         return SixteenBit(layer, getattr(torch, entry["precision"]))
     if how == "static":

@@ -11,13 +11,15 @@ from slimline.methods.quantize.plan import (
     NO_INT8_GRU,
     PROJECTED,
     UINT8_ACTIVATIONS,
-    AnyLayer,
+    Layer,
+    Recurrent,
     entries_of,
     float_layer,
     layer_plan,
     make_plan,
 )
 from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.tables import table_entries
 from slimline.params import DynamicParams
 from slimline.training.records import Records
 
@@ -38,12 +40,12 @@ def dynamic(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    entries = entries_of(model, config.keep_float, data, lambda _, layer: _int8(layer))
+    entries = entries_of(model, config.keep_float, data, lambda _, layer: _int8(layer), table_entries(config.embeddings))
     plan = make_plan("dynamic", entries, scheme={"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS})
     return Quantized(copy.deepcopy(model).eval(), plan)
 
 
-def _int8(layer: AnyLayer) -> dict[str, Any]:
+def _int8(layer: Layer | Recurrent) -> dict[str, Any]:
     if isinstance(layer, nn.LSTM) and layer.proj_size:
         return float_layer(layer, PROJECTED)
     reason = NO_INT8_GRU if isinstance(layer, nn.GRU) else None

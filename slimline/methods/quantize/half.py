@@ -25,7 +25,7 @@ def half(
     Whether the arithmetic is 16-bit as well depends on the target and the CPU; compile says what came of it.
     Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322.
     """
-    entries = entries_of(model, (), data, lambda _, layer: _sixteen_bit(layer, config.dtype))
+    entries = entries_of(model, (), data, *[lambda _, layer: _sixteen_bit(layer, config.dtype)] * 2)
     scheme = {"weights": {"dtype": config.dtype, "granularity": None, "symmetric": None}, "activations": None}
     return Quantized(copy.deepcopy(model).eval(), make_plan("half", entries, scheme=scheme, dtype=config.dtype))
 
@@ -37,4 +37,4 @@ def _sixteen_bit(layer: AnyLayer, dtype: str) -> dict[str, Any]:
     largest = max(float(weight.detach().abs().max()) for weight in weights)
     if largest > torch.finfo(getattr(torch, dtype)).max:
         return float_layer(layer, f"its largest weight, {largest:g}, is beyond {dtype}")
-    return layer_plan(layer, dtype, activations=True)
+    return layer_plan(layer, dtype, activations=not isinstance(layer, nn.Embedding))

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors, joined, take
+from slimline.data.batch import Batch, Tensors, joined, take, tensors
 from slimline.data.samples import Split, head, in_order
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
-from slimline.methods.quantize.plan import KEPT, AnyLayer, Plan, every_layer, float_layer, weighted_layers
+from slimline.methods.quantize.plan import KEPT, AnyLayer, Plan, every_layer, float_layer, table_owners, weighted_layers
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import with_corrected_biases
+from slimline.methods.quantize.tables import TablePrecision
 from slimline.methods.quantize.weight_only import weight_entries
 from slimline.objectives import Metric, Objective, metric_of, worse_by
 from slimline.params import TEACHER, HalfParams, WeightOnlyParams
@@ -27,6 +28,8 @@ from slimline.training.fit import BATCH_SIZE, predict
 
 SIXTEEN_BIT: tuple[Literal["float16", "bfloat16"], ...] = ("float16", "bfloat16")
 EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
+OUTPUT_BYTES = 256_000_000
+"""Of outputs that are compared at a time, in float32: logits over a large vocabulary fill the memory."""
 FLOAT_REASON = "no smaller precision was needed for the budget"
 
 
@@ -41,7 +44,9 @@ def candidates(ready: Quantized, config: MixedParams, data: MethodData) -> Candi
         if dtype in config.precisions:
             sources[dtype] = half(ready.model, HalfParams(source=TEACHER, method="half", dtype=dtype), data=data).plan["layers"]
     if "int4" in config.precisions:
-        four_bits = WeightOnlyParams(source=TEACHER, method="weight_only", bits=4, group_size=config.group_size)
+        embeddings: TablePrecision = "float32" if config.embeddings == "float32" else "int4"
+        settings: dict[str, Any] = {"bits": 4, "group_size": config.group_size, "embeddings": embeddings}
+        four_bits = WeightOnlyParams(source=TEACHER, method="weight_only", **settings)
         sources["int4"] = weight_entries(ready.model, four_bits, data, granularity="per-group", symmetric=True)
     return {name: _entries(name, layer, sources, config) for name, layer in every_layer(ready.model).items()}
 
@@ -76,7 +81,9 @@ class Realised:
         for name, layer in weighted_layers(model).items():
             if assignment.get(name) == "int8" and self.config.weight_observer == "mse":
                 layer.weight.data.copy_(clipped[name].weight.data)
-        layers = {name: dict(self.entries[name][precision]) for name, precision in assignment.items()}
+        owners = table_owners(model)
+        precisions = {name: assignment.get(owners.get(name, name)) for name in self.entries}
+        layers = {name: dict(self.entries[name][precision]) for name, precision in precisions.items() if precision is not None}
         plan: Plan = {**self.ready.plan, "layers": layers}
         return Quantized(model, plan, reference=reference, notes=self.ready.notes)
 
@@ -98,9 +105,11 @@ class Judge:
 
     @classmethod
     def on(cls, source: nn.Module, data: MethodData, samples: int | None = None) -> "Judge":
-        """On all samples, or on the first so many of each of the two."""
-        calibration = take(data.calibration, slice(0, samples))
-        validation = data.validation if samples is None else head(data.validation, samples)
+        """On all samples, or on the first so many of each of the two; at most so many as have OUTPUT_BYTES of outputs."""
+        each = sum(value.numel() for value in tensors(predict(source, take(data.calibration, slice(0, 1)))).values()) * 4
+        most = max(OUTPUT_BYTES // each, 1)
+        samples = most if samples is None else min(samples, most)
+        calibration, validation = take(data.calibration, slice(0, samples)), head(data.validation, samples)
         outputs, targets = _answered(source, validation)
         metric = metric_of(data.objective, data.metric)
         return cls(data.objective, metric, calibration, validation, targets, (predict(source, calibration), outputs))

@@ -10,7 +10,7 @@ from torch import nn
 
 from slimline.data.batch import Batch, take
 from slimline.methods.layer_use import uses_of
-from slimline.methods.quantize.plan import FEW, RECURRENT_TYPES, AnyLayer, every_layer, matrices
+from slimline.methods.quantize.plan import FEW, RECURRENT_TYPES, AnyLayer, every_layer, matrices, table_owners
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
 from slimline.params.quantize import MixedBudget
 
@@ -52,9 +52,14 @@ def byte_cost(source: nn.Module, ready: nn.Module, candidates: Candidates, sampl
     """
     few = take(samples, slice(0, FEW))
     uses = uses_of(ready, few)
-    start = stored_bytes(ready, NO_PLAN, uses)
+    start, owners = stored_bytes(ready, NO_PLAN, uses), table_owners(ready)
+
+    def saved(layer: str, entry: Mapping[str, Any]) -> float:
+        together = [name for name, owner in owners.items() if owner == layer] or [layer]
+        return float(stored_bytes(ready, {"layers": dict.fromkeys(together, entry)}, uses) - start)
+
     change = {
-        layer: {precision: float(stored_bytes(ready, {"layers": {layer: entry}}, uses) - start) for precision, entry in entries.items()}
+        layer: {precision: saved(layer, entry) if owners.get(layer, layer) == layer else 0.0 for precision, entry in entries.items()}
         for layer, entries in candidates.items()
     }
     smallest = {layer: entries[min(change[layer], key=lambda name: change[layer][name])] for layer, entries in candidates.items()}
@@ -102,6 +107,8 @@ def _macs(layer: AnyLayer, output: Any) -> int:
     if isinstance(layer, RECURRENT_TYPES):
         steps = output[0].shape[1 if layer.batch_first else 0]
         return int(steps) * sum(matrix.numel() for matrix in matrices(layer).values())
+    if isinstance(layer, nn.Embedding):
+        return 0
     return int(output.numel()) * layer.weight[0].numel()
 
 

@@ -12,6 +12,7 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.params.quantize import MixedParams
 
 DIGITS = 6
+SHARED = "as the embedding whose weight it shares"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def mixed_plan(made: Quantized, config: MixedParams, chosen: Chosen) -> Quantize
     `mixed` holds the budget and the bound, whether each is met, the reverts in order, the whole plan's drop, flips and
     divergence before and after them, both estimated ratios, and each layer's harm alone in every precision.
     """
-    reasons = {name: _reason(name, config, chosen) for name in made.plan["layers"]}
+    chosen_for = chosen.found.assignment
+    reasons = {name: _reason(name, config, chosen) if name in chosen_for else SHARED for name in made.plan["layers"]}
     layers = {name: {**entry, "reason": reasons[name]} for name, entry in made.plan["layers"].items()}
     facts = _facts(config, chosen)
     plan = {**made.plan, "layers": layers, "mixed": facts}

@@ -13,12 +13,14 @@ from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
 FLOAT = "float32"
-INTEGERS = ("int4", "int8")
+INTEGERS = ("int2", "int3", "int4", "int8")
+"""Weights of 2 and 3 bits are stored in 4: no runtime packs them closer."""
 PRECISIONS = (*INTEGERS, "float16", "bfloat16")
 GRID_KEYS = ("granularity", "group_size", "symmetric")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d)
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
 RECURRENT_NAMES = tuple(kind.__name__ for kind in RECURRENT_TYPES)
+TABLE = nn.Embedding.__name__
 FEW = 2
 """Samples that show which layers are used."""
 KEPT = "kept in float by keep_float"
@@ -28,10 +30,14 @@ Plan = dict[str, Any]
 Kind = Literal["static", "dynamic", "weights", "half", "float"]
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 Recurrent = nn.LSTM | nn.GRU
-AnyLayer = Layer | Recurrent
+AnyLayer = Layer | Recurrent | nn.Embedding
+Small = Callable[[str, Layer | Recurrent], dict[str, Any]]
+"""(layer name, layer) -> its entry in a plan."""
 
 INT8_WEIGHTS = {"dtype": "int8", "granularity": "per-channel", "symmetric": True}
 UINT8_ACTIVATIONS = {"dtype": "uint8", "granularity": "per-tensor", "symmetric": False}
+BLOCKWISE_INT8 = {"dtype": "int8", "granularity": "per-block", "symmetric": True}
+"""Inputs that a kernel for integer weights rounds while it runs, each block of a row over its own range."""
 
 
 def weighted_layers(model: nn.Module) -> dict[str, Layer]:
@@ -44,9 +50,15 @@ def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
     return {name: module for name, module in model.named_modules() if isinstance(module, RECURRENT_TYPES)}
 
 
+def tables(model: nn.Module) -> dict[str, nn.Embedding]:
+    """Every embedding: module name -> layer, in the model's own order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+
+
 def every_layer(model: nn.Module) -> dict[str, AnyLayer]:
-    """What a plan may speak of: the Linear, convolution and recurrent layers, in the model's own order."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, (*LAYER_TYPES, *RECURRENT_TYPES))}
+    """What a plan may speak of: the Linear, convolution and recurrent layers and the embeddings, in the model's own order."""
+    kinds = (*LAYER_TYPES, *RECURRENT_TYPES, nn.Embedding)
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
 def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
@@ -83,16 +95,49 @@ def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], sample
 
 
 def entries_of(
-    model: nn.Module, keep_float: Sequence[str], data: MethodData | None, small: Callable[[str, AnyLayer], dict[str, Any]]
+    model: nn.Module, keep_float: Sequence[str], data: MethodData | None, small: Small, table: Small | None = None
 ) -> dict[str, dict[str, Any]]:
     """The plan's layers: what `small` makes of each, or float with the reason (see float_reasons).
+
+    `table` does the same for embeddings, and for the layers that share an embedding's weight, which is stored once: such a layer keeps
+    what `small` says of it where that is the same grid. Without it they stay in float.
 
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
     reasons = float_reasons(model, keep_float, None if data is None else data.calibration)
-    layers = every_layer(model).items()
-    return {name: float_layer(layer, reasons[name]) if name in reasons else small(name, layer) for name, layer in layers}
+    owners = table_owners(model)
+    for name, owner in owners.items():
+        group = [other for other, its in owners.items() if its == owner]
+        if name not in reasons and (kept := next((other for other in group if other in reasons), None)):
+            reasons[name] = f"shares its weight with {kept}, which stays in float"
+    entries: dict[str, dict[str, Any]] = {}
+    for name, layer in every_layer(model).items():
+        if name in reasons:
+            entries[name] = float_layer(layer, reasons[name])
+        elif name in owners:
+            entries[name] = _of_table(name, layer, small, table)
+        elif not isinstance(layer, nn.Embedding):
+            entries[name] = small(name, layer)
+    return entries
+
+
+def table_owners(model: nn.Module) -> dict[str, str]:
+    """The embeddings, and the layers that share the weight of one (a tied head): module name -> the embedding's name."""
+    by_weight = {id(layer.weight): name for name, layer in reversed(tables(model).items())}
+    weighted = {**weighted_layers(model), **tables(model)}
+    return {name: by_weight[id(layer.weight)] for name, layer in weighted.items() if id(layer.weight) in by_weight}
+
+
+def _of_table(name: str, layer: Any, small: Small, table: Small | None) -> dict[str, Any]:
+    if table is None:
+        return float_layer(layer, "embeddings: float32")
+    entry = table(name, layer)
+    if isinstance(layer, nn.Embedding):
+        return entry
+    own = small(name, layer)
+    is_same = not own["stored_grid"] and all(own[key] == entry[key] for key in ("precision", *GRID_KEYS))
+    return own if is_same else entry
 
 
 def layer_plan(
@@ -152,7 +197,13 @@ def layers_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
 
 def weighted_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
     """The same, Linear layers and convolutions alone."""
-    return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] not in RECURRENT_NAMES)
+    others = (*RECURRENT_NAMES, TABLE)
+    return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] not in others)
+
+
+def tables_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
+    """The same, embeddings alone."""
+    return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] == TABLE)
 
 
 def recurrent_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
@@ -160,10 +211,25 @@ def recurrent_of_kind(plan: Plan, *kinds: Kind) -> tuple[str, ...]:
     return tuple(name for name in layers_of_kind(plan, *kinds) if plan["layers"][name]["type"] in RECURRENT_NAMES)
 
 
+def computes_in_int8(plan: Plan) -> bool:
+    """Whether matrix products with integer weights alone round their inputs too, block by block while they run."""
+    return bool(plan["scheme"]["activations"] == BLOCKWISE_INT8)
+
+
 def smallest_precision(plan: Plan) -> str:
     """The precisions of the planned weights, joined: "int8", or "int4+bfloat16" where they are mixed."""
     found = {entry["precision"] for entry in plan["layers"].values()}
     return "+".join(name for name in PRECISIONS if name in found) or "float32"
+
+
+def stored_bits(precision: str) -> int:
+    """The bits that a file holds an integer of some precision in: no runtime packs closer than 4."""
+    return max(int(precision.removeprefix("int")), 4)
+
+
+def stored_precision(precision: str) -> str:
+    """The type that a file holds weights of some precision in."""
+    return f"int{stored_bits(precision)}" if precision in INTEGERS else precision
 
 
 def make_plan(method: str, layers: dict[str, dict[str, Any]], **settings: Any) -> Plan:

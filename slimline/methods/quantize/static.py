@@ -17,8 +17,9 @@ from slimline.methods.quantize.plan import (
     NO_INT8_GRU,
     PROJECTED,
     UINT8_ACTIVATIONS,
-    AnyLayer,
+    Layer,
     Plan,
+    Recurrent,
     entries_of,
     float_layer,
     float_reasons,
@@ -30,6 +31,7 @@ from slimline.methods.quantize.plan import (
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.ranges import aligned_range, input_range, symmetric_range
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
+from slimline.methods.quantize.tables import table_entries
 from slimline.params.quantize import CalibratedParams, StaticParams
 from slimline.training.records import LayerRecord, Records
 
@@ -98,7 +100,8 @@ def required(data: MethodData | None) -> MethodData:
 
 
 def _plan(model: nn.Module, config: CalibratedParams, statistics: Records, data: MethodData | None) -> Plan:
-    entries = entries_of(model, config.keep_float, data, lambda name, layer: _int8(layer, statistics.layers.get(name), config))
+    table = table_entries(config.embeddings)
+    entries = entries_of(model, config.keep_float, data, lambda name, layer: _int8(layer, statistics.layers.get(name), config), table)
     scheme = {
         "weights": INT8_WEIGHTS | {"granularity": config.granularity},
         "activations": UINT8_ACTIVATIONS | {"symmetric": config.activations == "symmetric"},
@@ -107,7 +110,7 @@ def _plan(model: nn.Module, config: CalibratedParams, statistics: Records, data:
     return make_plan(config.method, entries, scheme=scheme, observer=config.observer, percentile=percentile)
 
 
-def _int8(layer: AnyLayer, record: LayerRecord | None, config: CalibratedParams) -> dict[str, Any]:
+def _int8(layer: Layer | Recurrent, record: LayerRecord | None, config: CalibratedParams) -> dict[str, Any]:
     if isinstance(layer, nn.GRU):
         return layer_plan(layer, "int8", activations=False, reason=NO_INT8_GRU)
     if isinstance(layer, nn.LSTM) and layer.proj_size:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.methods.layer_use import Uses
-from slimline.methods.quantize.plan import INTEGERS, RECURRENT_TYPES, Plan, matrices
+from slimline.methods.quantize.plan import INTEGERS, RECURRENT_TYPES, Plan, matrices, stored_bits
 
 NO_PLAN: Plan = {"layers": {}}
 SCALE_BYTES = 4
@@ -80,7 +80,7 @@ def _weight_bytes(weight: Tensor, entry: Mapping[str, Any], zero_point: Tensor |
     values = weight.numel()
     if entry["precision"] not in INTEGERS:
         return values * 2
-    bits, group_size = int(entry["precision"][3:]), entry["group_size"] or weight[0].numel()
+    bits, group_size = stored_bits(entry["precision"]), entry["group_size"] or weight[0].numel()
     scales = 1 if entry["granularity"] == "per-tensor" else values // group_size
     is_whole = zero_point is None or bool((zero_point == zero_point.round()).all())
     zero_point_bits = 0 if entry["symmetric"] else bits if is_whole else 8 * SCALE_BYTES

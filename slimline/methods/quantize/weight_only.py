@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.plan import (
+    BLOCKWISE_INT8,
     PROJECTED,
     RECURRENT_TYPES,
-    AnyLayer,
+    Layer,
     Plan,
+    Recurrent,
     entries_of,
     float_layer,
     layer_plan,
@@ -20,11 +22,12 @@ from slimline.methods.quantize.plan import (
     weighted_layers,
 )
 from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.tables import table_entries
+from slimline.methods.quantize.weight_sizes import group_size_for
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
-from slimline.params import HqqParams, WeightOnlyParams
+from slimline.params import WeightOnlyParams
+from slimline.params.quantize import IntegerWeightParams
 from slimline.training.records import Records
-
-GROUP_SIZES = (128, 64, 32, 16)
 
 
 def weight_only(
@@ -49,7 +52,7 @@ def weight_only(
 
 
 def weight_entries(
-    model: nn.Module, config: WeightOnlyParams | HqqParams, data: MethodData | None, *, granularity: str, symmetric: bool
+    model: nn.Module, config: IntegerWeightParams, data: MethodData | None, *, granularity: str, symmetric: bool
 ) -> dict[str, dict[str, Any]]:
     """The plan's layers: integers in as many bits as the config says, or float where it keeps them.
 
@@ -60,26 +63,27 @@ def weight_entries(
         InputError: keep_float names a layer that does not exist.
     """
 
-    def small(_: str, layer: AnyLayer) -> dict[str, Any]:
+    def small(_: str, layer: Layer | Recurrent) -> dict[str, Any]:
         return _entry(layer, config, granularity=granularity, symmetric=symmetric)
 
-    return entries_of(model, config.keep_float, data, small)
+    return entries_of(model, config.keep_float, data, small, table_entries(config.embeddings, config.group_size))
 
 
-def integer_plan(method: str, entries: dict[str, dict[str, Any]], config: WeightOnlyParams | HqqParams) -> Plan:
+def integer_plan(method: str, entries: dict[str, dict[str, Any]], config: IntegerWeightParams) -> Plan:
     """The whole plan of a method that leaves the inputs in float."""
     integers = next((entry for entry in entries.values() if entry["precision"] != "float32"), None)
     symmetric = integers is not None and integers["symmetric"]
     granularity = config.granularity if isinstance(config, WeightOnlyParams) else "per-group"
     weights = {"dtype": f"int{config.bits}", "granularity": granularity, "symmetric": symmetric}
-    return make_plan(method, entries, scheme={"weights": weights, "activations": None})
+    inputs = BLOCKWISE_INT8 if config.compute == "int8" else None
+    return make_plan(method, entries, scheme={"weights": weights, "activations": inputs})
 
 
 def stored_grids(model: nn.Module, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     """The asymmetric grids of all layers that store one: "<layer>.scale" and "<layer>.zero_point", float32 [outputs, groups]."""
     grids: dict[str, Tensor] = {}
     for name, layer in weighted_layers(model).items():
-        if entries[name]["stored_grid"]:
+        if name in entries and entries[name]["stored_grid"]:
             grids |= named_grid(name, asymmetric_grid(grouped(layer.weight.detach(), entries[name]), entries[name]))
     return grids
 
@@ -111,12 +115,7 @@ def asymmetric_grid(groups: Tensor, entry: Mapping[str, Any], *, whole_zero_poin
     return scale.contiguous(), (zero_point.round() if whole_zero_points else zero_point).contiguous()
 
 
-def group_size_for(values: int, wanted: int) -> int | None:
-    """The largest size, of 128, 64, 32 and 16, up to the wanted one that cuts so many values into whole groups; None if none does."""
-    return next((size for size in GROUP_SIZES if size <= wanted and values % size == 0), None)
-
-
-def _entry(layer: AnyLayer, config: WeightOnlyParams | HqqParams, *, granularity: str, symmetric: bool) -> dict[str, Any]:
+def _entry(layer: Layer | Recurrent, config: IntegerWeightParams, *, granularity: str, symmetric: bool) -> dict[str, Any]:
     if isinstance(layer, nn.LSTM) and layer.proj_size:
         return float_layer(layer, PROJECTED)
     if isinstance(layer, RECURRENT_TYPES):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 SIXTEEN_BIT = ("float16", "bfloat16")
-LARGEST_LEVEL = {"int8": 127, "int4": 7}
-LEVEL_COUNT = {"int8": 256, "int4": 16}
+LARGEST_LEVEL = {"int8": 127, "int4": 7, "int3": 3, "int2": 1}
+LEVEL_COUNT = {"int8": 256, "int4": 16, "int3": 8, "int2": 4}
 Grid = tuple[Tensor, Tensor | None]
 """Scales and, where zero is no level of its own, zero points; both float32 [outputs, groups]."""
 

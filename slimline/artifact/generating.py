@@ -1,0 +1,62 @@
+"""generation.json: what an engine has to know of a compiled language model to go on from a prompt, as data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from slimline.artifact.border import told_as
+from slimline.artifact.folder import write_json
+from slimline.artifact.json_file import read_json
+from slimline.errors import ArtifactError
+
+GENERATION: Final = "generation.json"
+LONGEST_BYTES = 200_000
+LANGUAGE = "causal_lm"
+"""The objective of language models."""
+
+
+def is_language(objective: Mapping[str, Any]) -> bool:
+    """Whether a manifest's objective is that of a language model."""
+    return objective.get("name") == LANGUAGE
+
+
+class CacheLayer(BaseModel):
+    """A layer's keys and values: so many heads of so many numbers a token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    heads: int = Field(ge=1, le=4096)
+    size: int = Field(ge=1, le=65536)
+
+
+class GenerationFacts(BaseModel):
+    """How many tokens there are, the most of prompt and answer together, and what each layer keeps of a token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocabulary: int = Field(ge=1, le=10_000_000)
+    context: int = Field(ge=2, le=10_000_000)
+    layers: tuple[CacheLayer, ...] = Field(min_length=1, max_length=1024)
+
+    @property
+    def token_bytes(self) -> int:
+        """What the keys and values of one token take in float32."""
+        return sum(2 * 4 * layer.heads * layer.size for layer in self.layers)
+
+
+def write_generation(folder: Path, facts: GenerationFacts) -> None:
+    """Store the facts beside the graph."""
+    write_json(folder / GENERATION, facts.model_dump(mode="json"))
+
+
+def read_generation(folder: Path) -> GenerationFacts:
+    """The facts of a compiled language model.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    path = folder / GENERATION
+    with told_as(lambda reason: ArtifactError(f"{path}: is not what a language model needs to generate: {reason}; compile it again")):
+        return GenerationFacts.model_validate(read_json(path, LONGEST_BYTES))

@@ -1,0 +1,63 @@
+"""A language model with the keys and values of earlier tokens as inputs and outputs, exported by transformers itself."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from slimline.artifact.border import told_as
+from slimline.artifact.generating import CacheLayer, GenerationFacts
+from slimline.errors import Impossible
+from slimline.methods.compile.quiet import quiet
+
+ROWS, KNOWN, NEW = 2, 5, 4
+"""Of the example that is traced: torch.export takes a size of 1 for one that never varies."""
+UNBOUNDED = 1_000_000
+"""The context of a net whose config sets none; the tokenizer's own limit holds."""
+CHATTY = ("transformers", "torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir", "torch.utils._pytree")
+
+
+def exported_with_cache(model: nn.Module, exporter: Any, config: Any) -> Any:
+    """What an exporter of transformers.exporters makes of `model.body`: the graph from any tokens and any earlier ones to logits.
+
+    The one graph reads a prompt (no earlier tokens) and each next token, so that there is one copy of the weights.
+    https://huggingface.co/docs/transformers/main_classes/exporters
+
+    Raises:
+        Impossible: transformers, or torch.export below it, cannot follow the net.
+    """
+    with quieted(), told_as(lambda reason: Impossible(f"compile: {type(model.body).__name__} cannot be exported with its cache: {reason}")):
+        return exporter.export(model.body, traced(model), config=config).program
+
+
+def traced(model: nn.Module) -> dict[str, Any]:
+    """The example: two rows of some new tokens, with keys and values of some earlier ones, as wide as the net's own layers make them."""
+    body: Any = model.body
+    tokens = torch.arange(ROWS * (KNOWN + NEW)).reshape(ROWS, -1) % int(body.config.vocab_size)
+    mask, cache = torch.ones_like(tokens), DynamicCache(config=body.config)
+    with torch.no_grad():
+        body(input_ids=tokens[:, :KNOWN], attention_mask=mask[:, :KNOWN], cache=cache, use_cache=True)
+    positions = torch.arange(KNOWN, KNOWN + NEW).repeat(ROWS, 1)
+    return {"input_ids": tokens[:, KNOWN:], "attention_mask": mask, "position_ids": positions, "cache": cache}
+
+
+def generation_facts(model: nn.Module) -> GenerationFacts:
+    """What an engine has to know of the net, as its own layers show it."""
+    body: Any = model.body
+    config: Any = body.config
+    layers = tuple(CacheLayer(heads=layer.keys.shape[1], size=layer.keys.shape[3]) for layer in traced(model)["cache"].layers)
+    context = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
+    return GenerationFacts(vocabulary=int(config.vocab_size), context=context, layers=layers)
+
+
+@contextlib.contextmanager
+def quieted() -> Iterator[None]:
+    """Hold back what exporters say of their passes."""
+    with quiet(*CHATTY), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,132 @@
+"""Compile a language model for ONNX Runtime: one graph with past keys and values, in the form that onnxruntime-genai loads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from transformers.exporters import OnnxConfig, OnnxExporter
+
+from slimline.artifact.generating import write_generation
+from slimline.artifact.variant import NO_GRIDS
+from slimline.data.batch import Batch
+from slimline.data.signature import Signature
+from slimline.errors import Impossible
+from slimline.methods.compile import onnxruntime as plain
+from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted
+from slimline.methods.compile.lowered import Lowered
+from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
+from slimline.methods.compile.onnx_weights import stored_layers
+from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
+
+MODEL = "model.onnx"
+LARGEST_BYTES = 2**31 - 1
+"""Of one protobuf message, which a model is."""
+BODY = "body."
+"""Where the net of transformers stands in ours."""
+PORTS = {
+    "input.cache.layers.{}.keys": "past_key_values.{}.key",
+    "input.cache.layers.{}.values": "past_key_values.{}.value",
+    "output.cache.layers.{}.keys": "present.{}.key",
+    "output.cache.layers.{}.values": "present.{}.value",
+}
+"""What the exporter calls keys and values -> what onnxruntime-genai calls them."""
+
+
+def onnx_language(
+    model: nn.Module,
+    plan: Plan | None,
+    folder: Path,
+    *,
+    grids: Mapping[str, Tensor] = NO_GRIDS,
+    example: Batch,  # noqa: ARG001 (the exporter traces its own)
+    calibration: Batch,
+    signature: Signature,  # noqa: ARG001
+    batch_sizes: tuple[int, ...] = (),  # noqa: ARG001
+) -> Lowered:
+    """Write model.onnx into `folder`: tokens and past keys and values -> logits and present ones, weights as the plan says.
+
+    The layers are those of the live net; tied weights are one constant.
+
+    Raises:
+        Impossible: the net cannot be exported, the plan has layers with fixed input ranges, or the graph is larger than a file of ONNX.
+    """
+    if plan is not None and (fixed := layers_of_kind(plan, "static")):
+        raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
+    exported = exported_graph(model)
+    before, float_bytes = operations(exported.graph), exported.ByteSize()
+    float_weights = sum(len(tensor.raw_data) for tensor in exported.graph.initializer)
+    lowered = exported if plan is None else plain._lowered(exported, model, plan, grids, calibration)
+    stored = () if plan is None else stored_layers(lowered.graph, plan)
+    final = slim(lowered)
+    onnx.save(final, folder / MODEL)
+    write_generation(folder, generation_facts(model))
+    return Lowered(
+        precision="float32" if plan is None else smallest_precision(plan),
+        computes=plain._computes(plan),
+        layers=stored,
+        weight_bytes=constant_bytes(final.graph),
+        float32_weight_bytes=float_weights,
+        float32_bytes=float_bytes,
+        operations_before=before,
+        operations_after=plain._optimised(final),
+        notes=() if plan is None else plain._notes(plan),
+    )
+
+
+def exported_graph(model: nn.Module) -> onnx.ModelProto:
+    """The float32 graph, its ports and layers named, tied weights stored once.
+
+    Raises:
+        Impossible: it cannot be exported, or takes more bytes than a file of ONNX can.
+    """
+    weights = sum(value.nbytes for value in {value.data_ptr(): value for value in model.state_dict().values()}.values())
+    if weights >= LARGEST_BYTES:
+        raise Impossible(f"compile: its weights take {weights:,} bytes in float32, a file of ONNX at most {LARGEST_BYTES:,}; use openvino")
+    with quieted():
+        graph_model = onnx_ir.to_proto(exported_with_cache(model, OnnxExporter(), OnnxConfig(dynamic=True)))
+    graph = graph_model.graph
+    _name_ports(graph)
+    _turn_tied(graph)
+    for node in graph.node:
+        for entry in node.metadata_props:
+            if entry.key == SCOPES:
+                entry.value = entry.value.replace("'", f"'{BODY}").replace(f"'{BODY}]", "']").replace(f"'{BODY},", "',")
+    name_nodes(graph, model)
+    return graph_model
+
+
+def _name_ports(graph: onnx.GraphProto) -> None:
+    """Keys and values by the names that onnxruntime-genai looks for, with free sizes where the exporter writes them as symbols."""
+    names = [value.name for value in (*graph.input, *graph.output)]
+    layers = range(len(names))
+    renamed = {old.format(layer): new.format(layer) for old, new in PORTS.items() for layer in layers}
+    for value in (*graph.input, *graph.output):
+        value.name = renamed.get(value.name, value.name)
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param.isdigit():
+                dimension.dim_value = int(dimension.dim_param)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+
+
+def _turn_tied(graph: onnx.GraphProto) -> None:
+    """Let a node turn the weight that another one reads straight, where the exporter has stored it twice."""
+    constants = {name: tensor for name, tensor in initializers(graph).items() if len(tensor.dims) == 2 and _raw_bytes(tensor) > 4096}
+    tables = {node.input[0] for node in graph.node if node.op_type == "Gather" and node.input[0] in constants}
+    for name, tensor in constants.items():
+        for table in tables - {name}:
+            if list(constants[table].dims) == list(tensor.dims)[::-1] and np.array_equal(
+                numpy_helper.to_array(constants[table]).T, numpy_helper.to_array(tensor)
+            ):
+                graph.initializer.remove(tensor)
+                graph.node.insert(0, helper.make_node("Transpose", [table], [name], perm=[1, 0], name=f"{name}_turned"))
+                break
+
+
+def _raw_bytes(tensor: onnx.TensorProto) -> int:
+    return len(tensor.raw_data)

@@ -1,0 +1,109 @@
+"""GPTQ: each weight's rounding error is made up for by the weights of the same output that are not rounded yet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimline.methods.blocks import Block, Gram, blocks_of, evaluated_copy, matrix_layers
+from slimline.methods.compensation import Fix, compensated, inverse_factor
+from slimline.methods.data import MethodData
+from slimline.methods.quantize.grids import plain_grid, searched_grid
+from slimline.methods.quantize.plan import INTEGERS, Layer, table_owners, weighted_layers
+from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
+from slimline.methods.quantize.weights import LARGEST_LEVEL, LEVEL_COUNT, Grid
+from slimline.params.quantize import GptqParams
+from slimline.training.records import Records
+
+
+def gptq(
+    model: nn.Module,
+    config: GptqParams,
+    *,
+    statistics: Records | None = None,  # noqa: ARG001 (uniform signature)
+    data: MethodData,
+) -> Quantized:
+    """Integer weights in groups, rounded column by column so that each layer's outputs on the calibration sample stay.
+
+    Block by block, and inside of one in the order in which its layers run, each layer reads what the rounded ones before it give.
+    Ends of the groups' grids are searched first, by the error that each column's input weighs. Layers outside of the blocks, those that
+    run more than once, grouped convolutions and embeddings are rounded to nearest. Frantar et al. 2022, arXiv:2210.17323.
+
+    Raises:
+        InputError: keep_float names a layer that does not exist.
+    """
+    entries = weight_entries(model, config, data, granularity="per-group", symmetric=config.symmetric)
+    mark_fitted(model, entries)
+    changed, grids = evaluated_copy(model), dict[str, Tensor]()
+    fitted = set[str]()
+    for block in blocks_of(changed, data.calibration):
+        for group in block.groups():
+            planned = [name for name in group if takes(entries.get(block.full_name(name)))]
+            gram = block.gram(planned[0]) if planned else Gram()
+            for name in planned:
+                full = block.full_name(name)
+                grids |= named_grid(full, _rounded_(_layer(block, name), entries[full], gram, config))
+                fitted.add(full)
+    grids |= rest_of_grids(changed, entries, grids)
+    reference = evaluated_copy(model)
+    return Quantized(changed, integer_plan("gptq", entries, config), reference=reference, grids=grids, notes=_notes(entries, fitted))
+
+
+def mark_fitted(model: nn.Module, entries: Mapping[str, dict[str, Any]]) -> None:
+    """Let the entries of Linear layers and convolutions say that their grids are stored; not where an embedding's weight is shared."""
+    shared = table_owners(model)
+    for name in weighted_layers(model).keys() - shared.keys():
+        entries[name]["stored_grid"] |= entries[name]["precision"] in INTEGERS
+
+
+def rest_of_grids(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], grids: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The grids of layers that were not fitted: by the range of their weights."""
+    left = [name for name, entry in entries.items() if entry["stored_grid"] and f"{name}.scale" not in grids]
+    layers = weighted_layers(model)
+    found: dict[str, Tensor] = {}
+    for name in left:
+        found |= named_grid(name, plain_grid(layers[name].weight, entries[name]))
+    return found
+
+
+def takes(entry: Mapping[str, Any] | None) -> bool:
+    """Whether a layer is planned in integers with a grid that can be stored."""
+    return entry is not None and entry["precision"] in INTEGERS and bool(entry["stored_grid"])
+
+
+def _layer(block: Block, name: str) -> Layer:
+    return matrix_layers(block.module)[name]
+
+
+def _rounded_(layer: Layer, entry: Mapping[str, Any], gram: Gram, config: GptqParams) -> Grid:
+    """Put a layer's weight on a grid, in place; that grid."""
+    weight, moment = layer.weight.detach().flatten(1), gram.moment
+    order = moment.diagonal().argsort(descending=True) if config.act_order else torch.arange(len(moment))
+    grid = searched_grid(weight, entry, moment.diagonal()) if config.search else plain_grid(weight, entry)
+    factor = inverse_factor(moment[order][:, order], config.damping)
+    rounded = compensated(weight[:, order], factor, _nearest(grid, entry, order, weight.shape[1]))
+    layer.weight.data = rounded[:, order.argsort()].reshape(layer.weight.shape)
+    return grid
+
+
+def _nearest(grid: Grid, entry: Mapping[str, Any], order: Tensor, inputs: int) -> Fix:
+    """Each column to the nearest level of the grid that its group has."""
+    scale, zero_point = grid
+    of_group = (order // (inputs // scale.shape[1])).tolist()
+    largest = LARGEST_LEVEL[entry["precision"]]
+    low, high = (-largest, largest) if zero_point is None else (0, LEVEL_COUNT[entry["precision"]] - 1)
+
+    def fix(here: Tensor, _: Tensor, first: int, column: int) -> Tensor:
+        group = of_group[first + column]
+        step, zero = scale[:, group], 0.0 if zero_point is None else zero_point[:, group]
+        return ((here[:, column] / step + zero).round().clamp(low, high) - zero) * step
+
+    return fix
+
+
+def _notes(entries: Mapping[str, Mapping[str, Any]], fitted: set[str]) -> tuple[str, ...]:
+    others = [name for name, entry in entries.items() if entry["precision"] in INTEGERS and name not in fitted]
+    found = (f"Rounded with compensation: {len(fitted)} layers.",)
+    return (*found, f"Rounded to nearest: {', '.join(others)}.") if others else found
