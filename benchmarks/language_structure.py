@@ -50,10 +50,13 @@ STUDENT: dict[str, Any] = {"source": "teacher", "epochs": 2, "steps": 120, "batc
 GUIDED: dict[str, Any] = {"alpha": 0.3, "temperature": 2.0}
 STEPS: dict[str, Any] = {"epochs": 2, "steps": 60, "batch_size": 16, "precision": "bfloat16"}
 HALF_MLP = {"fraction": 0.0, "mlp_ratio": 0.5}
+THREE_QUARTERS = {"fraction": 0.0, "mlp_ratio": 0.75}
 ONE_GROUP = {"fraction": 1 / 3}
 CUTS: dict[str, dict[str, Any]] = {
     **{f"MLP 50 % {name}": HALF_MLP | {"criterion": name} for name in ("random", "l2", "activation")},
     "MLP 50 % activation, refit": HALF_MLP | {"criterion": "activation", "refit": True},
+    **{f"MLP 75 % {name}": THREE_QUARTERS | {"criterion": name} for name in ("l2", "activation")},
+    "MLP 75 % activation, refit": THREE_QUARTERS | {"criterion": "activation", "refit": True},
     "MLP 25 % activation, refit": {"fraction": 0.0, "mlp_ratio": 0.25, "criterion": "activation", "refit": True},
     **{f"1 of 3 groups {name}": ONE_GROUP | {"criterion": name} for name in ("random", "l2", "activation")},
     "1 of 3 groups activation, refit": ONE_GROUP | {"criterion": "activation", "refit": True},
@@ -89,7 +92,7 @@ def structure(net: nn.Module, data: MethodData) -> Iterator[tuple[str, Callable[
 
 def recovery(net: nn.Module, data: MethodData) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     """What comes back in 60 steps: of every weight, or of updates of rank 16; the whole net trained as long is the control."""
-    for name in ("whole", "MLP 50 % activation, refit", "1 of 3 groups activation, refit", "1 of 6 layers output_change"):
+    for name in ("whole", "MLP 75 % activation, refit", "1 of 3 groups activation, refit", "1 of 6 layers output_change"):
         made = net if name == "whole" else cut(net, name, data)
         yield name, lambda made=made: made  # type: ignore[misc]
         for kind, rate in (("all weights", 5e-4), ("LoRA 16", 3e-3)):
@@ -141,12 +144,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where trained nets and results lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--part", choices=[*PARTS], default="structure")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; what is done is skipped the next time")
     given = parser.parse_args()
     _, data, test = prepared()
+    end = time.monotonic() + given.seconds
     for seed in given.seeds:
         net = teacher_of(data, given.folder, seed)
         data = dataclasses.replace(data, held_out=test)
         for name, make in PARTS[given.part](net, data_for(dataclasses.replace(data, seed=seed))):
+            if (given.part, seed, name) in done(given.folder) or time.monotonic() > end:
+                continue
             began = time.process_time()
             made = make()
             row = {"part": given.part, "seed": seed, "variant": name, "bits_per_byte": judged(made, test, data)}
@@ -164,6 +171,13 @@ def main() -> None:
 def judged(net: nn.Module, test: Samples, data: TrainingData) -> float:
     """Bits per byte on the test files."""
     return float(data.objective.metrics["bits_per_byte"].figure(scored(net, test, data.objective)))
+
+
+def done(folder: Path) -> set[tuple[str, int, str]]:
+    """Which rows there are: part, seed, variant."""
+    path = folder / "rows.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return {(row["part"], row["seed"], row["variant"]) for row in rows}
 
 
 def table(folder: Path, part: str) -> None:

@@ -55,7 +55,7 @@ def hidden_states(student: nn.Module, teacher: nn.Module, config: HiddenStatesPa
     """
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
-    pairs = _pairs(student, teacher, config)
+    pairs = pairs_of(student, teacher, config)
     example = next(iter(data.validation.batches([slice(0, 2)]))).inputs
     own, theirs = (run_noting(model, names, example)[1] for model, names in zip((student, teacher), zip(*pairs, strict=True), strict=True))
     widths = [(one.shape[-1], other.shape[-1]) for one, other in zip(own, theirs, strict=True)]
@@ -114,7 +114,13 @@ def longest_list(model: nn.Module) -> list[str]:
     return [f"{name}.{place}" for place, layer in enumerate(lists[name]) if not isinstance(layer, Skip)]
 
 
-def _pairs(student: nn.Module, teacher: nn.Module, config: HiddenStatesParams) -> list[tuple[str, str]]:
+def pairs_of(student: nn.Module, teacher: nn.Module, config: HiddenStatesParams) -> list[tuple[str, str]]:
+    """Which module of the student is compared with which of the teacher.
+
+    Raises:
+        InputError: student_layers or teacher_layers names no module.
+        StageError: none are named, and one of the models has no list of layers.
+    """
     if config.student_layers:
         for key, model, names in (("student_layers", student, config.student_layers), ("teacher_layers", teacher, config.teacher_layers)):
             if unknown := sorted(set(names) - {name for name, _ in model.named_modules()}):

@@ -17,6 +17,7 @@ from slimline.data.samples import Samples, Split
 from slimline.errors import Impossible
 from slimline.methods.distill.generated import IDS, Written, written
 from slimline.methods.edited import Edited, Listing
+from slimline.objectives import Objective
 from slimline.objectives.causal_lm import TOKENS, CausalLM
 from slimline.objectives.readings import IGNORED
 from slimline.params import SequenceParams
@@ -68,14 +69,23 @@ def sequence(student: nn.Module, teacher: nn.Module, config: SequenceParams, *, 
     """
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
-    if not isinstance(data.objective, CausalLM):
-        raise Impossible(f"distill: sequence is for language models, and this workload's objective is {data.objective.name}")
+    require_text(data.objective)
     made = written(teacher, config, data.train, data.held_out, data.seed)
     model, history = replace(data, train=_mixed(made, config, data)).fitted(student, config)
     rows = tuple((name, value if value % 1 else int(value)) for name, value in made.findings.items())
     notes = () if data.held_out is not None else (NOT_COMPARED,)
     listing = Listing("What the teacher wrote", ("", "number or share"), rows)
     return Edited(model, history, notes=notes, listings=(listing,), details={"written": made.findings})
+
+
+def require_text(objective: Objective) -> None:
+    """Hold a workload to being one of language models.
+
+    Raises:
+        StageError: it is none.
+    """
+    if not isinstance(objective, CausalLM):
+        raise Impossible(f"distill: sequence is for language models, and this workload's objective is {objective.name}")
 
 
 def _mixed(made: Written, config: SequenceParams, data: TrainingData) -> Split:
