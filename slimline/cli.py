@@ -11,6 +11,7 @@ from slimline.artifact.border import told_of_the_disk
 from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
+from slimline.commands.export_gguf import export_gguf
 from slimline.commands.export_hf import export_hf
 from slimline.commands.history import history
 from slimline.commands.import_gguf import import_gguf
@@ -24,6 +25,7 @@ from slimline.commands.report import report
 from slimline.commands.rollback import rollback
 from slimline.commands.run import run
 from slimline.commands.s3 import s3
+from slimline.commands.serve import serve
 from slimline.commands.workloads import workloads
 from slimline.errors import SlimlineError
 
@@ -44,9 +46,11 @@ for command in (
     promote,
     rollback,
     predict,
+    serve,
     report,
     export_hf,
     import_gguf,
+    export_gguf,
 ):
     app.command()(command)
 app.command(context_settings=PASS_ON)(s3)

@@ -41,6 +41,7 @@ from slimline.verdict.difference import Resampling, metric_drop
 from slimline.verdict.family import upper_bounds
 from slimline.worker import Worker
 from tasks.missed import note_miss
+from tasks.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +173,13 @@ def main(stage: Stage) -> None:
     teacher = load_variant(MODELS / TEACHER, stage.workload).model
     with Worker(compiled, threads=config.threads, workload=stage.params.workload) as worker:
         answered = together(answers_of(teacher, worker, test, objective, config.batch_size))
+        written = side_by_side(teacher, worker, test, stage.workload, str(stage.target))
     facts = run(answered, objective, stage.metric, stage.params)
-    facts = merged(facts, _identity(stage, read_compiled(compiled), compiled, head(test, 1).inputs))
+    facts = merged(
+        {} if written is None else {"generations": written},
+        facts,
+        _identity(stage, read_compiled(compiled), compiled, head(test, 1).inputs),
+    )
     with whole_folder(EVALUATED / stage.label) as folder:
         answered.predictions.to_parquet(folder / "predictions.parquet")
         write_numbered(folder / "changed.arrow", load_table("test"), changed(answered))

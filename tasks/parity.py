@@ -1,6 +1,6 @@
 """A compiled variant held to what it was compiled from, on the validation split, by way of the runtime that an application uses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from slimline.data.samples import Samples, Split, head, in_order
 from slimline.data.signature import Signature, signature_of
 from slimline.data.windows import Windows
 from slimline.errors import ArtifactError, MachineError, StageError
-from slimline.generation import Sampling
+from slimline.generation import Sampling, first_difference
 from slimline.generation.eager import generator_of
 from slimline.loaders import Outputs
 from slimline.methods import GENERATING
@@ -103,13 +103,6 @@ def generations(reference: nn.Module, worker: Worker, few: Samples, workload: st
     tokens = sum(map(len, expected))
     equal = sum(len(one) if place is None else place for one, place in zip(expected, parted, strict=True))
     return Generations(prompts=len(prompts), tokens=tokens, equal_share=equal / max(1, tokens), parted_at=tuple(parted))
-
-
-def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """The first place at which two answers have other tokens, or one has ended; None where they are equal."""
-    if tuple(one) == tuple(other):
-        return None
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _width(split: Split) -> int:

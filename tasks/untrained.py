@@ -1,6 +1,9 @@
 """What the look at a project works with: the untrained teacher, a few real samples, and what they say of its inputs."""
 
+import dataclasses
 import functools
+import json
+import re
 from dataclasses import dataclass
 
 from torch import nn
@@ -15,9 +18,12 @@ from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.signature import Signature
 from slimline.stage import Stage
-from slimline.workloads.guarded import Guarded
+from slimline.training.fit import held_together
+from slimline.workloads.guarded import Guarded, guarded
 from tasks.signature import signature_from
 
+NUMBERED = re.compile(r"\.\d+[.\"]|\"layers\": \[")
+"""A layer with a number in its name, or chosen by it."""
 FEW = 4
 LOOKED_AT = 64
 """Samples of which an untrained net is looked at with a few."""
@@ -42,11 +48,20 @@ class Untrained:
         return tuple(f"workload {workload.name!r}: the net of build_teacher(): {problem}" for problem in found)
 
 
+def shallow(stage: Stage) -> Stage:
+    """The stage with a few of the layers of a large Hugging Face net, which are all alike, where no variant names one by its number."""
+    make = getattr(stage.workload.their, "shallow", None)
+    asked = json.dumps([config.model_dump(mode="json") for _, config in stage.params.variants.values()])
+    if make is None or NUMBERED.search(asked) or (their := make()) is None:
+        return stage
+    return dataclasses.replace(stage, given=guarded(stage.params.workload, their))
+
+
 def untrained(stage: Stage) -> Untrained:
     """Build the teacher and read the samples of the stage `data`."""
     workload, params = stage.workload, stage.params
     validation, teacher = load_split(workload.samples, "validation"), workload.build_teacher()
-    signature, some = signature_from(teacher, validation), head(validation, LOOKED_AT)
+    signature, some = signature_from(teacher, validation), head(validation, held_together(teacher, validation, LOOKED_AT))
     exports = bool(set(params.deploy.targets) - set(WITHOUT_EXPORT))
 
     @functools.cache

@@ -1,85 +1,62 @@
-"""Tiny language models with a tokenizer learned from the standard library, and how one becomes a compiled folder."""
+"""Tiny language models of many architectures, as transformers writes them, with random weights, and tokens for them."""
 
-import functools
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 
-from slimline.artifact.compiled import CompiledManifest
-from slimline.artifact.folder import checksums, write_json
-from slimline.artifact.manifest import write_manifest
-from slimline.artifact.signature import InputSignature, Signature
-from slimline.data.windows import Windows
-from slimline.methods import get_generating
-from slimline.runtime import PREPROCESSING
+from slimline.data.batch import Batch
 from slimline.workloads.huggingface.net import built
 
-TEXT = Path(json.__file__).read_text(encoding="utf-8")
-WORDS, CONTEXT = 400, 192
-NETS: dict[str, dict[str, Any]] = {
-    "llama": {
-        "model_type": "llama",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": WORDS,
-        "max_position_embeddings": CONTEXT,
-        "tie_word_embeddings": True,
-    },
-    "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": WORDS, "n_positions": CONTEXT},
+VOCABULARY = 96
+LAYERS = {"num_hidden_layers": 2, "vocab_size": VOCABULARY, "max_position_embeddings": 64}
+SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64} | LAYERS
+GROUPED = SHAPE | {"num_key_value_heads": 2}
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY} | SPECIAL
+FALCON = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": VOCABULARY} | SPECIAL
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": GROUPED | {"model_type": "llama", "tie_word_embeddings": True},
+    "llama multi-head": SHAPE | {"model_type": "llama"},
+    "llama multi-query": SHAPE | {"model_type": "llama", "num_key_value_heads": 1},
+    "mistral": GROUPED | {"model_type": "mistral", "head_dim": 8, "sliding_window": 8},
+    "qwen2": GROUPED | {"model_type": "qwen2"},
+    "qwen3": GROUPED | {"model_type": "qwen3", "head_dim": 8},
+    "gemma": GROUPED | {"model_type": "gemma", "head_dim": 8},
+    "gemma3": GROUPED
+    | {"model_type": "gemma3_text", "head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+    "phi": GROUPED | {"model_type": "phi"},
+    "phi3": GROUPED | SPECIAL | {"model_type": "phi3"},
+    "gpt2": GPT | {"model_type": "gpt2"},
+    "gpt_neox": SHAPE | {"model_type": "gpt_neox"},
+    "opt": SPECIAL | {"model_type": "opt", "hidden_size": 32, "num_attention_heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 32} | LAYERS,
+    "bloom": SPECIAL | {"model_type": "bloom", "hidden_size": 32, "n_head": 4, "n_layer": 2, "vocab_size": VOCABULARY},
+    "falcon": FALCON | {"model_type": "falcon", "multi_query": True, "new_decoder_architecture": False},
+    "falcon multi-head": FALCON | {"model_type": "falcon", "multi_query": False, "new_decoder_architecture": False, "bias": True},
+    "falcon new": FALCON | {"model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True},
 }
 
 
-def language_net(kind: str = "llama") -> Any:
-    """An untrained net whose answers are not all one token: its weights are four times as large as usual."""
+def described(name: str, **changes: Any) -> dict[str, Any]:
+    """A net of ARCHITECTURES as facts.json has it."""
+    return {"task": "causal-lm", "config": ARCHITECTURES[name] | changes}
+
+
+def language_net(name: str, **changes: Any) -> nn.Module:
+    """One of ARCHITECTURES, with weights large enough that all of its parts matter."""
     torch.manual_seed(0)
-    net = built({"task": "causal-lm", "config": NETS[kind]}).eval()
+    net = built(described(name, **changes))
     with torch.no_grad():
         for value in net.parameters():
-            if value.dim() > 1:
-                value.mul_(4)
-    return net
+            value.add_(torch.randn_like(value) * 0.1)
+    return net.eval()
 
 
-@functools.cache
-def windows() -> Windows:
-    """A byte-level tokenizer of 400 tokens; token 0 ends a text."""
-    reader = Tokenizer(models.BPE())
-    reader.pre_tokenizer, reader.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    reader.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=WORDS, initial_alphabet=alphabet, special_tokens=["<|end|>"]))
-    return Windows(tokenizer=json.loads(reader.to_str()), window=32, longest=CONTEXT, pad_id=0, ends=(0,))
-
-
-def compiled(folder: Path, target: str, net: nn.Module, plan: Any = None, grids: Any = None) -> Path:
-    """What the stage compile leaves, without its parity."""
-    folder.mkdir()
-    ids = InputSignature(name="input_ids", dtype="int64", shape=(32,), varies={0: (2, CONTEXT)})
-    signature = Signature(inputs=(ids, ids.model_copy(update={"name": "attention_mask"})))
-    compiler: Any = get_generating(target)
-    lowered = compiler(net, plan, folder, grids=grids or {}, example={}, calibration={}, signature=signature)
-    write_json(folder / PREPROCESSING, windows().model_dump(mode="json"))
-    manifest = CompiledManifest(
-        workload="causal-lm",
-        variant="tiny",
-        target=target,  # type: ignore[arg-type]
-        precision=lowered.precision,
-        computes=lowered.computes,
-        stage="teacher",
-        method="train",
-        source=None,
-        lineage=("teacher",),
-        signature=signature,
-        objective={"name": "causal_lm"},
-        source_sha256="0" * 64,
-        execution=lowered.execution,
-        files=checksums(folder),
-    )
-    write_manifest(folder, manifest)
-    return folder
+def tokens(rows: int = 8, length: int = 12, seed: int = 0) -> Batch:
+    """Windows of random tokens, some of them filled up behind."""
+    draw = torch.Generator().manual_seed(seed)
+    ids = torch.randint(2, VOCABULARY, (rows, length), generator=draw)
+    sizes = torch.randint(length // 2, length + 1, (rows, 1), generator=draw)
+    there = (torch.arange(length)[None] < sizes).long()
+    there[0] = 1
+    return {"input_ids": ids * there, "attention_mask": there}

@@ -90,11 +90,18 @@ class Attention(nn.Module):
 
 
 class Skip(nn.Module):
-    """A residual block that was dropped: its input comes out as it went in, whatever else the block was called with."""
+    """A residual block that was dropped: its input comes out as it went in, whatever else the block was called with.
 
-    def forward(self, x: Tensor, *_others: Any, **_options: Any) -> Tensor:
+    With `others` it comes in a tuple, and so many Nones behind it: blocks of some models give more than their output.
+    """
+
+    def __init__(self, others: int = 0) -> None:
+        super().__init__()
+        self.others = others
+
+    def forward(self, x: Tensor, *_others: Any, **_options: Any) -> Any:
         """Any tensor -> the same."""
-        return x
+        return (x, *[None] * self.others) if self.others else x
 
 
 def _added(attn_mask: Tensor | None, key_padding_mask: Tensor | None, queries: Tensor) -> Tensor | None:

@@ -1,7 +1,8 @@
 """How a model differs in shape from its workload's architecture, as plain data, and how to replay that.
 
 Nothing about the method that made the difference is stored: the specs name layers and their arguments only. Modules of other types
-keep their code; of them a spec stores plain numbers and shapes of their own tensors that changed, and how many entries a list has left.
+keep their code; of them a spec stores plain numbers (their config's under CONFIG) and shapes of their own tensors that changed, and how
+many entries a list has left.
 """
 
 import copy
@@ -32,10 +33,12 @@ _FIELDS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "Identity": (nn.Identity, ()),
     "ReLU": (nn.ReLU, ()),
     "Attention": (Attention, _ATTENTION_FIELDS),
-    "Skip": (Skip, ()),
+    "Skip": (Skip, ("others",)),
 }
 _NAMES: dict[type[nn.Module], str] = {kind: name for name, (kind, _) in _FIELDS.items()}
 CHANGED, SHORTENED = "Changed", "Shortened"
+CONFIG = "config."
+"""Before the name of a number of a module's config, of which the module gets a copy when one is changed."""
 
 
 def describe(module: nn.Module) -> Spec | None:
@@ -160,11 +163,19 @@ def _change_(module: nn.Module, spec: Spec) -> None:
         value = tuple(value) if isinstance(value, list) else value
         if not _is_number(value) or type(_numbers(module)[key]) is not type(value):
             raise TypeError(f"{key} is no such number")
-        setattr(module, key, value)
+        _set_(module, key, value)
     for key, shape in spec["shapes"].items():
         old = _tensors(module)[key]
         fresh = torch.zeros(shape, dtype=old.dtype)
         setattr(module, key, nn.Parameter(fresh, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else fresh)
+
+
+def _set_(module: Any, key: str, value: Any) -> None:
+    if not key.startswith(CONFIG):
+        setattr(module, key, value)
+        return
+    module.config = copy.copy(module.config)
+    setattr(module.config, key.removeprefix(CONFIG), value)
 
 
 def _shorten_(layers: nn.Module, spec: Spec) -> None:
@@ -174,7 +185,13 @@ def _shorten_(layers: nn.Module, spec: Spec) -> None:
 
 
 def _numbers(module: nn.Module) -> dict[str, Any]:
-    return {key: value for key, value in vars(module).items() if _is_number(value) and not key.startswith("_") and key != "training"}
+    config = getattr(module, "config", None)
+    settings = _own_numbers(config) if hasattr(config, "__dict__") and not isinstance(config, nn.Module) else {}
+    return _own_numbers(module) | {f"{CONFIG}{key}": value for key, value in settings.items()}
+
+
+def _own_numbers(holder: Any) -> dict[str, Any]:
+    return {key: value for key, value in vars(holder).items() if _is_number(value) and not key.startswith("_") and key != "training"}
 
 
 def _is_number(value: Any) -> bool:

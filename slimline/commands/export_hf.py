@@ -28,17 +28,15 @@ def export_hf(
     target = directory.absolute()
     os.chdir(root := find_project())
     params = Params.load(root / "params.yaml")
-    if not is_directory(params.model.architecture):
-        raise InputError(
-            f"params.yaml: model.architecture: {params.model.architecture} is no Hugging Face directory; there is none to write"
-        )
     from slimline.artifact.variant import load_variant
     from slimline.data.prepared import load_split
     from slimline.data.samples import head
     from slimline.workloads import get_workload
     from slimline.workloads.huggingface.written import write_back
 
-    workload = get_workload(params.workload)
+    workload, architecture = get_workload(params.workload), params.model.architecture
+    if getattr(workload.their, "net", None) is None:
+        raise InputError(f"params.yaml: model.architecture: {architecture} is no Hugging Face net; there is none to write")
     found = load_variant(Path("data/models") / variant, workload)
     if found.plan is not None:
         raise InputError(
@@ -48,6 +46,7 @@ def export_hf(
     changes = params.model.config | (dict(found.manifest.architecture.config) if is_student else {})
     net = {**workload.their.net, "config": {**workload.their.net["config"], **changes}}
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
-    changed = write_back(found.model, net, samples, target, located(params.model.architecture))
+    beside = located(architecture) if is_directory(architecture) else workload.preprocessing
+    changed = write_back(found.model, net, samples, target, beside, workload.carried)
     told = ", ".join(f"{name}: {value}" for name, value in changed.items())
     sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")

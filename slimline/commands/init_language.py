@@ -48,14 +48,13 @@ def look_at_language(texts: str, column: str | None, model: str, root: Path = Pa
     """
     size, widths, context = _net(model, root)
     window = min(256, context)
-    named = {"text": column} if column else {}
-    options = DataParams(path=texts, window=window, **named)
+    options = DataParams(path=texts, window=window, text=column)
     found = find_documents(options)
     options = options.model_copy(update=_shares(found, window, is_large=size > LARGE))
     cut = cut_documents(found, options, 0)
     splits = {split: sum(len(found.texts[number].encode()) for number in numbers) for split, numbers in cut.items()}
     facts = {"workload": LANGUAGE, "documents": len(found.texts), "bytes": found.size_bytes, "splits_bytes": splits, "window": window}
-    return Looked(tuple(_lines(found, splits, model, size)), facts, _text(options, named, model, size, widths))
+    return Looked(tuple(_lines(found, splits, model, size)), facts, _text(options, model, size, widths))
 
 
 def _net(model: str, root: Path) -> tuple[int, tuple[int, ...], int]:
@@ -92,8 +91,8 @@ def _group(widths: tuple[int, ...]) -> int:
     return next((group for group in GROUPS if all(width % group == 0 for width in widths)), GROUPS[-1])
 
 
-def _text(options: DataParams, named: dict[str, str], model: str, size: int, widths: tuple[int, ...]) -> str:
-    more = "".join(f", {key}: {inline(value)}" for key, value in named.items())
+def _text(options: DataParams, model: str, size: int, widths: tuple[int, ...]) -> str:
+    more = f", text: {inline(options.text)}" if options.text else ""
     data = (
         f"data: {{path: {inline(options.path)}{more}, window: {options.window}, test_fraction: {options.test_fraction}, "
         f"validation_fraction: {options.validation_fraction}, calibration_samples: {options.calibration_samples}}}"

@@ -41,6 +41,8 @@ class Generator(Protocol):
 
     context: int
     """The most tokens of prompt and answer together."""
+    takes_many: bool
+    """Whether calls from several threads are worked on at the same time; else each waits for the one before."""
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens, as the model was trained on them."""
@@ -54,3 +56,10 @@ class Generator(Protocol):
 
     def generate_many(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
         """The same for several at once, as one batch where the engine can."""
+
+
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """The first place at which two answers have other tokens, or one has ended; None where they are equal."""
+    if tuple(one) == tuple(other):
+        return None
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

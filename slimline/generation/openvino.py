@@ -30,6 +30,8 @@ CACHE_BYTES = 512 * 1024**2
 class OpenVINOGenerator:
     """Implements slimline.generation.Generator. Calls from several threads are worked on together, as one changing batch."""
 
+    takes_many = True
+
     def __init__(
         self,
         folder: Path,

@@ -4,6 +4,7 @@ At most one block's inputs for the calibration sample are held at a time. Where 
 """
 
 import copy
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Block:
         return f"{self.name}.{layer}".lstrip(".")
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The matrix layers in the order in which they run, those that read the same tensor together; layers that run twice are left out."""
+        """The matrix layers in the order in which they run, those that read one tensor together; layers that run twice are left out."""
         read: dict[str, int] = {}
         held: list[Tensor] = []
         runs: Counter[str] = Counter()
@@ -205,7 +206,7 @@ def _runs_in_a_row(model: nn.Module, names: tuple[str, ...], few: Batch) -> bool
     finally:
         for handle in handles:
             handle.remove()
-    linked = all(given[later] is not None and given[later] is made[name] for name, later in zip(order, order[1:], strict=False))
+    linked = all(given[later] is not None and given[later] is made[name] for name, later in itertools.pairwise(order))
     return tuple(order) == names and linked and given[names[0]] is not None
 
 

@@ -140,7 +140,7 @@ def _part(targets: Tensors, name: str) -> Tensor:
 
 def _nats(logits: Tensor, wanted: Tensor) -> Tensor:
     """The sum over a window [tokens, vocabulary], float64."""
-    parts = zip(logits.split(TOGETHER), wanted.split(TOGETHER), strict=True)
+    parts = zip(torch.split(logits, TOGETHER), torch.split(wanted, TOGETHER), strict=True)
     return sum(
         (functional.cross_entropy(rows.double(), asked, ignore_index=IGNORED, reduction="sum") for rows, asked in parts),
         start=torch.zeros((), dtype=torch.float64),
@@ -150,7 +150,7 @@ def _nats(logits: Tensor, wanted: Tensor) -> Tensor:
 def _kl(before: Tensor, after: Tensor) -> Tensor:
     """The sum over places [tokens, vocabulary] of the KL divergence of `after` from `before`, float64; never below 0."""
     total = torch.zeros((), dtype=torch.float64)
-    for one, other in zip(before.split(TOGETHER), after.split(TOGETHER), strict=True):
+    for one, other in zip(torch.split(before, TOGETHER), torch.split(after, TOGETHER), strict=True):
         old, new = one.double().log_softmax(1), other.double().log_softmax(1)
         total = total + (old.exp() * (old - new)).sum()
     return total.clamp(min=0)

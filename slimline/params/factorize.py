@@ -60,6 +60,8 @@ class LowRankParams(EditParams):
     """Names of layers that stay as they are, * for any part of a name."""
     activation_aware: bool = True
     """Whether the error is measured in the layer's outputs on the calibration sample, or in its weight."""
+    damping: Fraction = 0.1
+    """What is added to the diagonal of the inputs' second moment, as a share of its mean; with many more samples than inputs take 0.01."""
 
     @model_validator(mode="after")
     def _one_amount(self) -> "LowRankParams":

@@ -16,8 +16,13 @@ class HeadsParams(EditParams):
     changes_shape: ClassVar[bool] = True
 
     method: Literal["heads"]
-    criterion: Literal["output_change", "l2", "taylor", "random"] = "output_change"
-    """What makes a head small: how far the outputs move without it (neurons go by l2), its weights, the loss, or chance (a control)."""
+    criterion: Literal["output_change", "activation", "l2", "taylor", "random"] = "output_change"
+    """What makes a head small: how far the outputs move without it (neurons go by l2), what it adds to the layer that reads it
+    (activation: one run of the calibration sample), its weights, the loss, or chance (a control)."""
+    grouped: Literal["groups", "queries"] = "groups"
+    """Where several query heads share keys and values: a key/value head goes with its queries, or as many query heads of each."""
+    refit: bool = False
+    """Whether the layers that read what goes are fitted anew, by least squares on the calibration sample, to what is left."""
     scope: Literal["local", "global"] = "local"
     """The same share of each layer, or the least of the whole model; one head of each attention stays."""
     fraction: Strength

@@ -265,7 +265,7 @@ class SmoothquantParams(CalibratedParams):
 
     method: Literal["smoothquant"]
     strength: Annotated[float, Number, Field(ge=0, le=1)] = 0.5
-    """How much of the outliers goes into the weights: 0 all of the weights' own goes into the inputs, 1 all of the inputs' into the weights."""
+    """How much of the inputs' outliers goes into the weights: 1 all of them; 0 puts the weights' own into the inputs instead."""
     ranges: Literal["dynamic", "static"] = "dynamic"
     """Whether inputs are ranged while running, or by the calibration sample."""
 

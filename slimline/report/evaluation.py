@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slimline.report.generations import generations_tables, generations_text
 from slimline.report.numbers import loss, percent, ratio
 from slimline.report.page import Row, StagePage, Table
 from slimline.verdict.words import moved
@@ -19,7 +20,11 @@ def evaluation_page(quality: Facts) -> StagePage:
         title=f"{quality['variant']} on {quality['target']}",
         summary=tuple(_summary(quality)),
         comparison=(*_quality_rows(quality), *_size_rows(quality)),
-        tables=(_interval_table(quality), *((_group_table(quality),) if quality["groups"] else ())),
+        tables=(
+            _interval_table(quality),
+            *((_group_table(quality),) if quality["groups"] else ()),
+            *generations_tables(quality.get("generations")),
+        ),
         notes=tuple(_notes(quality)),
     )
 
@@ -30,6 +35,7 @@ def _summary(quality: Facts) -> list[str]:
         f"On {quality['samples']:,} test samples {moved(drop)}{_flipped(flips)}.",
         f"{ratio(quality['size_ratio'])} smaller on disk than the teacher; weights in {quality['precision']}, arithmetic in "
         f"{quality['computes']}. How fast it is stands on the page of {quality['target']}'s times.",
+        *generations_text(quality.get("generations")),
         f"This test set would have shown a true drop of {loss(quality['detectable_drop'], drop['unit'])} or more with a power of 80 %.",
     ]
 

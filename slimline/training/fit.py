@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -58,7 +59,7 @@ class FitHistory:
 
 def learning_rates(config: Training, samples: int) -> tuple[float, ...]:
     """The learning rate of every step of a training on so many samples."""
-    steps = config.epochs * steps_per_epoch(samples, config.batch_size)
+    steps = config.epochs * steps_per_epoch(samples, config)
     return tuple(config.learning_rate * _one_cycle(step / steps) for step in range(steps))
 
 
@@ -120,9 +121,14 @@ def fit(
             return trained(model, train, config, loss=asked, judge=judge, shaping=shaping, device=device)
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Whole batches in `count` samples, at least one: a short last one is dropped, since batch norm cannot take a single sample."""
-    return max(1, count // min(batch_size, count))
+def steps_per_epoch(count: int, config: Training) -> int:
+    """Whole batches in `count` samples, at least one: a short last one is dropped, since batch norm cannot take a single sample.
+
+    Where the config says how many steps there are in all, an epoch is an equal part of them.
+    """
+    if config.steps is not None:
+        return max(1, math.ceil(config.steps / max(1, config.epochs)))
+    return max(1, count // min(config.batch_size, count))
 
 
 def predict(model: nn.Module, inputs: Batch, batch_size: int | None = None) -> Tensors:
@@ -176,16 +182,17 @@ def _fit(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = steps_per_epoch(len(train), config.batch_size)
+    steps = steps_per_epoch(len(train), config)
     begin, end = (first_epoch - 1) * steps, config.epochs * steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle((begin + step) / end))
     history: list[Epoch] = []
     best_weights, best = _weights(model), judge(model, first_epoch - 1, math.nan)
-    _skip(train, config.batch_size, shaping.augment, generator, epochs=first_epoch - 1)
+    order = _Order(len(train), config, generator)
+    _skip(train, order, shaping.augment, generator, epochs=first_epoch - 1)
     for number in range(first_epoch, config.epochs + 1):
         losses = []
         model.train()
-        for batch in train.batches(_batches(len(train), config.batch_size, generator)):
+        for batch in train.batches(order.epoch()):
             seen = replace(batch, inputs=shaping.augment(batch.inputs, generator)).on(device)
             value = loss(model(**seen.inputs), seen)
             losses.append(finite_loss(value.item(), "training", number, config))
@@ -206,10 +213,10 @@ def _fit(
     return model.eval(), FitHistory(tuple(history), best.number)
 
 
-def _skip(train: Split, batch_size: int, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
+def _skip(train: Split, batches: "_Order", augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
     """Draw what epochs would have drawn, so that the ones after them see the batches that they see in the whole training."""
     for _ in range(epochs):
-        order = _batches(len(train), batch_size, generator)
+        order = batches.epoch()
         for batch in () if augment is _unchanged else train.batches(order):
             augment(batch.inputs, generator)
 
@@ -271,11 +278,28 @@ def _one_cycle(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Whole batches in a random order."""
-    order = torch.randperm(count, generator=generator)
-    size = min(size, count)
-    return iter(torch.split(order[: count // size * size], size))
+class _Order:
+    """Whole batches in a random order, epoch by epoch; of a training of so many steps an epoch goes on where the last one ended."""
+
+    def __init__(self, count: int, config: Training, generator: torch.Generator) -> None:
+        self.count, self.config, self.generator = count, config, generator
+        self._left: Iterator[Tensor] = iter(())
+
+    def epoch(self) -> Iterator[Tensor]:
+        """The rows of each batch of the next epoch."""
+        if self.config.steps is None:
+            return self._through()
+        return iter(list(islice(self._endless(), steps_per_epoch(self.count, self.config))))  # drawn before any augmentation is
+
+    def _endless(self) -> Iterator[Tensor]:
+        while True:
+            yield from self._left
+            self._left = self._through()
+
+    def _through(self) -> Iterator[Tensor]:
+        order = torch.randperm(self.count, generator=self.generator)
+        size = min(self.config.batch_size, self.count)
+        return iter(torch.split(order[: self.count // size * size], size))
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -77,9 +77,10 @@ def cut_documents(found: Documents, options: DataParams, seed: int) -> Mapping[s
     waiting = [int(number) for number in np.random.default_rng(seed).permutation(len(sizes))]
     cut: dict[str, list[int]] = {}
     for split, share in shares.items():
-        cut[split] = taken = []
+        taken: list[int] = []
         while waiting and sum(sizes[number] for number in taken) < share * sum(sizes):
             taken.append(waiting.pop())
+        cut[split] = taken
     if lacking := [split for split in SPLITS if not cut[split]]:
         raise DataError(f"{found.where}: {len(sizes)} documents, and the split {lacking[0]} would hold none; raise its share, or give more")
     return cut

@@ -14,7 +14,7 @@ from slimline.params import DataParams, ModelParams
 from slimline.workloads.documents import Documents, cut_documents, find_documents
 from slimline.workloads.facts import Facts
 from slimline.workloads.huggingface.directory import CONFIG, carried, is_directory, located, read_config, weight_kinds
-from slimline.workloads.huggingface.net import CAUSAL, as_plain, parsed, require_accounted, sketched
+from slimline.workloads.huggingface.net import CAUSAL, as_plain, body_of, parsed, require_accounted, sketched
 from slimline.workloads.huggingface.windows import trained_windows, windows_of
 from slimline.workloads.table import SPLITS
 
@@ -62,7 +62,7 @@ class LanguageDoor:
         assert found is not None
         assert windows is not None
         learned = {"documents": len(found.texts), "bytes": found.size_bytes, "duplicates": found.duplicates, "windows": len(train)}
-        vocabulary = int(sketched(self.net).body.get_input_embeddings().num_embeddings)
+        vocabulary = int(body_of(sketched(self.net)).get_input_embeddings().num_embeddings)
         asked = described(causal_lm())
         return Facts(preprocessing=windows, objective=asked, outputs=vocabulary, found=learned, net=self.net, carried=self._carried())
 

@@ -1,5 +1,6 @@
 """A workload without code, as the stages after `data` have it: made of what its door learned, and of the net that params.yaml names."""
 
+import copy
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -28,6 +29,10 @@ ARCHITECTURES = {
     "convolutional": "slimline.workloads.nets:convolutional",
 }
 """The bundled architectures of workloads without code."""
+DEPTHS = ("num_hidden_layers", "n_layers", "n_layer")
+"""What a config calls the number of its layers."""
+FEW_LAYERS, LARGE = 4, 20_000_000
+"""Of a net of more parameters, so many layers stand for all."""
 DEFAULTS = {"images": "residual", "table": "perceptron", "text": "convolutional"}
 
 
@@ -117,6 +122,14 @@ class Opened:
         values = torch.as_tensor(rows["label"])
         return values.float() if values.is_floating_point() else values
 
+    def shallow(self) -> "Opened | None":
+        """The same with a few of the layers of a large Hugging Face net; None where it has no more, or is small."""
+        if self.net is None or (net := _shallow(self.net)) is None:
+            return None
+        found = copy.copy(self)
+        found.net = net
+        return found
+
     def build_teacher(self) -> "nn.Module":
         """The net that params.yaml names."""
         return self._build(self._model.architecture, self._model.config)
@@ -155,6 +168,17 @@ class Opened:
         from slimline.workloads.huggingface.net import built
 
         return built(self.net, config)
+
+
+def _shallow(net: Mapping[str, Any]) -> dict[str, Any] | None:
+    from slimline.workloads.huggingface.net import body_of, parsed, sketched
+
+    config = parsed(net["config"], {}, "facts.json: net").to_dict()
+    depth = next((name for name in DEPTHS if isinstance(config.get(name), int) and config[name] > FEW_LAYERS), None)
+    if depth is None or sum(value.numel() for value in body_of(sketched(net)).parameters()) < LARGE:
+        return None
+    changed = {depth: FEW_LAYERS, **({"layer_types": config["layer_types"][:FEW_LAYERS]} if config.get("layer_types") else {})}
+    return {**net, "config": {**net["config"], **changed}}
 
 
 def _shaken(pictures: str, batch: "Batch", generator: "Generator") -> "Batch":

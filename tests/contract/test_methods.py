@@ -41,11 +41,13 @@ from slimline.params import (
     CONFIGS,
     TARGETS,
     AdaroundParams,
+    AwqParams,
     ChannelsParams,
     CpParams,
     DepthParams,
     DynamicParams,
     FactorizedTrainingParams,
+    GptqParams,
     GroupLassoParams,
     HalfParams,
     HardConcreteParams,
@@ -61,13 +63,16 @@ from slimline.params import (
     QatParams,
     ScratchParams,
     SemiStructuredParams,
+    SmoothquantParams,
     SoftTargetsParams,
+    SparsegptParams,
     SpatialSvdParams,
     StaticParams,
     SvdParams,
     TaylorParams,
     TuckerParams,
     VariantParams,
+    WandaParams,
     WeightOnlyParams,
 )
 from slimline.training.data import TrainingData
@@ -130,6 +135,8 @@ CASES = (
         of(MovementParams, "movement", fraction=0.0),
     ),
     Case("prune", of(SemiStructuredParams, "semi_structured"), of(SemiStructuredParams, "semi_structured", n=4), zero_share=0.49),
+    Case("prune", of(WandaParams, "wanda", fraction=0.6), of(WandaParams, "wanda", fraction=0.0)),
+    Case("prune", of(SparsegptParams, "sparsegpt", fraction=0.6), of(SparsegptParams, "sparsegpt", fraction=0.0)),
     Case("prune", of(ChannelsParams, "channels", ratio=0.5), of(ChannelsParams, "channels", ratio=0.0)),
     Case(
         "prune",
@@ -173,6 +180,9 @@ CASES = (
     Case("quantize", of(HalfParams, "half")),
     Case("quantize", of(WeightOnlyParams, "weight_only", symmetric=False), of(WeightOnlyParams, "weight_only", keep_float=("*",))),
     Case("quantize", of(HqqParams, "hqq"), of(HqqParams, "hqq", keep_float=("*",))),
+    Case("quantize", of(GptqParams, "gptq"), of(GptqParams, "gptq", keep_float=("*",))),
+    Case("quantize", of(AwqParams, "awq"), of(AwqParams, "awq", keep_float=("*",))),
+    Case("quantize", of(SmoothquantParams, "smoothquant"), of(SmoothquantParams, "smoothquant", strength=0.0, keep_float=("*",))),
     Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
     Case("factorize", of(SpatialSvdParams, "spatial_svd", parameter_ratio=0.5, **NARROW), of(SpatialSvdParams, "spatial_svd", energy=1.0)),
     Case("factorize", of(TuckerParams, "tucker", budget={"macs": 0.9}, **NARROW), of(TuckerParams, "tucker", energy=1.0)),
@@ -226,13 +236,8 @@ def teacher(net: str) -> nn.Module:
 
 
 def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
-    model, _ = get_method("distill", config.method)(
-        student,
-        guide,
-        config,
-        data=TrainingData(train=TRAIN, validation=HELD_OUT, objective=TEN, metric="accuracy", seed=SEED),
-    )
-    return Made(model)
+    data = TrainingData(train=TRAIN, validation=HELD_OUT, objective=TEN, metric="accuracy", seed=SEED)
+    return Made(get_method("distill", config.method)(student, guide, config, data=data).model)
 
 
 def apply(case: Case, config: Any, model: nn.Module, net: str | None = None) -> Made:

@@ -1,16 +1,20 @@
 """Every bundled objective keeps the Protocol's promises."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from slimline.data.batch import Tensors, take
 from slimline.measure.bootstrap import metric_draws, resampled_figures
 from slimline.measure.flips import flips, predictions_table
 from slimline.measure.quality import quality
 from slimline.objectives import Objective, figures, joined_scores, taken_scores, worse_by
+from slimline.objectives.causal_lm import causal_lm
 from slimline.objectives.classification import classification
 from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding
@@ -33,7 +37,7 @@ class Case:
     objective: Objective
     good: Tensor
     poor: Tensor
-    targets: Tensor
+    targets: Tensors
 
 
 def case(name: str) -> Case:
@@ -42,7 +46,7 @@ def case(name: str) -> Case:
     def noise(*shape: int) -> Tensor:
         return torch.randn(SAMPLES, *shape, generator=draw)
 
-    def of(objective: Objective, clean: Tensor, targets: Tensor) -> Case:
+    def of(objective: Objective, clean: Tensor, targets: Tensors) -> Case:
         return Case(objective, clean + 0.3 * noise(*clean.shape[1:]), clean + 1.2 * noise(*clean.shape[1:]), targets)
 
     classes = torch.arange(SAMPLES) % 3
@@ -66,10 +70,19 @@ def case(name: str) -> Case:
     if name == "pixels":
         clean = torch.eye(3)[pixels].movedim(-1, 1) * 2
         return of(segmentation("abc", ignore_index=255), clean, torch.where(noise(4, 5) > 2, 255, pixels))
+    if name == "tokens":
+        tokens = torch.randint(0, 7, (SAMPLES, 5), generator=draw)
+        sizes = {"bytes": torch.full((SAMPLES,), 11), "document": torch.arange(SAMPLES) // 2}
+        return of(causal_lm(), torch.eye(7)[tokens] * 3, {"tokens": tokens, **sizes})
     return of(embedding(), vectors, vectors)
 
 
-NAMES = ("classes", "one logit", "labels", "number", "numbers", "pixels", "vectors")
+def noted(one: Case, outputs: Tensor) -> dict[str, NDArray[Any]]:
+    """The scores of outputs beside the good ones, as `evaluate` has them beside the baseline's."""
+    return one.objective.scores(outputs, one.targets) | one.objective.beside(outputs, one.good, one.targets)
+
+
+NAMES = ("tokens", "classes", "one logit", "labels", "number", "numbers", "pixels", "vectors")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -105,7 +118,7 @@ def test_guidance_is_zero_for_equal_outputs_alone(one: Case, temperature: float)
 
 def test_scores_are_one_row_a_sample_whichever_way_they_are_batched(one: Case) -> None:
     whole = one.objective.scores(one.good, one.targets)
-    parts = [one.objective.scores(one.good[rows], one.targets[rows]) for rows in (slice(0, 7), slice(7, SAMPLES))]
+    parts = [one.objective.scores(one.good[rows], take(one.targets, rows)) for rows in (slice(0, 7), slice(7, SAMPLES))]
     joined = joined_scores(parts)
     assert joined.keys() == whole.keys()
     for name, column in whole.items():
@@ -116,7 +129,7 @@ def test_scores_are_one_row_a_sample_whichever_way_they_are_batched(one: Case) -
 
 
 def test_better_outputs_have_better_figures(one: Case) -> None:
-    good, poor = (figures(one.objective, one.objective.scores(outputs, one.targets)) for outputs in (one.good, one.poor))
+    good, poor = (figures(one.objective, noted(one, outputs)) for outputs in (one.good, one.poor))
     for name, metric in one.objective.metrics.items():
         assert worse_by(metric, good[name], poor[name]) > 0
 
@@ -134,14 +147,14 @@ def test_resamples_at_once_are_resamples_one_by_one(one: Case) -> None:
 
 
 def test_figures_lie_in_their_intervals_and_drops_in_theirs(one: Case) -> None:
-    good, poor = (one.objective.scores(outputs, one.targets) for outputs in (one.good, one.poor))
+    good, poor = (noted(one, outputs) for outputs in (one.good, one.poor))
     for name, facts in quality(one.objective, poor, 199, 0.95, 0).items():
         assert facts["ci"][0] <= facts["value"] <= facts["ci"][1], name
     for name in one.objective.metrics:
         drop = metric_drop(one.objective, name, good, poor, RESAMPLING)
         assert 0 < drop.value < drop.ci[1], name
         assert drop.ci[0] < drop.value, name
-        assert drop.relative_ci is not None
+        assert (drop.relative_ci is None) == (one.objective.metrics[name].figure(good) == 0)
         back = metric_drop(one.objective, name, poor, good, RESAMPLING)
         assert back.value == pytest.approx(-drop.value)
         bounds = upper_bounds(one.objective, name, good, poor, RESAMPLING)

@@ -147,7 +147,7 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(InputError, match=r"keep: 'layers\.\*' matches no residual block; there are: blocks.0, blocks.1"):
         depth(model, config(blocks=1, keep=("layers.*",)), data=data)
     with pytest.raises(StageError, match="would leave 'encoder' without a layer"):
-        without_blocks(seeded("encoder", 32), ("encoder.layers.0", "encoder.layers.1"))
+        without_blocks(seeded("encoder", 32), ("encoder.layers.0", "encoder.layers.1"), {})
 
 
 def test_layers_of_torchs_own_encoder_move_up() -> None:

@@ -20,7 +20,7 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.params.quantize import DynamicParams
 from slimline.runtime import load
 from slimline.worker import Worker
-from tests.language_nets import CONTEXT, TEXT, WORDS, compiled, language_net, windows
+from tests.generating_nets import CONTEXT, TEXT, WORDS, compiled, language_net, windows
 
 GREEDY = Sampling(max_new_tokens=12)
 PROMPT = windows().reader.encode(TEXT).ids[:150]

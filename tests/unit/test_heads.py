@@ -8,9 +8,10 @@ from slimline.artifact.stand_ins import Attention
 from slimline.artifact.structure import replay, structure_edits
 from slimline.errors import InputError, StageError
 from slimline.methods.factorize.svd import svd
-from slimline.methods.prune.attention import attention_heads, with_open_heads
+from slimline.methods.prune.attention import attention_heads
 from slimline.methods.prune.depth import depth
 from slimline.methods.prune.heads import heads
+from slimline.methods.prune.open_attention import with_open_heads
 from slimline.params import DepthParams, HeadsParams, SvdParams
 from tests.attention_nets import HEAD_DIM, HEADS, KINDS, WIDTH, FromInput, Fused, Net, Torch, net
 from tests.method_data import method_data
@@ -127,7 +128,7 @@ def test_what_keep_names_stays() -> None:
     first, second = made.model.encoder.layers
     assert type(first.self_attn) is nn.MultiheadAttention
     assert (first.linear1.out_features, second.self_attn.num_heads, second.linear1.out_features) == (64, 2, 32)
-    assert [row[4] for row in made.listings[0].rows] == ["named in keep", "", "", "named in keep"]
+    assert [row[4] for row in made.listings[0].rows] == ["named in keep", "", "named in keep", ""]
     with pytest.raises(InputError, match=r"keep: 'decoder\.\*' matches no attention and no hidden layer"):
         heads(model, config(0.5, keep=("decoder.*",)), data=data)
 

@@ -11,7 +11,7 @@ from slimline.artifact.stand_ins import Attention, Skip
 from slimline.artifact.structure import replay, structure_edits
 from slimline.data.calling import named
 from slimline.errors import ArtifactError
-from slimline.methods.prune.attention import with_open_heads
+from slimline.methods.prune.open_attention import with_open_heads
 
 WIDTH, HEADS, LENGTH = 12, 3, 5
 

@@ -64,7 +64,7 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     if recurrent_layers(model):
         optimize_ir(program.model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
     graph_model = program.model_proto
-    name_nodes(graph_model.graph, every_layer(model).keys() - tables(model).keys(), set(tables(model)))
+    name_nodes(graph_model.graph, model)
     return graph_model
 
 
@@ -173,8 +173,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def name_nodes(graph: onnx.GraphProto, layers: Set[str], embeddings: Set[str]) -> None:
-    """Call the nodes that read the weight of a layer, or look up the rows of an embedding, by its name, in place."""
+def name_nodes(graph: onnx.GraphProto, model: nn.Module) -> None:
+    """Call the nodes that hold a layer's weights by the layer's name, which stands in what the exporter noted of each node."""
+    embeddings = set(tables(model))
+    layers = every_layer(model).keys() - embeddings
     seen: Counter[str] = Counter()
     constants = initializers(graph)
     for node in graph.node:

@@ -151,8 +151,14 @@ def _others(graph: onnx.GraphProto, layers: tuple[str, ...]) -> list[str]:
 
 
 def _masked_scores(graph: onnx.GraphProto) -> list[str]:
-    """What is summed or joined on the way to a softmax: a mask of minus infinity (or -10,000) would leave one level to all scores."""
+    """What is summed or joined on the way to a softmax: a mask of minus infinity (or -10,000) would leave one level to all scores.
+
+    Of a net with attention all of it: a rotated query and the outliers of a residual stream do not survive 256 levels either.
+    """
     made_by, found = producers(graph), []
+    inside = {name for node in graph.node for name in node.input}
+    if any(node.op_type == "Softmax" and node.output[0] in inside for node in graph.node):
+        found += [node.name for node in graph.node if node.op_type in SCORES]
     waiting = [node.input[0] for node in graph.node if node.op_type in ("Softmax", "LogSoftmax")]
     while waiting:
         node = made_by.get(waiting.pop())

@@ -21,7 +21,7 @@ from slimline.methods.compile.language_export import exported_with_cache, genera
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
 from slimline.methods.compile.onnx_weights import stored_layers
-from slimline.methods.quantize.plan import Plan, every_layer, layers_of_kind, smallest_precision, tables
+from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
 
 MODEL = "model.onnx"
 UNEVEN = "Layers differ in their heads, so onnxruntime-genai does not load the folder; slimline.runtime does."
@@ -99,7 +99,7 @@ def exported_graph(model: nn.Module) -> onnx.ModelProto:
         for entry in node.metadata_props:
             if entry.key == SCOPES:
                 entry.value = entry.value.replace("'", f"'{BODY}").replace(f"'{BODY}]", "']").replace(f"'{BODY},", "',")
-    name_nodes(graph, every_layer(model).keys() - tables(model).keys(), set(tables(model)))
+    name_nodes(graph, model)
     return graph_model
 
 

@@ -104,10 +104,18 @@ def _look_up_dequantized(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     nodes = [
         helper.make_node("Gather", [unpacking.input[0], node.input[1]], [found], name=node.name),
         helper.make_node("Cast", [found], [f"{found}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [beside, node.input[1]], [f"{beside}_found"]),
-        helper.make_node("Mul", [f"{found}_cast", f"{beside}_found"], [node.output[0]]),
+        *_scaled_by_row(node, f"{found}_cast", beside),
     ]
-    _put(graph, node, nodes, {beside: scale.reshape(-1, 1)})
+    _put(graph, node, nodes, {beside: scale.reshape(-1), f"{beside}_axis": np.array([-1], np.int64)})
+
+
+def _scaled_by_row(node: onnx.NodeProto, levels: str, scale: str) -> list[onnx.NodeProto]:
+    """The levels that a look-up found, times the scale of each row, of one axis: equal to the head's, it is stored once."""
+    return [
+        helper.make_node("Gather", [scale, node.input[1]], [f"{scale}_found"]),
+        helper.make_node("Unsqueeze", [f"{scale}_found", f"{scale}_axis"], [f"{scale}_beside"]),
+        helper.make_node("Mul", [levels, f"{scale}_beside"], [node.output[0]]),
+    ]
 
 
 def _turned_levels(graph: onnx.GraphProto, weight: IntegerWeight) -> str | None:
@@ -116,9 +124,9 @@ def _turned_levels(graph: onnx.GraphProto, weight: IntegerWeight) -> str | None:
         return None
     wanted = weight.levels.reshape(len(weight.levels), -1).T
     for constant in graph.initializer:
-        if constant.data_type == TensorProto.INT8 and tuple(constant.dims) == wanted.shape:
-            if np.array_equal(numpy_helper.to_array(constant), wanted):
-                return str(constant.name)
+        is_alike = constant.data_type == TensorProto.INT8 and tuple(constant.dims) == wanted.shape
+        if is_alike and np.array_equal(numpy_helper.to_array(constant), wanted):
+            return str(constant.name)
     return None
 
 
@@ -128,10 +136,9 @@ def _look_up_turned(graph: onnx.GraphProto, node: onnx.NodeProto, weight: Intege
         helper.make_node("Gather", [levels, node.input[1]], [found], name=node.name, axis=1),
         helper.make_node("Transpose", [found], [f"{found}_rows"], perm=[*range(1, rank + 1), 0]),
         helper.make_node("Cast", [f"{found}_rows"], [f"{found}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [scale, node.input[1]], [f"{scale}_found"]),
-        helper.make_node("Mul", [f"{found}_cast", f"{scale}_found"], [node.output[0]]),
+        *_scaled_by_row(node, f"{found}_cast", scale),
     ]
-    _put(graph, node, nodes, {scale: weight.scale})
+    _put(graph, node, nodes, {scale: weight.scale.reshape(-1), f"{scale}_axis": np.array([-1], np.int64)})
 
 
 def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight, packed: onnx.NodeProto | None) -> None:
@@ -145,7 +152,7 @@ def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight
     elif packed is not None and is_shared and weight.zero_point is None:
         parts: dict[str, Array] = {
             f"{node.name}_middle": np.array(1 << (weight.bits - 1), np.float32),
-            f"{node.name}_end": np.array([1], np.int64),
+            f"{node.name}_last": np.array([-1], np.int64),
             f"{node.name}_shape": np.array([*[0] * (rank or 0), groups * values], np.int64),
         }
         nodes = [
@@ -157,8 +164,6 @@ def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight
             helper.make_node("Mul", [f"{node.name}_signed", f"{node.name}_beside"], [f"{node.name}_product"]),
             helper.make_node("Reshape", [f"{node.name}_product", f"{node.name}_shape"], [node.output[0]]),
         ]
-        parts[f"{node.name}_last"] = np.array([-1], np.int64)
-        del parts[f"{node.name}_end"]
         _put(graph, node, nodes, parts)
     else:
         _look_up_rows(graph, node, weight, rows)

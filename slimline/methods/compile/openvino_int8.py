@@ -23,6 +23,7 @@ from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: E402
 
 BATCH_SIZE = 32
+ARITHMETIC = ("Add", "Multiply", "Subtract", "Divide", "Power", "Sqrt", "ReduceMean", "Maximum", "Select", "Negative")
 
 
 def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
@@ -38,7 +39,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
             nncf.Dataset(batches),
             subset_size=len(batches),
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=other_operations(model, statics), validate=False),
+            ignored_scope=nncf.IgnoredScope(names=other_operations(model, statics), types=_arithmetic(model), validate=False),
             advanced_parameters=AdvancedQuantizationParameters(
                 overflow_fix=OverflowFix.DISABLE,
                 disable_bias_correction=True,
@@ -49,6 +50,23 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
         _set_range(operation, *plan["layers"][layer]["input_range"])
     _share_scales(model, quantized, plan)
     return quantized
+
+
+def _arithmetic(model: ov.Model) -> list[str]:
+    """The kinds of operations to leave in float beside layers: of a net with attention all arithmetic, such as masks, norms and rotations.
+
+    NNCF would round it to int8, between convolutions a gain; a rotated query, or a mask of minus infinity, does not survive it.
+    """
+    attends = any(_attends(operation) for operation in model.get_ordered_ops())
+    return list(ARITHMETIC) if attends else []
+
+
+def _attends(operation: Any) -> bool:
+    """Whether an operation is attention's: a softmax that more than the output reads, or the whole of it."""
+    if operation.get_type_name() == "Softmax":
+        readers = [port.get_node().get_type_name() for port in operation.output(0).get_target_inputs()]
+        return any(reader != "Result" for reader in readers)
+    return bool(operation.get_type_name() == "ScaledDotProductAttention")
 
 
 def _set_range(operation: Any, low: float, high: float) -> None:

@@ -16,7 +16,7 @@ from math import sqrt
 import torch
 from torch import nn
 
-from slimline.data.batch import Tensors
+from slimline.data.batch import Batch, Tensors, take
 from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.factorize.decomposition import Decomposition, Ranks, chain, replaced, unfilled, weight_of
@@ -26,6 +26,8 @@ from slimline.params.factorize import RankBudget
 from slimline.training.fit import predict
 
 LEAST = 1e-12
+WORK = 2e13
+"""Multiply-accumulates to spend on trying layers alone: some minutes on two cores."""
 Shapes = Mapping[str, Sequence[tuple[int, ...]]]
 Saving = Callable[[Ranks], float]
 """Ranks of a layer -> the share of the model that they save."""
@@ -84,13 +86,19 @@ def all_options(
     model: nn.Module, decompositions: Mapping[str, Decomposition], savings: Mapping[str, Saving], round_to: int, data: MethodData
 ) -> dict[str, tuple[Option, ...]]:
     """Layer -> what its ladder saves, and how far it moves the outputs on the calibration sample."""
-    reference = predict(model, data.calibration)
+    sample = take(data.calibration, slice(0, affordable(model, len(decompositions), data)))
+    reference = predict(model, sample)
     found = {}
     for name, one in decompositions.items():
         ranks = next((rungs for step in (round_to, 1) if (rungs := ladder(one, step, sparse=one.scheme.costly))), ())
-        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, data) if ranks else 0.0
+        scale = _harm_scale(model, name, one, ranks[len(ranks) // 2], reference, sample, data) if ranks else 0.0
         found[name] = tuple(Option(name, tried, savings[name](tried), scale * one.fit.lost(tried)) for tried in ranks)
     return found
+
+
+def affordable(model: nn.Module, layers: int, data: MethodData) -> int:
+    """On how many samples every layer can be tried with at most WORK multiply-accumulates; at least 1."""
+    return max(int(WORK / (max(layers, 1) * max(macs(model, data.example), 1))), 1)
 
 
 def ordered_steps(options: Mapping[str, Sequence[Option]]) -> tuple[tuple[Option, float, float], ...]:
@@ -115,9 +123,11 @@ def hull(options: Sequence[Option]) -> tuple[Option, ...]:
     return tuple(kept)
 
 
-def _harm_scale(model: nn.Module, name: str, one: Decomposition, probe: Ranks, reference: Tensors, data: MethodData) -> float:
+def _harm_scale(
+    model: nn.Module, name: str, one: Decomposition, probe: Ranks, reference: Tensors, sample: Batch, data: MethodData
+) -> float:
     """The squared move of the outputs for a unit of energy lost."""
-    outputs = predict(replaced(model, {name: chain(one, probe)}), data.calibration)
+    outputs = predict(replaced(model, {name: chain(one, probe)}), sample)
     return data.objective.distance(reference, outputs) ** 2 / max(one.fit.lost(probe), LEAST)
 
 

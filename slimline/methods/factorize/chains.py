@@ -100,7 +100,7 @@ def _reads_weights(parent: nn.Module) -> bool:
 def _decomposed(model: nn.Module, schemes: Mapping[str, Scheme], config: LowRankParams, data: MethodData) -> dict[str, Decomposition]:
     found = {name: layer for name, layer in layers(model).items() if name in schemes}
     firsts = {name: unfilled_first(layer, schemes[name]) for name, layer in found.items()}
-    roots = whitenings(model, firsts, data.calibration) if config.activation_aware else dict.fromkeys(found, NOT_WHITENED)
+    roots = whitenings(model, firsts, data.calibration, config.damping) if config.activation_aware else dict.fromkeys(found, NOT_WHITENED)
     return {name: decomposed(layer, schemes[name], roots[name], data.seed) for name, layer in found.items()}
 
 

@@ -78,9 +78,19 @@ def matrix_fit(weight: Tensor, whitening: Whitening) -> Fit:
 
     def weights(ranks: Ranks) -> tuple[Tensor, ...]:
         scale = values[: ranks[0]].sqrt()
-        return whitening.undone(scale[:, None] * right[: ranks[0]]), left[:, : ranks[0]] * scale
+        return balanced(whitening.undone(scale[:, None] * right[: ranks[0]]), left[:, : ranks[0]] * scale)
 
     return Fit(lambda ranks: float(shares[ranks[0]]), weights, (weight,))
+
+
+def balanced(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices [rank, inputs] and [outputs, rank] of the same product, each row of the first as long as its column of the second.
+
+    The root of a moment leaves them apart, by a thousand times and more; training then runs off.
+    """
+    smallest = torch.finfo(first.dtype).tiny
+    share = (first.norm(dim=1).clamp_min(smallest) / second.norm(dim=0).clamp_min(smallest)).sqrt()
+    return first / share[:, None], second * share
 
 
 def _is_ungrouped(layer: Layer) -> bool:

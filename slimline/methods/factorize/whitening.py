@@ -1,7 +1,7 @@
 """Activation-aware low rank: a root C of the second moment of what a layer's weight multiplies, so that W C is approximated and not W.
 
 Then the error is least in the layer's outputs (Wang et al. 2024, "SVD-LLM", arXiv:2403.07378). For a convolution the inputs are the
-patches under its kernel. The moment is damped by a tenth of its mean diagonal: samples are fewer than inputs.
+patches under its kernel. The moment is damped, by default by a tenth of its mean diagonal: samples are fewer than inputs.
 """
 
 import copy
@@ -35,7 +35,7 @@ class Whitening:
 NOT_WHITENED = Whitening(lambda weight: weight, lambda factor: factor)
 
 
-def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch) -> dict[str, Whitening]:
+def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch, damping: float = DAMPING) -> dict[str, Whitening]:
     """Run `inputs` through a copy of the model, and give the named layers' whitening.
 
     `firsts` names the layers, with the first layer of each one's chain: its inputs are the ones that are whitened.
@@ -48,24 +48,24 @@ def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch)
     with torch.no_grad():
         for batch in batches:
             twin(**batch)
-    return {name: _whitening(one) for name, one in seen.items()}
+    return {name: _whitening(one, damping) for name, one in seen.items()}
 
 
-def from_moment(moment: Tensor) -> Whitening:
-    """The lower triangular root of a moment [inputs, inputs], damped."""
+def from_moment(moment: Tensor, damping: float = DAMPING) -> Whitening:
+    """The lower triangular root of a moment [inputs, inputs], damped by a share of its mean diagonal."""
     damped = moment.double()
-    ridge = DAMPING * damped.diagonal().mean() + torch.finfo(torch.float32).tiny
+    ridge = damping * damped.diagonal().mean() + torch.finfo(torch.float32).tiny
     root = torch.linalg.cholesky(damped + ridge * torch.eye(len(damped), dtype=damped.dtype))
     return Whitening(lambda weight: weight @ root, lambda factor: torch.linalg.solve_triangular(root, factor, upper=False, left=False))
 
 
-def from_rows(rows: Tensor) -> Whitening:
+def from_rows(rows: Tensor, damping: float = DAMPING) -> Whitening:
     """The symmetric root of the damped moment of `rows` [samples, inputs], without making that matrix.
 
     It scales the directions that the rows span, and all others by the root of the damping.
     """
     _, values, directions = torch.linalg.svd(rows.double() / math.sqrt(len(rows)), full_matrices=False)
-    ridge = DAMPING * values.square().sum() / rows.shape[1] + torch.finfo(torch.float32).tiny
+    ridge = damping * values.square().sum() / rows.shape[1] + torch.finfo(torch.float32).tiny
     floor, stretched = ridge.sqrt(), (values.square() + ridge).sqrt()
     return Whitening(
         lambda weight: _scaled(weight, directions, stretched, floor), lambda f: _scaled(f, directions, 1 / stretched, 1 / floor)
@@ -100,10 +100,10 @@ def _note(seen: _Seen, first: nn.Module, batches: int) -> Callable[[nn.Module, T
     return note
 
 
-def _whitening(seen: _Seen) -> Whitening:
+def _whitening(seen: _Seen, damping: float) -> Whitening:
     if seen.moment is not None:
-        return from_moment(seen.moment / seen.count)
-    return from_rows(torch.cat(seen.rows)) if seen.rows else NOT_WHITENED
+        return from_moment(seen.moment / seen.count, damping)
+    return from_rows(torch.cat(seen.rows), damping) if seen.rows else NOT_WHITENED
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:

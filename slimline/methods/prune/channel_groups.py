@@ -16,9 +16,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimline.data.batch import Batch
 from slimline.methods.prune.channel_flow import Even
-from slimline.methods.prune.channel_layers import NORMS, ROOTS, divisions, followed, is_depthwise
+from slimline.methods.prune.channel_layers import NORMS, divisions, followed, is_depthwise, is_root
 from slimline.methods.prune.channel_units import NOBODY
 from slimline.methods.shared_weights import shared_weights
+from slimline.methods.transposed import axis
 
 WIDTH = ""
 """In place of a tensor's name: the number of channels of a norm, which may have no tensor that shows it."""
@@ -78,7 +79,7 @@ def channel_groups(model: nn.Module, example: Batch, even: Even = "") -> tuple[C
     held = {name: {unit for of in (reads, made) if name in of for unit in of[name].tolist()} for name in found.order}
     groups = []
     for layers in _coupled({name: made[name] for name in reversed(found.order) if name in made}):
-        roots = [name for name in layers if isinstance(model.get_submodule(name), ROOTS)]
+        roots = [name for name in layers if is_root(model.get_submodule(name))]
         units = {unit: number for number, unit in enumerate(_distinct(made[name] for name in (*roots, *layers)))}
         if roots and not given & units.keys():
             near = [name for name in found.order if not units.keys().isdisjoint(held[name])]
@@ -157,7 +158,7 @@ def _dimension(layer: nn.Module, *, reads: bool) -> int:
     if isinstance(layer, nn.Embedding):
         return 1
     if is_depthwise(layer) or not isinstance(layer, _ConvNd):
-        return int(reads)
+        return axis(layer, reads=reads)
     return int(reads != layer.transposed)
 
 

@@ -17,9 +17,10 @@ from slimline.data.batch import Batch
 from slimline.errors import Impossible
 from slimline.methods.prune.channel_flow import FAILURES, ChannelFlow, Even
 from slimline.methods.prune.channel_units import NOBODY, Units
+from slimline.methods.transposed import is_transposed
 
 ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
-"""The layers that make channels, which are chosen from; others lose those that are coupled with them."""
+"""The layers that make channels (with GPT-2's, `is_root`), which are chosen from; others lose those that are coupled with them."""
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -60,12 +61,20 @@ def followed(model: nn.Module, example: Batch, even: Even) -> Followed:
     return found
 
 
+def is_root(module: object) -> bool:
+    """Whether a layer makes channels."""
+    return isinstance(module, ROOTS) or is_transposed(module)
+
+
 def is_followed(module: nn.Module) -> bool:
     """Whether a layer's channels stand in its tensors as they do in any of its kind."""
     if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
         return False
-    kinds = (*ROOTS, *NORMS, nn.PReLU)
-    return isinstance(module, kinds) and not parametrize.is_parametrized(module) and "weight" in module._parameters
+    return (
+        (is_root(module) or isinstance(module, (*NORMS, nn.PReLU)))
+        and not parametrize.is_parametrized(module)
+        and "weight" in module._parameters
+    )
 
 
 def _has_one_slope(module: nn.Module) -> bool:
@@ -93,7 +102,7 @@ def is_depthwise(module: object) -> bool:
 
 def width_of(layer: Any) -> int:
     """How many channels a layer makes."""
-    return int(next(getattr(layer, key) for key in ("out_features", "out_channels", "embedding_dim") if hasattr(layer, key)))
+    return int(next(getattr(layer, key) for key in ("out_features", "out_channels", "embedding_dim", "nf") if hasattr(layer, key)))
 
 
 def channel_dim(module: Any, values: Tensor) -> int:
@@ -135,7 +144,7 @@ class _Watch:
         for one in [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]:
             if not is_followed(self.module):
                 self.flow.fix(one, f"a {_kind(self.module)}")
-            elif isinstance(self.module, ROOTS):
+            elif is_root(self.module):
                 dim = channel_dim(self.module, one)
                 self.flow.number(one, self._made(one.shape[dim]).view(-1, *[1] * (-1 - dim)).expand(one.shape))
             else:

@@ -12,6 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from slimline.methods.prune.channel_groups import WIDTH, ChannelGroup, Slice
 from slimline.methods.prune.channel_layers import divisions, is_depthwise
+from slimline.methods.transposed import is_transposed
 
 Channels = Mapping[str, Sequence[int]]
 """A group's layer -> some of its channels."""
@@ -67,6 +68,8 @@ def _cut_(layer: Any, cuts: Mapping[tuple[str, int], Tensor]) -> None:
     width = len(cuts.get((WIDTH, 0), ()))
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
+    elif is_transposed(layer):
+        layer.nx, layer.nf = layer.weight.shape
     elif isinstance(layer, _ConvNd):
         _resize_convolution_(layer, multiple)
     elif isinstance(layer, nn.Embedding):

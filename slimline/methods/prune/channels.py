@@ -20,7 +20,7 @@ from slimline.methods.name_patterns import matching
 from slimline.methods.prune.channel_counts import Counts, kept_counts, weakest
 from slimline.methods.prune.channel_flow import FAILURES
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
-from slimline.methods.prune.channel_layers import ROOTS, width_of
+from slimline.methods.prune.channel_layers import is_root, width_of
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_scores import channel_scores
 from slimline.methods.prune.channel_target import least_ratio, measure_of
@@ -111,7 +111,7 @@ class _Cut:
 
 def _chosen(groups: Sequence[ChannelGroup], model: nn.Module, config: ChannelsParams) -> tuple[ChannelGroup, ...]:
     """The groups, with those that `only` and `keep` leave whole marked so."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, ROOTS)]
+    layers = [name for name, module in model.named_modules() if is_root(module)]
     only, keep = (matching(getattr(config, key), layers, f"prune: {key}") for key in ("only", "keep"))
 
     def why_whole(group: ChannelGroup) -> str:

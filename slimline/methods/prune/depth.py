@@ -5,7 +5,7 @@ survives the loss of a block: Veit et al. 2016 (arXiv 1605.06431). Other than na
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,10 @@ from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
 from slimline.methods.name_patterns import matching
-from slimline.methods.prune.residual_blocks import STACKS, block_influence, residual_blocks, without_blocks
+from slimline.methods.prune.output_distance import output_distances
+from slimline.methods.prune.residual_blocks import STACKS, block_influence, others_given, residual_blocks, without_blocks
 from slimline.methods.recalibrate import recalibrate_batchnorm
 from slimline.params import DepthParams
-from slimline.training.fit import predict
 
 
 def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
@@ -38,12 +38,13 @@ def depth(model: nn.Module, config: DepthParams, *, data: MethodData) -> Edited:
     blocks = residual_blocks(model, data.example)
     kept = matching(config.keep, blocks, "prune: keep", "residual block")
     count = _count(len(blocks), len(blocks) - len(kept), config)
-    steps = _steps(model, tuple(name for name in blocks if name not in kept), count, config, data)
+    blocks_of = _Blocks(model, others_given(model, blocks, data.example), config, data)
+    steps = blocks_of.steps(tuple(name for name in blocks if name not in kept), count)
     dropped = {step.dropped: number for number, step in enumerate(steps, start=1)}
     first = steps[0].scores if steps else {}
     rows = tuple((name, first.get(name, ""), dropped.get(name, "named in keep" if name in kept else "stays")) for name in blocks)
     return Edited(
-        without_blocks(model, tuple(dropped)),
+        without_blocks(model, tuple(dropped), blocks_of.given),
         notes=_renamed(model, tuple(dropped)),
         curves=(_curve(steps, config),) if config.criterion != "random" else (),
         listings=(Listing("Residual blocks", ("block", f"{config.criterion} alone", "dropped as number"), rows),),
@@ -59,30 +60,37 @@ class _Step:
     scores: dict[str, float]
 
 
-def _steps(model: nn.Module, blocks: Sequence[str], count: int, config: DepthParams, data: MethodData) -> list[_Step]:
-    """Which blocks go, one after another; of equal scores the later one."""
-    steps: list[_Step] = []
-    for _ in range(count):
-        gone = tuple(step.dropped for step in steps)
-        left = [name for name in blocks if name not in gone]
-        again = config.rescore or not steps
-        scores = _scores(model, gone, left, config, data) if again else {name: steps[-1].scores[name] for name in left}
-        steps.append(_Step(min(reversed(left), key=lambda name: scores[name]), scores))
-    return steps
+@dataclass(frozen=True)
+class _Blocks:
+    """A model whose blocks are scored; `given` is what `others_given` says of them."""
 
+    model: nn.Module
+    given: Mapping[str, int]
+    config: DepthParams
+    data: MethodData
 
-def _scores(model: nn.Module, gone: tuple[str, ...], left: Sequence[str], config: DepthParams, data: MethodData) -> dict[str, float]:
-    """What each block that is left is worth, once those in `gone` are dropped."""
-    if config.criterion == "random":
-        chance = torch.rand(len(left), generator=torch.Generator().manual_seed(data.seed + len(gone)), dtype=torch.float64)
-        return dict(zip(left, chance.tolist(), strict=True))
-    if config.criterion == "block_influence":
-        return block_influence(model, left, data.calibration, without=gone)
-    reference = predict(recalibrate_batchnorm(model, data.calibration), data.calibration)
-    changed = {
-        name: predict(recalibrate_batchnorm(without_blocks(model, (*gone, name)), data.calibration), data.calibration) for name in left
-    }
-    return {name: data.objective.distance(reference, outputs) for name, outputs in changed.items()}
+    def steps(self, blocks: Sequence[str], count: int) -> list[_Step]:
+        """Which blocks go, one after another; of equal scores the later one."""
+        steps: list[_Step] = []
+        for _ in range(count):
+            gone = tuple(step.dropped for step in steps)
+            left = [name for name in blocks if name not in gone]
+            again = self.config.rescore or not steps
+            scores = self._scores(gone, left) if again else {name: steps[-1].scores[name] for name in left}
+            steps.append(_Step(min(reversed(left), key=lambda name: scores[name]), scores))
+        return steps
+
+    def _scores(self, gone: tuple[str, ...], left: Sequence[str]) -> dict[str, float]:
+        """What each block that is left is worth, once those in `gone` are dropped."""
+        calibration = self.data.calibration
+        if self.config.criterion == "random":
+            chance = torch.rand(len(left), generator=torch.Generator().manual_seed(self.data.seed + len(gone)), dtype=torch.float64)
+            return dict(zip(left, chance.tolist(), strict=True))
+        if self.config.criterion == "block_influence":
+            return block_influence(self.model, left, calibration, without={name: self.given[name] for name in gone})
+        without = ((*gone, name) for name in left)
+        changed = (recalibrate_batchnorm(without_blocks(self.model, names, self.given), calibration) for names in without)
+        return dict(zip(left, output_distances(recalibrate_batchnorm(self.model, calibration), changed, self.data), strict=True))
 
 
 def _count(found: int, free: int, config: DepthParams) -> int:

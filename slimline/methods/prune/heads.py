@@ -8,19 +8,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from slimline.artifact.stand_ins import Attention
 from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited, Listing
 from slimline.methods.name_patterns import matching
-from slimline.methods.prune.attention import attention_heads, remove_heads_, with_open_heads
+from slimline.methods.prune.attention import AttentionHeads, attention_heads, remove_heads_, with_places
 from slimline.methods.prune.channel_counts import kept_counts, weakest
 from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels_
 from slimline.methods.prune.channel_scores import channel_scores
 from slimline.methods.prune.linear_units import hidden_neurons, output_changes
+from slimline.methods.prune.open_attention import with_open_heads
+from slimline.methods.prune.reader_inputs import activation_scores, refit_
 from slimline.params import ChannelsParams, HeadsParams
 
 Kind = Literal["heads", "neurons"]
@@ -36,10 +38,12 @@ COLUMNS = ("where", "units", "before", "left", "why whole")
 def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     """Return a copy in evaluation mode with `fraction` of its attention heads and `mlp_ratio` of its hidden neurons gone.
 
-    Of each attention at least one head stays. An nn.MultiheadAttention that loses heads becomes an `Attention`; of other attention the
-    Linear layers shrink, and the attributes that count heads change. Scores are those of method channels (`channel_scores`): with
-    criterion taylor, gates at what the output projection reads. `output_change` is how far the outputs on the calibration sample move
-    without a head; it scores heads alone, neurons go by l2. `data.seed` decides for `criterion: random`, and which samples taylor sees.
+    Of each attention at least one head stays; where query heads share keys and values, `grouped` says what goes together. An
+    nn.MultiheadAttention that loses heads becomes an `Attention`; of other attention the linear layers shrink, and the attributes that
+    count heads change. Scores are those of method channels (`channel_scores`): with criterion taylor, gates at what the output projection
+    reads. `output_change` is how far the outputs on the calibration sample move without a head; it scores heads alone, neurons go by l2.
+    `activation` is what each adds to the outputs of the layer that reads it (`activation_scores`), `refit` fits what is left of that layer
+    (`refit_`). `data.seed` decides for `criterion: random`, and which samples taylor sees.
 
     Raises:
         InputError: `keep` names nothing that there is.
@@ -48,7 +52,7 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     if config.idle:
         return Edited(copy.deepcopy(model).eval())
     smaller, opened = with_open_heads(model, data.example)
-    attentions = {attention.group.layer: attention for attention in attention_heads(smaller, data.example)}
+    attentions = {one.group.layer: one for one in attention_heads(smaller, data.example, config.grouped)}
     if config.fraction and not attentions:
         raise Impossible(NO_ATTENTION)
     taken = frozenset(layer for attention in attentions.values() for layer in attention.group.layers)
@@ -56,12 +60,16 @@ def heads(model: nn.Module, config: HeadsParams, *, data: MethodData) -> Edited:
     if config.mlp_ratio:
         groups["neurons"] = list(hidden_neurons(smaller, data.example, taken))
     why_whole = _why_whole([*groups["heads"], *groups["neurons"]], config.keep)
+    attentions = {name: _regrouped(smaller, one, config, data) if config.fraction else one for name, one in attentions.items()}
+    groups["heads"] = [attention.group for attention in attentions.values()]
     chosen = {
         kind: _chosen(smaller, kind, [group for group in found if not why_whole[group.layer]], config, data)
         for kind, found in groups.items()
     }
     if not any(units for removed in chosen.values() for units in removed.values()):
         raise (Impossible if all(why_whole.values()) else StageError)(_nothing(why_whole))
+    if config.refit:
+        refit_(smaller, [group for found in groups.values() for group in found], chosen["heads"] | chosen["neurons"], data.calibration)
     for name, units in chosen["heads"].items():
         remove_heads_(smaller, attentions[name], units)
     remove_channels_(smaller, groups["neurons"], chosen["neurons"])
@@ -80,14 +88,34 @@ def _chosen(model: nn.Module, kind: Kind, groups: Sequence[ChannelGroup], config
     amount, multiple = (config.fraction, 1) if kind == "heads" else (config.mlp_ratio, config.round_to)
     if not groups or not amount:
         return {}
+    scores = _scores(model, groups, config, data, heads=kind == "heads")
+    return weakest(scores, kept_counts(scores, groups, _channels(config, amount, multiple), amount, {}))
+
+
+def _scores(
+    model: nn.Module, groups: Sequence[ChannelGroup], config: HeadsParams, data: MethodData, *, heads: bool
+) -> Mapping[str, Tensor]:
+    if config.criterion == "activation":
+        return activation_scores(model, groups, data.calibration)
+    if heads and config.criterion == "output_change":
+        return {group.layer: output_changes(model, group, data) for group in groups}
+    return channel_scores(model, groups, _channels(config, 0.0, 1), data)
+
+
+def _channels(config: HeadsParams, amount: float, multiple: int) -> ChannelsParams:
+    """The same choice among channels."""
     shared = config.model_dump(include={"source", "scope", "samples"})
-    criterion = "l2" if config.criterion == "output_change" else config.criterion
-    channels = ChannelsParams(method="channels", ratio=amount, round_to=multiple, criterion=criterion, **shared)
-    if kind == "heads" and config.criterion == "output_change":
-        scores = {group.layer: output_changes(model, group, data) for group in groups}
-    else:
-        scores = channel_scores(model, groups, channels, data)
-    return weakest(scores, kept_counts(scores, groups, channels, amount, {}))
+    criterion = "l2" if config.criterion in ("output_change", "activation") else config.criterion
+    return ChannelsParams(method="channels", ratio=amount, round_to=multiple, criterion=criterion, **shared)
+
+
+def _regrouped(model: nn.Module, attention: AttentionHeads, config: HeadsParams, data: MethodData) -> AttentionHeads:
+    """Where as many query heads of each key/value head go: its weakest one is of the first unit, and so on."""
+    each, units = attention.each, attention.group.channels
+    if each is None or attention.group.why_whole or units == each.channels:
+        return attention
+    scores = _scores(model, [each], config, data, heads=True)[each.layer].view(-1, units)
+    return with_places(attention, scores.argsort(dim=1, stable=True).argsort(dim=1).flatten())
 
 
 def _why_whole(groups: Sequence[ChannelGroup], keep: Sequence[str]) -> Mapping[str, str]:

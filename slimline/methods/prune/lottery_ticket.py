@@ -54,7 +54,7 @@ def lottery_ticket(model: nn.Module, config: LotteryTicketParams, *, data: Metho
 def dense_round(initial: nn.Module, config: LotteryTicketParams, data: MethodData) -> Round:
     """Round 0: the whole net, and the weights that later rounds go back to."""
     rewind, steps = _state(initial), 0
-    rewind_step = config.rewind_epoch * steps_per_epoch(len(data.train), config.training.batch_size)
+    rewind_step = config.rewind_epoch * steps_per_epoch(len(data.train), config.training)
 
     def note(model: nn.Module, _learning_rate: float) -> None:
         nonlocal rewind, steps

@@ -36,7 +36,7 @@ def movement(model: nn.Module, config: MovementParams, *, data: MethodData) -> E
     if config.idle:
         return Edited(copy.deepcopy(model))
     moving, names = _moving(model)
-    steps = config.training.epochs * steps_per_epoch(len(data.train), config.training.batch_size)
+    steps = config.training.epochs * steps_per_epoch(len(data.train), config.training)
     trained, history = data.fitted(moving, config.training, after_step=_masking(names, config, steps), keep="last")
     gone = {name: moves.mask.logical_not() for name, moves in _moves(trained, names).items()}
     return Edited(zeroed(_with_weights_of(trained, model), gone, f"fraction {config.fraction:g}"), history)

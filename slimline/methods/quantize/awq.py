@@ -13,7 +13,7 @@ from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import rounded_weight
-from slimline.methods.scaling import Scalable, scalables, scale_
+from slimline.methods.scaling import Scalable, Scaler, scale_
 from slimline.params.quantize import AwqParams
 from slimline.training.records import Records
 
@@ -40,6 +40,7 @@ def awq(
     mark_fitted(model, entries)
     changed, grids, unscaled = evaluated_copy(model), dict[str, Tensor](), list[str]()
     exact: dict[str, Tensor] = {}
+    scalables = Scaler()
     for block in blocks_of(changed, data.calibration):
         for one in scalables(block):
             grids |= _fitted_(block, one, entries, config, exact)

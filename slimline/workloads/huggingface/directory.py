@@ -125,9 +125,13 @@ def carried(folder: Path) -> dict[str, str]:
             raise ArtifactError(
                 f"{path}: {path.stat().st_size:,} bytes; what goes into every release has at most {LONGEST_CARRIED_BYTES:,}"
             )
-        with told_as(lambda reason, path=path: ArtifactError(f"{path}: is no UTF-8 text: {reason}")):
-            found[path.name] = path.read_text(encoding="utf-8")
+        found[path.name] = _text(path)
     return found
+
+
+def _text(path: Path) -> str:
+    with told_as(lambda reason: ArtifactError(f"{path}: is no UTF-8 text: {reason}")):
+        return path.read_text(encoding="utf-8")
 
 
 def problems(architecture: str, root: Path) -> Iterator[str]:

@@ -99,7 +99,15 @@ def built(net: Plain, changes: Plain = {}) -> nn.Module:  # noqa: B006 - read al
     Raises:
         WorkloadError: a change is of something that the config does not have, or does not fit the rest.
     """
-    config = parsed(net["config"], changes, "facts.json: net")
+    return of_config(net, parsed(net["config"], changes, "facts.json: net"))
+
+
+def of_config(net: Plain, config: Any) -> nn.Module:
+    """The same from a config of transformers; of `net` only what it is for counts.
+
+    Raises:
+        WorkloadError: it cannot be built.
+    """
     if net["task"] == CAUSAL:
         return CausalNet(_of_config(AutoModelForCausalLM.from_config, config))
     if net["task"] in LOADERS:
