@@ -1,4 +1,4 @@
-"""genai_config.json: by which onnxruntime-genai loads the same folder. Our own runtime never reads it, for it can name libraries to load."""
+"""genai_config.json, by which onnxruntime-genai loads the same folder; our own runtime never reads it: it can name libraries to load."""
 
 from pathlib import Path
 from typing import Any
