@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -67,7 +68,8 @@ def onnx_language(
     onnx.save(final, folder / MODEL)
     facts = generation_facts(model)
     write_generation(folder, facts)
-    is_uniform = write_genai_config(folder, MODEL, facts, model.body.config)
+    body: Any = model.body
+    is_uniform = write_genai_config(folder, MODEL, facts, body.config)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
         computes=plain._computes(plan),
