@@ -78,7 +78,7 @@ def prefix_figures(model: Model, tokens: Sequence[int], prefix: int, folder: Pat
 
 
 def small_figures(folder: Path, model: Model, texts: Sequence[str], threads: int) -> dict[str, Any] | None:
-    """Keys and values in int8, where the engine has that (OpenVINO): how many tokens of the answers stay, and the time of one beside."""
+    """Keys and values in int8, where the engine has that (OpenVINO): how many tokens of the answers stay."""
     if not isinstance(model.manifest, CompiledManifest) or model.manifest.target != "openvino":
         return None
     from slimline.loaders import openvino
@@ -94,8 +94,6 @@ def small_figures(folder: Path, model: Model, texts: Sequence[str], threads: int
         "precision": "u8",
         "tokens": sum(len(one.tokens) for one, _ in pairs),
         "equal_share": sum(places) / max(1, sum(len(one.tokens) for one, _ in pairs)),
-        "seconds": sum(one.seconds for one, _ in pairs),
-        "small_seconds": sum(two.seconds for _, two in pairs),
     }
 
 

@@ -35,7 +35,7 @@ def _summary(facts: Facts) -> Iterator[str]:
         yield "Answers with and without the prompt cache are equal token for token."
     else:
         why = ROUNDED if "int8" in facts["computes"] else SUMMED
-        yield f"{percent(min(shares))} of the answers with the prompt cache are equal token for token to those without: {why}."
+        yield f"{percent(min(shares))} of the answers with the prompt cache equal those without token for token: {why}."
     outputs = facts["outputs"]
     yield (
         f"The output cache answers a prompt that was asked before in {outputs['hit_ms']:.2g} ms instead of {outputs['answer_ms']:.3g} ms; "
@@ -112,7 +112,7 @@ def _notes(facts: Facts) -> Iterator[str]:
         )
     if small := facts["small_key_values"]:
         yield (
-            f"With keys and values in {small['precision']}, a quarter of the bytes, {percent(small['equal_share'])} of {small['tokens']} tokens "
-            f"are equal before the answers part; the answers took {small['small_seconds']:.3g} s, without {small['seconds']:.3g} s."
+            f"With keys and values in {small['precision']}, about a quarter of the bytes, {percent(small['equal_share'])} of "
+            f"{small['tokens']} tokens are equal before the answers part."
         )
     yield "Caches know a model by the sha256 of its manifest: another release never gets what this one read or answered."
