@@ -88,7 +88,7 @@ def _gone_on(teacher: nn.Module, beginnings: Tensor, length: int, config: Sequen
     teacher.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for some in beginnings.split(TOGETHER):
+        for some in torch.split(beginnings, TOGETHER):
             yield body.generate(input_ids=some, attention_mask=torch.ones_like(some), **kind, **sizes).numpy()
     teacher.train(was_training)
 
@@ -111,7 +111,7 @@ def _any_known(row: NDArray[np.int64], known: set[bytes], size: int, prompt: int
 
 def _distinct(rows: NDArray[np.int64], size: int) -> float:
     """The share of n-grams that are different ones; Li et al. 2016, "A diversity-promoting objective" (arXiv 1510.03055)."""
-    return len(_grams(rows, size)) / max(1, len(rows) * (rows.shape[1] - size + 1))
+    return float(len(_grams(rows, size)) / max(1, len(rows) * (rows.shape[1] - size + 1)))
 
 
 def _shared(rows: NDArray[np.int64], known: set[bytes], size: int) -> float:
