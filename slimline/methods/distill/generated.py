@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from slimline.artifact.closed import closed
 from slimline.data.samples import Samples, Split, in_order
 from slimline.errors import Impossible
 from slimline.objectives.causal_lm import BYTES, DOCUMENT, TOKENS
@@ -79,7 +80,7 @@ def _beginnings(train: Split, config: SequenceParams, seed: int) -> Tensor:
 
 
 def _gone_on(teacher: nn.Module, beginnings: Tensor, length: int, config: SequenceParams, seed: int) -> Iterator[NDArray[np.int64]]:
-    body = cast("Any", getattr(teacher, "body", None))
+    body: Any = closed(cast("nn.Module", getattr(teacher, "body", teacher)))
     if not hasattr(body, "generate"):
         raise Impossible(f"distill: sequence: {type(teacher).__name__} writes no text; take a language model, or soft_targets")
     kind: dict[str, Any] = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
