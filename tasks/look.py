@@ -14,12 +14,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from slimline.artifact.folder import write_json
-from slimline.calibration.trials import REFUSED, WORKS, Trial, refusals
+from slimline.calibration.trials import LATER, REFUSED, WORKS, Trial, refusals
 from slimline.errors import ParamsError
 from slimline.report.page import StagePage, Table, write_page
 from slimline.stage import Stage, stage_main
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 MARK = Path("data/look.json")
 NAMED = re.compile(r"[\w.]*(Error|Exception|Exit|Interrupt): ")
 """How the last line of a traceback begins."""
+TRIAL_S = 300.0
+"""How long one trial of a target may take; the first has the imports of its runtime in it."""
+TRIAL = '{"what"'
+"""How the line of a trial begins; compilers print others."""
 NET = "the net of build_teacher(): copied, stored, built again, called alone and in a batch"
 
 SHALLOW = "The net is large and its layers are alike: a few of them stood for all."
@@ -53,15 +59,40 @@ def tried_variants(stage: Stage, found: Untrained) -> list[Trial]:
 
 
 def exported(target: str) -> list[Trial]:
-    """The trials of a target, by a process of its own; one that dies is refused with what it said last."""
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "tasks.exports", "--target", target], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return [Trial(**trial) for trial in json.loads(done.stdout.splitlines()[-1])]
-    said = last_words(done.stderr.splitlines())
-    how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"code {done.returncode}"
-    line = f"params.yaml: deploy.targets: {target!r}: compiling the untrained net ended with {how}: {said}; take it out, or change the net"
-    return [Trial(f"deploy.targets.{target}", REFUSED, line, time.perf_counter() - began)]
+    """The trials of a target, by a process of its own; one that dies is refused with what it said last, one that hangs is ended."""
+    command, began, found = [sys.executable, "-m", "tasks.exports", "--target", target], time.perf_counter(), list[Trial]()
+    with tempfile.TemporaryFile("w+") as said:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+            assert process.stdout is not None
+            while line := _within(TRIAL_S, process):
+                if line.startswith(TRIAL):
+                    found.append(Trial(**json.loads(line)))
+        said.seek(0)
+        told = last_words(said.readlines())
+    seconds, place = time.perf_counter() - began, f"deploy.targets.{target}"
+    if process.returncode == 0:
+        return found
+    if line is None:
+        return [*found, Trial(place, LATER, f"a trial took more than {TRIAL_S:g} s and was ended; its stage will tell", seconds)]
+    how = signal.Signals(-process.returncode).name if process.returncode < 0 else f"code {process.returncode}"
+    text = f"params.yaml: deploy.targets: {target!r}: compiling the untrained net ended with {how}: {told}; take it out, or change the net"
+    return [*found, Trial(place, REFUSED, text, seconds)]
+
+
+def _within(seconds: float, process: "subprocess.Popen[str]") -> str | None:
+    """The next line of a process, empty at its end; None where it took too long: it was killed."""
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    watch = threading.Timer(seconds, end)
+    watch.start()
+    line = process.stdout.readline()
+    watch.cancel()
+    return None if late.is_set() else line
 
 
 def last_words(lines: list[str]) -> str:

@@ -52,6 +52,9 @@ SHARE_OF_MEMORY = 0.5
 ROUNDS = 3
 """Rounds of turns in a launch."""
 
+ANSWER_SAMPLES = 3
+"""Samples of a turn of a language model, in one round a launch: what takes long is called once."""
+
 Turns = Mapping[str, Launches]
 """Batch name -> a model's turns."""
 
@@ -187,7 +190,7 @@ def main(stage: Stage) -> None:
     answers = answers_wanted(stage, read_compiled(where[TEACHER]))
     lengths = () if answers else timed_lengths(signature, stage.params.evaluate.lengths, test)
     if answers:
-        batches, how = answer_batches(test, answers), dataclasses.replace(how, rounds=1, samples=1)
+        batches, how = answer_batches(test, answers), dataclasses.replace(how, rounds=1, samples=ANSWER_SAMPLES)
     else:
         batches = batches_of(arrays, signature, stage.params.evaluate.batch_size) | at_lengths(arrays, signature, lengths)
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)

@@ -30,7 +30,7 @@ from slimline.stage import Stage, write_metrics
 from slimline.training.data import TrainingData
 from slimline.training.device import computed_on
 from slimline.training.fit import Epoch, FitHistory, fit, scored
-from slimline.training.lora import fit_updates
+from slimline.training.lora import NOTHING, Rounding, fit_updates
 from slimline.training.masks import zero_masks
 
 log = logging.getLogger(__name__)
@@ -104,10 +104,17 @@ def training_data(stage: Stage, origin: Origin, train: Split) -> TrainingData:
     )
 
 
-def recover(model: nn.Module, source: nn.Module, config: Recovery, data: TrainingData) -> tuple[nn.Module, FitHistory]:
-    """Train on what an edit made of `source`, or low-rank updates of it; pruned weights stay zero, shapes stay as they are."""
-    train = fit if config.lora_rank is None else fit_updates
-    return train(model, config=config, masks=zero_masks(model, before=source), **data.settings)
+def recover(
+    model: nn.Module, source: nn.Module, config: Recovery, data: TrainingData, rounding: Mapping[str, Rounding] = NOTHING
+) -> tuple[nn.Module, FitHistory]:
+    """Train on what an edit made of `source`, or low-rank updates of it; pruned weights stay zero, shapes stay as they are.
+
+    `rounding` is of the weights that are to end on a grid.
+    """
+    masks = zero_masks(model, before=source)
+    if config.lora_rank is None:
+        return fit(model, config=config, masks=masks, **data.settings)
+    return fit_updates(model, config=config, masks=masks, rounding=rounding, **data.settings)
 
 
 def require_shrunk(stage: Stage, example: Batch, before: nn.Module, after: nn.Module) -> None:

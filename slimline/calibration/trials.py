@@ -24,6 +24,9 @@ from slimline.data.samples import Samples
 from slimline.errors import Diverged, Impossible, InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
+from slimline.methods.distill.fewer_layers import fewer_layers
+from slimline.methods.distill.hidden_states import pairs_of
+from slimline.methods.distill.sequence import require_text
 from slimline.methods.exported import REFUSALS, reason_of
 from slimline.methods.layer_calls import WATCHED
 from slimline.methods.macs import macs
@@ -32,7 +35,7 @@ from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.recalibrate import recalibrated_over
 from slimline.objectives import Objective
-from slimline.params import TEACHER, Params, VariantParams
+from slimline.params import TEACHER, HiddenStatesParams, Params, SequenceParams, VariantParams
 
 WORKS, REFUSED, LATER = "works", "refused", "only training will tell"
 WAY_OUT = "change it in params.yaml, or remove the variant"
@@ -116,6 +119,18 @@ class Trials:
         return found
 
     def _student(self, config: Any, source: Tried) -> Tried:
+        made = self._built_student(config, source)
+        if isinstance(config, SequenceParams):
+            require_text(self.objective)
+        if isinstance(config, HiddenStatesParams):
+            pairs_of(made.model, source.model, config)
+        return made
+
+    def _built_student(self, config: Any, source: Tried) -> Tried:
+        if config.source_layers is not None:
+            found = Tried(fewer_layers(source.model, config.source_layers, take(self.samples.inputs, slice(0, 2))), source.architecture)
+            self._require_stored(found)
+            return found
         architecture = Architecture(role="student", config=config.student)
         try:
             student = build_architecture(self.workload, architecture)

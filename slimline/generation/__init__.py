@@ -41,6 +41,8 @@ class Generator(Protocol):
 
     context: int
     """The most tokens of prompt and answer together."""
+    takes_many: bool
+    """Whether calls from several threads are worked on at the same time; else each waits for the one before."""
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens, as the model was trained on them."""

@@ -36,6 +36,8 @@ class Net(Protocol):
 class Stepwise:
     """Implements slimline.generation.Generator over a Net. One prompt, or one batch, is worked on at a time."""
 
+    takes_many = False
+
     def __init__(self, net: Net, reader: Reader, cache: PromptCache | None = None) -> None:
         self._net, self._reader, self._lock = net, reader, threading.Lock()
         self._cache = cache if cache is not None and net.takes_blocks and cache.keeps else None

@@ -45,6 +45,8 @@ METHODS: dict[str, dict[str, str]] = {
     },
     "distill": {
         "soft_targets": "slimline.methods.distill.soft_targets:soft_targets",
+        "hidden_states": "slimline.methods.distill.hidden_states:hidden_states",
+        "sequence": "slimline.methods.distill.sequence:sequence",
         "scratch": "slimline.methods.distill.scratch:scratch",
     },
     "compile": {

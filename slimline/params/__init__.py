@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, ValidationError
 
 from slimline.errors import InputError, ParamsError
-from slimline.params.distill import DistillParams, ScratchParams, SoftTargetsParams
+from slimline.params.distill import DistillParams, HiddenStatesParams, ScratchParams, SequenceParams, SoftTargetsParams, StudentTraining
 from slimline.params.explained import explained
 from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
 from slimline.params.factorized_training import FactorizedTrainingParams
@@ -73,6 +73,7 @@ __all__ = [
     "HalfParams",
     "HardConcreteParams",
     "HeadsParams",
+    "HiddenStatesParams",
     "HqqParams",
     "L1RegularisedParams",
     "LotteryTicketParams",
@@ -89,11 +90,13 @@ __all__ = [
     "Recovery",
     "ScratchParams",
     "SemiStructuredParams",
+    "SequenceParams",
     "SmoothquantParams",
     "SoftTargetsParams",
     "SparsegptParams",
     "SpatialSvdParams",
     "StaticParams",
+    "StudentTraining",
     "SvdParams",
     "TaylorParams",
     "TeacherParams",
@@ -141,7 +144,12 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
         "cp": CpParams,
         "factorized_training": FactorizedTrainingParams,
     },
-    "distill": {"soft_targets": SoftTargetsParams, "scratch": ScratchParams},
+    "distill": {
+        "soft_targets": SoftTargetsParams,
+        "hidden_states": HiddenStatesParams,
+        "sequence": SequenceParams,
+        "scratch": ScratchParams,
+    },
 }
 VARIANT_SECTIONS = tuple(CONFIGS)
 TARGETS: tuple[str, ...] = get_args(Target)

@@ -95,7 +95,7 @@ def _control_problems(params: "Params") -> Iterator[str]:
         if studied is None or studied.method == "scratch":
             yield f"{where}.control_of: {control.control_of!r} is no distilled variant of this section"
             continue
-        fields = ("student", "epochs", "steps", "batch_size", "learning_rate", "weight_decay", "patience", "precision")
+        fields = ("student", "source_layers", "epochs", "steps", "batch_size", "learning_rate", "weight_decay", "patience", "precision")
         for field in fields:
             if getattr(control, field) != getattr(studied, field):
                 yield f"{where}.{field}: differs from distill.{control.control_of}.{field}; a control has the same student and budget"

@@ -27,6 +27,8 @@ Fraction = Annotated[float, Number, Field(gt=0, lt=1)]
 """A share strictly between 0 and 1."""
 Strength = Annotated[float, Number, Field(ge=0, lt=1)]
 """A share from 0 (leaves the model as it is) up to, not including, 1."""
+Share = Annotated[float, Number, Field(gt=0, le=1)]
+"""A share above 0, at most all."""
 Count = Annotated[int, Number, Field(ge=1, le=10_000_000)]
 Positive = Annotated[float, Number, Field(gt=0, le=1e6)]
 Amount = Annotated[float, Number, Field(ge=0, le=1e6)]
@@ -83,11 +85,15 @@ class Recovery(Training):
     """An update counts lora_alpha / lora_rank times; as much as lora_rank where it is not given."""
     lora_with: tuple[Literal["biases", "norms"], ...] = ("biases", "norms")
     """What is trained itself beside the updates: biases, and the scales and shifts of batch and layer norms."""
+    lora_grid: Literal["int4", "int8"] | None = None
+    """Weights with their updates lie on such a grid in every step, and in the end: weight_only of as many bits then loses nothing."""
+    lora_group: Literal[32, 64, 128] = 64
+    """How many weights share a scale of that grid; give weight_only the same group_size."""
 
     @model_validator(mode="after")
     def _alpha_of_something(self) -> "Recovery":
-        if self.lora_rank is None and self.model_fields_set & {"lora_alpha", "lora_with"}:
-            raise ValueError("lora_alpha and lora_with tell how updates of lora_rank are trained: give lora_rank too")
+        if self.lora_rank is None and (given := sorted(self.model_fields_set & {"lora_alpha", "lora_with", "lora_grid", "lora_group"})):
+            raise ValueError(f"{' and '.join(given)} tell how updates of lora_rank are trained: give lora_rank too")
         return self
 
 

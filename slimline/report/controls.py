@@ -1,7 +1,7 @@
 """What the teacher's knowledge was worth: a distilled student against the same student trained on labels alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ Predictions = Mapping[tuple[str, str], pd.DataFrame]
 class Control:
     """Student and control on one target: the share of right answers or the mean error of each, and their paired difference.
 
-    Above 0: the teacher helped.
+    Above 0: the teacher helped. `equal` is what they have as much of: steps of training, or compute.
     """
 
     student: str
@@ -30,6 +30,7 @@ class Control:
     ci: tuple[float, float]
     p_value: float
     unit: str
+    equal: str = "steps"
 
     @property
     def student_figure(self) -> str:
@@ -54,6 +55,10 @@ class Control:
     @property
     def finding(self) -> str:
         """The row in words."""
+        return self._found if self.equal == "steps" else f"at equal {self.equal}: {self._found}"
+
+    @property
+    def _found(self) -> str:
         if self.ci[0] > 0:
             return f"the teacher's knowledge was worth {gain(self.gain, self.unit)}"
         if self.ci[1] < 0:
@@ -69,7 +74,8 @@ def controls(params: Params, predictions: Predictions) -> Iterator[Control]:
         for target in params.deploy.targets:
             student, control = predictions.get((config.control_of, target)), predictions.get((name, target))
             if student is not None and control is not None:
-                yield _compared(config.control_of, name, target, (student, control), params.gate.confidence)
+                found = _compared(config.control_of, name, target, (student, control), params.gate.confidence)
+                yield replace(found, equal=config.equal)
 
 
 def _compared(student: str, control: str, target: str, tables: tuple[pd.DataFrame, pd.DataFrame], confidence: float) -> Control:

@@ -37,6 +37,9 @@ FROM_TIMING = (
     *("peak_memory_bytes", "energy_mj", "energy_reason"),
 )
 
+OF_LANGUAGE = ("prefill", "decode")
+"""Of language models alone."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -199,6 +202,7 @@ def machine_of(evaluation: Evaluation) -> dict[str, Any]:
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
+    row |= {name: evaluation.timing[name] for name in OF_LANGUAGE if name in evaluation.timing}
     accepted = evaluation.verdict == "accept"
     release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
     known = {

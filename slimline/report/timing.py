@@ -10,6 +10,21 @@ from slimline.report.page import Figure, StagePage, Table
 Facts = Mapping[str, Any]
 EAGER = "teacher, eager PyTorch"
 
+LANGUAGE_TABLES = (
+    (
+        "prefill",
+        "Reading a prompt (prefill)",
+        "Each prompt is a new one: no cache knows its beginning. The first token comes when it is read.",
+    ),
+    (
+        "decode",
+        "Going on, token by token (decode)",
+        "Two answers in a row, of one token and of 16 more: their difference. The gate judges this at batch 1 (above), after the longest "
+        "prompt up to 256 tokens; a cold call above is then the first token's.",
+    ),
+)
+"""Kind of figure, title and note."""
+
 
 def timing_page(timing: Facts) -> StagePage:
     """The page from the file that the stage `time` writes; every figure on it is computed from that."""
@@ -23,6 +38,7 @@ def timing_page(timing: Facts) -> StagePage:
         tables=(
             *(table(timing, batch) for table in (_speed_table, _latency_table) for batch in timing["baseline"]["latency_ms"]),
             *_length_tables(timing),
+            *_language_tables(timing),
             _memory_table(timing),
             _machine_table(timing),
         ),
@@ -92,6 +108,24 @@ def _length_tables(timing: Facts) -> Iterator[Table]:
     columns = ("length", "model", "p50, ms", f"times faster than {EAGER}", f"than the teacher on {timing['target']}")
     note = "One sample, its axes that vary filled or cut to the length. The gate judges the speed of a sample's own length, above."
     yield Table("By length, at batch 1", columns, tuple(rows), note)
+
+
+def _language_tables(timing: Facts) -> Iterator[Table]:
+    """Of language models: how fast a prompt is read, and how fast an answer goes on, at each length and number of prompts."""
+    baseline = timing["baseline"]
+    for kind, title, note in LANGUAGE_TABLES if "prefill" in baseline else ():
+        rows = []
+        for length, batches in baseline[kind].items():
+            for batch, found in batches.items():
+                place = (int(length), int(batch.removeprefix("batch_")))
+                rows.append((*place, EAGER, found["tokens_per_second"], found["latency_ms"]["p50"], None, None))
+                for name, model in timing["variants"].items():
+                    own = model[kind][length][batch]
+                    ratios = (_with_span(own[key]) for key in ("speed_ratio", "speed_ratio_same_runtime"))
+                    rows.append((*place, name, own["tokens_per_second"], own["latency_ms"]["p50"], *ratios))
+        unit = "first token, p50, ms" if kind == "prefill" else "a token, p50, ms"
+        beside = (f"times faster than {EAGER}", f"than the teacher on {timing['target']}")
+        yield Table(title, ("tokens of a prompt", "prompts", "model", "tokens a second", unit, *beside), tuple(rows), note)
 
 
 def _memory_table(timing: Facts) -> Table:

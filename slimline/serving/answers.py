@@ -68,7 +68,7 @@ class Answers:
     async def whole(self, prompt: Prompt, sampling: Sampling) -> Generation:
         """One answer."""
         if (kept := await self._kept(prompt, sampling)) is not None:
-            return self._counted(kept)
+            return kept
         return await self._new(prompt, sampling, await self.batcher.answer(Ask(prompt, sampling)))
 
     async def streamed(self, prompt: Prompt, sampling: Sampling) -> "Stream":
@@ -79,7 +79,7 @@ class Answers:
         """
         stream = Stream(finish=functools.partial(self._new, prompt, sampling))
         if (kept := await self._kept(prompt, sampling)) is not None:
-            stream.have(self._counted(kept))
+            stream.have(kept)
         else:
             stream.follow(self.batcher.submitted(Ask(prompt, sampling, stream.on_text)))
         return stream
@@ -96,37 +96,32 @@ class Answers:
         if self.cache is not None and repeats(sampling):
             await in_thread(self.cache.put, prompt, sampling, answer.generation)
         self.meters.first_token.observe(answer.first_token_s)
-        return self._counted(answer.generation)
-
-    def _counted(self, generation: Generation) -> Generation:
-        for kind, count in (
-            ("prompt", generation.prompt_tokens),
-            ("cached", generation.cached_tokens),
-            ("answer", len(generation.tokens)),
-        ):
+        found = answer.generation
+        for kind, count in (("prompt", found.prompt_tokens), ("cached", found.cached_tokens), ("answer", len(found.tokens))):
             self.meters.tokens.labels(kind).inc(count)
-        return generation
+        return found
 
 
-def answers_of(model: Model, identity: str, settings: Settings, meters: Meters) -> Answers | None:
+def answers_of(model: Model, settings: Settings, meters: Meters) -> Answers | None:
     """What answers with text, None where the model does not write.
 
     Raises:
-        ArtifactError: the release's chat template is none.
+        MachineError: the target's engine is not installed.
+        ArtifactError: the release lacks its tokenizer, or its chat template is none.
     """
-    generator, windows = getattr(model, "generator", None), model.preprocessing
-    if generator is None or not isinstance(windows, Windows):
+    if model.generating is None:
         return None
+    generator, windows = model.generator, model.preprocessing
+    assert isinstance(windows, Windows)
+    conversation = conversation_of(windows)
+    threads, size = (settings.concurrency, 1) if generator.takes_many else (1, settings.concurrency)
+    wait_s, longest = settings.batch_wait_ms / 1e3, settings.queue_length
+    batcher = Batcher(Answering(generator), size, wait_s, longest, threads, meters.batches.observe)
     folder = Path(tempfile.mkdtemp(prefix="slimline-serve-"))
     cache = None
     if settings.cache_mb:
-        cache = OutputCache(identity, folder, size_bytes=settings.cache_mb * 10**6, lifetime_s=settings.cache_ttl_s)
-    alone = getattr(generator, "works_together", False)
-    threads, size = (settings.concurrency, 1) if alone else (1, settings.concurrency)
-    batcher = Batcher(
-        Answering(generator), size, settings.batch_wait_ms / 1e3, settings.queue_length, threads=threads, observe=meters.batches.observe
-    )
-    return Answers(generator, batcher, conversation_of(windows), cache, meters, settings.max_tokens, folder)
+        cache = OutputCache(model.identity, folder, size_bytes=settings.cache_mb * 10**6, lifetime_s=settings.cache_ttl_s)
+    return Answers(generator, batcher, conversation, cache, meters, settings.max_tokens, folder)
 
 
 @dataclass
@@ -152,8 +147,13 @@ class Stream:
 
     def follow(self, job: Job[Ask]) -> None:
         """The answer comes from a job, whose end is put behind its pieces."""
+
+        def ended(future: "asyncio.Future[Answer]") -> None:
+            future.exception()  # who has stopped reading asks no more for it, and asyncio would complain
+            self.pieces.put_nowait(None)
+
         self.job = job
-        job.future.add_done_callback(lambda _future: self.pieces.put_nowait(None))
+        job.future.add_done_callback(ended)
 
     async def next(self) -> str | None:
         """The next piece; None at the end.

@@ -18,7 +18,8 @@ from slimline.errors import MachineError, SlimlineError
 from slimline.serving.refusals import busy
 
 log = logging.getLogger(__name__)
-Given, Found = TypeVar("Given"), TypeVar("Found")
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(eq=False)
@@ -63,7 +64,7 @@ class Batcher:
         self.waiting: deque[Job[Any]] = deque()
         self.changed = threading.Condition()
         self.is_closed = False
-        self.lately = 1
+        self.lately, self.working = 1, 0
         self.workers = [threading.Thread(target=self._work, name=f"model-{place}", daemon=True) for place in range(self.threads)]
         for worker in self.workers:
             worker.start()
@@ -108,7 +109,8 @@ class Batcher:
             wanted = [job for job in jobs if not job.given_up]
             if not wanted:
                 continue
-            self.observe(sum(job.size for job in wanted))
+            size = sum(job.size for job in wanted)
+            self._begin(size)
             failed: SlimlineError = MachineError("the model gave no answer")
             try:
                 with told_as(lambda reason: MachineError(f"the model failed: {reason}")):
@@ -118,6 +120,14 @@ class Batcher:
                 failed = error
             for job in wanted:
                 job.done(failed)  # one that has its answer keeps it
+            self._begin(-size)
+
+    def _begin(self, size: int) -> None:
+        """So many samples more, or fewer, are being worked on, by all threads."""
+        with self.changed:
+            self.working += size
+        if size > 0:
+            self.observe(self.working)
 
     def _gathered(self) -> list[Job[Any]] | None:
         """The next jobs together; None when closed."""

@@ -33,7 +33,11 @@ class Conversation:
             InputError: the template refuses these messages, such as roles out of order.
         """
         with told_as(lambda reason: InputError(f"messages: the model's chat template refuses them: {reason}")):
-            text = self.template.render(messages=list(messages), add_generation_prompt=True, **self._special())
+            return self.rendered(messages)
+
+    def rendered(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The same; what the template raises goes on."""
+        text = self.template.render(messages=list(messages), add_generation_prompt=True, **self._special())
         return tuple(self.windows.reader.encode(text, add_special_tokens=False).ids)
 
     def _special(self) -> dict[str, str]:
@@ -54,7 +58,7 @@ def conversation_of(windows: Windows) -> Conversation | None:
         return None
     with told_as(lambda reason: ArtifactError(f"preprocessing.json: chat_template: {reason}; take the release from where it was made")):
         found = Conversation(_environment().from_string(windows.chat_template), windows)
-        found.tokens(TRIED)
+        found.rendered(TRIED)
         return found
 
 

@@ -14,7 +14,7 @@ from slimline.serving.refusals import Refusal, body_of, told
 from slimline.serving.service import Service
 
 Choice = Callable[[int, str | None, str | None], Mapping[str, Any]]
-"""The number of an answer, its next piece or None at its end, and why it ended -> the choice of an event."""
+"""The number of an answer, its next piece ("" before the first one, None at its end), and why it ended -> the choice of an event."""
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -37,6 +37,7 @@ def streaming(
         try:
             async with asyncio.timeout(service.settings.timeout_s):
                 for number, stream in enumerate(streams):
+                    yield event({**head, "choices": [choice(number, "", None)]})
                     piece = first if number == 0 else await stream.next()
                     while piece is not None:
                         if piece:

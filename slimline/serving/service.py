@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import hashlib
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from slimline.artifact.compiled import CompiledManifest
+from slimline.objectives.readings import Reading
 from slimline.runtime import Model
 from slimline.serving.answers import Answers, answers_of
 from slimline.serving.batch_trial import neighbours_matter
@@ -23,6 +23,7 @@ from slimline.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 ID_DIGITS = 20
+"""Of a release's id, which begins the sha256 of its manifest."""
 Found = TypeVar("Found")
 
 
@@ -33,6 +34,7 @@ class Service:
     model: Model
     name: str
     identity: str
+    reading: Reading
     settings: Settings
     meters: Meters
     batcher: Batcher
@@ -45,6 +47,12 @@ class Service:
     def objective(self) -> str:
         """What is asked of the model."""
         return str(self.model.manifest.objective.get("name"))
+
+    @property
+    def target(self) -> str:
+        """The runtime that it runs on."""
+        manifest = self.model.manifest
+        return manifest.target if isinstance(manifest, CompiledManifest) else "eager"
 
     @property
     def waiting(self) -> int:
@@ -70,20 +78,28 @@ class Service:
 
 
 def opened(model: Model, settings: Settings) -> Service:
-    """A service of a model, its threads started."""
-    identity, name = identity_of(model), settings.name or label_of(model)
+    """A service of a model, its threads started.
+
+    Raises:
+        WorkloadError: its objective is an outsider's own, and its workload was not named.
+        ArtifactError: it does not run, or its chat template is none.
+    """
+    reading = model.reading
+    identity, name = model.identity[:ID_DIGITS], settings.name or label_of(model)
     meters = Meters({"model": name, "release": identity, "objective": str(model.manifest.objective.get("name"))})
     size, why = _batches(model, settings)
     wait_s = settings.batch_wait_ms / 1e3
     batcher = Batcher(Predictor(model, size), size, wait_s, settings.queue_length, observe=meters.batches.observe)
-    answers = answers_of(model, identity, settings, meters)
-    service = Service(model, name, identity, settings, meters, batcher, why, answers)
+    answers = answers_of(model, settings, meters)
+    service = Service(model, name, identity, reading, settings, meters, batcher, why, answers)
     meters.watch_queue(lambda: service.waiting)
     return service
 
 
 def _batches(model: Model, settings: Settings) -> tuple[int, str]:
     """How many samples make a batch at most, and in words why."""
+    if model.generating is not None:
+        return 1, f"of up to {settings.concurrency} answers"
     if settings.batch_size == 1:
         return 1, "off: --batch-size 1"
     if (moved := neighbours_matter(model)) is None:
@@ -96,11 +112,6 @@ def label_of(model: Model) -> str:
     """variant-target, or the variant of a plain one."""
     manifest = model.manifest
     return f"{manifest.variant}-{manifest.target}" if isinstance(manifest, CompiledManifest) else manifest.variant
-
-
-def identity_of(model: Model) -> str:
-    """The id that its release has, or would have: by the manifest, which holds the checksum of every file."""
-    return hashlib.sha256((model.folder / "manifest.json").read_bytes()).hexdigest()[:ID_DIGITS]
 
 
 async def within(service: Service, request: Request, work: Awaitable[Found]) -> Found:

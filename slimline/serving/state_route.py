@@ -42,7 +42,7 @@ def _described(service: Service, state: State) -> dict[str, Any]:
     """The model as OpenAI's interface lists one, and what we know more of it."""
     manifest = service.model.manifest
     about = {"release": service.identity, "objective": service.objective, "workload": manifest.workload, "variant": manifest.variant}
-    takes = {"target": getattr(manifest, "target", "eager"), "inputs": service.model.signature.text}
+    takes = {"target": service.target, "inputs": service.model.signature.text}
     columns = service.model.preprocessing.columns if service.model.preprocessing is not None else ()
     kept = {"id": service.name, "object": "model", "created": int(state.started), "owned_by": "slimline"}
     return {**kept, **about, **takes, "samples": list(columns)}

@@ -16,7 +16,8 @@ from slimline.training.fit import Augment, Epoch, FitHistory, fit, scored
 class TrainingData:
     """Samples, and how models are judged by them.
 
-    `objective` and its `metric` say what is right; `augment` and `on_epoch` are those of `fit`.
+    `objective` and its `metric` say what is right; `augment` and `on_epoch` are those of `fit`. `held_out` is
+    what nothing may be trained on that is made up: a method that writes samples of its own keeps them apart from it.
     """
 
     train: Split
@@ -26,6 +27,7 @@ class TrainingData:
     seed: int = 0
     augment: Augment | None = None
     on_epoch: Callable[[Epoch], None] | None = None
+    held_out: Split | None = None
 
     def fitted(self, model: nn.Module, config: Training, *, seed: int | None = None, **settings: Any) -> tuple[nn.Module, FitHistory]:
         """As `fit` on these samples, judged by this objective; `seed` stands in for the data's own, `settings` are fit's others."""
@@ -34,7 +36,7 @@ class TrainingData:
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of `fit` that these samples give."""
-        return {each.name: getattr(self, each.name) for each in fields(TrainingData)}
+        return {each.name: getattr(self, each.name) for each in fields(TrainingData) if each.name != "held_out"}
 
     def validation_metric(self, model: nn.Module) -> float:
         """The metric of a model on validation."""

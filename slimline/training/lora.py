@@ -3,11 +3,16 @@
 LoRA, Hu et al. 2021, arXiv:2106.09685: W + (alpha / rank) * B A, with B zero at the start. A convolution's weight is taken as the
 matrix [outputs, inputs * kernel]. Pruned weights stay zero because the update is masked, as in MaskLoRA of PERP, Zimmer et al. 2023,
 arXiv:2312.15230, which also trains biases and norms. Under fake quantization the update is added before the rounding.
+
+QLoRA (Dettmers et al. 2023, arXiv:2305.14314) trains updates beside a rounded base, which a merge would round once more. Here, as in LR-QAT
+(Bondarenko et al. 2024, arXiv:2406.06385), weight and update are rounded together, with the gradient of the identity: merged, they lie on
+the grid that they were trained on.
 """
 
 import copy
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from math import sqrt
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -20,7 +25,12 @@ from slimline.data.samples import Split
 from slimline.params import Recovery
 from slimline.training.fit import FitHistory, fit
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+Rounding = Callable[[Tensor], Tensor]
+"""From a weight [outputs, …] to the nearest one that can be stored."""
 
 
 class LowRankUpdate(nn.Module):
@@ -28,9 +38,12 @@ class LowRankUpdate(nn.Module):
 
     mask: Tensor | None
 
-    def __init__(self, weight: Tensor, rank: int, scale: float, mask: Tensor | None, generator: torch.Generator) -> None:
-        """`weight` and `mask` are [outputs, …]; the update counts `scale` times and is zero at first."""
+    def __init__(
+        self, weight: Tensor, rank: int, scale: float, mask: Tensor | None, generator: torch.Generator, rounding: Rounding | None = None
+    ) -> None:
+        """`weight` and `mask` are [outputs, …]; the update counts `scale` times and is zero at first, `rounding` is of their sum."""
         super().__init__()
+        self.rounding = rounding
         outputs, inputs = weight.flatten(1).shape
         self.scale = scale
         self.down = nn.Parameter(nn.init.kaiming_uniform_(weight.new_empty(rank, inputs), a=sqrt(5), generator=generator))
@@ -40,7 +53,8 @@ class LowRankUpdate(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The weight with its update, [outputs, …]."""
         update = (self.up @ self.down).view_as(weight) * self.scale
-        return weight + (update if self.mask is None else update * self.mask)
+        found = weight + (update if self.mask is None else update * self.mask)
+        return found if self.rounding is None else found + (self.rounding(found.detach()) - found.detach())
 
 
 def fit_updates(
@@ -50,16 +64,18 @@ def fit_updates(
     *,
     masks: Mapping[str, Tensor] | None = None,
     trained: Set[str] = frozenset(),
+    rounding: Mapping[str, Rounding] = NOTHING,
     seed: int = 0,
     **settings: Any,
 ) -> tuple[nn.Module, FitHistory]:
     """As `fit`, with `config.lora_rank`: a copy of `model` in evaluation mode with its updates merged, and the history.
 
-    Every parameter of two and more dimensions gets an update; where that would hold no fewer values it is trained itself. So are
-    those that `config.lora_with` says and those named in `trained`; all others stay as they are. `settings` are fit's own.
+    Every parameter of two and more dimensions gets an update; where that would hold no fewer values it is trained itself, unless it is
+    rounded. So are those that `config.lora_with` says and those named in `trained`; all others stay as they are. Those that `rounding`
+    names are rounded with their update in every step. `settings` are fit's own.
     """
     masks = masks or {}
-    student = with_updates(model, config, masks=masks, trained=trained, seed=seed)
+    student = with_updates(model, config, masks=masks, trained=trained, rounding=rounding, seed=seed)
     own = {name: masks[name] for name, _ in student.named_parameters() if name in masks}
     fitted, history = fit(student, train, config, masks=own, seed=seed, **settings)
     result = copy.deepcopy(model).eval()
@@ -69,19 +85,26 @@ def fit_updates(
 
 
 def with_updates(
-    model: nn.Module, config: Recovery, *, masks: Mapping[str, Tensor], trained: Set[str] = frozenset(), seed: int = 0
+    model: nn.Module,
+    config: Recovery,
+    *,
+    masks: Mapping[str, Tensor],
+    trained: Set[str] = frozenset(),
+    rounding: Mapping[str, Rounding] = NOTHING,
+    seed: int = 0,
 ) -> nn.Module:
-    """A frozen copy of `model` in which only updates, and what is trained itself, require gradients; its outputs are equal."""
+    """A frozen copy of `model` in which only updates, and what is trained itself, require gradients; outputs are equal but for rounding."""
     student, rank = copy.deepcopy(model), config.lora_rank or 0
     scale = (config.lora_alpha or rank) / max(rank, 1)
     trained = trained | beside(model, config.lora_with)
     generator, updates = torch.Generator().manual_seed(seed), dict[int, LowRankUpdate]()
     for name, parameter in list(student.named_parameters(remove_duplicate=False)):
-        is_updated = parameter.requires_grad and name not in trained and is_smaller(parameter, rank) and _is_whole(student, name)
+        is_taken = is_smaller(parameter, rank) or name in rounding
+        is_updated = parameter.requires_grad and name not in trained and is_taken and _is_whole(student, name)
         if not is_updated and id(parameter) not in updates:
             parameter.requires_grad_(parameter.requires_grad and (name in trained or parameter.dim() > 1))
             continue
-        known = updates.get(id(parameter)) or LowRankUpdate(parameter.detach(), rank, scale, masks.get(name), generator)
+        known = updates.get(id(parameter)) or LowRankUpdate(parameter.detach(), rank, scale, masks.get(name), generator, rounding.get(name))
         updates[id(parameter)] = known
         _add(student, name, known)
         parameter.requires_grad_(False)

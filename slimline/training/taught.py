@@ -3,7 +3,7 @@
 A frozen teacher gives the same for the same inputs. On validation, and on training where nothing augments it, its answers are therefore
 kept, sample by sample: in memory, or, where they are large, in a file that is mapped. They come from batches of another size than those
 of the training, so on training they differ from fresh ones by the rounding of kernels. Where a batch is filled up to its longest sample,
-or the answers are larger than half of the disk that is free, the teacher is asked anew each time.
+the answers are larger than half of the disk that is free, or a training of few steps sees no sample twice, the teacher is asked anew.
 """
 
 import copy
@@ -21,15 +21,21 @@ from torch import Tensor, nn
 from slimline.data.batch import Rows, Tensors, moved, take, tensors
 from slimline.data.samples import Samples, Split, in_order
 from slimline.params import Training
+from slimline.params.distill import keeps_answers
 from slimline.training.data import TrainingData
 from slimline.training.device import any_kernel, cpu_threads, device_of, device_under
-from slimline.training.fit import BATCH_SIZE
+from slimline.training.fit import held_together
 
 HELD_BYTES = 256_000_000
 """Answers of a split that take no more than this are held in memory."""
 Ask = Callable[[Samples], Tensors]
 """From a batch to what the teacher gives for it, on the batch's device, without gradients."""
 Data = TypeVar("Data", bound=TrainingData)
+
+
+def as_given(answers: Tensors) -> Tensors:
+    """The same."""
+    return answers
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,13 @@ class Taught:
 
 
 @contextmanager
-def taught(data: Data, teacher: nn.Module, config: Training) -> Iterator[tuple[Data, Ask]]:
-    """The same data with the answers of `teacher` (a copy in evaluation mode) where they can be kept, and what gives them for any batch."""
+def taught(data: Data, teacher: nn.Module, config: Training, read: Callable[[Tensors], Tensors] = as_given) -> Iterator[tuple[Data, Ask]]:
+    """The same data with the answers of `teacher` (a copy in evaluation mode) where they can be kept, and what gives them for any batch.
+
+    `read` makes of an answer what is kept, and what the loss is given.
+    """
     device = device_of(config.device)
-    frozen = copy.deepcopy(teacher).eval().requires_grad_(False).to(device)
+    frozen = _Teacher(copy.deepcopy(teacher).eval().requires_grad_(False).to(device), read)
 
     def ask(batch: Samples) -> Tensors:
         return _answers(frozen, batch) if batch.guidance is None else batch.guidance
@@ -63,21 +72,27 @@ def taught(data: Data, teacher: nn.Module, config: Training) -> Iterator[tuple[D
         return
     with tempfile.TemporaryDirectory(prefix="slimline-answers-") as folder, cpu_threads(config.threads), any_kernel(device):
         validation = _kept(data.validation, frozen, Path(folder))
-        train = data.train if data.augment else _kept(data.train, frozen, Path(folder))
+        train = data.train if data.augment or not keeps_answers(config, len(data.train)) else _kept(data.train, frozen, Path(folder))
         yield replace(data, train=train, validation=validation), ask
 
 
-def _answers(teacher: nn.Module, batch: Samples) -> Tensors:
+@dataclass(frozen=True)
+class _Teacher:
+    net: nn.Module
+    read: Callable[[Tensors], Tensors]
+
+
+def _answers(teacher: _Teacher, batch: Samples) -> Tensors:
     with torch.no_grad():
-        answers: Tensors = teacher(**moved(batch.inputs, device_under(teacher)))
+        answers: Tensors = teacher.read(teacher.net(**moved(batch.inputs, device_under(teacher.net))))
     return moved(answers, next(iter(batch.inputs.values())).device)
 
 
-def _kept(split: Split, teacher: nn.Module, folder: Path) -> Split:
+def _kept(split: Split, teacher: _Teacher, folder: Path) -> Split:
     """The split with the teacher's answers, asked batch by batch; as it is where they cannot be kept."""
     room: dict[str, Tensor] = {}
     done, shapes = 0, set()
-    for batch in in_order(split, BATCH_SIZE):
+    for batch in in_order(split, held_together(teacher.net, split)):
         answers = tensors(_answers(teacher, batch))
         shapes.add(tuple(value.shape[1:] for value in (*batch.inputs.values(), *answers.values())))
         if len(shapes) > 1 or not (room or (room := _room(answers, len(split), folder))):

@@ -236,13 +236,8 @@ def teacher(net: str) -> nn.Module:
 
 
 def distilled(config: Any, student: nn.Module, guide: nn.Module) -> Made:
-    model, _ = get_method("distill", config.method)(
-        student,
-        guide,
-        config,
-        data=TrainingData(train=TRAIN, validation=HELD_OUT, objective=TEN, metric="accuracy", seed=SEED),
-    )
-    return Made(model)
+    data = TrainingData(train=TRAIN, validation=HELD_OUT, objective=TEN, metric="accuracy", seed=SEED)
+    return Made(get_method("distill", config.method)(student, guide, config, data=data).model)
 
 
 def apply(case: Case, config: Any, model: nn.Module, net: str | None = None) -> Made:

@@ -1,5 +1,6 @@
-"""Small real releases of every kind, compiled as the line compiles them: a table's, a picture's, one for texts' vectors."""
+"""Small real releases of every kind, compiled as the line compiles them: a table's, a picture's, one for texts' vectors, a writer."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,19 @@ from slimline.artifact.manifest import write_manifest
 from slimline.data.batch import take
 from slimline.data.preprocessing import Category, Columns, Number, Pictures, Preprocessing, Texts
 from slimline.data.signature import signature_of
-from slimline.methods import get_method
+from slimline.data.windows import Windows
+from slimline.methods import get_generating, get_method
 from slimline.objectives import Objective
+from slimline.objectives.causal_lm import causal_lm
 from slimline.objectives.classification import classification
 from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding
 from slimline.objectives.regression import regression
 from slimline.runtime import PREPROCESSING
 from slimline.training.fit import predict
+from slimline.workloads.huggingface.net import built
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # isort: skip
 
 WORDS = ("fine", "the", "soup", "was", "cold", ",", "and", "rain", "did", "not", "stop", "a", "warm", "day", "at", "sea", "it", ".")
 COLOURS = ("red", "green", "blue")
@@ -82,6 +88,22 @@ class Heavy(nn.Module):
         return found.mean(1)
 
 
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 400,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.3,
+}
 PICTURES = Pictures(column="image", height=16, width=16, mode="RGB", mean=(0.5, 0.5, 0.5), scale=(0.5, 0.5, 0.5))
 TABLE = Columns(
     numbers=(Number(name="area", fill=50.0, mean=60.0, scale=20.0), Number(name="rooms", fill=2.0, mean=3.0, scale=1.0)),
@@ -113,6 +135,24 @@ def heavy(folder: Path) -> Path:
     return release(folder, "openvino", Heavy(), TEXTS, embedding(), [{"text": ["fine", "a day"]}, {"text": [" ".join(WORDS * 4)] * 2}])
 
 
+def windows(template: str | None = CHATML) -> Windows:
+    """A byte-level tokenizer of 400 tokens, which ends answers at <|im_end|>."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet, special = pre_tokenizers.ByteLevel.alphabet(), ["<|im_end|>", "<|im_start|>"]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator([Path(__file__).read_text()], trainer)
+    plain = json.loads(made.to_str())
+    return Windows(tokenizer=plain, window=64, longest=256, pad_id=0, ends=(0,), chat_template=template)
+
+
+def language(folder: Path, target: str = "openvino") -> Path:
+    """Writes text, if no sense: a Llama of two layers with drawn weights."""
+    torch.manual_seed(0)
+    net = built({"task": "causal-lm", "config": LLAMA})
+    return release(folder, target, net, windows(), causal_lm(), [{"text": ["fine", "a"]}, {"text": [" ".join(WORDS)] * 2}])
+
+
 def release(
     folder: Path, target: str, net: nn.Module, preprocessing: Preprocessing, objective: Objective, seen: Sequence[Rows], **more: Any
 ) -> Path:
@@ -122,7 +162,8 @@ def release(
     few = take(batches[0], slice(0, 2))
     signature = signature_of(batches, predict(net.eval(), few))
     plan = more.pop("plan", None)
-    lowered = get_method("compile", target)(net.eval(), plan, folder, example=few, calibration=batches[0], signature=signature, **more)
+    compiler = (get_generating(target) if isinstance(preprocessing, Windows) else None) or get_method("compile", target)
+    lowered = compiler(net.eval(), plan, folder, example=few, calibration=batches[0], signature=signature, **more)
     write_json(folder / PREPROCESSING, preprocessing.model_dump(mode="json"))
     manifest = CompiledManifest(
         workload="own",

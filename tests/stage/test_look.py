@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from slimline.params import Params
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import look
+from tasks.exports import deployed_plans
 from tests.prepared_project import prepare_project
 
 WORKLOAD = '''
@@ -160,7 +162,7 @@ def test_what_can_work_passes_and_leaves_the_same_mark(folder: Path, project: Pa
     assert later == {"prune.all", "factorize.noise"}
     assert {name for name, outcome in outcomes.items() if outcome == "works"} >= {
         *("prune.lasso", "prune.ticket", "quantize.int8", "quantize.four", "quantize.trained", "distill.small"),
-        *("deploy.targets.onnxruntime (teacher)", "deploy.targets.onnxruntime (int8)"),
+        *("deploy.targets.onnxruntime (teacher)", "deploy.targets.onnxruntime (int8)", "deploy.targets.onnxruntime (four)"),
     }
 
 
@@ -185,3 +187,24 @@ def test_a_target_that_cannot_take_the_net_is_told(folder: Path, project: Path, 
     (line,) = errors(caplog)
     assert line.startswith("error: params.yaml: deploy.targets: 'onnxruntime' cannot take the net of build_teacher(): ")
     assert line.endswith("take 'onnxruntime' out of deploy.targets, or change the net")
+
+
+def test_a_trial_that_does_not_end_is_ended(in_folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    monkeypatch.setattr(look, "TRIAL_S", 0.05)
+    (trial,) = look.exported("onnxruntime")
+    assert (trial.what, trial.outcome) == ("deploy.targets.onnxruntime", look.LATER)
+    assert trial.said == "a trial took more than 0.05 s and was ended; its stage will tell"
+
+
+def test_plans_are_tried_one_of_each_method_first() -> None:
+    quantize = {
+        "a": {"source": "teacher", "method": "static"},
+        "b": {"source": "teacher", "method": "static"},
+        "c": {"source": "teacher", "method": "dynamic"},
+        "d": {"source": "teacher", "method": "half"},
+    }
+    deploy = {"variants": ["b", "a", "c", "d", "teacher"], "targets": ["onnxruntime", "eager"]}
+    params = Params.model_validate({"workload": "digits", "quantize": quantize, "deploy": deploy})
+    assert deployed_plans(params, "onnxruntime") == ["b", "c", "d", "a"]
+    assert deployed_plans(params, "eager") == ["d"]

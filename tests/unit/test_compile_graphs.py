@@ -1,5 +1,6 @@
 """What the compilers write: planned weights really small, float where kept, equal bytes twice, equal outputs at any batch size."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from slimline.artifact.folder import folder_bytes
@@ -20,13 +22,14 @@ from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import layer_nodes, slim
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.compile.xnnpack_graph import computed_types
-from slimline.methods.quantize.plan import Plan, planned
+from slimline.methods.quantize.plan import Plan, layers_of_kind, planned
 from slimline.methods.quantize.simulate import simulate
 from slimline.params import DynamicParams, HalfParams, StaticParams
 from slimline.runtime import load
 from tests.lowering import graph_of, samples, write_compiled
 from tests.method_data import TEN
 from tests.shared_export import shared_exports
+from tests.small_nets import seeded
 
 TARGETS = ("onnxruntime", "openvino")
 CONFIGS = {
@@ -189,6 +192,28 @@ def test_eager_halves_the_bytes(dtype: str, model: nn.Module, inputs: Tensor, tm
     lowered = get_method("compile", "eager")(model, plan, tmp_path, **samples(model, inputs))
     assert (lowered.precision, lowered.computes) == (dtype, dtype)
     assert folder_bytes(tmp_path) < 0.7 * lowered.float32_bytes
-    plan["layers"]["head"]["precision"] = "float32"
+    plan["method"], plan["layers"]["head"]["precision"] = "mixed", "float32"
     with pytest.raises(StageError, match="keeps 'head' in float32"):
         get_method("compile", "eager")(model, plan, tmp_path, **samples(model, inputs))
+
+
+def test_eager_halves_attention_whose_projection_no_plan_can_follow(tmp_path: Path) -> None:
+    net, inputs = seeded("encoder", 16).eval(), torch.randn(8, 1, 4, 4)
+    given = SimpleNamespace(calibration=named(net, inputs))
+    plan = get_method("quantize", "half")(net, SimpleNamespace(dtype="bfloat16"), statistics=None, data=given).plan
+    assert layers_of_kind(plan, "float") == ("encoder.layers.0.self_attn.out_proj", "encoder.layers.1.self_attn.out_proj")
+    lowered = get_method("compile", "eager")(net, plan, tmp_path, **samples(net, inputs))
+    assert folder_bytes(tmp_path) < 0.6 * lowered.float32_bytes
+    with torch.no_grad():
+        halved = copy.deepcopy(net).to(torch.bfloat16)
+        halved.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+        assert torch.allclose(halved(inputs.bfloat16()).float(), net(inputs), atol=0.1)
+
+
+def test_eager_keeps_a_net_whole_whose_weights_are_beyond_16_bits(tmp_path: Path) -> None:
+    net, inputs = seeded("encoder", 16).eval(), torch.randn(8, 1, 4, 4)
+    with torch.no_grad():
+        net.get_parameter("head.weight")[0, 0] = 1e6
+    plan = get_method("quantize", "half")(net, SimpleNamespace(dtype="float16"), statistics=None).plan
+    with pytest.raises(StageError, match="keeps 'head' in float32"):
+        get_method("compile", "eager")(net, plan, tmp_path, **samples(net, inputs))

@@ -183,3 +183,9 @@ def test_check_refuses_it_before_anything_runs() -> None:
 @pytest.mark.parametrize(("sizes", "bound"), [((1, 32), 32), ((1,), 2), ((1, 16), 17)])
 def test_the_largest_batch_is_never_the_one_that_torch_fixes(sizes: tuple[int, ...], bound: int) -> None:
     assert largest_batch(sizes) == bound
+
+
+def test_a_convolution_over_three_axes_is_refused_before_it_fails_to_run(tmp_path: Path) -> None:
+    net, volumes = nn.Sequential(nn.Conv3d(1, 4, 3), nn.Flatten(), nn.Linear(32, 2)).eval(), torch.randn(4, 1, 4, 4, 4)
+    with pytest.raises(StageError, match="compile: '0' is Conv3d: ExecuTorch has no kernel for convolutions over three axes; deploy on"):
+        executorch(net, None, tmp_path, **samples(net, volumes))

@@ -200,3 +200,10 @@ def test_generated_code_is_read() -> None:
     assert stored_layers(generated.constants, {"a": ("int8", (600,))}) == ("a",)
     assert stored_layers(generated.constants, {"a": ("int8", (600,)), "b": ("int8", (30,))}) == ("a",)
     assert stored_layers(generated.constants, {"a": ("bfloat16", (16,))}) == ()
+
+
+def test_a_strided_convolution_over_one_axis_is_refused_in_int8(tmp_path: Path) -> None:
+    net, signals = nn.Sequential(nn.Conv1d(4, 8, 3, stride=2), nn.Flatten(), nn.Linear(48, 2)).eval(), torch.randn(4, 4, 13)
+    plan = make_plan("static", {"0": layer_plan(net[0], **STATIC)})
+    with pytest.raises(StageError, match=r"compile: '0', Conv1d with stride 2, is to be int8: .*; name it in keep_float, or deploy on"):
+        inductor(net, plan, tmp_path, **samples(net, signals))

@@ -10,7 +10,11 @@ from torch.nn import functional
 from slimline.data.calling import called_by_name
 from slimline.data.samples import Samples
 from slimline.errors import ParamsError
-from slimline.params import Params, QatParams, Recovery
+from slimline.methods.quantize.on_grid import roundings
+from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.weight_only import weight_only
+from slimline.objectives.classification import classification
+from slimline.params import Params, QatParams, Recovery, WeightOnlyParams
 from slimline.training.fit import FitHistory, fit, predict
 from slimline.training.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
 from slimline.training.masks import zero_masks
@@ -168,3 +172,22 @@ def test_qat_trains_updates_below_the_rounding(source: nn.Module) -> None:
     unit = torch.exp2(torch.frexp(model[3].weight.detach().abs().amax(dim=1, keepdim=True)).exponent)
     values = torch.linalg.svdvals((made.model[3].weight - model[3].weight).detach() / unit)
     assert float(values[:2].square().sum() / values.square().sum()) > 0.9, "clipping aside, the change is of rank 2 in each channel's unit"
+
+
+def test_on_a_grid_the_merged_weights_are_what_weight_only_makes_of_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)).eval()
+    config = Recovery(epochs=3, batch_size=16, learning_rate=0.01, lora_rank=2, lora_grid="int4", lora_group=32)
+    inputs = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))
+    samples = Samples({"input": inputs}, (inputs.sum(1) > 0).long())
+    settings = {"objective": classification(("below", "above")), "metric": "accuracy", "validation": samples}
+    names = roundings(model, config)
+    made, history = fit_updates(model, samples, config, rounding=names, **settings)
+    assert history.best_epoch
+    assert set(names) == {"0.weight", "2.weight"}
+    planned = weight_only(made, WeightOnlyParams(source="teacher", method="weight_only", bits=4, group_size=32))
+    rounded = simulate(planned.model, planned.plan, planned.grids)
+    assert torch.allclose(rounded(inputs), made(inputs), atol=1e-5)
+    plain = weight_only(model, WeightOnlyParams(source="teacher", method="weight_only", bits=4, group_size=32))
+    losses = [functional.cross_entropy(net(inputs), samples.targets) for net in (made, simulate(plain.model, plain.plan, plain.grids))]
+    assert losses[0] < losses[1]

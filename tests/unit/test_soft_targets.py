@@ -56,10 +56,9 @@ def test_the_soft_loss_is_hintons_formula(temperature: float) -> None:
 def test_alpha_one_is_training_without_a_teacher(samples: Samples) -> None:
     data = given(samples, seed=3)
     alone = ScratchParams(source="teacher", method="scratch", control_of="small", epochs=4, batch_size=16, learning_rate=0.05)
-    distilled, history = soft_targets(net(1), net(2), config(alpha=1.0), data=data)
-    control, same = scratch(net(1), net(2), alone, data=data)
-    assert all(torch.equal(value, control.state_dict()[name]) for name, value in distilled.state_dict().items())
-    assert history == same
+    distilled, control = soft_targets(net(1), net(2), config(alpha=1.0), data=data), scratch(net(1), net(2), alone, data=data)
+    assert all(torch.equal(value, control.model.state_dict()[name]) for name, value in distilled.model.state_dict().items())
+    assert distilled.history == control.history
 
 
 def test_alpha_zero_follows_the_teacher_even_where_the_labels_say_otherwise(samples: Samples) -> None:
@@ -68,7 +67,7 @@ def test_alpha_zero_follows_the_teacher_even_where_the_labels_say_otherwise(samp
         teacher.weight.copy_(torch.tensor([[3.0, 3.0], [-3.0, -3.0]]))
         teacher.bias.zero_()
     told = Samples(samples.inputs, 1 - samples.targets)
-    student, _ = soft_targets(nn.Linear(2, 2), teacher, config(alpha=0.0, epochs=10), data=given(samples, told))
+    student = soft_targets(nn.Linear(2, 2), teacher, config(alpha=0.0, epochs=10), data=given(samples, told)).model
     assert given(samples, told).validation_metric(student) > 0.9
 
 
@@ -126,12 +125,13 @@ def test_without_augmentation_the_teacher_is_asked_once_and_the_student_comes_ou
 ) -> None:
     monkeypatch.setattr(taught, "HELD_BYTES", held_bytes)
     once, anew = Counting(net(2)), Counting(net(2))
-    student, history = soft_targets(net(1), once, config(), data=given(samples))
-    other, same = soft_targets(net(1), anew, config(), data=given(samples, augment=lambda inputs, _generator: inputs))
+    kept = soft_targets(net(1), once, config(), data=given(samples))
+    fresh = soft_targets(net(1), anew, config(), data=given(samples, augment=lambda inputs, _generator: inputs))
     assert once.asked == [64, 64]
     assert len(anew.asked) == 1 + 4 * 4
-    assert [epoch.validation_loss for epoch in history.epochs] == pytest.approx([epoch.validation_loss for epoch in same.epochs])
-    assert all(torch.allclose(value, other.state_dict()[name], atol=1e-5) for name, value in student.state_dict().items())
+    losses = [[epoch.validation_loss for epoch in made.history.epochs] for made in (kept, fresh)]
+    assert losses[0] == pytest.approx(losses[1])
+    assert all(torch.allclose(value, fresh.model.state_dict()[name], atol=1e-5) for name, value in kept.model.state_dict().items())
 
 
 def test_a_teacher_whose_answers_may_depend_on_the_batch_is_asked_each_time(samples: Samples) -> None:

@@ -37,6 +37,7 @@ ROUNDED_OUTPUTS = (
     "XNNPACK's int8 operations write int8: residual sums and the outputs are rounded to 256 levels as well, over the range that the "
     "calibration sample shows (outputs: a quarter wider)."
 )
+NO_VOLUMES = "ExecuTorch has no kernel for convolutions over three axes"
 WAYS_OUT = "name it in keep_float, or deploy on onnxruntime or openvino"
 
 
@@ -59,9 +60,10 @@ def executorch(
     https://docs.pytorch.org/executorch/stable/backends/xnnpack/xnnpack-overview.html
 
     Raises:
-        StageError: the plan holds what XNNPACK has no kernels for, or the model cannot be exported.
+        StageError: the plan, or the net, holds what there are no kernels for, or the model cannot be exported.
     """
     _require_kernels(plan)
+    _require_flat(model)
     require_fixed("ExecuTorch plans its memory for one size", signature)
     bound = largest_batch(batch_sizes)
     first = take({name: example[name] for name in signature.names}, slice(0, 1))
@@ -86,6 +88,13 @@ def executorch(
         operations_after=running,
         notes=(ROUNDED_OUTPUTS,) if plan is not None and layers_of_kind(plan, "static") else (),
     )
+
+
+def _require_flat(model: nn.Module) -> None:
+    """Hold a net to convolutions that there are kernels for: others compile, and fail when they run (error 0x12)."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+            raise Impossible(f"compile: {name!r} is {type(layer).__name__}: {NO_VOLUMES}; deploy on onnxruntime or openvino")
 
 
 def largest_batch(batch_sizes: tuple[int, ...]) -> int:

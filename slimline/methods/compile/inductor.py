@@ -29,10 +29,12 @@ MODEL = "model.pt2"
 LEAST_CHANNELS = 2
 """With a free batch size Inductor takes the output of an int8 convolution of one channel for contiguous; it is channels-last."""
 INT4 = "Inductor stores no weight in fewer than 8 bits; deploy it on onnxruntime or openvino"
+STRIDED = "Inductor's int8 kernel takes the output of a strided one-dimensional convolution for longer than it is"
 UNFUSED = "Inductor found no int8 kernel for {}: their int8 weights are unpacked in every run and they compute in float32."
 UNPACKED = "Layers with weights alone in int8 unpack them in every run and compute in float32."
 ESTIMATED = "The package's bytes in float32 are these plus what the weights would take more; it was not compiled to see."
 THREADS = "The loops that Inductor generated run in one thread; convolutions and matrix products in as many as the runtime is given."
+WAYS_OUT = "name it in keep_float, or deploy on onnxruntime or openvino"
 CODE = "The package is machine code for this kind of CPU, and it runs when it is loaded: load it only where you trust who compiled it."
 
 
@@ -59,6 +61,7 @@ def inductor(
     """
     if plan is not None and [name for each in ("int2", "int3", "int4") for name in planned(plan, each)]:
         raise Impossible(f"compile: {INT4}")
+    _require_kernels(model, plan)
     lowering = _prepared(model, plan, grids, example)
     ordered = {name: calibration[name] for name in signature.names}
     samples = take(joined([ordered, ordered, ordered]), slice(0, 3))
@@ -78,6 +81,13 @@ def inductor(
         operations_after=generated.operations,
         notes=tuple(_notes(plan, int8_layers)),
     )
+
+
+def _require_kernels(model: nn.Module, plan: Plan | None) -> None:
+    """Hold int8 layers to those that Inductor has right kernels for."""
+    for name in () if plan is None else layers_of_kind(plan, "static"):
+        if isinstance(layer := model.get_submodule(name), nn.Conv1d) and layer.stride != (1,):
+            raise Impossible(f"compile: {name!r}, Conv1d with stride {layer.stride[0]}, is to be int8: {STRIDED}; {WAYS_OUT}")
 
 
 def _prepared(model: nn.Module, plan: Plan | None, grids: Mapping[str, Tensor], example: Batch) -> nn.Module:

@@ -2,11 +2,11 @@
 
 from torch import nn
 
+from slimline.methods.edited import Edited
 from slimline.params import ScratchParams
 from slimline.training.data import TrainingData
-from slimline.training.fit import FitHistory
 
 
-def scratch(student: nn.Module, _teacher: nn.Module, config: ScratchParams, *, data: TrainingData) -> tuple[nn.Module, FitHistory]:
+def scratch(student: nn.Module, _teacher: nn.Module, config: ScratchParams, *, data: TrainingData) -> Edited:
     """Return the trained student and its history. The teacher is not used: that is the point of a control."""
-    return data.fitted(student, config)
+    return Edited(*data.fitted(student, config))
