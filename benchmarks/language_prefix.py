@@ -55,7 +55,8 @@ def main() -> None:
         new_ms, known_ms = (statistics.median(pair[which][1] for pair in pairs) for which in (0, 1))
         equal = sum(new[2] == known[2] for new, known in pairs)
         print(
-            f"{name}: first token after {new_ms:.0f} ms of CPU, with {PREFIX:,} tokens known after {known_ms:.0f} ms: {ratio:.1f} times faster; "
+            f"{name}: first token after {new_ms:.0f} ms of CPU, with {PREFIX:,} tokens known after {known_ms:.0f} ms: {ratio:.1f} times "
+            "faster; "
             f"{equal} of {len(pairs)} answers of 8 tokens equal; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
