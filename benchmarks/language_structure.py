@@ -44,9 +44,9 @@ from slimline.training.data import TrainingData
 from slimline.training.fit import fit, scored
 from slimline.training.lora import fit_updates
 
-CALIBRATION = 128
+CALIBRATION = 64
 SCARCE = 512
-STUDENT: dict[str, Any] = {"source": "teacher", "epochs": 2, "steps": 120, "batch_size": 16, "learning_rate": 1e-3, "precision": "bfloat16"}
+STUDENT: dict[str, Any] = {"source": "teacher", "epochs": 2, "steps": 80, "batch_size": 16, "learning_rate": 1e-3, "precision": "bfloat16"}
 GUIDED: dict[str, Any] = {"alpha": 0.3, "temperature": 2.0}
 STEPS: dict[str, Any] = {"epochs": 2, "steps": 60, "batch_size": 16, "precision": "bfloat16"}
 HALF_MLP = {"fraction": 0.0, "mlp_ratio": 0.5}

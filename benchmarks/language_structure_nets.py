@@ -70,11 +70,11 @@ def samples_of(windows: Windows, texts: Sequence[str], most: int | None = None) 
     return Samples({k: torch.from_numpy(v) for k, v in inputs.items()}, {k: torch.from_numpy(v) for k, v in targets.items()})
 
 
-def prepared(test_windows: int = 400) -> tuple[Windows, TrainingData, Samples]:
+def prepared(test_windows: int = 160) -> tuple[Windows, TrainingData, Samples]:
     """The preprocessing, what trainings are given, and the test split."""
     texts = files()
     windows = Windows(tokenizer=tokenizer_of(texts["train"]), window=LENGTH, longest=2 * LENGTH, pad_id=0)
-    train, validation = samples_of(windows, texts["train"]), samples_of(windows, texts["validation"], 128)
+    train, validation = samples_of(windows, texts["train"]), samples_of(windows, texts["validation"], 64)
     data = TrainingData(train=train, validation=validation, objective=CausalLM(), metric="bits_per_byte")
     return windows, data, samples_of(windows, texts["test"], test_windows)
 

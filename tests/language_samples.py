@@ -34,7 +34,7 @@ BERT = {
 
 
 def llama(*, tied: bool = True, **changes: Any) -> nn.Module:
-    """A language model whose matrices are three times as large as they start: else its blocks do next to nothing. Its norms have outliers."""
+    """A language model whose norms have outliers; its matrices are three times as large as they start: else blocks do nothing."""
     torch.manual_seed(0)
     net = built({"task": "causal-lm", "config": LLAMA | {"tie_word_embeddings": tied} | changes}, {}).eval()
     with torch.no_grad():

@@ -31,6 +31,7 @@ def export_hf(
     from slimline.artifact.variant import load_variant
     from slimline.data.prepared import load_split
     from slimline.data.samples import head
+    from slimline.data.windows import Windows
     from slimline.workloads import get_workload
     from slimline.workloads.huggingface.written import write_back
 
@@ -47,6 +48,8 @@ def export_hf(
     net = {**workload.their.net, "config": {**workload.their.net["config"], **changes}}
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
     beside = located(architecture) if is_directory(architecture) else workload.preprocessing
+    if not isinstance(beside, Path | Windows):
+        raise InputError(f"params.yaml: model.architecture: {architecture} is no Hugging Face directory; there is none to write")
     changed = write_back(found.model, net, samples, target, beside, workload.carried)
     told = ", ".join(f"{name}: {value}" for name, value in changed.items())
     sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")

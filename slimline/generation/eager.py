@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from slimline.artifact.closed import closed
 from slimline.data.windows import Windows
 from slimline.generation.answers import Reader
 from slimline.generation.prompt_cache import Block, PromptCache
@@ -17,9 +18,10 @@ from slimline.generation.stepwise import Numbers, Stepwise
 
 def generator_of(model: Any, windows: Windows, cache: PromptCache | None = None) -> Stepwise:
     """The generator of a live causal net, whose `body` is transformers' own: also of one with simulated quantization."""
-    config = model.body.config
+    body = closed(model.body)
+    config: Any = body.config
     context = min(int(getattr(config, "max_position_embeddings", None) or windows.longest), windows.longest)
-    return Stepwise(EagerNet(model.body), Reader(windows, int(config.vocab_size), context), cache)
+    return Stepwise(EagerNet(body), Reader(windows, int(config.vocab_size), context), cache)
 
 
 class EagerNet:

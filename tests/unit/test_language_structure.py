@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.closed import closed
 from slimline.artifact.structure import replay, structure_edits
 from slimline.data.windows import Windows
 from slimline.errors import Impossible, InputError
@@ -105,6 +106,23 @@ def test_each_key_value_head_loses_its_own_weakest_queries() -> None:
     assert torch.allclose(logits(smaller), logits(net), atol=1e-5)
     left = smaller.body.model.layers[0].self_attn
     assert (left.q_proj.out_features, left.k_proj.out_features, left.num_key_value_groups) == (16, 16, 1)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2", "bloom"])
+def test_without_its_first_layer_a_model_goes_on_by_its_cache_as_without(name: str) -> None:
+    net = language_net(name, **({"num_hidden_layers": 3} if name == "llama" else {}))
+    config = DepthParams(source="teacher", method="depth", blocks=1, keep=("*.1", "*.2")[: 2 if name == "llama" else 1], criterion="random")
+    smaller = depth(net, config, data=lm_data(net)).model
+    short = closed(smaller)
+    assert torch.equal(logits(short), logits(smaller))
+    ids = GIVEN["input_ids"][:1]
+    found = short.body.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=None
+    )
+    for place in range(12, 18):
+        with torch.no_grad():
+            asked = smaller(input_ids=found[:, :place], attention_mask=torch.ones_like(found[:, :place]))
+        assert int(asked[0, -1].argmax()) == int(found[0, place])
 
 
 WRITTEN = [

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from slimline import params
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.batch import Batch, take
 from slimline.data.calling import named
@@ -19,7 +20,6 @@ from slimline.methods.quantize.mixed_plan import budget_text
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
-from slimline.params import quantize as params
 from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.training.fit import predict
 from tests.lowering import samples

@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.export import Dim
 from transformers import DynamicCache
 
 from slimline.artifact.border import told_as
+from slimline.artifact.closed import closed
 from slimline.artifact.generating import CacheLayer, GenerationFacts
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
@@ -35,13 +36,13 @@ def exported_with_cache(model: nn.Module, exporter: Any, config: Callable[..., A
         Impossible: transformers, or torch.export below it, cannot follow the net.
     """
     with quieted(), told_as(lambda reason: Impossible(f"compile: {type(model.body).__name__} cannot be exported with its cache: {reason}")):
-        inputs = traced(model)
-        return exporter.export(model.body, inputs, config=config(dynamic=True, dynamic_shapes=_free(inputs))).program
+        inputs, body = traced(model), closed(cast("nn.Module", model.body))
+        return exporter.export(body, inputs, config=config(dynamic=True, dynamic_shapes=_free(inputs))).program
 
 
 def traced(model: nn.Module) -> dict[str, Any]:
     """The example: two rows of some new tokens, with keys and values of some earlier ones, as wide as the net's own layers make them."""
-    body: Any = model.body
+    body: Any = closed(cast("nn.Module", model.body))
     tokens = torch.arange(ROWS * (KNOWN + NEW)).reshape(ROWS, -1) % int(body.config.vocab_size)
     mask, cache = torch.ones_like(tokens), DynamicCache(config=body.config)
     with torch.no_grad():
@@ -58,7 +59,7 @@ def _free(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def generation_facts(model: nn.Module) -> GenerationFacts:
     """What an engine has to know of the net, as its own layers show it."""
-    body: Any = model.body
+    body: Any = closed(cast("nn.Module", model.body))
     config: Any = body.config
     layers = tuple(CacheLayer(heads=layer.keys.shape[1], size=layer.keys.shape[3]) for layer in traced(model)["cache"].layers)
     context = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)

@@ -1,5 +1,6 @@
 """What a training costs, counted in multiply-accumulates: a clock would say something else each time."""
 
+import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,7 +31,7 @@ def step_macs(model: nn.Module, one: Samples, objective: Objective) -> int:
     model.train()
     with layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter:
         loss: Tensor = objective.loss(model(**take(one.inputs, slice(0, 1))), take(one.targets, slice(0, 1)))
-        loss.backward()
+        torch.autograd.backward(loss)
     model.zero_grad(set_to_none=True)
     model.train(was_training)
     return int(counter.get_total_flops()) // 2

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from slimline.artifact.closed import closed
 from slimline.data.samples import Samples, Split, in_order
 from slimline.errors import Impossible
 from slimline.objectives.causal_lm import BYTES, DOCUMENT, TOKENS
@@ -79,7 +80,7 @@ def _beginnings(train: Split, config: SequenceParams, seed: int) -> Tensor:
 
 
 def _gone_on(teacher: nn.Module, beginnings: Tensor, length: int, config: SequenceParams, seed: int) -> Iterator[NDArray[np.int64]]:
-    body = cast("Any", getattr(teacher, "body", None))
+    body: Any = closed(cast("nn.Module", getattr(teacher, "body", teacher)))
     if not hasattr(body, "generate"):
         raise Impossible(f"distill: sequence: {type(teacher).__name__} writes no text; take a language model, or soft_targets")
     kind: dict[str, Any] = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
@@ -88,7 +89,7 @@ def _gone_on(teacher: nn.Module, beginnings: Tensor, length: int, config: Sequen
     teacher.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for some in beginnings.split(TOGETHER):
+        for some in torch.split(beginnings, TOGETHER):
             yield body.generate(input_ids=some, attention_mask=torch.ones_like(some), **kind, **sizes).numpy()
     teacher.train(was_training)
 
@@ -111,7 +112,7 @@ def _any_known(row: NDArray[np.int64], known: set[bytes], size: int, prompt: int
 
 def _distinct(rows: NDArray[np.int64], size: int) -> float:
     """The share of n-grams that are different ones; Li et al. 2016, "A diversity-promoting objective" (arXiv 1510.03055)."""
-    return len(_grams(rows, size)) / max(1, len(rows) * (rows.shape[1] - size + 1))
+    return float(len(_grams(rows, size)) / max(1, len(rows) * (rows.shape[1] - size + 1)))
 
 
 def _shared(rows: NDArray[np.int64], known: set[bytes], size: int) -> float:

@@ -22,7 +22,7 @@ def top_answers(outputs: Tensors, temperature: float, top_k: int) -> dict[str, T
     """Logits [N, tokens, vocabulary], softened -> the `top_k` largest log-probabilities, float16 [N, tokens, k], and whose they are."""
     logits = single(outputs)
     rows = logits.reshape(-1, logits.shape[-1])
-    parts = [(part.float() / temperature).log_softmax(1).topk(min(top_k, rows.shape[1]), dim=1) for part in rows.split(PLACES)]
+    parts = [(part.float() / temperature).log_softmax(1).topk(min(top_k, rows.shape[1]), dim=1) for part in torch.split(rows, PLACES)]
     values, tokens = (torch.cat(found).view(*logits.shape[:-1], -1) for found in zip(*parts, strict=True))
     return {LOG_PROBABILITIES: values.half(), TOKENS: tokens.int()}
 

@@ -118,7 +118,7 @@ def _found(
             return AttentionHeads(guess.group, guess.head_dim, guess.steps, guess.each)
     if possible:
         return AttentionHeads(replace(possible[0].group, why_whole=WHY_WHOLE), possible[0].head_dim, {})
-    return AttentionHeads(ChannelGroup(name, (), max(attributes.heads, default=1), 1, (), UNKNOWN), 1, {})
+    return AttentionHeads(ChannelGroup(name, (), max(attributes.heads.values(), default=1), 1, (), UNKNOWN), 1, {})
 
 
 def _works(model: nn.Module, guess: Guess, scope: str, call: Call) -> bool:

@@ -105,7 +105,9 @@ def _scores(
 def _channels(config: HeadsParams, amount: float, multiple: int) -> ChannelsParams:
     """The same choice among channels."""
     shared = config.model_dump(include={"source", "scope", "samples"})
-    criterion = "l2" if config.criterion in ("output_change", "activation") else config.criterion
+    criterion: Literal["l2", "taylor", "random"] = "l2"
+    if config.criterion in ("taylor", "random"):
+        criterion = config.criterion
     return ChannelsParams(method="channels", ratio=amount, round_to=multiple, criterion=criterion, **shared)
 
 

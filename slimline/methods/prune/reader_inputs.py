@@ -77,7 +77,8 @@ def _fitted(weight: Tensor, moment: Tensor, kept: Tensor) -> Tensor:
     inner = moment[kept][:, kept]
     damping = DAMPING * inner.diagonal().mean().clamp_min(TINY)
     wanted = weight64 @ moment[:, kept] + damping * weight64[:, kept]
-    return torch.linalg.solve(inner + damping * torch.eye(len(kept), dtype=torch.float64), wanted.T).T.to(weight.dtype)
+    found: Tensor = torch.linalg.solve(inner + damping * torch.eye(len(kept), dtype=torch.float64), wanted.T)
+    return found.T.to(weight.dtype)
 
 
 def _owner(groups: Sequence[ChannelGroup], place: Slice) -> str:
