@@ -53,14 +53,14 @@ def timed(made: Any, length: int, new: int, seed: int) -> dict[str, float]:
     return {"cpu_s": cpu, "wall_s": wall, "first_s": answer.first_token_ms / 1000}
 
 
-def generator(directory: Path, folder: Path, target: str, threads: int) -> Any:
+def generator(directory: Path, folder: Path, target: str, threads: int, cache: Any = None) -> Any:
     """The model's generator, whose answers end with their length alone, over weights that are read from `folder`."""
     from slimline.artifact.json_file import read_json
     from slimline.data.windows import Windows
     from slimline.generation.prompt_cache import PromptCache
 
     windows = Windows(tokenizer=read_json(directory / "tokenizer.json", 50_000_000), window=256, longest=8192, pad_id=2)
-    nothing = PromptCache("benchmark", memory_bytes=0)
+    nothing = PromptCache("benchmark", memory_bytes=0) if cache is None else cache
     if target == "eager":
         import torch
 
