@@ -76,7 +76,7 @@ class Load:
         """A row of the table."""
         ordered = sorted(self.latencies_ms) or [float("nan")]
         p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
-        return f"{self.clients} | {self.rate:.1f} | {statistics.median(ordered):.1f} | {p99:.1f} | {self.errors}"
+        return f"{self.clients} | {self.rate:.2f} | {statistics.median(ordered):.1f} | {p99:.1f} | {self.errors}"
 
 
 def sentences(shortest: int, longest: int) -> list[str]:
