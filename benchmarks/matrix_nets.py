@@ -56,6 +56,13 @@ NETS = {
             "KeyPointsOfDigits",
             metric="distance",
         ),
+        _own(
+            "detector",
+            "a detector with an objective of its own: boxes (drawn, digits of scikit-learn)",
+            "detector",
+            "Detector",
+            metric="f1_at_50",
+        ),
         _own("two-heads", "two heads and a dict of outputs, an objective of its own (digits of scikit-learn)", "two_heads", "TwoHeads"),
         _own(
             "series",

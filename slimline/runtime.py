@@ -19,7 +19,7 @@ from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compi
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.generating import GENERATION, is_language
 from slimline.artifact.json_file import read_json
-from slimline.artifact.manifest import LONGEST_BYTES, MANIFEST, Manifest, read_manifest
+from slimline.artifact.manifest import MANIFEST, Manifest, read_manifest
 from slimline.artifact.signature import NUMBERS, Arrays, Signature
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.loaders import Array, Infer, MakeGenerator, Outputs
@@ -75,7 +75,7 @@ class Model:
         if PREPROCESSING not in self.manifest.files:
             return None if isinstance(self.manifest, CompiledManifest) else getattr(self.workload(), "preprocessing", None)
         with told_as(lambda reason: ArtifactError(f"{path}: is no preprocessing: {reason}; build the artifact again")):
-            return preprocessing_of(read_json(path, LONGEST_BYTES))
+            return preprocessing_of(read_json(path))
 
     @functools.cached_property
     def reading(self) -> "Reading":

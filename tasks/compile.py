@@ -142,6 +142,7 @@ def page(stage: Stage, manifest: CompiledManifest, lowered: Lowered, parity: Par
             *packing_table(manifest.packing),
             operations_table(lowered),
             settings_table(manifest, lowered),
+            *answers_table(parity),
         ),
         notes=(*lowered.notes, *outweighed, "What runs is as this machine's CPU has it; another may choose other kernels."),
     )
@@ -174,6 +175,19 @@ def generations_text(found: Generations) -> str:
     if not parted:
         return f"{head} token for token."
     return f"{head} before they part: at token {', '.join(map(str, parted))}; two tokens that are nearly as likely change places there."
+
+
+def answers_table(parity: Parity) -> Iterator[Table]:
+    """Of a language model: what it was compiled from and what it became say, side by side."""
+    found = parity.generations
+    if found is None:
+        return
+    rows = tuple(
+        (one.prompt, one.reference, "the same" if place is None else one.compiled, place)
+        for one, place in zip(found.answers, found.parted_at, strict=True)
+    )
+    columns = ("prompt (its end)", f"the {parity.reference}", "as compiled", "parts at token")
+    yield Table("Greedy answers side by side", columns, rows, "Beginnings of validation windows, and the likeliest tokens after them.")
 
 
 def bytes_table(lowered: Lowered, graph_bytes: int) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from slimline.artifact.compiled import Generations, Parity
+from slimline.artifact.compiled import Answer, Generations, Parity
 from slimline.artifact.variant import Variant
 from slimline.data.batch import Batch, as_arrays, as_tensors, joined, take
 from slimline.data.samples import Samples, Split, head, in_order
@@ -28,8 +28,8 @@ from slimline.workloads import get_workload
 COMPILED_BATCH_SIZE = 32
 PARITY_TOKENS, LEAST_WINDOWS = 8192, 4
 """Of validation, by which the logits of a language model are held to its source's."""
-PROMPTS, ANSWER_TOKENS = 4, 48
-"""Greedy answers that are compared."""
+PROMPTS, ANSWER_TOKENS, SHOWN = 4, 48, 160
+"""Greedy answers that are compared, and the characters of each that are shown."""
 
 
 def signature_from(variant: Variant, calibration: Batch, validation: Split) -> Signature:
@@ -102,7 +102,20 @@ def generations(reference: nn.Module, worker: Worker, few: Samples, workload: st
     parted = [first_difference(one, other) for one, other in zip(expected, found, strict=True)]
     tokens = sum(map(len, expected))
     equal = sum(len(one) if place is None else place for one, place in zip(expected, parted, strict=True))
-    return Generations(prompts=len(prompts), tokens=tokens, equal_share=equal / max(1, tokens), parted_at=tuple(parted))
+    answers = tuple(
+        Answer(
+            prompt=_line(windows.decoded(prompt)[-SHOWN:]), reference=_line(windows.decoded(one)), compiled=_line(windows.decoded(other))
+        )
+        for prompt, one, other in zip(prompts, expected, found, strict=True)
+    )
+    share = equal / max(1, tokens)
+    return Generations(prompts=len(prompts), tokens=tokens, equal_share=share, parted_at=tuple(parted), answers=answers)
+
+
+def _line(text: str) -> str:
+    """A text in one line, its breaks as they are written in code, cut where it is long."""
+    told = text.encode("unicode_escape", "backslashreplace").decode("ascii") if not text.isprintable() else text
+    return told if len(told) <= SHOWN else f"{told[: SHOWN - 1]}…"
 
 
 def _width(split: Split) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from slimline.calibration.draws import Draws, over_draws
 from slimline.calibration.statistics import CalibrationStatistics
-from slimline.data.batch import take
+from slimline.data.batch import count, take
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of
@@ -30,6 +30,7 @@ from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.report.mixed import mixed_figures, mixed_tables
 from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
+from slimline.training.fit import held_together
 from tasks.method_data import method_data, other_samples
 from tasks.missed import note_miss
 from tasks.variant import Outcome, Sizes, load_origin, save_outcome
@@ -110,7 +111,8 @@ def main(stage: Stage) -> None:
     statistics = cast("CalibrationStatistics", data.collect(model)) if stage.config.needs_data else None
     made = run(model, stage.config, statistics, data)
     twin = simulate(made.model, made.plan, made.grids)
-    found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], data.calibration)
+    held = held_together(model, data.validation, most=count(data.calibration))
+    found = layer_sqnr(made.reference or made.model, twin, made.plan["layers"], take(data.calibration, slice(0, held)))
     sqnr = {name: round(value, 2) for name, value in found.items()}
     shown = {name: None if made.plan["layers"][name]["precision"] == FLOAT else value for name, value in sqnr.items()}
     parts = stored_parts(made.model, made.plan, uses_of(made.model, take(data.calibration, slice(0, FEW))), made.grids)

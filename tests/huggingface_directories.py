@@ -14,6 +14,8 @@ from transformers import (  # isort: skip
     BertForSequenceClassification,
     ConvNextConfig,
     ConvNextForImageClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     ResNetConfig,
     ResNetForImageClassification,
@@ -64,6 +66,21 @@ def bert(folder: Path, labels: tuple[str, ...] = ("x", "y")) -> Path:
     words.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=words, **names).save_pretrained(folder)
+    return folder
+
+
+def llama(folder: Path, text: str, **more: Any) -> Path:
+    """A Llama of 2 layers with a tokenizer learned from a text, a licence and a card."""
+    from slimline.workloads.huggingface.windows import trained_windows
+
+    learned = trained_windows([text], 300, 16, 64).tokenizer
+    reader = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(learned)), eos_token="<|endoftext|>")
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    config = LlamaConfig(**shape | {"vocab_size": len(reader), "max_position_embeddings": 64, "tie_word_embeddings": True} | more)
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    reader.save_pretrained(folder)
+    (folder / "LICENSE").write_text("Take it, and say where it came from.\n")
     return folder
 
 

@@ -34,12 +34,15 @@ BERT = {
 
 
 def llama(*, tied: bool = True, **changes: Any) -> nn.Module:
-    """A language model whose matrices are three times as large as they start: else its blocks do next to nothing."""
+    """A language model whose norms have outliers; its matrices are three times as large as they start: else blocks do nothing."""
     torch.manual_seed(0)
     net = built({"task": "causal-lm", "config": LLAMA | {"tie_word_embeddings": tied} | changes}, {}).eval()
     with torch.no_grad():
         for value in {id(one): one for one in net.parameters() if one.dim() == 2}.values():
             value.mul_(3)
+        for name, value in net.named_parameters():
+            if name.endswith("layernorm.weight"):
+                value[::16] = 6.0
     return net
 
 

@@ -42,6 +42,16 @@ NEEDED_SETTINGS = {
 """Target -> what its loader cannot do without, in the manifest's `execution`."""
 
 
+class Answer(BaseModel):
+    """The end of a prompt, and what both say after it, each in one line of bearable length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(max_length=200)
+    reference: str = Field(max_length=200)
+    compiled: str = Field(max_length=200)
+
+
 class Generations(BaseModel):
     """Greedy answers of the compiled model beside those of what it was compiled from, to the same prompts.
 
@@ -55,6 +65,7 @@ class Generations(BaseModel):
     tokens: int
     equal_share: float
     parted_at: tuple[int | None, ...]
+    answers: tuple[Answer, ...] = ()
 
 
 class Parity(BaseModel):

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
-from slimline.data.batch import Batch, Tensors
+from slimline.data.batch import Batch, Tensors, take
 from slimline.data.samples import Samples, Split, head
 from slimline.methods.factorize.chains import read_by_parent
 from slimline.methods.factorize.decomposition import Layer
 from slimline.methods.factorize.svd import is_matrix, low_rank_pair
+from slimline.methods.macs import macs
 from slimline.methods.prune.weights import lowest
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import static
@@ -28,6 +29,10 @@ from slimline.training.device import CPU, any_kernel, device_under
 from slimline.training.fit import held_together, predict
 
 PRUNED_FRACTION = 0.5
+KINDS = 4
+"""In so many ways every layer is changed."""
+WORK = 2e13
+"""Multiply-accumulates to spend on it: some minutes on two cores."""
 KEPT_ENERGY = 0.9
 SAMPLES = 512
 """Of validation, for each of some hundred edits of a net; a layer's standard error says what so few are worth."""
@@ -98,9 +103,10 @@ def sensitivity(
     channels whose weights have the least L2 norm zeroed, biases too. Factorized: two layers at energy 0.9, if that is smaller. After
     the last three, batch norm is recalibrated on `calibration`, in the edited model as in the one that it is compared with, so that only
     the layer makes the difference. `metric` is the objective's that drops, on the first `samples` of validation. Layers are changed on
-    the CPU, and the nets are run on `device`.
+    the CPU, and the nets are run on `device`. Of a large net fewer samples are taken, so that all takes at most WORK.
     """
-    judge = _Judge(head(validation, held_together(model, validation, samples)), objective, metric_of(objective, metric), device)
+    most = min(samples, affordable(model, len(statistics.layers), calibration))
+    judge = _Judge(head(validation, held_together(model, validation, most)), objective, metric_of(objective, metric), device)
     recalibrated = _recalibrated(model, calibration, device)
     edits: dict[str, tuple[nn.Module, Edit]] = {
         "quantize": (model, _quantized(model, statistics)),
@@ -114,6 +120,11 @@ def sensitivity(
             name: {kind: judge.effect(edit(name), before[reference]) for kind, (reference, edit) in edits.items()}
             for name in statistics.layers
         }
+
+
+def affordable(model: nn.Module, layers: int, inputs: Batch) -> int:
+    """On how many samples every layer can be changed in all four ways with at most WORK multiply-accumulates; at least 1."""
+    return max(int(WORK / (KINDS * max(layers, 1) * max(macs(model, take(inputs, slice(0, 1))), 1))), 1)
 
 
 def plain(effects: Mapping[str, Mapping[str, Effect | None]]) -> dict[str, dict[str, dict[str, float] | None]]:

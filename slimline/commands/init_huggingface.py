@@ -77,7 +77,7 @@ prune:
   # A quarter of the layers.
   shorter: {{source: teacher, method: depth, ratio: 0.25, {recover}}}
 quantize:
-  # Int8 weights and activations; the embedding of words stays as it is.
+  # Int8 weights and activations; the rows of the embedding have a scale each.
   int8: {{source: teacher, method: static}}
   int8-dynamic: {{source: teacher, method: dynamic}}
 factorize:

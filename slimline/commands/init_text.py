@@ -17,10 +17,10 @@ from slimline.workloads.text import LONGEST, find_texts
 
 SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
+SIZE_RATIO = 1.1
+"""The embedding of words is most of such a net, and what is pruned or factorized leaves it as it is."""
 COSINE_DROP = 0.02
 """By how much less than 1 the cosine to the encoder's own vectors may be, on average."""
-SIZE_RATIO = 1.1
-"""The embedding of words is most of such a net and stays in float, so that int8 saves less."""
 
 
 def free_text(path: Path, target: str | None, drop: tuple[str, ...]) -> str | None:
@@ -108,7 +108,7 @@ prune:
   # Half of the filters, trained again for a few epochs.
   channels50: {{source: teacher, method: channels, ratio: 0.5, round_to: 8, recover: {{epochs: 8, threads: 2}}}}
 quantize:
-  # Int8 weights and activations; the embedding of words, which is most of the bytes, stays as it is.
+  # Int8 weights and activations; the rows of the embedding, most of the bytes, have a scale each.
   int8: {{source: teacher, method: static}}
 factorize: {{}}
 # A smaller net that learns from the teacher's answers.

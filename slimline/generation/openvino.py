@@ -71,7 +71,16 @@ class OpenVINOGenerator:
         with self._lock, told_as(lambda reason: ArtifactError(f"{self._folder}: does not generate: {reason}")):
             cached = [self._seen.known(tokens) for tokens in prompts]
             handles = [self._request(tokens, sampling) for tokens in prompts]
-        going = dict(enumerate(handles))
+        try:
+            self._write(dict(enumerate(handles)), writings, prompts)
+        finally:
+            for handle in handles:
+                handle.stop()
+            self._step()  # lets go of what was stopped
+        return [writing.finished(known) for writing, known in zip(writings, cached, strict=True)]
+
+    def _write(self, going: dict[int, Any], writings: Sequence[Writing], prompts: Sequence[tuple[int, ...]]) -> None:
+        """Write all answers down until they have ended; `going` are their handles by row."""
         while going:
             self._step()
             for row, handle in list(going.items()):
@@ -82,8 +91,6 @@ class OpenVINOGenerator:
                     raise MachineError(f"{self._folder}: the cache has no room for {len(prompts[row]):,} tokens; ask for fewer at once")
                 elif handle.get_status() != openvino_genai.GenerationStatus.RUNNING and not handle.can_read():
                     del going[row]
-        self._step()  # lets go of what was stopped
-        return [writing.finished(known) for writing, known in zip(writings, cached, strict=True)]
 
     def _request(self, tokens: tuple[int, ...], sampling: Sampling) -> Any:
         self._next += 1

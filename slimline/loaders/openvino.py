@@ -68,7 +68,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
         found = requests[0].infer({name: writable(values) for name, values in given.items() if name in taken}, share_outputs=True)
         return np.array(found[0])
 
-    def generating(windows: "Windows", cache: "PromptCache") -> "Generator":  # noqa: ARG001 (the engine keeps its own)
+    def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
         from slimline.generation.answers import Reader
 
         try:
@@ -77,7 +77,8 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
             if error.name != "openvino_genai":
                 raise
             raise MachineError(f"{folder}: generates by openvino-genai, which is not installed; pip install 'slimline[lm]'") from None
-        return OpenVINOGenerator(folder, facts, Reader(windows, facts.vocabulary, min(facts.context, windows.longest)), config)
+        reader = Reader(windows, facts.vocabulary, min(facts.context, windows.longest))
+        return OpenVINOGenerator(folder, facts, reader, config, prefix_caching=cache.keeps)  # the engine keeps its own
 
     return Language(infer, config, generating)
 

@@ -4,7 +4,6 @@ Which norm or layer that can be is tried out: both are scaled by chance, and the
 architecture, and where something else reads the same tensor (a residual connection), nothing is scaled.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,23 @@ class Scalable:
 
     consumers: tuple[str, ...]
     producer: str | None
+    offset: float = 0.0
+    """What the producer adds to its weight before it multiplies by it: 1 in Gemma's norms."""
+
+
+class Scaler:
+    """Finds what can be scaled in the blocks of one model; blocks of the same classes and shapes are alike, and tried out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], list[Scalable]] = {}
+
+    def __call__(self, block: Block) -> list[Scalable]:
+        """See `scalables`."""
+        shapes = tuple((name, tuple(value.shape)) for name, value in block.module.named_parameters())
+        kinds = tuple((name, type(module)) for name, module in block.module.named_modules())
+        if (key := (kinds, shapes)) not in self._known:
+            self._known[key] = scalables(block)
+        return self._known[key]
 
 
 def scalables(block: Block) -> list[Scalable]:
@@ -37,9 +53,10 @@ def scalables(block: Block) -> list[Scalable]:
         before = order[: min(order.index(name) for name in consumers)]
         inputs = matrix_layers(block.module)[consumers[0]].weight.shape[1]
         fitting = [name for name in reversed(before) if name not in taken and _makes(block.module.get_submodule(name), inputs)][:TRIED]
-        producer = next((name for name in fitting if _computes_the_same(block, name, consumers)), None)
-        taken |= {producer} if producer else set()
-        found.append(Scalable(consumers, producer))
+        tried = (Scalable(consumers, name, offset) for name in fitting for offset in _offsets(block.module.get_submodule(name)))
+        chosen = next((one for one in tried if _computes_the_same(block, one)), Scalable(consumers, None))
+        taken |= {chosen.producer} if chosen.producer else set()
+        found.append(chosen)
     return found
 
 
@@ -49,7 +66,7 @@ def scale_(block: Block, scalable: Scalable, scale: Tensor) -> None:
     with torch.no_grad():
         producer: Any = block.module.get_submodule(scalable.producer)
         rows = scale.to(producer.weight.dtype)
-        producer.weight.div_(rows if producer.weight.dim() == 1 else rows[:, None])
+        producer.weight.add_(scalable.offset).div_(rows if producer.weight.dim() == 1 else rows[:, None]).sub_(scalable.offset)
         if getattr(producer, "bias", None) is not None:
             producer.bias.div_(rows)
         for name in scalable.consumers:
@@ -57,17 +74,16 @@ def scale_(block: Block, scalable: Scalable, scale: Tensor) -> None:
             layer.weight.mul_(scale.to(layer.weight.dtype))
 
 
-def unscaled_note(block: Block, found: Sequence[Scalable]) -> list[str]:
-    """The layers of a block that no norm or layer before them can take a scale from."""
-    return [block.full_name(name) for one in found if one.producer is None for name in one.consumers]
-
-
 def _makes(module: nn.Module, values: int) -> bool:
     """Whether a module has a weight with a row, or a number, for each of so many values."""
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, nn.Parameter) or len(list(module.children())) or isinstance(module, nn.Embedding):
+    if not isinstance(weight, nn.Parameter) or len(list(module.children())):
         return False
-    return len(weight) == values and weight.dim() in (1, 2)
+    return len(weight) == values and (weight.dim() == 1 or isinstance(module, nn.Linear))
+
+
+def _offsets(module: nn.Module) -> tuple[float, ...]:
+    return (0.0,) if isinstance(module, nn.Linear) else (0.0, 1.0)
 
 
 def _run_order(block: Block) -> list[str]:
@@ -87,15 +103,16 @@ def _run_order(block: Block) -> list[str]:
     return order
 
 
-def _computes_the_same(block: Block, producer: str, consumers: tuple[str, ...]) -> bool:
-    names = (producer, *consumers)
+def _computes_the_same(block: Block, one: Scalable) -> bool:
+    assert one.producer is not None
+    names = (one.producer, *one.consumers)
     kept = {name: {key: value.detach().clone() for key, value in _own(block, name).items()} for name in names}
     call = block.calls[0]
     with torch.no_grad():
         before = _values(call.run(block.module))
-        inputs = matrix_layers(block.module)[consumers[0]].weight.shape[1]
+        inputs = matrix_layers(block.module)[one.consumers[0]].weight.shape[1]
         scale = torch.linspace(0.5, 2.0, inputs)[torch.randperm(inputs, generator=torch.Generator().manual_seed(0))]
-        scale_(block, Scalable(consumers, producer), scale)
+        scale_(block, one, scale)
         after = _values(call.run(block.module))
         for name in names:
             for key, value in _own(block, name).items():

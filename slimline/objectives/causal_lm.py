@@ -33,11 +33,11 @@ def _perplexity(scores: Scores, counts: NDArray[Any]) -> NDArray[Any]:
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "bits_per_byte": ratio("bits", "bytes", "bits per byte", "lower"),
-        "perplexity": smooth(_perplexity, "perplexity", "lower"),
+        "bits_per_byte": ratio("bits", "bytes", "bits/byte", "lower"),
+        "perplexity": smooth(_perplexity, "", "lower"),
         "next_token_accuracy": ratio("correct", "tokens"),
         "next_token_agreement": ratio("agreeing", "tokens"),
-        "kl_divergence": ratio("kl", "tokens", "nats a token", "lower"),
+        "kl_divergence": ratio("kl", "tokens", "nats/token", "lower"),
     }
 )
 

@@ -28,18 +28,15 @@ from slimline.params.prune_unstructured import (
 )
 from slimline.params.quantize import (
     AdaroundParams,
-    AwqParams,
     DynamicParams,
-    GptqParams,
     HalfParams,
-    HqqParams,
     MixedParams,
     QatParams,
     QuantizeParams,
     SmoothquantParams,
     StaticParams,
-    WeightOnlyParams,
 )
+from slimline.params.quantize_weights import AwqParams, GptqParams, HqqParams, WeightOnlyParams
 from slimline.params.section import EditParams, Number, Recovery, Section, Text, Training, VariantParams
 from slimline.params.sections import (
     CalibrateParams,

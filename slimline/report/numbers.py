@@ -137,7 +137,7 @@ def times(baseline: float | None, variant: float | None, better: str | None, uni
     if better is None or unit == "fraction" or baseline is None or variant is None:
         return ABSENT
     above, below = (baseline, variant) if better == LOWER else (variant, baseline)
-    return ratio(above / below) if below else ABSENT
+    return ratio(above / below) if above and below else ABSENT
 
 
 def judged(baseline: float | None, variant: float | None, better: str | None) -> str:

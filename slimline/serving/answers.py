@@ -68,7 +68,7 @@ class Answers:
     async def whole(self, prompt: Prompt, sampling: Sampling) -> Generation:
         """One answer."""
         if (kept := await self._kept(prompt, sampling)) is not None:
-            return self._counted(kept)
+            return kept
         return await self._new(prompt, sampling, await self.batcher.answer(Ask(prompt, sampling)))
 
     async def streamed(self, prompt: Prompt, sampling: Sampling) -> "Stream":
@@ -79,7 +79,7 @@ class Answers:
         """
         stream = Stream(finish=functools.partial(self._new, prompt, sampling))
         if (kept := await self._kept(prompt, sampling)) is not None:
-            stream.have(self._counted(kept))
+            stream.have(kept)
         else:
             stream.follow(self.batcher.submitted(Ask(prompt, sampling, stream.on_text)))
         return stream
@@ -96,16 +96,10 @@ class Answers:
         if self.cache is not None and repeats(sampling):
             await in_thread(self.cache.put, prompt, sampling, answer.generation)
         self.meters.first_token.observe(answer.first_token_s)
-        return self._counted(answer.generation)
-
-    def _counted(self, generation: Generation) -> Generation:
-        for kind, count in (
-            ("prompt", generation.prompt_tokens),
-            ("cached", generation.cached_tokens),
-            ("answer", len(generation.tokens)),
-        ):
+        found = answer.generation
+        for kind, count in (("prompt", found.prompt_tokens), ("cached", found.cached_tokens), ("answer", len(found.tokens))):
             self.meters.tokens.labels(kind).inc(count)
-        return generation
+        return found
 
 
 def answers_of(model: Model, settings: Settings, meters: Meters) -> Answers | None:
@@ -153,8 +147,13 @@ class Stream:
 
     def follow(self, job: Job[Ask]) -> None:
         """The answer comes from a job, whose end is put behind its pieces."""
+
+        def ended(future: "asyncio.Future[Answer]") -> None:
+            future.exception()  # who has stopped reading asks no more for it, and asyncio would complain
+            self.pieces.put_nowait(None)
+
         self.job = job
-        job.future.add_done_callback(lambda _future: self.pieces.put_nowait(None))
+        job.future.add_done_callback(ended)
 
     async def next(self) -> str | None:
         """The next piece; None at the end.

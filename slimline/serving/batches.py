@@ -18,7 +18,8 @@ from slimline.errors import MachineError, SlimlineError
 from slimline.serving.refusals import busy
 
 log = logging.getLogger(__name__)
-Given, Found = TypeVar("Given"), TypeVar("Found")
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(eq=False)

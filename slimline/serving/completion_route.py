@@ -32,9 +32,9 @@ def routes(service: Service) -> APIRouter:
         asked = [(prompt, _sampling(body, answers.room(prompt, body.max_tokens, DEFAULT_TOKENS))) for prompt in prompts]
         head = _head("cmpl", "text_completion", service)
         if body.stream:
-            return await _streamed(service, answers, request, asked, body, {**head}, _text_choice)
+            return await _streamed(service, answers, request, asked, body, head, _text_choice)
         found = await _whole(service, answers, request, asked)
-        choices = [{**_text_choice(place, one.text, one.finish_reason)} for place, one in enumerate(found)]
+        choices = [_text_choice(place, one.text, one.finish_reason) for place, one in enumerate(found)]
         return JSONResponse({**head, "choices": choices, "usage": usage_of(found)})
 
     @router.post("/v1/chat/completions")
@@ -78,7 +78,15 @@ def _sampling(body: GenerationBody, most: int) -> Sampling:
 
 
 async def _whole(service: Service, answers: Answers, request: Request, asked: Sequence[tuple[Prompt, Sampling]]) -> list[Generation]:
-    return list(await within(service, request, asyncio.gather(*(answers.whole(prompt, sampling) for prompt, sampling in asked))))
+    async def every() -> list[Generation]:
+        tasks = [asyncio.ensure_future(answers.whole(prompt, sampling)) for prompt, sampling in asked]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()  # of several prompts the others, where one was refused
+
+    return await within(service, request, every())
 
 
 async def _streamed(

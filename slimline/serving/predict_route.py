@@ -79,7 +79,7 @@ def answers_of(outputs: Outputs, service: Service, wants_outputs: bool) -> dict[
         ArtifactError: the outputs are none of the model's objective.
     """
     require_finite(outputs)
-    reading = service.model.reading
+    reading = service.reading
     with told_as(lambda reason: ArtifactError(f"the model's outputs are none of {service.objective}: {reason}")):
         values = reading.answers(outputs)
         sure = reading.confidence(outputs)

@@ -48,9 +48,9 @@ class Predictor:
         ]
         if len(parts) == 1:
             return parts[0]
-        if not isinstance(parts[0], dict):
-            return np.concatenate(parts)
-        return {name: np.concatenate([part[name] for part in parts if isinstance(part, dict)]) for name in parts[0]}
+        if isinstance(parts[0], dict):
+            return {name: np.concatenate([part[name] for part in parts if isinstance(part, dict)]) for name in parts[0]}
+        return np.concatenate([part for part in parts if not isinstance(part, dict)])
 
 
 def _alike(jobs: Sequence[Job[Samples]]) -> Iterator[list[Job[Samples]]]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from slimline.artifact.compiled import CompiledManifest
+from slimline.objectives.readings import Reading
 from slimline.runtime import Model
 from slimline.serving.answers import Answers, answers_of
 from slimline.serving.batch_trial import neighbours_matter
@@ -33,6 +34,7 @@ class Service:
     model: Model
     name: str
     identity: str
+    reading: Reading
     settings: Settings
     meters: Meters
     batcher: Batcher
@@ -76,14 +78,20 @@ class Service:
 
 
 def opened(model: Model, settings: Settings) -> Service:
-    """A service of a model, its threads started."""
+    """A service of a model, its threads started.
+
+    Raises:
+        WorkloadError: its objective is an outsider's own, and its workload was not named.
+        ArtifactError: it does not run, or its chat template is none.
+    """
+    reading = model.reading
     identity, name = model.identity[:ID_DIGITS], settings.name or label_of(model)
     meters = Meters({"model": name, "release": identity, "objective": str(model.manifest.objective.get("name"))})
     size, why = _batches(model, settings)
     wait_s = settings.batch_wait_ms / 1e3
     batcher = Batcher(Predictor(model, size), size, wait_s, settings.queue_length, observe=meters.batches.observe)
     answers = answers_of(model, settings, meters)
-    service = Service(model, name, identity, settings, meters, batcher, why, answers)
+    service = Service(model, name, identity, reading, settings, meters, batcher, why, answers)
     meters.watch_queue(lambda: service.waiting)
     return service
 

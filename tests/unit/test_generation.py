@@ -3,15 +3,21 @@
 import threading
 
 import numpy as np
+import onnxruntime_genai
 import pytest
 import torch
+from torch import nn
 
+from slimline.artifact.generating import read_generation
 from slimline.errors import InputError
 from slimline.generation import Sampling
 from slimline.generation.answers import Reader, Writing
 from slimline.generation.choice import chosen
 from slimline.generation.eager import generator_of
 from slimline.generation.prompt_cache import BLOCK, PromptCache
+from slimline.methods.quantize.dynamic import dynamic
+from slimline.methods.quantize.simulate import simulate
+from slimline.params.quantize import DynamicParams
 from slimline.runtime import load
 from slimline.worker import Worker
 from tests.generating_nets import CONTEXT, TEXT, WORDS, compiled, language_net, windows
@@ -94,6 +100,22 @@ def test_bad_prompts_and_settings_are_one_line_each(engine):
     assert len(made.generate([1] * (CONTEXT - 3), Sampling(max_new_tokens=50)).tokens) <= 3
 
 
+def test_onnxruntime_genai_loads_the_same_folder_and_says_the_same(engine):
+    net, folder = engine
+    if not (folder / "genai_config.json").is_file():
+        assert (folder / "openvino_model.xml").is_file()
+        return
+    params = onnxruntime_genai.GeneratorParams(made := onnxruntime_genai.Model(str(folder)))
+    params.set_search_options(max_length=CONTEXT, do_sample=False)
+    generator = onnxruntime_genai.Generator(made, params)
+    generator.append_tokens(np.array([PROMPT], np.int32))
+    found = []
+    for _ in range(8):
+        generator.generate_next_token()
+        found.append(int(generator.get_next_tokens()[0]))
+    assert found == transformers_answer(net, PROMPT, 8)
+
+
 def test_the_same_seed_draws_the_same_answer_and_another_one_another():
     made = generator_of(language_net(), windows())
     drawn = [made.generate(PROMPT, Sampling(max_new_tokens=12, temperature=1.0, seed=seed)).tokens for seed in (1, 1, 2)]
@@ -150,3 +172,23 @@ def test_a_prompt_read_in_another_process_is_found_on_disk(tmp_path):
     second = generator_of(net, windows(), PromptCache("a", tmp_path)).generate(PROMPT, GREEDY)
     assert (first.cached_tokens, second.cached_tokens) == (0, 2 * BLOCK)
     assert first.tokens == second.tokens
+
+
+def test_a_narrowed_factorized_and_quantized_net_keeps_its_layers_shapes(tmp_path):
+    net = uneven(language_net())
+    made = dynamic(net, DynamicParams.model_validate({"source": "teacher", "method": "dynamic"}))
+    expected = generator_of(simulate(made.model, made.plan, made.grids), windows()).generate(PROMPT[:60], GREEDY)
+    folder = compiled(tmp_path / "compiled", "onnxruntime", made.model, made.plan, made.grids)
+    assert load(folder).generate(PROMPT[:60], GREEDY).tokens == expected.tokens
+    assert [layer.heads for layer in read_generation(folder).layers] == [2, 1]
+    assert not (folder / "genai_config.json").exists()
+
+
+def uneven(net):
+    """One layer's MLP narrowed and its first matrix in two factors, the other layer with half of its heads."""
+    mlp, attention = net.body.model.layers[0].mlp, net.body.model.layers[1].self_attn
+    mlp.gate_proj = nn.Sequential(nn.Linear(32, 8, bias=False), nn.Linear(8, 40, bias=False))
+    mlp.up_proj, mlp.down_proj = nn.Linear(32, 40, bias=False), nn.Linear(40, 32, bias=False)
+    attention.q_proj, attention.o_proj = nn.Linear(32, 16, bias=False), nn.Linear(16, 32, bias=False)
+    attention.k_proj, attention.v_proj = nn.Linear(32, 8, bias=False), nn.Linear(32, 8, bias=False)
+    return net

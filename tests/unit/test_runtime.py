@@ -16,6 +16,7 @@ from slimline.artifact.compiled import NEEDED_SETTINGS, SETTINGS, CompiledManife
 from slimline.artifact.folder import checksums, write_json
 from slimline.artifact.manifest import Architecture, Manifest, write_manifest
 from slimline.artifact.variant import save_variant
+from slimline.data.preprocessing import Texts
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.methods import get_method
 from slimline.objectives.described import objective_of
@@ -115,6 +116,17 @@ def test_an_altered_file_is_refused(target: str, compiled: Path, tmp_path: Path)
     victim.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{victim.name} has sha256 .* it was altered or cut short"):
         load(folder)
+
+
+def test_a_large_vocabulary_is_read(compiled: Path, tmp_path: Path) -> None:
+    folder = copied(compiled / "onnxruntime", tmp_path / "c")
+    words = tuple(f"{'word':_>40}{number}" for number in range(60_000))
+    write_json(folder / "preprocessing.json", Texts(column="text", vocabulary=words, longest=4).model_dump(mode="json"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | {"files": checksums(folder)})
+    preprocessing = load(folder).preprocessing
+    assert isinstance(preprocessing, Texts)
+    assert len(preprocessing.vocabulary) == 60_000
 
 
 def test_a_missing_and_an_extra_file_are_refused(compiled: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from slimline import params
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.batch import Batch, take
 from slimline.data.calling import named
@@ -19,7 +20,6 @@ from slimline.methods.quantize.mixed_plan import budget_text
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
-from slimline.params import quantize as params
 from slimline.report.float_rest import float_rest_table, float_rest_text
 from slimline.training.fit import predict
 from tests.lowering import samples
@@ -96,7 +96,6 @@ def test_without_a_plan_every_parameter_and_buffer_counts_once(name: str) -> Non
 
 
 REASONS = {
-    "tied": {"head": "read by embed itself"},
     "attending": {"attend.out_proj": "read by attend itself"},
     "by function": {
         "head": "read by the model itself",
@@ -136,10 +135,12 @@ def test_rounding_touches_the_planned_layers_alone(name: str) -> None:
 
 
 def test_the_page_names_what_stays_float_with_its_share() -> None:
-    made, inputs = made_of("embedded", "static"), net_of("embedded")[1]
+    net, inputs, data, statistics = net_of("embedded")
+    config = params.StaticParams(source="teacher", method="static", embeddings="float32")
+    made: Quantized = get_method("quantize", "static")(net, config, statistics=statistics, data=data)
     parts = stored_parts(made.model, made.plan, uses_of(made.model, take(inputs, slice(0, 2))), made.grids)
     text, table = float_rest_text(parts), float_rest_table(parts, made.plan)
-    total = told("embedded", made)
+    total = sum(part.small + part.kept for part in parts)
     assert f"of the {total:,} bytes stay in float; the most of it is embed (Embedding), 51,200 bytes" in text
     assert table.rows[0][:4] == ("embed", "Embedding", 51200, f"{100 * 51200 / total:.2f} %")
     assert sum(row[2] for row in table.rows) == sum(part.kept for part in parts)
@@ -149,7 +150,9 @@ def test_the_page_names_what_stays_float_with_its_share() -> None:
 
 def test_mixed_counts_the_same_bytes_and_says_when_a_budget_is_out_of_reach() -> None:
     net, inputs, data, statistics = net_of("embedded")
-    config = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 3.0}, max_drop=0.9, samples=8)
+    within = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 3.0}, max_drop=0.9, samples=8)
+    assert get_method("quantize", "mixed")(net, within, statistics=statistics, data=data).plan["mixed"]["met"]["budget"]
+    config = within.model_copy(update={"embeddings": "float32"})
     made: Quantized = get_method("quantize", "mixed")(net, config, statistics=statistics, data=data)
     facts = made.plan["mixed"]
     float_bytes = stored_bytes(net, NO_PLAN, uses_of(net, take(inputs, slice(0, 2))))
@@ -157,5 +160,3 @@ def test_mixed_counts_the_same_bytes_and_says_when_a_budget_is_out_of_reach() ->
     assert not facts["met"]["budget"]
     assert facts["fixed_bytes"] > float_bytes / 3
     assert "out of reach, since 53," in budget_text(facts)
-    within = params.MixedParams(source="teacher", method="mixed", budget={"size_ratio": 1.5}, max_drop=0.9, samples=8)
-    assert get_method("quantize", "mixed")(net, within, statistics=statistics, data=data).plan["mixed"]["met"]["budget"]

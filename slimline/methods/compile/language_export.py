@@ -3,11 +3,12 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.export import Dim
 from transformers import DynamicCache
 
 from slimline.artifact.border import told_as
@@ -23,8 +24,10 @@ UNBOUNDED = 1_000_000
 CHATTY = ("transformers", "torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir", "torch.utils._pytree")
 
 
-def exported_with_cache(model: nn.Module, exporter: Any, config: Any) -> Any:
+def exported_with_cache(model: nn.Module, exporter: Any, config: Callable[..., Any]) -> Any:
     """What an exporter of transformers.exporters makes of `model.body`: the graph from any tokens and any earlier ones to logits.
+
+    Free are the rows, the new tokens and the earlier ones; they are named, which spares the exporter finding them out.
 
     The one graph reads a prompt (no earlier tokens) and each next token, so that there is one copy of the weights.
     https://huggingface.co/docs/transformers/main_classes/exporters
@@ -33,7 +36,8 @@ def exported_with_cache(model: nn.Module, exporter: Any, config: Any) -> Any:
         Impossible: transformers, or torch.export below it, cannot follow the net.
     """
     with quieted(), told_as(lambda reason: Impossible(f"compile: {type(model.body).__name__} cannot be exported with its cache: {reason}")):
-        return exporter.export(closed(cast("nn.Module", model.body)), traced(model), config=config).program
+        inputs, body = traced(model), closed(cast("nn.Module", model.body))
+        return exporter.export(body, inputs, config=config(dynamic=True, dynamic_shapes=_free(inputs))).program
 
 
 def traced(model: nn.Module) -> dict[str, Any]:
@@ -45,6 +49,12 @@ def traced(model: nn.Module) -> dict[str, Any]:
         body(input_ids=tokens[:, :KNOWN], attention_mask=mask[:, :KNOWN], cache=cache, use_cache=True)
     positions = torch.arange(KNOWN, KNOWN + NEW).repeat(ROWS, 1)
     return {"input_ids": tokens[:, KNOWN:], "attention_mask": mask, "position_ids": positions, "cache": cache}
+
+
+def _free(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The free axes of each input: of keys and values [rows, heads, tokens, size] the rows and the tokens."""
+    cache = [{0: Dim.AUTO, 2: Dim.AUTO} for _ in range(2 * len(inputs["cache"].layers))]
+    return {name: cache if name == "cache" else {0: Dim.AUTO, 1: Dim.AUTO} for name in inputs}
 
 
 def generation_facts(model: nn.Module) -> GenerationFacts:

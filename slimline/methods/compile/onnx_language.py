@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from slimline.data.batch import Batch
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile import onnxruntime as plain
+from slimline.methods.compile.genai_config import write_genai_config
 from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
@@ -23,6 +25,7 @@ from slimline.methods.compile.onnx_weights import stored_layers
 from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
 
 MODEL = "model.onnx"
+UNEVEN = "Layers differ in their heads, so onnxruntime-genai does not load the folder; slimline.runtime does."
 LARGEST_BYTES = 2**31 - 1
 """Of one protobuf message, which a model is."""
 BODY = "body."
@@ -57,23 +60,26 @@ def onnx_language(
     if plan is not None and (fixed := layers_of_kind(plan, "static")):
         raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
     exported = exported_graph(model)
-    before, float_bytes = operations(exported.graph), exported.ByteSize()
+    before = operations(exported.graph)
     float_weights = sum(len(tensor.raw_data) for tensor in exported.graph.initializer)
     lowered = exported if plan is None else plain._lowered(exported, model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered.graph, plan)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
-    write_generation(folder, generation_facts(model))
+    facts = generation_facts(model)
+    write_generation(folder, facts)
+    body: Any = model.body
+    is_uniform = write_genai_config(folder, MODEL, facts, body.config)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
         computes=plain._computes(plan),
         layers=stored,
         weight_bytes=constant_bytes(final.graph),
         float32_weight_bytes=float_weights,
-        float32_bytes=float_bytes,
+        float32_bytes=float_weights + final.ByteSize() - constant_bytes(final.graph),
         operations_before=before,
         operations_after=plain._optimised(final),
-        notes=() if plan is None else plain._notes(plan),
+        notes=(*(() if plan is None else plain._notes(plan)), *(() if is_uniform else (UNEVEN,))),
     )
 
 
@@ -87,7 +93,7 @@ def exported_graph(model: nn.Module) -> onnx.ModelProto:
     if weights >= LARGEST_BYTES:
         raise Impossible(f"compile: its weights take {weights:,} bytes in float32, a file of ONNX at most {LARGEST_BYTES:,}; use openvino")
     with quieted():
-        graph_model = onnx_ir.to_proto(exported_with_cache(model, OnnxExporter(), OnnxConfig(dynamic=True)))
+        graph_model = onnx_ir.to_proto(exported_with_cache(model, OnnxExporter(), OnnxConfig))
     graph = graph_model.graph
     _name_ports(graph)
     _turn_tied(graph)

@@ -104,10 +104,18 @@ def _look_up_dequantized(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     nodes = [
         helper.make_node("Gather", [unpacking.input[0], node.input[1]], [found], name=node.name),
         helper.make_node("Cast", [found], [f"{found}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [beside, node.input[1]], [f"{beside}_found"]),
-        helper.make_node("Mul", [f"{found}_cast", f"{beside}_found"], [node.output[0]]),
+        *_scaled_by_row(node, f"{found}_cast", beside),
     ]
-    _put(graph, node, nodes, {beside: scale.reshape(-1, 1)})
+    _put(graph, node, nodes, {beside: scale.reshape(-1), f"{beside}_axis": np.array([-1], np.int64)})
+
+
+def _scaled_by_row(node: onnx.NodeProto, levels: str, scale: str) -> list[onnx.NodeProto]:
+    """The levels that a look-up found, times the scale of each row, of one axis: equal to the head's, it is stored once."""
+    return [
+        helper.make_node("Gather", [scale, node.input[1]], [f"{scale}_found"]),
+        helper.make_node("Unsqueeze", [f"{scale}_found", f"{scale}_axis"], [f"{scale}_beside"]),
+        helper.make_node("Mul", [levels, f"{scale}_beside"], [node.output[0]]),
+    ]
 
 
 def _turned_levels(graph: onnx.GraphProto, weight: IntegerWeight) -> str | None:
@@ -128,10 +136,9 @@ def _look_up_turned(graph: onnx.GraphProto, node: onnx.NodeProto, weight: Intege
         helper.make_node("Gather", [levels, node.input[1]], [found], name=node.name, axis=1),
         helper.make_node("Transpose", [found], [f"{found}_rows"], perm=[*range(1, rank + 1), 0]),
         helper.make_node("Cast", [f"{found}_rows"], [f"{found}_cast"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [scale, node.input[1]], [f"{scale}_found"]),
-        helper.make_node("Mul", [f"{found}_cast", f"{scale}_found"], [node.output[0]]),
+        *_scaled_by_row(node, f"{found}_cast", scale),
     ]
-    _put(graph, node, nodes, {scale: weight.scale})
+    _put(graph, node, nodes, {scale: weight.scale.reshape(-1), f"{scale}_axis": np.array([-1], np.int64)})
 
 
 def _look_up(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight, packed: onnx.NodeProto | None) -> None:

@@ -48,7 +48,7 @@ def openvino_language(
     """
     if plan is not None and (fixed := weighted_of_kind(plan, "static")):
         raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
-    graph = exported_with_cache(model, OpenVINOExporter(), OpenVINOConfig(dynamic=True))
+    graph = exported_with_cache(model, OpenVINOExporter(), OpenVINOConfig)
     name_layers(graph, model)
     before = _operations(graph)
     float_bytes = constant_bytes(graph)

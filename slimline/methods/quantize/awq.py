@@ -13,8 +13,8 @@ from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import rounded_weight
-from slimline.methods.scaling import Scalable, scalables, scale_
-from slimline.params.quantize import AwqParams
+from slimline.methods.scaling import Scalable, Scaler, scale_
+from slimline.params.quantize_weights import AwqParams
 from slimline.training.records import Records
 
 STEPS = 20
@@ -40,9 +40,12 @@ def awq(
     mark_fitted(model, entries)
     changed, grids, unscaled = evaluated_copy(model), dict[str, Tensor](), list[str]()
     exact: dict[str, Tensor] = {}
+    scalables = Scaler()
     for block in blocks_of(changed, data.calibration):
-        for one in scalables(block):
-            grids |= _fitted_(block, one, entries, config, exact)
+        found = scalables(block)
+        moments = [_scaled_(block, one, entries) for one in found]
+        for one, moment in zip(found, moments, strict=True):
+            grids |= _rounded_(block, one, moment, entries, config, exact)
             unscaled += [] if one.producer else [block.full_name(name) for name in one.consumers]
     grids |= rest_of_grids(changed, entries, grids)
     for name, weight in exact.items():
@@ -51,23 +54,34 @@ def awq(
     return Quantized(changed, integer_plan("awq", entries, config), grids=grids, notes=notes)
 
 
-def _fitted_(
-    block: Block, one: Scalable, entries: Mapping[str, Mapping[str, Any]], config: AwqParams, exact: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Scale and round a group of layers, in place; their grids. `exact` takes the scaled weights before they were rounded."""
-    layers = {name: matrix_layers(block.module)[name] for name in one.consumers}
-    planned = {name: entries[block.full_name(name)] for name in layers if takes(entries.get(block.full_name(name)))}
-    if not planned:
-        return {}
-    gram = block.gram(one.consumers[0])
+def _planned(block: Block, one: Scalable, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The entries of a group's layers that are to be rounded, by their names in the block."""
+    return {name: entries[block.full_name(name)] for name in one.consumers if takes(entries.get(block.full_name(name)))}
+
+
+def _scaled_(block: Block, one: Scalable, entries: Mapping[str, Mapping[str, Any]]) -> Tensor:
+    """Scale a group of layers by what their rounding asks for, in place; the second moment of their inputs after it.
+
+    All groups of a block are scaled before any is rounded: a layer may be scaled as one that reads, and as one that makes an input.
+    """
+    planned = _planned(block, one, entries)
+    gram = block.gram(one.consumers[0]) if planned else Gram()
     moment = gram.moment.float()
-    if one.producer is not None and len(planned) == len(layers):
-        scale = best_scale([layer.weight.detach() for layer in layers.values()], list(planned.values()), gram)
-        scale_(block, one, scale)
-        moment = moment / torch.outer(scale, scale)
+    if one.producer is None or len(planned) < len(one.consumers):
+        return moment
+    layers = matrix_layers(block.module)
+    scale = best_scale([layers[name].weight.detach() for name in planned], list(planned.values()), gram)
+    scale_(block, one, scale)
+    return moment / torch.outer(scale, scale)
+
+
+def _rounded_(
+    block: Block, one: Scalable, moment: Tensor, entries: Mapping[str, Mapping[str, Any]], config: AwqParams, exact: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Round a group of layers, in place; their grids. `exact` takes the weights before they were rounded."""
     grids: dict[str, Tensor] = {}
-    for name, entry in planned.items():
-        weight, full = layers[name].weight, block.full_name(name)
+    for name, entry in _planned(block, one, entries).items():
+        weight, full = matrix_layers(block.module)[name].weight, block.full_name(name)
         exact[full] = weight.detach().clone()
         grid = searched_grid(weight, entry, moment.diagonal()) if config.clip else plain_grid(weight, entry)
         weight.data = rounded_weight(weight.detach(), entry, grid)

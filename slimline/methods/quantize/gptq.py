@@ -14,7 +14,7 @@ from slimline.methods.quantize.plan import INTEGERS, Layer, table_owners, weight
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import LARGEST_LEVEL, LEVEL_COUNT, Grid
-from slimline.params.quantize import GptqParams
+from slimline.params.quantize_weights import GptqParams
 from slimline.training.records import Records
 
 

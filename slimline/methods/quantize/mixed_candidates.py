@@ -15,7 +15,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
-from slimline.methods.quantize.plan import KEPT, AnyLayer, Plan, every_layer, float_layer, table_owners, weighted_layers
+from slimline.methods.quantize.plan import FLOAT_TABLE, KEPT, AnyLayer, Plan, every_layer, float_layer, table_owners, weighted_layers
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import with_corrected_biases
@@ -53,7 +53,7 @@ def candidates(ready: Quantized, config: MixedParams, data: MethodData) -> Candi
 
 def _entries(name: str, layer: AnyLayer, sources: Mapping[str, Any], config: MixedParams) -> dict[str, dict[str, Any]]:
     planned = sources["int8"][name]
-    if planned["reason"] == KEPT:
+    if planned["reason"] in (KEPT, FLOAT_TABLE):
         return {"float32": planned}
     plain = {"float32": float_layer(layer, FLOAT_REASON)}
     found = plain | {precision: entries[name] for precision, entries in sources.items()}

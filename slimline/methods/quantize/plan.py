@@ -24,6 +24,7 @@ TABLE = nn.Embedding.__name__
 FEW = 2
 """Samples that show which layers are used."""
 KEPT = "kept in float by keep_float"
+FLOAT_TABLE = "kept in float by embeddings: float32"
 NO_INT8_GRU = "no CPU runtime has int8 kernels for a GRU, so only its weights are int8"
 PROJECTED = "an LSTM with projections (proj_size) is not quantized"
 Plan = dict[str, Any]
@@ -131,7 +132,7 @@ def table_owners(model: nn.Module) -> dict[str, str]:
 
 def _of_table(name: str, layer: Any, small: Small, table: Small | None) -> dict[str, Any]:
     if table is None:
-        return float_layer(layer, "embeddings: float32")
+        return float_layer(layer, FLOAT_TABLE)
     entry = table(name, layer)
     if isinstance(layer, nn.Embedding):
         return entry

@@ -10,7 +10,7 @@ from slimline.methods.data import MethodData
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.static import calibrated, with_corrected_biases
-from slimline.methods.scaling import Scalable, scalables, scale_
+from slimline.methods.scaling import Scalable, Scaler, scale_
 from slimline.params.quantize import DynamicParams, SmoothquantParams
 from slimline.training.records import Records
 
@@ -46,6 +46,7 @@ def smoothquant(
 def smoothed(model: nn.Module, strength: float, data: MethodData) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy that computes the same with smoother inputs of its layers, and sentences on where that was not possible."""
     changed, unscaled, count = evaluated_copy(model), list[str](), 0
+    scalables = Scaler()
     for block in blocks_of(changed, data.calibration):
         for one in scalables(block):
             if one.producer is None:

@@ -26,7 +26,7 @@ from slimline.methods.quantize.tables import table_entries
 from slimline.methods.quantize.weight_sizes import group_size_for
 from slimline.methods.quantize.weights import LEVEL_COUNT, Grid
 from slimline.params import WeightOnlyParams
-from slimline.params.quantize import IntegerWeightParams
+from slimline.params.quantize_weights import IntegerWeightParams
 from slimline.training.records import Records
 
 

@@ -1,0 +1,122 @@
+"""The queue in front of a model: what waits is worked on together, nobody is lost, and a failure ends no thread."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from slimline.errors import MachineError
+from slimline.serving.batches import Batcher, Job
+from slimline.serving.refusals import Refusal
+
+Asked = Callable[[Batcher], Any]
+
+
+def answered(run: Callable[[Sequence[Job[Any]]], None], asked: Asked, **how: Any) -> Any:
+    """What comes of `asked`, with a batcher over `run`."""
+
+    async def main() -> Any:
+        batcher = Batcher(run, **{"size": 4, "wait_s": 0.02, "longest": 8} | how)
+        try:
+            return await asked(batcher)
+        finally:
+            batcher.close()
+            assert not any(worker.is_alive() for worker in batcher.workers)
+
+    return asyncio.run(main())
+
+
+def doubled(jobs: Sequence[Job[Any]]) -> None:
+    time.sleep(0.02)
+    for job in jobs:
+        job.done(2 * job.given)
+
+
+def test_what_waits_while_the_model_works_is_one_batch() -> None:
+    sizes: list[float] = []
+
+    async def many(batcher: Batcher) -> list[int]:
+        first = asyncio.ensure_future(batcher.answer(0))
+        await asyncio.sleep(0.005)
+        return [await first, *await asyncio.gather(*(batcher.answer(number) for number in range(1, 9)))]
+
+    assert answered(doubled, many, observe=sizes.append) == [2 * number for number in range(9)]
+    assert sizes == [1, 4, 4]
+
+
+def test_a_large_job_is_not_split_and_takes_no_other_along() -> None:
+    sizes: list[float] = []
+
+    async def mixed(batcher: Batcher) -> list[int]:
+        return list(await asyncio.gather(batcher.answer(1, 9), batcher.answer(2, 2), batcher.answer(3, 2), batcher.answer(4, 1)))
+
+    assert answered(doubled, mixed, observe=sizes.append) == [2, 4, 6, 8]
+    assert sizes == [9, 4, 1]
+
+
+def test_a_lone_client_does_not_wait() -> None:
+    async def alone(batcher: Batcher) -> float:
+        began = time.perf_counter()
+        for number in range(5):
+            await batcher.answer(number)
+        return time.perf_counter() - began
+
+    assert answered(doubled, alone, wait_s=1.0) < 0.9
+
+
+def test_one_request_too_many_is_refused_and_the_others_are_answered() -> None:
+    go = threading.Event()
+
+    def held(jobs: Sequence[Job[Any]]) -> None:
+        go.wait(5)
+        doubled(jobs)
+
+    async def crowd(batcher: Batcher) -> list[int]:
+        first = asyncio.ensure_future(batcher.answer(0))
+        await asyncio.sleep(0.05)
+        others = [asyncio.ensure_future(batcher.answer(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="2 requests wait already") as caught:
+            await batcher.answer(3)
+        assert caught.value.status_code == 503
+        go.set()
+        return [await one for one in (first, *others)]
+
+    assert answered(held, crowd, longest=2) == [0, 2, 4]
+
+
+def test_who_has_gone_is_not_worked_for() -> None:
+    seen: list[int] = []
+
+    def noting(jobs: Sequence[Job[Any]]) -> None:
+        seen.extend(job.given for job in jobs)
+        doubled(jobs)
+
+    async def leaving(batcher: Batcher) -> list[int]:
+        first = asyncio.ensure_future(batcher.answer(0))
+        await asyncio.sleep(0.005)
+        gone, stays = (asyncio.ensure_future(batcher.answer(number)) for number in (1, 2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return [await first, await stays]
+
+    assert answered(noting, leaving) == [0, 4]
+    assert seen == [0, 2]
+
+
+def test_a_failure_is_told_to_all_of_its_batch_and_to_nobody_else() -> None:
+    def failing(jobs: Sequence[Job[Any]]) -> None:
+        if any(job.given is None for job in jobs):
+            raise ZeroDivisionError("by nothing")
+        doubled(jobs)
+
+    async def some(batcher: Batcher) -> int:
+        with pytest.raises(MachineError, match="the model failed: by nothing"):
+            await batcher.answer(None)
+        found: int = await batcher.answer(3)
+        return found
+
+    assert answered(failing, some) == 6
