@@ -53,16 +53,17 @@ HALF_MLP = {"fraction": 0.0, "mlp_ratio": 0.5}
 THREE_QUARTERS = {"fraction": 0.0, "mlp_ratio": 0.75}
 ONE_GROUP = {"fraction": 1 / 3}
 CUTS: dict[str, dict[str, Any]] = {
-    **{f"MLP 50 % {name}": HALF_MLP | {"criterion": name} for name in ("random", "l2", "activation")},
-    "MLP 50 % activation, refit": HALF_MLP | {"criterion": "activation", "refit": True},
     **{f"MLP 75 % {name}": THREE_QUARTERS | {"criterion": name} for name in ("l2", "activation")},
     "MLP 75 % activation, refit": THREE_QUARTERS | {"criterion": "activation", "refit": True},
-    "MLP 25 % activation, refit": {"fraction": 0.0, "mlp_ratio": 0.25, "criterion": "activation", "refit": True},
-    **{f"1 of 3 groups {name}": ONE_GROUP | {"criterion": name} for name in ("random", "l2", "activation")},
+    **{f"1 of 3 groups {name}": ONE_GROUP | {"criterion": name} for name in ("l2", "activation")},
     "1 of 3 groups activation, refit": ONE_GROUP | {"criterion": "activation", "refit": True},
     "1 of 2 queries activation, refit": {"fraction": 0.5, "criterion": "activation", "refit": True, "grouped": "queries"},
+    **{f"MLP 50 % {name}": HALF_MLP | {"criterion": name} for name in ("l2", "activation")},
+    "MLP 50 % activation, refit": HALF_MLP | {"criterion": "activation", "refit": True},
+    "MLP 75 % random": THREE_QUARTERS | {"criterion": "random"},
+    "1 of 3 groups random": ONE_GROUP | {"criterion": "random"},
 }
-LAYERS = {f"1 of 6 layers {name}": {"blocks": 1, "criterion": name} for name in ("random", "block_influence", "output_change")}
+LAYERS = {f"1 of 6 layers {name}": {"blocks": 1, "criterion": name} for name in ("output_change", "block_influence", "random")}
 
 
 def data_for(data: TrainingData) -> MethodData:
@@ -148,20 +149,19 @@ def main() -> None:
     given = parser.parse_args()
     _, data, test = prepared()
     end = time.monotonic() + given.seconds
-    for seed in given.seeds:
-        net = teacher_of(data, given.folder, seed)
-        data = dataclasses.replace(data, held_out=test)
-        for name, make in PARTS[given.part](net, data_for(dataclasses.replace(data, seed=seed))):
+    data = dataclasses.replace(data, held_out=test)
+    parts = [
+        PARTS[given.part](teacher_of(data, given.folder, seed), data_for(dataclasses.replace(data, seed=seed))) for seed in given.seeds
+    ]
+    for variants in zip(*parts, strict=True):  # seed by seed, so that a run that is stopped has whole rows
+        for seed, (name, make) in zip(given.seeds, variants, strict=True):
             if (given.part, seed, name) in done(given.folder) or time.monotonic() > end:
                 continue
             began = time.process_time()
             made = make()
             row = {"part": given.part, "seed": seed, "variant": name, "bits_per_byte": judged(made, test, data)}
-            row |= {
-                "parameters": sum(value.numel() for value in made.parameters()),
-                "cpu_s": time.process_time() - began,
-                "load": os.getloadavg()[0],
-            }
+            row |= {"parameters": sum(value.numel() for value in made.parameters())}
+            row |= {"cpu_s": time.process_time() - began, "load": os.getloadavg()[0]}
             with (given.folder / "rows.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from slimline.params.quantize_targets import NO_INT4, NO_INT8_KERNELS
 from slimline.params.quantize_weights import AwqParams, GptqParams, HqqParams, WeightOnlyParams
-from slimline.params.section import Amount, Count, Epochs, Names, Number, Positive, Recovery, Section, Steps, VariantParams
+from slimline.params.section import Amount, Count, Epochs, LowRankTraining, Names, Number, Positive, Section, Steps, VariantParams
 
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 RatioAboveOne = Annotated[float, Number, Field(gt=1, le=1e6)]
@@ -72,7 +72,7 @@ class AdaroundParams(CalibratedParams):
     """The weight of the term that drives every decision to up or down."""
 
 
-class QatParams(CalibratedParams, Recovery):
+class QatParams(CalibratedParams, LowRankTraining):
     """Quantization-aware training: starts from static int8 and trains on with its rounding in place; the same kernels run it."""
 
     judgement: ClassVar[str] = "For what static int8 loses too much on, depthwise nets above all; needs labels and minutes of training."

@@ -76,8 +76,8 @@ class Training(Section):
     """bfloat16 computes under autocast, which a GPU or a CPU with AMX does faster; the weights themselves stay float32."""
 
 
-class Recovery(Training):
-    """Training after a lossy step: of every weight, or of low-rank updates alone that are merged afterwards (LoRA, arXiv:2106.09685)."""
+class LowRankTraining(Training):
+    """Training of every weight, or of low-rank updates alone that are merged afterwards (LoRA, arXiv:2106.09685)."""
 
     lora_rank: Count | None = None
     """The rank of the updates; without it every weight is trained itself, as is one that an update of this rank makes no smaller."""
@@ -85,16 +85,21 @@ class Recovery(Training):
     """An update counts lora_alpha / lora_rank times; as much as lora_rank where it is not given."""
     lora_with: tuple[Literal["biases", "norms"], ...] = ("biases", "norms")
     """What is trained itself beside the updates: biases, and the scales and shifts of batch and layer norms."""
+
+    @model_validator(mode="after")
+    def _alpha_of_something(self) -> "LowRankTraining":
+        if self.lora_rank is None and (given := sorted(self.model_fields_set & {"lora_alpha", "lora_with", "lora_grid", "lora_group"})):
+            raise ValueError(f"{' and '.join(given)} tell how updates of lora_rank are trained: give lora_rank too")
+        return self
+
+
+class Recovery(LowRankTraining):
+    """Training after a lossy step."""
+
     lora_grid: Literal["int4", "int8"] | None = None
     """Weights with their updates lie on such a grid in every step, and in the end: weight_only of as many bits then loses nothing."""
     lora_group: Literal[32, 64, 128] = 64
     """How many weights share a scale of that grid; give weight_only the same group_size."""
-
-    @model_validator(mode="after")
-    def _alpha_of_something(self) -> "Recovery":
-        if self.lora_rank is None and (given := sorted(self.model_fields_set & {"lora_alpha", "lora_with", "lora_grid", "lora_group"})):
-            raise ValueError(f"{' and '.join(given)} tell how updates of lora_rank are trained: give lora_rank too")
-        return self
 
 
 class VariantParams(Section):

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
 from slimline.data.samples import Split
-from slimline.params import Recovery
+from slimline.params.section import LowRankTraining
 from slimline.training.fit import FitHistory, fit
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -60,7 +60,7 @@ class LowRankUpdate(nn.Module):
 def fit_updates(
     model: nn.Module,
     train: Split,
-    config: Recovery,
+    config: LowRankTraining,
     *,
     masks: Mapping[str, Tensor] | None = None,
     trained: Set[str] = frozenset(),
@@ -86,7 +86,7 @@ def fit_updates(
 
 def with_updates(
     model: nn.Module,
-    config: Recovery,
+    config: LowRankTraining,
     *,
     masks: Mapping[str, Tensor],
     trained: Set[str] = frozenset(),
@@ -126,7 +126,7 @@ def is_smaller(parameter: Tensor, rank: int) -> bool:
     return parameter.dim() > 1 and rank * (len(parameter) + parameter[0].numel()) < parameter.numel()
 
 
-def trained_parameters(model: nn.Module, config: Recovery) -> int:
+def trained_parameters(model: nn.Module, config: LowRankTraining) -> int:
     """How many values the recovery of `model` trains."""
     student = model if config.lora_rank is None else with_updates(model, config, masks={})
     return sum(value.numel() for value in student.parameters() if value.requires_grad)
