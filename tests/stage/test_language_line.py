@@ -89,9 +89,7 @@ def test_from_texts_to_a_model_that_goes_on_from_a_prompt(line: Path) -> None:
         ({"path": "nowhere"}, "no folder or file nowhere"),
     ],
 )
-def test_what_cannot_be_is_told_by_the_stage_data(
-    line: Path, change: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_is_told_by_the_stage_data(line: Path, change: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture) -> None:
     (line / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"data": PARAMS["data"] | change}))
     with pytest.raises(SystemExit) as ended:
         stage("data")
