@@ -20,6 +20,13 @@ MARGIN = 0.03
 LARGE = 20_000_000
 """Parameters from which a layer at a time is too long to try, and a few hundred windows are test enough."""
 TEST_WINDOWS = 200
+CALIBRATION = 64
+"""Windows of calibration: GPTQ needs many."""
+SMALL_PRUNE = """
+  # A quarter of the perceptrons' neurons, those that add least to what is read of them; the rest fitted anew, and trained for an epoch.
+  mlp25: {source: teacher, method: heads, fraction: 0, mlp_ratio: 0.25, criterion: activation, refit: true, recover: {epochs: 1}}"""
+LARGE_PRUNE = """ {}
+# To take neurons, key/value groups or layers and train again (hours on a CPU), see docs/language-models.md."""
 GROUPS = (128, 64, 32)
 """Weights of an output that share a scale: the largest that goes into the net's widths."""
 
@@ -74,7 +81,7 @@ def _shares(found: Documents, window: int, *, is_large: bool) -> dict[str, Any]:
     """Splits that are large enough to show a difference, and no larger than a large net bears."""
     windows = found.size_bytes / (window * BYTES_A_TOKEN)
     test = min(0.2, max(0.02, TEST_WINDOWS / windows)) if is_large else 0.1
-    return {"test_fraction": round(test, 3), "validation_fraction": round(test / 3, 3), "calibration_samples": 64}
+    return {"test_fraction": round(test, 3), "validation_fraction": round(test / 3, 3), "calibration_samples": CALIBRATION}
 
 
 def _lines(found: Documents, splits: dict[str, int], model: str, size: int) -> list[str]:
@@ -100,23 +107,19 @@ def _text(options: DataParams, model: str, size: int, widths: tuple[int, ...]) -
     is_large, group = size > LARGE, _group(widths)
     teacher = "epochs: 0" if size else "epochs: 3, batch_size: 16, learning_rate: 0.004, threads: 2"
     batch, tried = (2, 0) if is_large else (8, 64)
-    rate = "0.00005" if is_large else "0.0005"
-    recover = f"recover: {{epochs: 1, batch_size: {2 * batch}, learning_rate: {rate}, threads: 2}}"
     sections = f"""# {"The directory's weights as they are" if size else "A small net trained on these texts"}.
 teacher: {{source: train, {teacher}}}
 # Windows of text that ranges are taken from; how many of validation each layer is tried on alone (0: not tried).
-calibrate: {{samples: 64, batch_size: {batch}, sensitivity_samples: {tried}}}
+calibrate: {{samples: {CALIBRATION}, batch_size: {batch}, sensitivity_samples: {tried}}}
 
-prune:
-  # A quarter of the perceptrons' neurons; trained again for an epoch.
-  mlp25: {{source: teacher, method: heads, fraction: 0, mlp_ratio: 0.25, {recover}}}
+prune:{LARGE_PRUNE if is_large else SMALL_PRUNE}
 quantize:
-  # Int8 weights, computed in float: a quarter of the bytes and nothing lost.
-  int8: {{source: teacher, method: weight_only, bits: 8}}
-  # Int4 weights in groups of {group}, each rounded so that the layer's output stays (GPTQ).
+  # Int8 weights, and inputs rounded while running: a quarter of the bytes, the fastest on openvino.
+  int8: {{source: teacher, method: dynamic}}
+  # Int4 weights in groups of {group}, each rounded so that the layer's output stays (GPTQ); the embedding in int8.
   int4: {{source: teacher, method: gptq, bits: 4, group_size: {group}}}
 factorize: {{}}
 distill: {{}}
 """
     gate = f"gate: {{metric: bits_per_byte, max_relative_drop: {MARGIN}, {asked()}}}"
-    return params_text(LANGUAGE, data, model_line(model), sections, gate, ["mlp25", "int8", "int4"], batch_size=8)
+    return params_text(LANGUAGE, data, model_line(model), sections, gate, [*([] if is_large else ["mlp25"]), "int8", "int4"], batch_size=8)
