@@ -95,6 +95,8 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "taylor": {**_SOURCE, "method": "taylor", "fraction": 0.6, **_RECOVER},
         "movement": {**_SOURCE, "method": "movement", "fraction": 0.6, **_TRAINED},
         "semi-structured": {**_SOURCE, "method": "semi_structured", "n": 2, "m": 4, **_RECOVER},
+        "wanda": {**_SOURCE, "method": "wanda", "fraction": 0.6, **_RECOVER},
+        "sparsegpt": {**_SOURCE, "method": "sparsegpt", "fraction": 0.6, **_RECOVER},
         "channels": {**_SOURCE, "method": "channels", "ratio": 0.3, "round_to": 4, **_RECOVER},
         "heads": {**_SOURCE, "method": "heads", "fraction": 0.5, **_RECOVER},
         "depth": {**_SOURCE, "method": "depth", "blocks": 1, **_RECOVER},
@@ -113,6 +115,9 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "half": {**_SOURCE, "method": "half", "dtype": "bfloat16"},
         "weight-only": {**_SOURCE, "method": "weight_only", "bits": 8, "granularity": "per-channel"},
         "hqq": {**_SOURCE, "method": "hqq", "bits": 8},
+        "gptq": {**_SOURCE, "method": "gptq", "bits": 4},
+        "awq": {**_SOURCE, "method": "awq", "bits": 4},
+        "smoothquant": {**_SOURCE, "method": "smoothquant"},
     },
     "factorize": {
         "svd": {**_SOURCE, "method": "svd", "energy": 0.8, **_RECOVER},
@@ -123,6 +128,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "distill": {
         "soft-targets": {**_STUDENT, "method": "soft_targets"},
+        "hidden-states": {**_STUDENT, "method": "hidden_states"},
         "scratch": {**_STUDENT, "method": "scratch", "control_of": "soft-targets"},
     },
 }

@@ -38,6 +38,9 @@ QUANTIZATION: dict[str, Scheme] = {
     "int4-weights": {"method": "weight_only", "bits": 4},
     "int8-hqq": {"method": "hqq", "bits": 8},
     "int4-hqq": {"method": "hqq", "bits": 4},
+    "int4-gptq": {"method": "gptq", "bits": 4},
+    "int4-awq": {"method": "awq", "bits": 4},
+    "smoothquant": {"method": "smoothquant"},
     "fp16": {"method": "half", "dtype": "float16"},
     "bf16": {"method": "half", "dtype": "bfloat16"},
 }
@@ -65,6 +68,8 @@ def single_weights(setting: Setting) -> dict[str, Scheme]:
         "taylor80": {"method": "taylor", "fraction": 0.8, "floor": 0.01, **recover},
         "movement80": {"method": "movement", "fraction": 0.8, "floor": 0.01, **trained},
         "two-of-four": {"method": "semi_structured", "n": 2, "m": 4, **recover},
+        "wanda80": {"method": "wanda", "fraction": 0.8, **recover},
+        "sparsegpt80": {"method": "sparsegpt", "fraction": 0.8, **recover},
         "l1-regularised": {"method": "l1_regularised", **trained, **recover},
         "lottery-ticket": {"method": "lottery_ticket", "rounds": 10, "fraction": 0.2, "training": setting.ticket},
     }

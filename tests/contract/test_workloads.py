@@ -125,7 +125,7 @@ def test_digits_teacher_is_large_enough() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("didgits", "unknown 'didgits'; known: digits, images, table, tabular, text"),
+        ("didgits", "unknown 'didgits'; known: causal-lm, digits, images, table, tabular, text"),
         ("nope/own.py:Own", "no file 'nope/own.py'"),
         ("own.py:Missing", "own.py has no class 'Missing'"),
         ("own.py:Half", "lacks inputs, objective, splits"),

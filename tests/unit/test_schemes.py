@@ -65,7 +65,8 @@ def test_the_matrix_asks_every_method_of_every_net(matrix: ModuleType) -> None:
     for net in matrix.NETS.values():
         params = Params.parse(matrix.params_of(net))
         asked = {(section, config.method) for section, config in params.variants.values()}
-        assert asked == {(section, method) for section, methods in CONFIGS.items() for method in methods}
+        every = {(section, method) for section, methods in CONFIGS.items() for method in methods}
+        assert asked == every - {("distill", "sequence")}  # a teacher of language alone writes texts
 
 
 def test_the_matrix_as_a_page(matrix: ModuleType) -> None:

@@ -148,7 +148,8 @@ def test_no_more_samples_of_validation_are_read_than_asked_for(net: nn.Module, s
     given = {"calibration": samples.inputs, "objective": TEN, "metric": "accuracy", "samples": 20}
     statistics = collect_statistics(net, samples.inputs, 20)
     few = sensitivity(net, statistics, validation=Watched(samples.inputs, samples.targets), **given)
-    assert asked == [slice(0, 20)]
+    assert asked[-1] == slice(0, 20)
+    assert set(map(str, asked)) <= {"slice(0, 1, None)", "slice(0, 20, None)"}  # one shows how large an output is
     assert few == sensitivity(net, statistics, validation=samples.take(slice(0, 20)), **given)
 
 
