@@ -19,7 +19,7 @@ from slimline.objectives.single import arrays, single
 
 TOKENS, BYTES, DOCUMENT = "tokens", "bytes", "document"
 """The targets: the token after each place, or IGNORED [N, tokens]; how many bytes those asked for are [N]; whose they are [N]."""
-SAME_TOKENS = 0.95
+SAME_TOKENS = 0.9
 """Two models answer a window alike where so many of its places get the same token."""
 TOGETHER = 256
 """Places whose logits are widened to float64 at a time."""
