@@ -35,12 +35,13 @@ class Answers:
     folder: Path
     """What the output cache writes into; it goes with the server."""
 
-    def close(self) -> None:
-        """End its threads, and forget what was cached."""
-        self.batcher.close()
+    def close(self) -> bool:
+        """End its threads, and forget what was cached; whether all have ended."""
+        is_over = self.batcher.close()
         if self.cache is not None:
             self.cache.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        return is_over
 
     def room(self, prompt: Prompt, asked: int | None, default: int | None) -> int:
         """How many tokens an answer may have.

@@ -95,14 +95,15 @@ class Batcher:
         finally:
             job.given_up = True
 
-    def close(self, within_s: float = 5.0) -> None:
-        """End the threads; what still waits is not worked on."""
+    def close(self, within_s: float = 5.0) -> bool:
+        """End the threads; what still waits is not worked on. Whether all have ended: a call into a runtime cannot be broken off."""
         with self.changed:
             self.is_closed = True
             self.waiting.clear()
             self.changed.notify_all()
         for worker in self.workers:
             worker.join(within_s)
+        return not any(worker.is_alive() for worker in self.workers)
 
     def _work(self) -> None:
         while (jobs := self._gathered()) is not None:

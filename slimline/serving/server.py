@@ -1,6 +1,7 @@
 """A server's life: the port first, then the model, then requests; on SIGTERM it ends what it has begun and takes nothing new."""
 
 import logging
+import os
 import signal
 import socket
 import time
@@ -43,8 +44,11 @@ def serve(location: str | Path, settings: Settings, **how: Any) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         _announce(service, listener)
         Server(config, state, settings.drain_s).run(sockets=[listener])
-        service.close()
+        is_over = service.close()
         log.info("stopped")
+        if not is_over:
+            logging.shutdown()
+            os._exit(0)  # a runtime that is still at work aborts a process that ends in the usual way
 
 
 def bound(settings: Settings) -> socket.socket:

@@ -59,11 +59,9 @@ class Service:
         """How many requests stand in its queues."""
         return len(self.batcher) + (len(self.answers.batcher) if self.answers is not None else 0)
 
-    def close(self) -> None:
-        """End its threads, and forget what was cached for them."""
-        self.batcher.close()
-        if self.answers is not None:
-            self.answers.close()
+    def close(self) -> bool:
+        """End its threads, and forget what was cached for them; whether all have ended."""
+        return self.batcher.close() & (self.answers is None or self.answers.close())
 
     def require_model(self, given: str | None) -> None:
         """Hold a request to naming the model that is served, or none.
