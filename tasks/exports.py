@@ -35,7 +35,7 @@ WAY_OUT = "take {!r} out of deploy.targets, or change the net"
 VARIANT_WAY_OUT = "take it out of deploy.variants, or {!r} out of deploy.targets"
 
 
-LOOK_S = 90.0
+LOOK_S = 20.0
 """Once a target has taken so long no further variant is begun: what another one shows is still found by its stage `compile`."""
 OUT_OF_TIME = f"not tried: the look begins no variant after {LOOK_S:g} s on a target; its stage will tell"
 
