@@ -25,6 +25,8 @@ FILES = {"none": "weights.safetensors", "sparse": "weights.sparse.safetensors", 
 """How weights are stored -> the file's name."""
 LAYOUT = "layout"
 """The metadata's key under which JSON gives dtype and shape of each tensor that is packed."""
+TIED = "tied"
+"""The metadata's key under which JSON says which names share the tensor of another name: tied weights are stored once."""
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 PICKLE_ENDINGS = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth"})
 MASK, PLANES = ":mask", ":planes"
@@ -52,17 +54,19 @@ class Kind(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a safetensors file says of itself: the tensors that lie in it, what the packed ones unpack to, and the bytes of it all."""
+    """What a safetensors file says of itself: the tensors that lie in it, what the packed ones unpack to, the bytes of it all, and which
+    names share a tensor with another."""
 
     stored: Mapping[str, Kind]
     packed: Mapping[str, Kind]
     size_bytes: int
+    tied: Mapping[str, str]
 
     @property
     def unpacked(self) -> dict[str, Kind]:
         """Tensor name -> type and shape as the model has it."""
         plain = {name: kind for name, kind in self.stored.items() if name not in self.packed and not name.endswith((MASK, PLANES))}
-        return plain | dict(self.packed)
+        return plain | dict(self.packed) | {name: plain[one] for name, one in self.tied.items()}
 
 
 def stored_kinds(path: Path) -> dict[str, Kind]:
@@ -99,15 +103,18 @@ def read_header(stream: BinaryIO) -> Header:
     if not 0 < length <= LONGEST_HEADER_BYTES:
         raise ValueError(f"a header of {length:,} bytes")
     entries = parse_json(stream.read(length))
-    layout = parse_json((entries.pop("__metadata__", None) or {}).get(LAYOUT, "{}").encode())
+    metadata = entries.pop("__metadata__", None) or {}
+    layout, tied = (parse_json(metadata.get(key, "{}").encode()) for key in (LAYOUT, TIED))
     stored = {name: _stored_kind(name, entry) for name, entry in entries.items()}
     packed = {name: Kind(entry["dtype"], _shape(name, entry["shape"])) for name, entry in layout.items()}
     for name, kind in packed.items():
         mask = Kind("uint8", (math.ceil(math.prod(kind.shape) / 8),))
         if min(kind.shape, default=0) < 0 or stored.get(name + MASK) != mask:
             raise ValueError(f"the mask of {name} does not fit its shape {kind.shape}: {name}{MASK} is {stored.get(name + MASK)}")
+    if wrong := [name for name, one in tied.items() if name in stored or one not in stored or one in packed]:
+        raise ValueError(f"{wrong[0]} is said to share a tensor that is not there")
     end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    return Header(stored, packed, LENGTH_BYTES + length + end)
+    return Header(stored, packed, LENGTH_BYTES + length + end, tied)
 
 
 def _stored_kind(name: str, entry: Mapping[str, Any]) -> Kind:

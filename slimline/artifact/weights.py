@@ -1,5 +1,6 @@
 """Weights as safetensors: written, read, held to a model; a pickle is refused unread."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from slimline.artifact.border import told_as
-from slimline.artifact.weight_header import FILES, FLOATS, PICKLE_ENDINGS, Kind, stored_kinds
+from slimline.artifact.weight_header import FILES, FLOATS, PICKLE_ENDINGS, TIED, Kind, read_header, stored_kinds
 from slimline.errors import ArtifactError
 
 WEIGHTS = FILES["none"]
@@ -15,12 +16,25 @@ PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors. Python writes the bytes, so that a full disk is an OSError as everywhere else.
+    """Write tensors as safetensors, those that share their memory (tied weights) once. Python writes the bytes, so that a full disk is an
+    OSError as everywhere else.
 
     Raises:
         OSError: the disk is full or not writable.
     """
-    path.write_bytes(save(plain_tensors(tensors)))
+    tied = _tied(tensors)
+    plain = plain_tensors({name: value for name, value in tensors.items() if name not in tied})
+    path.write_bytes(save(plain, metadata={TIED: json.dumps(tied, sort_keys=True)} if tied else None))
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Every name whose numbers lie where those of an earlier name do -> that one."""
+    first: dict[tuple[object, ...], str] = {}
+    for name, value in tensors.items():
+        if value.numel():
+            first.setdefault((value.data_ptr(), value.dtype, value.shape, value.stride()), name)
+    places = {name: (value.data_ptr(), value.dtype, value.shape, value.stride()) for name, value in tensors.items()}
+    return {name: first[place] for name, place in places.items() if first.get(place, name) != name}
 
 
 def plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -38,7 +52,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path}: no such file")
     with told_as(lambda reason: ArtifactError(f"{path}: is no whole safetensors file ({reason}); it may be cut short, fetch it again")):
         refuse_pickle(path)
-        return load_file(path)
+        with path.open("rb") as stream:
+            tied = read_header(stream).tied
+        found = load_file(path)
+        return found | {name: found[one] for name, one in tied.items()}
 
 
 def refuse_pickle(path: Path) -> None:

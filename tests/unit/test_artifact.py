@@ -14,7 +14,8 @@ from slimline.artifact.folder import whole_folder, write_json
 from slimline.artifact.manifest import Architecture, Manifest
 from slimline.artifact.structure import replay, structure_edits
 from slimline.artifact.variant import load_variant, save_variant
-from slimline.artifact.weights import load_weights, read_weights
+from slimline.artifact.weight_header import stored_kinds
+from slimline.artifact.weights import load_weights, read_weights, write_weights
 from slimline.errors import ArtifactError
 from slimline.params.section import Pack
 
@@ -166,3 +167,15 @@ def test_a_folder_that_fails_half_way_leaves_the_old_one(in_folder: Path) -> Non
         fail_half_way()
     assert [path.name for path in in_folder.iterdir()] == ["out"]
     assert (target / "old").read_text() == "kept"
+
+
+def test_tied_weights_are_stored_once_and_come_back(tmp_path: Path) -> None:
+    table, head = nn.Embedding(50, 8), nn.Linear(8, 50, bias=False)
+    head.weight = table.weight
+    net = nn.ModuleDict({"table": table, "head": head})
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, net.state_dict())
+    assert path.stat().st_size < 1.2 * table.weight.nbytes
+    found = read_weights(path)
+    assert found.keys() == net.state_dict().keys() == stored_kinds(path).keys()
+    assert torch.equal(found["head.weight"], table.weight)
