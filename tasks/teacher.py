@@ -31,7 +31,7 @@ from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
 from slimline.training.device import computed_on
-from slimline.training.fit import Epoch, FitHistory, fit, held_together, predict, require_learned, scored
+from slimline.training.fit import HELD_BYTES, Epoch, FitHistory, fit, held_together, predict, require_learned, scored
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads.guarded import Guarded
@@ -40,7 +40,6 @@ from tasks.signature import signature_from
 log = logging.getLogger(__name__)
 MODEL = Path("data/models") / TEACHER
 RESAMPLES = 400
-HELD_BYTES = 256_000_000
 
 
 def run(

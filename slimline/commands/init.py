@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slimline.artifact.folder import write_text
+from slimline.commands.looked import Looked
 from slimline.errors import InputError
 from slimline.project import find_project
 from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory
@@ -45,6 +46,20 @@ def init(
     root = find_project(needed=("dvc.yaml",))
     if (root / PARAMS).exists() and not force:
         raise InputError(f"{root / PARAMS} is there already; give --force to write over it")
+    looked = _looked(path, target, model, text, tuple(drop or ()), root)
+    write_text(root / PARAMS, looked.text)
+    if as_json:
+        sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
+        return
+    sys.stdout.writelines(f"{line}\n" for line in (*looked.lines, f"wrote {root / PARAMS}; next: slimline check && slimline run"))
+
+
+def _looked(path: Path, target: str | None, model: str, text: str | None, drop: tuple[str, ...], root: Path) -> Looked:
+    """What is found of the kind of data that there is.
+
+    Raises:
+        InputError: an option is for another kind, or the data cannot be learned from.
+    """
     from slimline.commands.init_images import look_at_images
     from slimline.commands.init_language import holds_texts, is_language_model, look_at_language
     from slimline.commands.init_table import look_at_table
@@ -54,22 +69,16 @@ def init(
         path, text, model = _texts_of(path, text)
     is_causal = is_directory(model) and is_language_model(root / model.removeprefix(PREFIX))
     if is_causal or (path.is_dir() and model == "default" and target is None and holds_texts(path)):
-        looked = look_at_language(str(path), text, model, root)
-    elif path.is_dir():
+        return look_at_language(str(path), text, model, root)
+    if path.is_dir():
         if drop or text:
             raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
-        looked = look_at_images(path, model, root, target)
-    elif found := text or free_text(path, target, tuple(drop or ())):
-        looked = look_at_text(path, target, found, model, root)
-    elif is_directory(model):
+        return look_at_images(path, model, root, target)
+    if found := text or free_text(path, target, drop):
+        return look_at_text(path, target, found, model, root)
+    if is_directory(model):
         raise InputError(f"--model {model}: is for pictures and texts; a table takes perceptron, or path/to/file.py:builder")
-    else:
-        looked = look_at_table(path, target, tuple(drop or ()), model)
-    write_text(root / PARAMS, looked.text)
-    if as_json:
-        sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
-        return
-    sys.stdout.writelines(f"{line}\n" for line in (*looked.lines, f"wrote {root / PARAMS}; next: slimline check && slimline run"))
+    return look_at_table(path, target, drop, model)
 
 
 def _texts_of(folder: Path, text: str | None) -> tuple[Path, str | None, str]:

@@ -1,6 +1,7 @@
 """POST /v1/completions and /v1/chat/completions. https://platform.openai.com/docs/api-reference/chat/create"""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Sequence
@@ -100,14 +101,12 @@ async def _streamed(
 ) -> Response:
     """A stream, begun once the first piece is there: until then a refusal still has its status."""
     streams = []
-    try:
+    with contextlib.ExitStack() as unless_begun:
         for prompt, sampling in asked:
             streams.append(await answers.streamed(prompt, sampling))
+            unless_begun.callback(streams[-1].close)
         first = await within(service, request, streams[0].next())
-    except BaseException:
-        for stream in streams:
-            stream.close()
-        raise
+        unless_begun.pop_all()
     wants_usage = body.stream_options is not None and body.stream_options.include_usage
     return streaming(service, streams, first, head, choice, usage_of if wants_usage else None)
 

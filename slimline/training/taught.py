@@ -24,10 +24,8 @@ from slimline.params import Training
 from slimline.params.distill import keeps_answers
 from slimline.training.data import TrainingData
 from slimline.training.device import any_kernel, cpu_threads, device_of, device_under
-from slimline.training.fit import held_together
+from slimline.training.fit import HELD_BYTES, held_together
 
-HELD_BYTES = 256_000_000
-"""Answers of a split that take no more than this are held in memory."""
 Ask = Callable[[Samples], Tensors]
 """From a batch to what the teacher gives for it, on the batch's device, without gradients."""
 Data = TypeVar("Data", bound=TrainingData)

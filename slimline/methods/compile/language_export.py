@@ -16,6 +16,7 @@ from slimline.artifact.closed import closed
 from slimline.artifact.generating import CacheLayer, GenerationFacts
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
+from slimline.methods.quantize.plan import Plan, layers_of_kind
 
 ROWS, KNOWN, NEW = 2, 5, 4
 """Of the example that is traced: torch.export takes a size of 1 for one that never varies."""
@@ -38,6 +39,16 @@ def exported_with_cache(model: nn.Module, exporter: Any, config: Callable[..., A
     with quieted(), told_as(lambda reason: Impossible(f"compile: {type(model.body).__name__} cannot be exported with its cache: {reason}")):
         inputs, body = traced(model), closed(cast("nn.Module", model.body))
         return exporter.export(body, inputs, config=config(dynamic=True, dynamic_shapes=_free(inputs))).program
+
+
+def require_free_ranges(plan: Plan | None) -> None:
+    """Hold a plan to layers whose inputs are ranged while running, if at all: a graph with a cache is not calibrated.
+
+    Raises:
+        Impossible: one has a fixed range.
+    """
+    if plan is not None and (fixed := layers_of_kind(plan, "static")):
+        raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
 
 
 def traced(model: nn.Module) -> dict[str, Any]:

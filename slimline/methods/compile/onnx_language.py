@@ -18,11 +18,11 @@ from slimline.data.signature import Signature
 from slimline.errors import Impossible
 from slimline.methods.compile import onnxruntime as plain
 from slimline.methods.compile.genai_config import write_genai_config
-from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted
+from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted, require_free_ranges
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
 from slimline.methods.compile.onnx_weights import stored_layers
-from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
+from slimline.methods.quantize.plan import Plan, smallest_precision
 
 MODEL = "model.onnx"
 UNEVEN = "Layers differ in their heads, so onnxruntime-genai does not load the folder; slimline.runtime does."
@@ -57,12 +57,11 @@ def onnx_language(
     Raises:
         Impossible: the net cannot be exported, the plan has layers with fixed input ranges, or the graph is larger than a file of ONNX.
     """
-    if plan is not None and (fixed := layers_of_kind(plan, "static")):
-        raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
+    require_free_ranges(plan)
     exported = exported_graph(model)
     before = operations(exported.graph)
     float_weights = sum(len(tensor.raw_data) for tensor in exported.graph.initializer)
-    lowered = exported if plan is None else plain._lowered(exported, model, plan, grids, calibration)
+    lowered = exported if plan is None else plain.lower(exported, model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered.graph, plan)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
@@ -72,14 +71,14 @@ def onnx_language(
     is_uniform = write_genai_config(folder, MODEL, facts, body.config)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=plain._computes(plan),
+        computes=plain.arithmetic_of(plan),
         layers=stored,
         weight_bytes=constant_bytes(final.graph),
         float32_weight_bytes=float_weights,
         float32_bytes=float_weights + final.ByteSize() - constant_bytes(final.graph),
         operations_before=before,
-        operations_after=plain._optimised(final),
-        notes=(*(() if plan is None else plain._notes(plan)), *(() if is_uniform else (UNEVEN,))),
+        operations_after=plain.optimised_operations(final),
+        notes=(*(() if plan is None else plain.notes_on(plan)), *(() if is_uniform else (UNEVEN,))),
     )
 
 

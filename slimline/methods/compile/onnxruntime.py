@@ -61,23 +61,23 @@ def onnxruntime(
     """
     exported = export_onnx(model, example, signature)
     before, plain = operations(exported.graph), slim(exported)
-    lowered = exported if plan is None else _lowered(exported, model, plan, grids, calibration)
+    lowered = exported if plan is None else lower(exported, model, plan, grids, calibration)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=_computes(plan),
+        computes=arithmetic_of(plan),
         layers=() if plan is None else stored_layers(lowered.graph, plan),
         weight_bytes=constant_bytes(final.graph),
         float32_weight_bytes=constant_bytes(plain.graph),
         float32_bytes=plain.ByteSize(),
         operations_before=before,
-        operations_after=_optimised(final),
-        notes=() if plan is None else _notes(plan),
+        operations_after=optimised_operations(final),
+        notes=() if plan is None else notes_on(plan),
     )
 
 
-def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> onnx.ModelProto:
+def lower(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> onnx.ModelProto:
     """Int8 layers first; ONNX Runtime's quantizer leaves the others alone, whose constants are then made smaller."""
     lowered = onnx.ModelProto()
     lowered.CopyFrom(exported)
@@ -86,21 +86,22 @@ def _lowered(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Map
     return store_weights(lowered, model, plan, grids)
 
 
-def _notes(plan: Plan) -> tuple[str, ...]:
+def notes_on(plan: Plan) -> tuple[str, ...]:
+    """What a reader of the page has to know of how the plan runs here."""
     unpacked = [text for way, text in UNPACKED.items() if weighted_of_kind(plan, way)]  # type: ignore[arg-type]
     if computes_in_int8(plan):
         unpacked = [BLOCKWISE]
     return *unpacked, *((RANGED,) if recurrent_of_kind(plan, "static") else ())
 
 
-def _computes(plan: Plan | None) -> str:
+def arithmetic_of(plan: Plan | None) -> str:
     """The arithmetic of the layers: 16-bit weights are unpacked, and so are integer ones whose inputs stay in float."""
     int8 = ("static", "dynamic", "weights") if plan is not None and computes_in_int8(plan) else ("static", "dynamic")
     kinds = {} if plan is None else {name: kind(entry) for name, entry in plan["layers"].items() if entry["type"] != TABLE}
     return arithmetic("int8" if found in int8 else "float32" for found in kinds.values())
 
 
-def _optimised(graph_model: onnx.ModelProto) -> dict[str, int]:
+def optimised_operations(graph_model: onnx.ModelProto) -> dict[str, int]:
     """The node types that ONNX Runtime really runs on this machine, after its extended optimisations."""
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
         options = ort.SessionOptions()

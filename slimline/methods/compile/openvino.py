@@ -61,15 +61,15 @@ def openvino(
     """
     exported = export_onnx(model, example, signature)
     plain = _converted(exported)
-    lowered = plain if plan is None else _lowered(_converted(exported), model, plan, grids, calibration)
+    lowered = plain if plan is None else lower(_converted(exported), model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered, plan)
-    execution = _execution(plan)
+    execution = execution_of(plan)
     _save(lowered, folder / MODEL)
-    executed = _executed(folder / MODEL, execution)
+    executed = executed_operations(folder / MODEL, execution)
     float32_graph, float32_weights = _saved_bytes(plain)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=_computes(executed, plan),
+        computes=arithmetic_of(executed, plan),
         execution=execution,
         layers=stored,
         weight_bytes=(folder / MODEL).with_suffix(".bin").stat().st_size,
@@ -77,11 +77,12 @@ def openvino(
         float32_bytes=float32_graph + float32_weights,
         operations_before=operations(exported.graph),
         operations_after=executed,
-        notes=_notes(plan, execution),
+        notes=notes_on(plan, execution),
     )
 
 
-def _lowered(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> ov.Model:
+def lower(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> ov.Model:
+    """The graph with its weights, and where the plan says so its inputs, in the plan's precisions."""
     name_recurrent(graph, model)
     name_scaled(graph, model)
     lowered = quantize_int8(graph, plan, calibration) if weighted_of_kind(plan, "static") else graph
@@ -95,7 +96,7 @@ def _converted(exported: onnx.ModelProto) -> ov.Model:
         return ov.convert_model(Path(place) / "float.onnx")
 
 
-def _execution(plan: Plan | None) -> dict[str, str]:
+def execution_of(plan: Plan | None) -> dict[str, str]:
     """The plugin's settings: one stream, lowest latency, and never a precision that nobody asked for."""
     settings = {"INFERENCE_PRECISION_HINT": _hint(plan), "NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
     if plan is None or not layers_of_kind(plan, "dynamic", "weights"):
@@ -113,7 +114,7 @@ def _hint(plan: Plan | None) -> str:
     return wanted if capability in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _computes(executed: dict[str, int], plan: Plan | None) -> str:
+def arithmetic_of(executed: dict[str, int], plan: Plan | None) -> str:
     """The types in which the plugin runs convolutions, matrix products and recurrent layers.
 
     Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
@@ -124,7 +125,8 @@ def _computes(executed: dict[str, int], plan: Plan | None) -> str:
     return arithmetic("float32" if is_float and kind in PACKED else "int8" if in_int8 and kind in PACKED else RUN_AS[kind] for kind in used)
 
 
-def _notes(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
+def notes_on(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
+    """What a reader of the page has to know of how the plan runs here."""
     notes: list[str] = []
     if plan is not None and layers_of_kind(plan, "half") and execution["INFERENCE_PRECISION_HINT"] == "f32":
         notes.append(
@@ -169,7 +171,7 @@ def _saved_bytes(model: ov.Model) -> tuple[int, int]:
         return path.stat().st_size, path.with_suffix(".bin").stat().st_size
 
 
-def _executed(path: Path, execution: dict[str, str]) -> dict[str, int]:
+def executed_operations(path: Path, execution: dict[str, str]) -> dict[str, int]:
     """What the CPU plugin really runs on this machine: "type precision" -> count, constants left out."""
     graph = ov.Core().compile_model(path, "CPU", execution | {"INFERENCE_NUM_THREADS": "1"}).get_runtime_model()
     found: Counter[str] = Counter()

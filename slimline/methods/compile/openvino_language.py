@@ -12,13 +12,12 @@ from slimline.artifact.generating import write_generation
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
-from slimline.errors import Impossible
 from slimline.methods.compile import openvino as plain
-from slimline.methods.compile.language_export import exported_with_cache, generation_facts
+from slimline.methods.compile.language_export import exported_with_cache, generation_facts, require_free_ranges
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
-from slimline.methods.quantize.plan import Plan, smallest_precision, weighted_of_kind
+from slimline.methods.quantize.plan import Plan, smallest_precision
 
 MODEL = "openvino_model.xml"
 """The name that openvino-genai looks for."""
@@ -46,23 +45,22 @@ def openvino_language(
     Raises:
         Impossible: the net cannot be exported, or the plan has layers with fixed input ranges, whose graph has no state to calibrate with.
     """
-    if plan is not None and (fixed := weighted_of_kind(plan, "static")):
-        raise Impossible(f"compile: {fixed[0]!r} has fixed input ranges, which a graph with a cache is not given; use dynamic ones")
+    require_free_ranges(plan)
     graph = exported_with_cache(model, OpenVINOExporter(), OpenVINOConfig)
     name_layers(graph, model)
     before = _operations(graph)
     float_bytes = constant_bytes(graph)
-    lowered = graph if plan is None else plain._lowered(graph, model, plan, grids, calibration)
-    settings = plain._execution(plan)
+    lowered = graph if plan is None else plain.lower(graph, model, plan, grids, calibration)
+    settings = plain.execution_of(plan)
     execution = settings | {"KV_CACHE_PRECISION": KEPT[settings["INFERENCE_PRECISION_HINT"]]}
     stored = () if plan is None else stored_layers(lowered, plan)
     write_ir(lowered, folder / MODEL)
-    executed = plain._executed(folder / MODEL, execution)
+    executed = plain.executed_operations(folder / MODEL, execution)
     weight_bytes = (folder / MODEL).with_suffix(".bin").stat().st_size
     write_generation(folder, generation_facts(model))
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=plain._computes(executed, plan),
+        computes=plain.arithmetic_of(executed, plan),
         execution=execution,
         layers=stored,
         weight_bytes=weight_bytes,
@@ -70,7 +68,7 @@ def openvino_language(
         float32_bytes=float_bytes + (folder / MODEL).stat().st_size,
         operations_before=before,
         operations_after=executed,
-        notes=plain._notes(plan, execution),
+        notes=plain.notes_on(plan, execution),
     )
 
 

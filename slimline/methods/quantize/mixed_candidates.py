@@ -24,12 +24,10 @@ from slimline.methods.quantize.weight_only import weight_entries
 from slimline.objectives import Metric, Objective, metric_of, worse_by
 from slimline.params import TEACHER, HalfParams, WeightOnlyParams
 from slimline.params.quantize import MixedParams
-from slimline.training.fit import BATCH_SIZE, predict
+from slimline.training.fit import BATCH_SIZE, HELD_BYTES, predict
 
 SIXTEEN_BIT: tuple[Literal["float16", "bfloat16"], ...] = ("float16", "bfloat16")
 EXACT_FIRST: tuple[str, ...] = ("float32", "float16", "bfloat16", "int8", "int4")
-OUTPUT_BYTES = 256_000_000
-"""Of outputs that are compared at a time, in float32: logits over a large vocabulary fill the memory."""
 FLOAT_REASON = "no smaller precision was needed for the budget"
 
 
@@ -105,9 +103,9 @@ class Judge:
 
     @classmethod
     def on(cls, source: nn.Module, data: MethodData, samples: int | None = None) -> "Judge":
-        """On all samples, or on the first so many of each of the two; at most so many as have OUTPUT_BYTES of outputs."""
+        """On all samples, or on the first so many of each of the two; at most so many as have HELD_BYTES of outputs."""
         each = sum(value.numel() for value in tensors(predict(source, take(data.calibration, slice(0, 1)))).values()) * 4
-        most = max(OUTPUT_BYTES // each, 1)
+        most = max(HELD_BYTES // each, 1)
         samples = most if samples is None else min(samples, most)
         calibration, validation = take(data.calibration, slice(0, samples)), head(data.validation, samples)
         outputs, targets = _answered(source, validation)
