@@ -81,6 +81,7 @@ def prune() -> Iterator[Run]:
     for seed in range(3):
         yield Run("prune", "sparsegpt", {"fraction": 0.5}, seed)
         yield Run("prune", "sparsegpt", {"n": 2, "m": 4}, seed)
+        yield Run("prune", "wanda", {"n": 2, "m": 4}, seed)
     yield Run("prune", "wanda", {"fraction": 0.5})
 
 

@@ -25,10 +25,15 @@ MODELS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "openvino float32": ("openvino", None),
     "openvino int8": ("openvino", {"method": "weight_only", "bits": 8}),
     "openvino int8 dynamic": ("openvino", {"method": "dynamic"}),
+    "openvino int8 dynamic bfloat16": ("openvino", {"method": "dynamic", "rest": "bfloat16"}),
     "openvino int4": ("openvino", {"method": "weight_only", "bits": 4, "granularity": "per-group", "group_size": 64}),
     "onnxruntime float32": ("onnxruntime", None),
     "onnxruntime int8 dynamic": ("onnxruntime", {"method": "dynamic"}),
     "onnxruntime int4": ("onnxruntime", {"method": "weight_only", "bits": 4, "granularity": "per-group", "group_size": 64}),
+    "onnxruntime int4 in int8": (
+        "onnxruntime",
+        {"method": "weight_only", "bits": 4, "granularity": "per-group", "group_size": 64, "compute": "int8"},
+    ),
 }
 
 

@@ -114,7 +114,7 @@ def distill(net: nn.Module, data: MethodData) -> Iterator[tuple[str, Callable[[]
     yield "3 of 6 layers", lambda: student
     for amount, given in (("plenty", data), ("scarce", scarce)):
         soft = SoftTargetsParams(**STUDENT, method="soft_targets", **GUIDED)
-        steps = steps_of_equal_compute(student, net, soft, head(data.train, 1), data.objective, len(given.train))
+        steps = steps_of_equal_compute(student, net, soft, head(data.train, 2), data.objective, len(given.train), anew=False)
         configs: dict[str, Any] = {
             "labels alone": ScratchParams(**STUDENT, method="scratch", control_of="x"),
             f"labels alone, equal compute ({steps} steps)": ScratchParams(**STUDENT | {"steps": steps}, method="scratch", control_of="x"),

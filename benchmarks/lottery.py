@@ -10,6 +10,7 @@ seed, and with --docs at the end into docs/methods. With --no-training it writes
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from slimline.methods.prune.lottery_ticket import lottery_ticket, masks_of
 from slimline.objectives import Objective
 from slimline.params import LotteryTicketParams
 from slimline.stage import fix_randomness
+from slimline.training.checkpoints import Checkpoints
 from slimline.training.fit import predict
 from slimline.workloads import get_workload
 from slimline.workloads.guarded import Guarded
@@ -85,26 +87,27 @@ SETTINGS = {
 }
 
 
-class TestedRounds:
-    """Finished rounds on disk, and beside each what it gets wrong on the test split. Implements slimline.training.rounds.Rounds."""
+class TestedRounds(Checkpoints):
+    """Finished rounds on disk, and beside each what it gets wrong on the test split."""
 
     def __init__(self, folder: Path, model: nn.Module, test: Samples, objective: Objective) -> None:
+        super().__init__(math.inf)  # rounds, and no epochs within
         self._folder, self._model, self._test, self._objective = folder, model, test, objective
 
-    def load(self, number: int) -> Mapping[str, Tensor] | None:
+    def load(self, name: str) -> Mapping[str, Tensor] | None:
         """The tensors of a finished round."""
-        path = self._folder / f"{number:03}.safetensors"
+        path = self._path(name)
         return read_weights(path) if path.exists() else None
 
-    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Judge the round's networks on the test split, then keep them: the weights' name appears last."""
-        finished, path = from_tensors(tensors), self._folder / f"{number:03}.safetensors"
+        finished, path = from_tensors(tensors), self._path(name)
         masks = masks_of(self._model, finished.ticket.weights).values()
         judged = {"ticket": finished.ticket, **finished.controls}
         write_json(
             path.with_suffix(".json"),
             {
-                "round": number,
+                "round": int(path.stem),
                 "left": sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks),
                 "samples": len(self._test),
                 "validation": {name: trained.metric for name, trained in judged.items()},
@@ -115,6 +118,9 @@ class TestedRounds:
         write_weights(draft, tensors)
         draft.replace(path)
         print(self._folder.name, path.with_suffix(".json").read_text().replace("\n", " ")[:300], flush=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name.removeprefix('round-')}.safetensors"
 
     def _wrong(self, trained: Trained) -> list[int]:
         """The test samples whose class the network does not find."""
@@ -149,7 +155,7 @@ def train(setting: Setting, seed: int, folder: Path) -> None:
         seed=seed,
         augment=workload.augment,
         initial=start,
-        rounds=TestedRounds(folder, start(), parts["test"], workload.objective),
+        checkpoints=TestedRounds(folder, start(), parts["test"], workload.objective),
     )
     fix_randomness(seed)
     lottery_ticket(start(), config_of(setting), data=data)

@@ -27,8 +27,12 @@ class Net:
     prepare: Callable[[Path], None] | None = None
 
 
+TAUGHT = ("soft-targets", "dkd", "hints", "attention-transfer", "relational", "hidden-states", "mutual", "self", "assistant", "scratch")
+"""Variants with a student, whose config is the net's own."""
+
+
 def _directory(name: str, text: str, prepare: Callable[[Path], None], student: dict[str, Any]) -> Net:
-    model, methods = {"architecture": "hf:net", "path": "net"}, {name: {"student": student} for name in ("soft-targets", "scratch")}
+    model, methods = {"architecture": "hf:net", "path": "net"}, {method: {"student": student} for method in TAUGHT}
     return Net(name, text, "images", data={"path": "photos"}, model=model, methods=methods, prepare=prepare)
 
 
@@ -128,7 +132,14 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "distill": {
         "soft-targets": {**_STUDENT, "method": "soft_targets"},
+        "dkd": {**_STUDENT, "method": "dkd"},
+        "hints": {**_STUDENT, "method": "hints"},
+        "attention-transfer": {**_STUDENT, "method": "attention_transfer"},
+        "relational": {**_STUDENT, "method": "relational"},
         "hidden-states": {**_STUDENT, "method": "hidden_states"},
+        "mutual": {**_STUDENT, "method": "mutual"},
+        "self": {**_STUDENT, "method": "self"},
+        "assistant": {**_STUDENT, "method": "assistant"},
         "scratch": {**_STUDENT, "method": "scratch", "control_of": "soft-targets"},
     },
 }

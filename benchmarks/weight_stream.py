@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from slimline.measure.machine import machine
+from slimline.measure.machine import fingerprint
 from slimline.measure.size import size_bytes
 
 PASSES = 101
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="compiled variants")
     folders = parser.parse_args().folders
     torch.set_num_threads(1)
-    print(machine(threads=1)["cpu"])
+    print(fingerprint()["cpu"])
     for folder in folders:
         found = size_bytes(folder)
         took_ms = read_ms(found)

@@ -4,7 +4,13 @@ Prefect reads its settings when it is imported, so the process is prepared here,
 """
 
 import os
+import sys
 
 from flows.environment import prepare
+from slimline.errors import SlimlineError
 
-prepare(os.environ)
+try:
+    prepare(os.environ)
+except SlimlineError as error:
+    sys.stderr.writelines(f"error: {line}\n" for line in str(error).splitlines())
+    raise SystemExit(error.exit_code) from None

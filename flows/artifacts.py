@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows.api import attempt
+from slimline.progress import Progress, read_progress
 
 PROGRESS_SECONDS = 1.0
+EPOCHS_SECONDS = 5.0
+"""A training that is shorter has no bar of its own, and of a longer one it moves no more often."""
 
 
 def results_rows(summary: Mapping[str, Any], releases: Mapping[str, str] | None) -> list[dict[str, Any]]:
@@ -60,3 +64,30 @@ def progress_artifact() -> Callable[[int, int], None]:
             attempt(lambda: update_progress_artifact(artifact, progress=100.0 * done / max(1, of)))
 
     return move
+
+
+class TrainingBar:
+    """A progress bar of a stage's training, by epochs, beside its task; there once the training has gone on for some seconds."""
+
+    def __init__(self, stage: str, key: str) -> None:
+        self.stage, self.key = stage, key
+        self.artifact: UUID | None = None
+        self._moved = time.monotonic()
+
+    def hear(self, line: str) -> None:
+        """Take in a line of the stage's log."""
+        told = read_progress(line)
+        if told is None or (time.monotonic() - self._moved < EPOCHS_SECONDS and not self._ends(told)):
+            return
+        self._moved = time.monotonic()
+        share = 100.0 * told.done / told.total
+        if self.artifact is None:
+            self.artifact = attempt(lambda: self._made(share))
+        else:
+            attempt(lambda: update_progress_artifact(self.artifact, progress=share))
+
+    def _ends(self, told: Progress) -> bool:
+        return self.artifact is not None and told.done == told.total
+
+    def _made(self, share: float) -> UUID:
+        return cast("UUID", create_progress_artifact(progress=share, key=self.key, description=f"{self.stage}: epochs"))

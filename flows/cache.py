@@ -6,7 +6,7 @@ DVC believes an object by its name once it has written it (it is read-only from 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,14 @@ def made(text: str) -> Iterator[tuple[str, str]]:
     for outs in _OUTS.finditer(text):
         for path, md5 in _OUTPUT.findall(outs[0]):
             yield str(yaml.safe_load(path)), md5
+
+
+def made_bytes(lock: str, stages: Iterable[str]) -> int:
+    """What the outputs of these stages took, as a dvc.lock says."""
+    wanted = set(stages)
+    found = re.finditer(r"^  (['\"]?)(\S+)\1:\n((?:    .*\n|\s*\n)*)", lock, re.MULTILINE)
+    outs = (part[0] for one in found if one[2] in wanted for part in _OUTS.finditer(one[3]))
+    return sum(int(size) for text in outs for size in re.findall(r"^ +size: (\d+)$", text, re.MULTILINE))
 
 
 def made_by(lock: str, stage: str) -> dict[str, str]:

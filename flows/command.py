@@ -1,38 +1,54 @@
 """`python -m flows.compress`: the flow on the terminal, with exit codes; no server has to be set up."""
 
-import json as json_format
 import logging
 import os
 import sys
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import typer
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
 from flows.api import NO_ANSWER, RETRIES, reachable
+from flows.bisected import Bisected
+from flows.budget import seconds_of
 from flows.environment import mark_as_parent
 from flows.events import Event, Noted, listeners, tell
 from flows.options import Options
 from flows.processes import own_identity
 from flows.results import Outcome
+from flows.searched import Searched
 from flows.server import complaint, is_healthy, start_temporary_server, started_here, temporary_log
 from flows.services import running_api_url
+from flows.shown import console_of, print_json, show
 from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
 from flows.terminal import Screen, Terminal
 from flows.workspace import check_overrides
 from slimline.commands.advice import warnings
-from slimline.commands.run import DEFAULT_JOBS, AsJson, FailFast, Force, Isolated, Jobs, NoPublish, Overrides, Pull, Targets
+from slimline.commands.bisect import RunA, RunB
+from slimline.commands.run import (
+    DEFAULT_JOBS,
+    AsJson,
+    Budget,
+    FailFast,
+    Force,
+    Isolated,
+    Jobs,
+    NoPublish,
+    Overrides,
+    ParamsFile,
+    Pull,
+    Share,
+    Targets,
+)
 from slimline.errors import InputError, SlimlineError
+from slimline.params.files import USUAL
 from slimline.project import find_project
 from slimline.storage.state_file import refusal
-
-PIPE_COLUMNS = 160
 
 
 def main(compress: Flow[..., Any]) -> None:
@@ -51,13 +67,53 @@ def main(compress: Flow[..., Any]) -> None:
         no_publish: NoPublish = False,
         fail_fast: FailFast = False,
         pull: Pull = False,
+        share: Share = False,
+        budget: Budget = "",
         isolated: Isolated = False,
+        params_file: ParamsFile = USUAL,
         json: AsJson = False,
     ) -> None:
         """Run the line. Example: python -m flows.compress --jobs 2 --target 'quantize@*'"""
         on_failure = "fail-fast" if fail_fast else "keep-going"
-        rest: dict[str, Any] = {"on_failure": on_failure, "force": force, "publish": not no_publish, "pull": pull, "isolated": isolated}
-        _leave(_ended(lambda: Options(targets=target or [], set_params=_pairs(set_ or []), jobs=jobs, **rest), compress, json=json))
+        rest: dict[str, Any] = {"on_failure": on_failure, "force": force, "publish": not no_publish, "pull": pull, "share": share}
+        rest |= {"isolated": isolated, "params_file": params_file}
+
+        def options() -> Options:
+            if budget:
+                seconds_of(budget)
+            return Options(targets=target or [], set_params=pairs(set_ or []), jobs=jobs, budget=budget, **rest)
+
+        _leave(_ended(options, compress, json=json))
+
+    app()
+
+
+def search_main(search: Flow[..., Any], options: Callable[[int, dict[str, str]], Any]) -> None:
+    """As `main`, for the recipe search; `options` makes its parameters of the jobs and the overrides."""
+    end_with_wrapper(os.environ)
+    mark_as_parent(os.environ, *own_identity())
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def command(jobs: Jobs = DEFAULT_JOBS, set_: Overrides = None, json: AsJson = False) -> None:
+        """Search. Example: python -m flows.search --set search.minutes=20"""
+        _leave(_ended(lambda: options(jobs, pairs(set_ or [])), search, json=json))
+
+    app()
+
+
+def bisect_main(bisect: Flow[..., Any], options: Callable[[str, str, int], Any]) -> None:
+    """As `main`, for the bisection; `options` makes its parameters of the two runs and the jobs."""
+    end_with_wrapper(os.environ)
+    mark_as_parent(os.environ, *own_identity())
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def command(run_a: RunA, run_b: RunB, jobs: Jobs = DEFAULT_JOBS, json: AsJson = False) -> None:
+        """Bisect. Example: python -m flows.bisect 2026-11-26T0200 2026-11-27T0200"""
+        _leave(_ended(lambda: options(run_a, run_b, jobs), bisect, json=json))
 
     app()
 
@@ -71,7 +127,7 @@ def _leave(exit_code: int) -> None:
 
 
 def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
-    console = _console(to_stderr=json)
+    console = console_of(to_stderr=json)
     try:
         listen()
         outcome = run_flow(compress, options(), console)
@@ -86,8 +142,7 @@ def _ended(options: Any, compress: Flow[..., Any], *, json: bool) -> int:
         leave_at_once()
     with suppress(OSError):  # nobody reads any more, and the run is over
         if json:
-            sys.stdout.write(json_format.dumps(outcome.as_json(), indent=2) + "\n")
-            sys.stdout.flush()
+            print_json(outcome)
         show(outcome, console)
     return outcome.exit_code
 
@@ -98,20 +153,20 @@ def _refused(error: SlimlineError) -> int:
     return error.exit_code
 
 
-def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Outcome:
+def run_flow(compress: Flow[..., Any], options: Any, console: Console) -> Outcome | Searched | Bisected:
     """Check the input before anything is started, then run the flow against a Prefect API and give its outcome.
 
     Raises:
         SlimlineError: whatever stopped the whole run.
     """
     os.chdir(find_project())
-    params = check_overrides(find_project(), options.set_params)
+    params = check_overrides(find_project(), getattr(options, "set_params", {}), getattr(options, "params_file", USUAL))
     for line in warnings(params, find_project()):
         Terminal(stderr=True).print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    heard: list[Outcome] = []
+    heard: list[Outcome | Searched | Bisected] = []
 
     def keep(event: Event) -> None:
-        if isinstance(event, Outcome):
+        if isinstance(event, Outcome | Searched | Bisected):
             heard.append(event)
 
     _quiet_prefect()
@@ -126,7 +181,7 @@ def run_flow(compress: Flow[..., Any], options: Options, console: Console) -> Ou
     raise error or SlimlineError("the flow ended without an outcome")
 
 
-def _error_of(compress: Flow[..., Any], options: Options) -> SlimlineError | None:
+def _error_of(compress: Flow[..., Any], options: Any) -> SlimlineError | None:
     """Run the flow; what stopped the whole of it, if anything did."""
     api_url = _api_url()
     with temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
@@ -139,26 +194,6 @@ def _error_of(compress: Flow[..., Any], options: Options) -> SlimlineError | Non
         return None
     error = None if state.data is None else state.result(raise_on_failure=False)
     return error if isinstance(error, SlimlineError) else SlimlineError(f"the flow ended {state.name}: {state.message}")
-
-
-def show(outcome: Outcome, console: Console) -> None:
-    """The table of results, what failed, where the report is, and how long it took."""
-    if outcome.summary is not None:
-        from slimline.report.console import results_table
-
-        console.print(results_table(dict(outcome.summary), dict(outcome.releases) if outcome.releases else None))
-    console.print(outcome.message, style="red" if outcome.exit_code else "green")
-    if outcome.experiment:
-        console.print(f"saved as experiment {outcome.experiment}: dvc exp apply {outcome.experiment}")
-    if outcome.summary is not None:
-        console.print(f"report: {outcome.index}", soft_wrap=True)
-    console.print(f"{time.time() - psutil.Process().create_time():.1f} s")
-
-
-def _console(*, to_stderr: bool) -> Console:
-    """The terminal as wide as it is; a log or a pipe wide enough for the table."""
-    console = Terminal(stderr=to_stderr)
-    return console if console.is_terminal else Terminal(stderr=to_stderr, width=max(console.width, PIPE_COLUMNS))
 
 
 def _api_url() -> str:
@@ -175,14 +210,15 @@ class _Notes(logging.Handler):
             tell(Noted(record.getMessage()))
 
 
-def _pairs(overrides: list[str]) -> dict[str, str]:
-    pairs = {}
+def pairs(overrides: list[str]) -> dict[str, str]:
+    """Of `--set key=value`."""
+    found = {}
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign or not key:
             raise InputError(f"--set {override}: not of the form key=value, e.g. prune.channels50.ratio=0.6")
-        pairs[key.strip()] = value
-    return pairs
+        found[key.strip()] = value
+    return found
 
 
 def _quiet_prefect() -> None:

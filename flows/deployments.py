@@ -1,32 +1,27 @@
-"""What Prefect's server has to know: the work pool, the deployments of prefect.yaml, and an automation for runs whose process died."""
+"""What Prefect's server has to know: the work pool, the deployments of prefect.yaml, and its automations."""
 
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
-from prefect.automations import Automation
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled
 
+from flows.automations import alerts, register_alerts, watch_for_zombies
 from flows.environment import PROJECT
+from flows.queues import QUEUES
 from slimline.errors import SlimlineError
 
-ZOMBIES = "crash zombie flow runs"
-SILENCE_SECONDS = 90
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
-def register(project: Path, api_url: str, pool: str) -> None:
-    """Create or update all of it; may be repeated.
+def register(project: Path, api_url: str, pool: str, alerts_url: str) -> None:
+    """Create or update all of it; may be repeated. Alerts go to `alerts_url`.
 
     Raises:
         SlimlineError: Prefect refuses, for example because prefect.yaml is wrong.
@@ -34,28 +29,20 @@ def register(project: Path, api_url: str, pool: str) -> None:
     with temporary_settings({PREFECT_API_URL: api_url}):
         with get_client(sync_client=True) as client:
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
+            make_queues(client, pool)
         watch_for_zombies()
+        register_alerts(alerts_url, alerts())
     _prefect(project, api_url, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
 
 
-def watch_for_zombies() -> None:
-    """A run whose process and worker both died says nothing any more: after 90 s without a heartbeat the server calls it Crashed."""
-    with get_client(sync_client=True) as client:
-        if client.read_automations_by_name(ZOMBIES):
-            return
-    beat = "prefect.flow-run.heartbeat"
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
-    trigger = EventTrigger(
-        after={beat},
-        expect={beat, *ends},
-        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-        for_each={"prefect.resource.id"},
-        posture=Posture.Proactive,
-        threshold=1,
-        within=timedelta(seconds=SILENCE_SECONDS),
-    )
-    silence = ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENCE_SECONDS} s")
-    Automation(name=ZOMBIES, trigger=trigger, actions=[silence]).create()
+def make_queues(client: SyncPrefectClient, pool: str) -> None:
+    """The queues of a work pool, with their priorities; those of others are left alone."""
+    standing = {queue.name: queue for queue in client.read_work_queues(work_pool_name=pool)}
+    for name, priority in QUEUES.items():
+        if name not in standing:
+            client.create_work_queue(name, priority=priority, work_pool_name=pool)
+        elif standing[name].priority != priority:
+            client.update_work_queue(standing[name].id, priority=priority)
 
 
 def settle_runs(api_url: str, pool: str) -> None:

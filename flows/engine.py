@@ -4,13 +4,13 @@ import functools
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 import psutil
 
@@ -28,6 +28,16 @@ _running: dict[int, Callable[[], None]] = {}
 _lock = threading.Lock()
 
 
+class Process(Protocol):
+    """What is needed of a command that has been started, by subprocess or by the fork server."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def wait(self) -> int:
+        """Its exit code."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a command ended, and the last lines that it wrote."""
@@ -41,20 +51,24 @@ class Finished:
         return next((int(match[1]) for line in reversed(self.tail) if (match := _EXITED.search(line))), None)
 
 
-def dvc(*arguments: str) -> list[str]:
-    """The command line of DVC in this environment; it waits for the repository's lock instead of failing."""
-    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-
-
 def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], object], *, in_order: bool = True) -> Finished:
     """Run to the end and pass on every line of output as it comes.
 
     The command gets a process group of its own; `stop_all` and the guard know it for as long as it runs. A `dvc repro` is stopped
     `in_order`; what sends or fetches is stopped at once, so that nothing is published after a stop.
     """
-    process = subprocess.Popen(
+    return heard(started(command, folder), command[-1], on_line, in_order=in_order)
+
+
+def started(command: Sequence[str], folder: Path) -> Process:
+    """A process of its own, in a session of its own."""
+    return subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
+
+
+def heard(process: Process, called: str, on_line: Callable[[str], object], *, in_order: bool) -> Finished:
+    """Pass on every line of a process that has just been started, and wait for its end."""
     name = guard().add(process.pid, in_order=in_order)
     handle = find(*name) if name else None
     stop = functools.partial(_stop, handle, in_order=in_order)
@@ -65,7 +79,7 @@ def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], o
             stop()
         with ExitStack() as broken_off:  # by a signal in the main thread, which runs publish and push
             broken_off.callback(stop)
-            finished = _heard(process, command[-1], on_line)
+            finished = _heard(process, called, on_line)
             broken_off.pop_all()
         return finished
     finally:
@@ -76,7 +90,7 @@ def run_command(command: Sequence[str], folder: Path, on_line: Callable[[str], o
         guard().drop(name)
 
 
-def _heard(process: subprocess.Popen[bytes], name: str, on_line: Callable[[str], object]) -> Finished:
+def _heard(process: Process, name: str, on_line: Callable[[str], object]) -> Finished:
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     assert process.stdout is not None
     for raw in process.stdout:

@@ -13,6 +13,8 @@ from slimline.project import find_project
 
 PARENT = "SLIMLINE_PARENT"
 PROJECT = "SLIMLINE_PROJECT"
+ALERT_TOKEN = "SLIMLINE_ALERT_TOKEN"
+"""A random word in the address of the service of alerts, by which it knows Prefect's server from others on this machine."""
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

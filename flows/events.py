@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flows.bisected import Bisected
 from flows.results import Outcome
+from flows.searched import Searched
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Noted:
     text: str
 
 
-Event = Planned | Started | Said | Ended | Noted | Outcome
+Event = Planned | Started | Said | Ended | Noted | Outcome | Searched | Bisected
 listeners: list[Callable[[Event], None]] = []
 
 

@@ -94,6 +94,8 @@ def _heal_rwlock(path: Path) -> list[str]:
 
 
 def _living(locks: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], int]:
+    if set(locks) - {"read", "write"}:
+        raise ValueError("DVC would refuse it")
     readers = {path: [info for info in infos if _holds(info)] for path, infos in locks.get("read", {}).items()}
     writers = {path: info for path, info in locks.get("write", {}).items() if info and _holds(info)}
     before = sum(map(len, locks.get("read", {}).values())) + sum(map(bool, locks.get("write", {}).values()))

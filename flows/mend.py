@@ -97,12 +97,12 @@ def _mended(root: Path, out: str, md5: str, cache: Cache) -> Iterator[str]:
 
 
 def _denied(folder: Path) -> Iterator[str]:
-    """The files of an artifact that are not what its manifest says; all of them where it says nothing."""
+    """The files of an artifact that are not what its manifest says; all of them where it cannot be read, none where it lists none."""
     if not (folder / "manifest.json").is_file():
         return
     try:
-        files = dict(read_json(folder / "manifest.json")["files"])
-    except (ArtifactError, KeyError, TypeError, ValueError):
+        files = dict(read_json(folder / "manifest.json").get("files", {}))
+    except (ArtifactError, AttributeError, TypeError, ValueError):
         yield from (path.relative_to(folder).as_posix() for path in files_of(folder))
         return
     yield from (name for name, wanted in files.items() if (folder / name).is_file() and sha256_of(folder / name) != wanted)

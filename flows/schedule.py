@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.dag import Dag, Node
+from flows.sharing import waiting as waiting_elsewhere
+from flows.sharing import when_one_waits
 from flows.stages import CommandFailedError, run_stage
 
 Future = Any
@@ -38,17 +40,19 @@ def run_dag(
     """
     futures: dict[str, Future] = {}
     waiting, running = dict(dag.nodes), dict[str, Node]()
-    done: queue.SimpleQueue[str] = queue.SimpleQueue()
+    done: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    when_one_waits(lambda: done.put(None))
     stopped = False
     while waiting or running:
-        for node in [] if stopped else startable(waiting, futures, running, jobs):
+        for node in [] if stopped else startable(waiting, futures, running, jobs + waiting_elsewhere()):
             needs = [futures[need] for need in node.needs if _counts(node, futures[need])]
             futures[node.name] = _submit(node, root, str(dag.cache), needs, force=force)
             running[node.name] = waiting.pop(node.name)
             futures[node.name].add_done_callback(lambda _, name=node.name: done.put(name))
         if not running:
             return
-        name = done.get()
+        if (name := done.get()) is None:  # one waits for another machine, or no longer does
+            continue
         futures[name].wait()
         del running[name]
         on_progress(len(futures) - len(running), len(dag.nodes))

@@ -1,25 +1,27 @@
 """The lasting services: `python -m flows.services up` and `down` (`make up`, `make down`).
 
-Prefect's server with its UI and scheduler, a worker for the deployments of prefect.yaml, and the embedded S3 store. What `up` started
-is recorded by pid and birth time in .slimline/services.json; `down` ends exactly that.
+Prefect's server with its UI and scheduler, a worker for the deployments of prefect.yaml, what passes alerts on, and the embedded S3
+store. What `up` started is recorded by pid and birth time in .slimline/services.json; `down` ends exactly that.
 """
 
 import contextlib
 import fcntl
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import psutil
 import typer
 
-from flows.environment import now_utc, prefect_home, state_folder
+from flows.environment import ALERT_TOKEN, now_utc, prefect_home, state_folder
 from flows.prefect_home import healed_database
 from flows.processes import find, identity, stop_service
 from flows.server import free_port, is_healthy, wait_until_healthy
@@ -31,6 +33,7 @@ from slimline.storage.state_file import read_state, refusal, set_aside, state_fo
 
 DEFAULT_PORT = 4200
 POOL = "slimline"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
@@ -123,7 +126,8 @@ def _start_all(project: Path, params: Params, port: int) -> Services:
     chosen = _checked(port)
     api_url = f"http://127.0.0.1:{chosen}/api"
     server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", *_queues()]
+    alerts_port, token = free_port(), secrets.token_urlsafe(24)
     services = Services(api_url, now_utc(), ())
     with ExitStack() as where_it_fails:
         where_it_fails.callback(lambda: _stop(project, services))
@@ -132,17 +136,27 @@ def _start_all(project: Path, params: Params, port: int) -> Services:
             process, services = _start(project, services, "server", server)
             wait_until_healthy(api_url, process, _log(project, "server"))
             store.result()
-        register(project, api_url, POOL)
+        alerts = [sys.executable, "-m", "flows.alerts", str(alerts_port)]
+        process, services = _start(project, services, "alerts", alerts, {ALERT_TOKEN: token})
+        register(project, api_url, POOL, f"http://127.0.0.1:{alerts_port}/{token}")
         process, services = _start(project, services, "worker", worker)
         where_it_fails.pop_all()
     return services
 
 
-def _start(project: Path, services: Services, name: str, command: list[str]) -> tuple[subprocess.Popen[bytes], Services]:
+def _queues() -> list[str]:
+    from flows.queues import own_queues
+
+    return [part for queue in own_queues() for part in ("--work-queue", queue)]
+
+
+def _start(
+    project: Path, services: Services, name: str, command: list[str], added: Mapping[str, str] = NOTHING
+) -> tuple[subprocess.Popen[bytes], Services]:
     """Start one service in a session of its own, with default signals, and record it at once."""
     log = _log(project, name)
     state_folder_at(log.parent)
-    environment = {**os.environ, "PREFECT_API_URL": services.api_url}
+    environment = {**os.environ, "PREFECT_API_URL": services.api_url, **added}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, cwd=project, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -220,7 +234,7 @@ def up(port: Annotated[int, typer.Option(help="Of Prefect's UI and API; 0 takes 
     """Start Prefect's server and UI, a worker, the S3 store and the deployments; does nothing where all are up."""
     with _explained():
         services = start_services(find_project(), port)
-        typer.echo(f"up since {services.since}: Prefect {services.ui_url}, deployments compress/nightly and compress/on-demand")
+        typer.echo(f"up since {services.since}: Prefect {services.ui_url}, deployments nightly/nightly and compress/on-demand")
         typer.echo(f"logs: {_log(find_project(), 'server').parent}; stop all: make down")
 
 

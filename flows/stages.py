@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ from prefect.states import Completed
 
 from flows import engine
 from flows.api import attempt
+from flows.artifacts import TrainingBar
+from flows.budget import why_not
 from flows.cache import Cache
 from flows.events import Ended, Noted, Said, Started, tell
+from flows.forked import forked
 from flows.mend import before, drop_unreadable, forget, restored_well
+from flows.one_run import note
+from flows.peaks import took, watched
+from flows.sharing import leased
 from slimline.errors import NothingPassed, SlimlineError
 
 ENDED_BY_ITSELF = frozenset({1, 2, 3})
@@ -71,7 +78,13 @@ def run_stage(stage: str, root: str, page: str | None, *, cache: str, clean: boo
         return Completed(name="Cached", message="up to date")
     began = time.monotonic()
     tell(Started(stage))
-    finished, state = _reproduced(stage, root, Cache(Path(cache)), force=force)
+    if (why := why_not(stage)) is not None:
+        tell(Ended(stage, "Skipped", 0.0, (why,)))
+        raise CommandFailedError(stage, SlimlineError.exit_code, (why,))
+    with leased(stage, Path(root)) as is_leased:
+        finished, state = _reproduced(stage, root, Cache(Path(cache)), force=force, pull=is_leased)
+        if is_leased and state == "Completed" and not finished.code:
+            _give(stage, root)
     seconds = time.monotonic() - began
     if finished.code:
         tell(Ended(stage, "Failed", seconds, finished.tail))
@@ -93,7 +106,7 @@ def run_upload(name: str, root: str, arguments: list[str]) -> Any:
     """Run one of the commands that talk to the S3 store: publish, push or fetch. All of them may be repeated."""
     began = time.monotonic()
     tell(Started(name))
-    finished = _run(name, [sys.executable, *arguments], root, in_order=False)
+    finished = _run(name, [sys.executable, *arguments], root)
     seconds = time.monotonic() - began
     if finished.code not in (0, NothingPassed.exit_code):
         tell(Ended(name, "Failed", seconds, finished.tail))
@@ -107,34 +120,56 @@ def artifact_key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
-def _reproduced(stage: str, root: str, cache: Cache, *, force: bool) -> tuple[engine.Finished, str]:
+def _reproduced(stage: str, root: str, cache: Cache, *, force: bool, pull: bool) -> tuple[engine.Finished, str]:
     """How `dvc repro` ended, and the state of the stage if it ended well."""
     earlier = before(Path(root), cache)
-    arguments = ["--force"] if force else []
-    finished = _run(stage, engine.dvc("repro", "--single-item", *arguments, stage), root)
+    arguments = ["--force"] * force + ["--pull"] * pull
+    finished = _repro(stage, ["--wait-for-lock", "repro", "--single-item", *arguments, stage], root)
     state = STATES[_what_happened(stage, finished.tail)]
+    if pull and finished.code and finished.stage_code is None:
+        tell(Noted(f"{stage} is not fetched: {_reason(finished.tail)}"))
+        return _reproduced(stage, root, cache, force=force, pull=False)
     if finished.code and finished.stage_code is None:
         _heal(stage, drop_unreadable(cache))
     elif not finished.code and state == "Restored" and not restored_well(Path(root), stage, cache, earlier):
         _heal(stage, (*forget(Path(root), stage, cache, earlier), "what DVC restored was damaged; the stage runs"))
-        return _reproduced(stage, root, cache, force=True)
+        return _reproduced(stage, root, cache, force=True, pull=False)
     return finished, state
 
 
+def _give(stage: str, root: str) -> None:
+    """Put what a stage made where others find it, before its lease ends; where that fails they compute it again."""
+    finished = _run(stage, [sys.executable, "-m", "dvc", "--wait-for-lock", "push", "--run-cache", stage], root)
+    if finished.code:
+        tell(Noted(f"{stage} is not shared: {_reason(finished.tail)}"))
+
+
 def _heal(stage: str, lines: tuple[str, ...]) -> None:
-    for line in lines:
-        get_run_logger().warning("healed: %s: %s", stage, line)
-        tell(Noted(f"healed: {stage}: {line}"))
+    note(lines, f"healed: {stage}: ")
 
 
-def _run(stage: str, command: list[str], root: str, *, in_order: bool = True) -> engine.Finished:
-    logger = get_run_logger()
+def _repro(stage: str, arguments: list[str], root: str) -> engine.Finished:
+    process = forked(arguments, Path(root)) or engine.started([sys.executable, "-m", "dvc", *arguments], Path(root))
+    with watched(process.pid) as peaks:
+        finished = engine.heard(process, stage, _shown(stage), in_order=True)
+    if not finished.code and _what_happened(stage, finished.tail) == "ran":
+        took(stage, peaks[0])
+    return finished
+
+
+def _run(name: str, command: list[str], root: str) -> engine.Finished:
+    return engine.run_command(command, Path(root), _shown(name), in_order=False)
+
+
+def _shown(name: str) -> Callable[[str], None]:
+    logger, bar = get_run_logger(), TrainingBar(name, artifact_key("epochs", name))
 
     def show(line: str) -> None:
         logger.info("%s", line)
-        tell(Said(stage, line))
+        bar.hear(line)
+        tell(Said(name, line))
 
-    return engine.run_command(command, Path(root), show, in_order=in_order)
+    return show
 
 
 def _what_happened(stage: str, tail: tuple[str, ...]) -> str:

@@ -13,6 +13,8 @@ from flows.stages import run_upload
 from slimline.report.summary import Missing
 
 REPORT = "report over what stands"
+BESIDE = ("cache@", "harness@")
+"""What is tried on a variant beside its verdict: where it fails, the verdict stands."""
 
 
 def what_is_missing(
@@ -47,7 +49,7 @@ def report_what_stands(folder: Path, missing: Sequence[Missing]) -> int:
 
 def _judging(nodes: Mapping[str, Node], variant: str, target: str) -> list[str]:
     """The stages that compile and evaluate a variant on a target."""
-    return [name for name in nodes if name.partition("@")[2] == f"{variant}-{target}"]
+    return [name for name in nodes if name.partition("@")[2] == f"{variant}-{target}" and not name.startswith(BESIDE)]
 
 
 def _timing(nodes: Mapping[str, Node], target: str) -> list[str]:

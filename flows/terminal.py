@@ -3,19 +3,23 @@
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from flows.events import Ended, Event, Noted, Planned, Said, Started, listeners
+from slimline.progress import read_progress
 
 MARKS = {"Completed": "[green]✓[/]", "Restored": "[cyan]↺[/]", "Cached": "[dim]=[/]", "Failed": "[red]✗[/]"}
-LINE_WIDTH = 60
+STAGE_WIDTH, BAR_WIDTH = 42, 12
 
 
 class Terminal(Console):
@@ -27,12 +31,21 @@ class Terminal(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+@dataclass
+class _Row:
+    """A stage at work: since when, and the last line it wrote."""
+
+    began: float
+    line: str = ""
+    spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
+
+
 class Screen:
     """Listens to the run's events for the length of a `with` block."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._rows: dict[str, tuple[float, str, Spinner]] = {}
+        self._rows: dict[str, _Row] = {}
         self._planned = Planned(0, 0, "")
         self._done = 0
         self._began = time.monotonic()
@@ -66,10 +79,9 @@ class Screen:
             case Noted(text):
                 self.console.print(f"[yellow]{escape(text)}[/]")
             case Started(stage):
-                self._rows[stage] = (time.monotonic(), "", Spinner("dots"))
+                self._rows[stage] = _Row(time.monotonic())
             case Said(stage, line) if stage in self._rows:
-                began, _, spinner = self._rows[stage]
-                self._rows[stage] = (began, line, spinner)
+                self._rows[stage].line = line
             case Ended():
                 self._end(event)
             case _:
@@ -87,9 +99,13 @@ class Screen:
 
     def _running(self) -> Group:
         now = time.monotonic()
-        rows: list[Spinner | Text] = []
-        for stage, (began, line, spinner) in list(self._rows.items()):
-            spinner.update(text=Text(f"{stage:<44} {now - began:7.1f} s  {line[:LINE_WIDTH]}"))
-            rows.append(spinner)
+        table = Table.grid(padding=(0, 1), expand=True)
+        for width in (1, STAGE_WIDTH, 9, BAR_WIDTH):
+            table.add_column(no_wrap=True, min_width=width)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for stage, row in list(self._rows.items()):
+            told = read_progress(row.line)
+            bar = ProgressBar(total=told.total, completed=told.done, width=BAR_WIDTH) if told else ""
+            table.add_row(row.spinner, stage, f"{now - row.began:7.1f} s", bar, Text(row.line))
         total = f"{min(self._done, self._planned.stages)} of {self._planned.stages} stages" if self._planned.stages else "starting"
-        return Group(*rows, Text(f"{total}, {now - self._began:.0f} s", style="dim"))
+        return Group(table, Text(f"{total}, {now - self._began:.0f} s", style="dim"))

@@ -17,8 +17,22 @@ from flows.heal import GOOD, RUNS, is_dvc_lock
 from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
+from slimline.params.files import USUAL, located
 from slimline.params.overrides import with_overrides
 from slimline.params.yaml_file import parse_yaml, yaml_text
+
+HEAD = "HEAD"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a clone starts from: a commit, and the text of its params.yaml where that is not the commit's."""
+
+    commit: str = HEAD
+    params: str | None = None
+
+
+COMMITTED = State()
 
 
 @dataclass(frozen=True)
@@ -30,18 +44,23 @@ class Workspace:
 
 
 @contextmanager
-def run_workspace(project: Path, name: str, cache: Path, overrides: Mapping[str, str], *, carry: bool) -> Iterator[Workspace]:
+def run_workspace(
+    project: Path, name: str, cache: Path, overrides: Mapping[str, str], *, carry: bool, file: str = USUAL, state: State = COMMITTED
+) -> Iterator[Workspace]:
     """Clone the project's last commit (with `carry`: and what is not committed yet), and remove the clone afterwards.
 
+    The clone's params.yaml is the params file `file`, or what `state` gives, with the overrides.
+
     Raises:
-        InputError: the project has no commit yet.
-        ParamsError: the overrides are wrong.
+        InputError: the project has no such commit, or the commit has no such params file.
+        ParamsError: the params file or the overrides are wrong.
     """
     folder = project / RUNS / name
     try:
-        _clone(project, folder, carry=carry)
+        _clone(project, folder, state.commit, carry=carry)
         _share_settings(project, folder, cache)
         _share_finished_stages(project, folder)
+        _place(folder, file, state.params)
         if overrides:
             override(folder / "params.yaml", overrides)
         params = Params.load(folder / "params.yaml")
@@ -79,30 +98,43 @@ def override(path: Path, overrides: Mapping[str, str]) -> None:
     Params.load(path)
 
 
-def check_overrides(project: Path, overrides: Mapping[str, str]) -> Params:
-    """The params of a run, checked as `slimline check` does, before anything is started.
+def check_overrides(project: Path, overrides: Mapping[str, str], given: str = USUAL, *, elsewhere: bool = False) -> Params:
+    """The params of a run, checked as `slimline check` does, before anything is started; `elsewhere`: it is to run on another machine.
 
     Raises:
-        ParamsError: params.yaml or an override is wrong; every mistake is named.
+        InputError: there is no such params file.
+        ParamsError: the params file or an override is wrong; every mistake is named.
     """
-    path = project / "params.yaml"
-    params = checked_params(project)
+    file = located(project, given)
+    params = checked_params(project, file, elsewhere=elsewhere)
     if not overrides:
         return params
-    origin = "params.yaml with --set"
-    return Params.parse(parse_yaml(with_overrides(yaml_text(path), overrides), origin), origin=origin)
+    origin = f"{file} with --set"
+    return Params.parse(parse_yaml(with_overrides(yaml_text(project / file), overrides), origin), origin=origin, root=project)
 
 
-def _clone(project: Path, folder: Path, *, carry: bool) -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD^{commit}"], cwd=project, capture_output=True, text=True, check=False)
+def _clone(project: Path, folder: Path, commit: str, *, carry: bool) -> None:
+    command = ["git", "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}"]
+    head = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if head.returncode:
-        raise InputError(f"{project}: a run in a clone starts from a commit and there is none; commit the project first")
+        lacking = "there is none; commit the project first" if commit == HEAD else f"git has no {commit} here; git fetch it first"
+        raise InputError(f"{project}: a run in a clone starts from a commit and {lacking}")
     commit = head.stdout.strip()
     folder.parent.mkdir(parents=True, exist_ok=True)
     _run("git", "clone", "-q", "--shared", "--no-checkout", str(project), str(folder), folder=project)
     _run("git", "checkout", "-q", "--detach", commit, folder=folder)
     if carry:
         carry_changes(project, folder)
+
+
+def _place(folder: Path, file: str, text: str | None) -> None:
+    """Make the clone's params.yaml what the run is to take."""
+    if text is None and file != USUAL:
+        if not (folder / file).is_file():
+            raise InputError(f"{file}: not in the commit that the run works on; git add and commit it")
+        text = yaml_text(folder / file)
+    if text is not None:
+        (folder / USUAL).write_text(text, encoding="utf-8")
 
 
 def _share_settings(project: Path, folder: Path, cache: Path) -> None:

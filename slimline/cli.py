@@ -8,11 +8,13 @@ import typer
 
 from slimline import __version__
 from slimline.artifact.border import told_of_the_disk
+from slimline.commands.bisect import bisect
 from slimline.commands.check import check
 from slimline.commands.compare import compare
 from slimline.commands.doctor import doctor
 from slimline.commands.export_gguf import export_gguf
 from slimline.commands.export_hf import export_hf
+from slimline.commands.gc import gc
 from slimline.commands.history import history
 from slimline.commands.import_gguf import import_gguf
 from slimline.commands.init import init
@@ -25,26 +27,36 @@ from slimline.commands.report import report
 from slimline.commands.rollback import rollback
 from slimline.commands.run import run
 from slimline.commands.s3 import s3
+from slimline.commands.search import search
+from slimline.commands.send import send
 from slimline.commands.serve import serve
+from slimline.commands.status import status
+from slimline.commands.verify import verify
 from slimline.commands.workloads import workloads
 from slimline.errors import SlimlineError
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
-app = typer.Typer(name="slimline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(name="slimline", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 for command in (
     init,
     check,
     run,
+    send,
+    status,
+    search,
     publish,
     doctor,
     workloads,
     methods,
     compare,
     history,
+    bisect,
     releases,
     promote,
     rollback,
+    gc,
+    verify,
     predict,
     serve,
     report,

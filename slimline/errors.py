@@ -4,6 +4,7 @@ SlimlineError                1  something went wrong; the message says what and 
 ├── InputError               2  the user's input is wrong
 │   ├── ParamsError          2  params.yaml: all problems at once
 │   ├── WorkloadError        2  a workload is unknown or breaks the Protocol
+│   ├── MethodError          2  a method of one's own is unknown, does not import or raises
 │   ├── DataError            2  a table fails its expectations
 │   ├── ArtifactError        2  a model file is truncated, altered, unsafe or of the wrong shape
 │   └── StorageRefused       2  the S3 store says no: wrong key, missing bucket
@@ -50,6 +51,10 @@ class ParamsError(InputError):
 
 class WorkloadError(InputError):
     """A workload is unknown, cannot be imported or breaks the Protocol."""
+
+
+class MethodError(InputError):
+    """A method of one's own is unknown, cannot be imported, raises, or gives back what no method gives."""
 
 
 class DataError(InputError):

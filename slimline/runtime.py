@@ -23,7 +23,7 @@ from slimline.artifact.manifest import MANIFEST, Manifest, read_manifest
 from slimline.artifact.signature import NUMBERS, Arrays, Signature
 from slimline.errors import ArtifactError, InputError, WorkloadError
 from slimline.loaders import Array, Infer, MakeGenerator, Outputs
-from slimline.params.sections import CODE_CARRYING
+from slimline.targets import CODE_CARRYING
 from slimline.workloads import BUNDLED, Workload, get_workload
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def load(
         InputError: the target's runtime is not installed, or its files carry code that nobody vouched for.
         WorkloadError: an eager model's workload is not bundled and nobody named it, or it cannot be made.
     """
-    folder = _fetched(str(location)) if str(location).startswith("s3://") else Path(location)
+    folder = fetched(str(location)) if str(location).startswith("s3://") else Path(location)
     if not is_compiled(folder):
         return _load_plain(folder, threads, workload, cache_folder)
     manifest = read_compiled(folder)
@@ -233,7 +233,8 @@ def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> "Gu
         raise WorkloadError(str(error).removeprefix("params.yaml: ")) from error
 
 
-def _fetched(url: str) -> Path:
+def fetched(url: str) -> Path:
+    """A release in the user's cache folder, every byte of it verified; raises as slimline.storage.releases.fetch_release."""
     from slimline.storage.releases import fetch_release
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,8 +1,8 @@
 """Stage `cache`: what the caches of a compiled language model save, and what they get wrong.
 
-in      data/compiled/<variant>-<target>, data/prepared/test.arrow
+in      data/compiled/<variant>-<target>, data/prepared/test.arrow, data/machine.json
 out     reports/metrics/cache/<variant>-<target>.json and the page
-params  workload, evaluate.threads
+params  workload, seed, evaluate.threads; cache.variants and cache.targets say for which it is run
 
 The prompt cache (the engine's own, or slimline.generation.prompt_cache) and the output cache are measured on prompts of the test split; a
 cache by meaning is judged on near-duplicates that ask for something else. Nothing here is judged by the gate.
@@ -22,6 +22,7 @@ import numpy as np
 from slimline.artifact.compiled import CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of
 from slimline.artifact.generating import GENERATION, read_generation
+from slimline.artifact.missed import require_made
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.windows import Windows
@@ -35,6 +36,7 @@ from slimline.report.cache import cache_page
 from slimline.report.page import write_page
 from slimline.runtime import Model, load
 from slimline.stage import Stage, stage_main, write_metrics
+from tasks.missed import note_unmade
 
 log = logging.getLogger(__name__)
 COMPILED = Path("data/compiled")
@@ -148,10 +150,10 @@ def output_figures(model: Model, texts: Sequence[str], folder: Path) -> dict[str
     }
 
 
-def meaning_figures(model: Model, texts: Sequence[str], folder: Path) -> dict[str, Any]:
+def meaning_figures(model: Model, texts: Sequence[str], folder: Path) -> dict[str, Any] | None:
     """A cache by meaning: how many near-duplicates with another answer get the wrong one, and how many equal questions the right one.
 
-    A near-duplicate counts only if the model itself answers it otherwise.
+    A near-duplicate counts only if the model itself answers it otherwise; None where it does so for none.
     """
     exact = OutputCache(model.identity, folder / "exact")
     answers = answered(model.generator, texts, exact)
@@ -170,7 +172,7 @@ def meaning_figures(model: Model, texts: Sequence[str], folder: Path) -> dict[st
         cache.close()
     wrong = list(itertools.chain.from_iterable(kinds.values()))
     if not wrong:
-        raise StageError("cache: no near-duplicate got another answer than its original; the model answers all prompts alike")
+        return None
     return {
         "embedding": "runs of three letters, hashed",
         "threshold": THRESHOLD,
@@ -192,8 +194,13 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def main(stage: Stage) -> None:
-    """Measure all caches of one compiled language model; write the metrics and the page."""
+    """Measure all caches of one compiled language model; write the metrics and the page.
+
+    Raises:
+        StageError: the model generates nothing.
+    """
     folder = COMPILED / stage.label
+    require_made(folder)
     manifest = read_compiled(folder)
     if GENERATION not in manifest.files and manifest.target != "eager":
         raise StageError(f"cache: {stage.label} generates nothing, so there is nothing to cache; compile it for openvino or onnxruntime")
@@ -204,8 +211,9 @@ def main(stage: Stage) -> None:
     assert isinstance(model.preprocessing, Windows)
     texts = list(dict.fromkeys(model.preprocessing.decoded(row[:TEXT_TOKENS]) for row in rows))
     room = model.generator.context - OWN - ANSWER
+    lengths = [length for length in PREFIXES if length <= room] or [room]
     with tempfile.TemporaryDirectory(prefix="slimline-cache-") as place:
-        prefixes = {str(length): prefix_figures(model, tokens, length, Path(place)) for length in PREFIXES if length <= room}
+        prefixes = {str(length): prefix_figures(model, tokens, length, Path(place)) for length in lengths}
         outputs = output_figures(model, texts, Path(place))
         meaning = meaning_figures(model, texts, Path(place))
         small = small_figures(folder, model, texts, stage.params.evaluate.threads)
@@ -229,4 +237,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("cache", main, __doc__, per="pair")
+    stage_main("cache", main, __doc__, per="pair", on_miss=note_unmade)

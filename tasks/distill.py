@@ -1,8 +1,9 @@
-"""Stage `distill`: train the workload's student, from its source's outputs or, as a control, from the labels alone.
+"""Stage `distill`: train a student from its source's outputs or, as a control, from the labels alone; say what the teacher was worth.
 
-in      data/models/<source>, data/prepared/{train,validation}.arrow; test.arrow, from which written texts are kept apart
+in      data/models/<source>, data/models/teacher, data/prepared/{train,validation}.arrow; test.arrow, from which written texts are kept
+        apart
 out     data/models/<variant>
-params  workload, seed, gate.metric, distill.<variant>
+params  workload, seed, gate.metric, gate.confidence, distill.<variant>
 """
 
 from dataclasses import replace
@@ -10,24 +11,30 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from slimline.artifact.fitted import build_architecture
-from slimline.artifact.manifest import Architecture
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.errors import InputError, WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
 from slimline.methods.distill.cost import steps_of_equal_compute
-from slimline.methods.distill.fewer_layers import fewer_layers
+from slimline.methods.distill.learner import Learner, learner
+from slimline.methods.distill.students import Student, student_of
 from slimline.methods.edited import Edited
-from slimline.params import HiddenStatesParams, ScratchParams, SequenceParams, StudentTraining
-from slimline.params.distill import GuidedTraining
+from slimline.methods.layer_use import uses_of
+from slimline.methods.quantize.plan import Plan
+from slimline.methods.quantize.simulate import simulate
+from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
+from slimline.methods.recalibrate import recalibrated_over
+from slimline.params import TEACHER, ScratchParams, StudentTraining
+from slimline.report.asked import asked
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
 from slimline.training.data import TrainingData
-from slimline.training.fit import require_learned, steps_per_epoch
-from tasks.missed import note_miss
-from tasks.variant import Origin, Outcome, load_origin, require_shrunk, save_outcome, training_data
+from slimline.training.fit import require_learned
+from slimline.training.order import steps_per_epoch
+from tasks.outcome import Origin, Outcome, Sizes
+from tasks.teacher_worth import teacher_worth
+from tasks.variant import load_origin, note_missed, require_shrunk, save_outcome, training_data
 
 
 def run(student: nn.Module, teacher: nn.Module, config: StudentTraining, data: TrainingData) -> Edited:
@@ -36,29 +43,14 @@ def run(student: nn.Module, teacher: nn.Module, config: StudentTraining, data: T
     return made
 
 
-def asked(config: StudentTraining) -> str:
-    """The config in a sentence."""
-    if isinstance(config, ScratchParams):
-        return f"A control for {config.control_of}: the same student and budget, labels alone."
-    if isinstance(config, SequenceParams):
-        real = f", with {config.real:.0%} of real windows among them" if config.real else ""
-        return f"Trained on {config.texts} windows that {config.source} wrote at temperature {config.temperature:g}{real}."
-    assert isinstance(config, GuidedTraining)
-    soft = f"{1 - config.alpha:g} of the divergence from {config.source} at temperature {config.temperature:g}"
-    hidden = (
-        f", and {config.hidden_weight:g} times the {config.distance} of hidden states" if isinstance(config, HiddenStatesParams) else ""
-    )
-    return f"Loss: {config.alpha:g} of that on the labels and {soft}{hidden}."
-
-
 def with_equal_budget(stage: Stage, student: nn.Module, teacher: nn.Module, data: TrainingData) -> tuple[StudentTraining, tuple[str, ...]]:
     """The config, of a control of equal compute with as many steps as that gives, and what there is to say of it."""
     config: StudentTraining = stage.config
     if not isinstance(config, ScratchParams) or config.equal == "steps":
         return config, ()
     studied = stage.params.distill[config.control_of]
-    one = head(data.train, 1)
-    steps = steps_of_equal_compute(student, teacher, studied, one, data.objective, len(data.train))
+    anew, some = data.augment is not None, head(data.train, 2)
+    steps = steps_of_equal_compute(student, teacher, studied, some, data.objective, len(data.train), anew=anew)
     before = studied.epochs * steps_per_epoch(len(data.train), studied)
     told = f"It has {steps:,} steps, where {config.control_of} had {before:,} and its teacher: as many multiply-accumulates in all."
     return config.model_copy(update={"steps": steps}), (told,)
@@ -70,46 +62,84 @@ def student_table(student: nn.Module) -> Table:
     return Table("The student, layer by layer", ("layer", "weight", "parameters"), rows)
 
 
-def _built(stage: Stage, architecture: Architecture) -> nn.Module:
+def _student(stage: Stage, origin: Origin, data: TrainingData) -> Student:
+    """The student before it learns; cut out of its source, its batch norms see what the source's saw.
+
+    Raises:
+        InputError: as `student_of`, with the place in params.yaml.
+    """
+    where = f"params.yaml: distill.{stage.variant}"
     try:
-        return build_architecture(stage.workload, architecture)
+        made = student_of(stage.workload, stage.config, origin.source.model, origin.example)
     except WorkloadError as error:
-        raise WorkloadError(f"params.yaml: distill.{stage.variant}.student: {error}") from None
+        raise WorkloadError(f"{where}.student: {error}") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    is_cut = made.architecture is None and stage.config.shape is not None
+    return replace(made, model=recalibrated_over(made.model, data.train)) if is_cut else made
 
 
-def _student(stage: Stage, origin: Origin) -> tuple[nn.Module, Architecture | None]:
-    """The untrained student and how it is built; or the source with fewer layers, which is described as an edit of it."""
-    config = stage.config
-    if config.source_layers is not None:
-        try:
-            return fewer_layers(origin.source.model, config.source_layers, origin.example), None
-        except InputError as error:
-            raise InputError(f"params.yaml: distill.{stage.variant}: {error}") from None
-    architecture = Architecture(role="student", config=config.student)
-    return _built(stage, architecture), architecture
+def _sizes(origin: Origin, model: nn.Module, plan: Plan, learning: Learner) -> Sizes:
+    """Of a quantized variant, its source and the teacher, every parameter and buffer counted as planned."""
+
+    def stored(one: nn.Module, its: Plan) -> int:
+        return stored_bytes(one, its, uses_of(one, origin.example), learning.grids if its is not NO_PLAN else {})
+
+    return Sizes(stored(model, plan), stored(origin.teacher.model, NO_PLAN), stored(learning.plain, learning.plan or NO_PLAN))
+
+
+def outcome_of(origin: Origin, learning: Learner, made: Edited) -> Outcome:
+    """What is stored of a trained student: plain weights, and of a quantized one its plan, by which it is judged."""
+    model, plan = learning.learned(made.model)
+    if plan is None:
+        return Outcome(model, (), made.history)
+    twin = simulate(model, plan, learning.grids)
+    sizes = _sizes(origin, model, plan, learning)
+    return Outcome(model, (), made.history, plan=plan, grids=learning.grids, judged=twin, sizes=sizes, details={"plan": plan})
+
+
+def _as_judged(origin: Origin) -> Origin:
+    """Of a quantized source what its plan makes of it."""
+    source = origin.source
+    return (
+        origin if source.plan is None else replace(origin, source=replace(source, model=simulate(source.model, source.plan, source.grids)))
+    )
 
 
 def main(stage: Stage) -> None:
     """Build the student, train it, check that it is smaller than its teacher, save."""
-    origin = load_origin(stage)
-    torch.manual_seed(stage.params.seed)
-    student, architecture = _student(stage, origin)
-    require_shrunk(stage, origin.example, origin.source.model, student)
+    origin, is_variant = load_origin(stage), stage.config.student_variant is not None
+    teacher = origin.teacher.model if is_variant else origin.source.model
     data = training_data(stage, origin, load_split(stage.workload.samples, "train"))
-    if isinstance(stage.config, SequenceParams):
+    torch.manual_seed(stage.params.seed)
+    student = _student(stage, origin, data)
+    if not is_variant:
+        require_shrunk(stage, origin.example, teacher, student.model)
+    plan, grids = (origin.source.plan, origin.source.grids) if is_variant else (None, {})
+    is_fresh = student.architecture is not None
+    learning = Learner(student.model, student.model) if is_fresh else learner(student.model, plan, grids, origin.example)
+    if stage.config.method == "sequence":
         data = replace(data, held_out=load_split(stage.workload.samples, "test"))
-    config, budget = with_equal_budget(stage, student, origin.source.model, data)
-    made = run(student, origin.source.model, config, data)
-    if architecture is not None:
+    config, budget = with_equal_budget(stage, learning.model, teacher, data)
+    made = run(learning.model, teacher, config, data)
+    if is_fresh:
         require_learned(made.history, config)
+    worth = teacher_worth(stage, learning.model, teacher, made.model, data)
     history = made.history
     trained = f"Trained for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
-    tables = (*(Table(**vars(listing)) for listing in made.listings), student_table(made.model))
-    summary = (asked(config), *budget, trained)
-    details = {**made.details, **({"steps": config.steps} if budget else {})}
-    outcome = Outcome(made.model, summary, history, architecture=architecture, tables=tables, notes=made.notes, details=details)
-    save_outcome(stage, origin, outcome)
+    told = outcome_of(origin, learning, made)
+    details = {**told.details, **made.details, **({"steps": config.steps} if budget else {}), **(worth.details or {})}
+    outcome = replace(
+        told,
+        architecture=student.architecture,
+        summary=(asked(config, TEACHER), *budget, trained, *worth.summary),
+        tables=(*worth.tables, *(Table(**vars(listing)) for listing in made.listings), student_table(told.model)),
+        figures=worth.figures,
+        notes=made.notes,
+        details=details,
+    )
+    save_outcome(stage, _as_judged(origin), outcome)
 
 
 if __name__ == "__main__":
-    stage_main("distill", main, __doc__, per="variant", on_miss=note_miss)
+    stage_main("distill", main, __doc__, per="variant", on_miss=note_missed)

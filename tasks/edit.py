@@ -11,7 +11,6 @@ from slimline.artifact.fitted import build_architecture
 from slimline.artifact.json_file import read_json
 from slimline.artifact.structure import replay
 from slimline.calibration.sensitivity import plain, sensitivity
-from slimline.errors import StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
@@ -25,8 +24,9 @@ from slimline.training.device import device_of
 from slimline.training.lora import trained_parameters
 from tasks.latency import latency_beside
 from tasks.method_data import method_data
-from tasks.rounds import RoundFiles
-from tasks.variant import CALIBRATION, Origin, Outcome, layer_table, load_origin, recover, require_shrunk, save_outcome
+from tasks.outcome import Origin, Outcome
+from tasks.variant import CALIBRATION, load_origin, recover, require_shrunk, save_outcome
+from tasks.variant_page import layer_table
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ def run(stage: str, model: nn.Module, config: EditParams, data: MethodData) -> E
 
 def main(stage: Stage) -> None:
     """Read the source, edit it, check that it shrank, train it with mask and shape kept, save."""
-    origin, config, rounds = load_origin(stage), stage.config, RoundFiles(stage)
-    data = edit_data(stage, origin, rounds)
-    made = _made(stage, origin, data, rounds)
+    origin, config = load_origin(stage), stage.config
+    data = edit_data(stage, origin)
+    made = _made(stage, origin, data)
     rounding = roundings(made.model, config.recover)
     model, history = recover(made.model, origin.source.model, config.recover, data, rounding)
     trained = {"recovered_parameters": trained_parameters(made.model, config.recover)} if history.epochs else {}
@@ -57,22 +57,17 @@ def main(stage: Stage) -> None:
         notes=made.notes,
     )
     save_outcome(stage, origin, outcome)
-    rounds.clear()
 
 
-def _made(stage: Stage, origin: Origin, data: MethodData, rounds: RoundFiles) -> Edited:
-    """What the method makes of the source, held to what it declares; a miss is a result, and needs its rounds no more."""
-    try:
-        made = run(stage.name, origin.source.model, stage.config, data)
-        if not stage.config.idle:
-            require_shrunk(stage, origin.example, origin.source.model, made.model)
-    except StageError:
-        rounds.clear()
-        raise
+def _made(stage: Stage, origin: Origin, data: MethodData) -> Edited:
+    """What the method makes of the source, held to what it declares."""
+    made = run(stage.name, origin.source.model, stage.config, data)
+    if not stage.config.idle:
+        require_shrunk(stage, origin.example, origin.source.model, made.model)
     return made
 
 
-def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:
+def edit_data(stage: Stage, origin: Origin) -> MethodData:
     """What the methods of these stages may read and measure."""
     data = method_data(stage, origin)
     return dataclasses.replace(
@@ -80,7 +75,6 @@ def edit_data(stage: Stage, origin: Origin, rounds: RoundFiles) -> MethodData:
         sensitivity=_sensitivity(stage, origin, data),
         initial=lambda: untrained(stage, origin),
         latency_ms=latency_beside(origin.source.model, data.example),
-        rounds=rounds,
     )
 
 

@@ -7,7 +7,7 @@ params  workload, seed, calibrate, gate.metric, factorize.<variant>
 
 from slimline.stage import stage_main
 from tasks.edit import main
-from tasks.missed import note_miss
+from tasks.variant import note_missed
 
 if __name__ == "__main__":
-    stage_main("factorize", main, __doc__, per="variant", on_miss=note_miss)
+    stage_main("factorize", main, __doc__, per="variant", on_miss=note_missed)

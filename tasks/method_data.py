@@ -13,7 +13,8 @@ from slimline.methods.data import MethodData
 from slimline.params import TEACHER
 from slimline.stage import Stage
 from slimline.training.device import device_of
-from tasks.variant import CALIBRATION, Origin, training_data
+from tasks.outcome import Origin
+from tasks.variant import CALIBRATION, training_data
 
 
 def method_data(stage: Stage, origin: Origin) -> MethodData:

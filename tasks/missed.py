@@ -32,6 +32,22 @@ def note_miss(stage: Stage, error: StageError) -> None:
         raise error
     missed = missed_by(stage, error)
     write_missed(MADE_IN[stage.name] / stage.label, missed)
+    tell_miss(stage, missed)
+
+
+def note_unmade(stage: Stage, error: StageError) -> None:
+    """Of a stage without an artifact: of a variant that was not made before it there is nothing to tell, and its files say so.
+
+    Raises:
+        StageError: as given, where it is this stage's own.
+    """
+    if not isinstance(error, NotMade):
+        raise error
+    tell_miss(stage, missed_by(stage, error))
+
+
+def tell_miss(stage: Stage, missed: Missed) -> None:
+    """Write the metrics and the page of a stage that has no artifact, or of one that was missed."""
     write_metrics(stage, metrics_of(stage, missed))
     write_page(page(stage, missed), stage.page_path)
     log.warning("%s: missed: %s", stage.label, missed.reason)

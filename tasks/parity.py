@@ -14,7 +14,6 @@ from slimline.data.signature import Signature, signature_of
 from slimline.data.windows import Windows
 from slimline.errors import ArtifactError, MachineError, StageError
 from slimline.generation import Sampling, first_difference
-from slimline.generation.eager import generator_of
 from slimline.loaders import Outputs
 from slimline.methods import GENERATING
 from slimline.methods.compile.parity import compare_outputs, compared, parity_of, require_parity
@@ -93,6 +92,8 @@ def generations(reference: nn.Module, worker: Worker, few: Samples, workload: st
     windows = get_workload(workload).preprocessing
     if target not in (*GENERATING, "eager") or not isinstance(windows, Windows):
         return None
+    from slimline.generation.eager import generator_of  # transformers and what it brings: 3 s that no other net needs
+
     lengths = few.inputs["attention_mask"].sum(1).tolist()
     rows = list(few.inputs["input_ids"].tolist())[:PROMPTS]
     prompts = [row[: max(1, int(length) // 2)] for row, length in zip(rows, lengths, strict=False)]

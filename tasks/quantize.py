@@ -23,6 +23,7 @@ from slimline.methods.quantize.plan import FEW, FLOAT, Kind, Plan, kind, layers_
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
+from slimline.methods.transposed import with_linear_layers
 from slimline.params import QuantizeParams, StaticParams
 from slimline.report.draws import draws_tables, draws_text
 from slimline.report.figures import bar_figure
@@ -32,8 +33,8 @@ from slimline.report.page import Figure, Table
 from slimline.stage import Stage, stage_main
 from slimline.training.fit import held_together
 from tasks.method_data import method_data, other_samples
-from tasks.missed import note_miss
-from tasks.variant import Outcome, Sizes, load_origin, save_outcome
+from tasks.outcome import Outcome, Sizes
+from tasks.variant import load_origin, note_missed, save_outcome
 
 SIZE_IS = "that of every parameter and buffer as planned, batch norms folded, without what describes the graph"
 WAYS: dict[Kind, str] = {
@@ -106,7 +107,7 @@ def draws_of(stage: Stage, model: nn.Module, made: Quantized, data: MethodData) 
 def main(stage: Stage) -> None:
     """Read the source, plan, judge by simulation on validation, save the weights with the plan."""
     origin = load_origin(stage)
-    model = origin.source.model
+    model = with_linear_layers(origin.source.model)
     data = method_data(stage, origin)
     statistics = cast("CalibrationStatistics", data.collect(model)) if stage.config.needs_data else None
     made = run(model, stage.config, statistics, data)
@@ -147,4 +148,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("quantize", main, __doc__, per="variant", on_miss=note_miss)
+    stage_main("quantize", main, __doc__, per="variant", on_miss=note_missed)

@@ -1,15 +1,15 @@
 """Stage `report`: the gate's verdict on every deployed variant, the summary, and the decision page.
 
-in      reports/metrics/{evaluate,time}/*.json, data/evaluated/*/{predictions.parquet,changed.arrow}
-out     reports/summary.json, reports/index.html, reports/index.md, reports/stages/report/report.md and .html
-params  workload, seed, prune, quantize, factorize, distill, deploy, gate
+in      reports/metrics/{evaluate,time,cache,harness}/*.json, data/evaluated/*/{predictions.parquet,changed.arrow}
+out     reports/{summary.json,figures.json,variants.csv,index.html,index.md}, reports/stages/report/report.{md,html}
+params  workload, seed, prune, quantize, factorize, distill, deploy, cache, harness, gate
 
 The gate is applied here and not in `evaluate`, so that another limit re-runs this stage alone.
 """
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,23 @@ from typing import Any
 import pandas as pd
 
 from slimline.artifact.border import told_as
-from slimline.artifact.folder import write_json
+from slimline.artifact.folder import write_json, write_text
 from slimline.data.table import read_numbered
 from slimline.errors import ArtifactError, StageError
 from slimline.params import GateParams, Params, params_sha256
-from slimline.report import plain
+from slimline.report import plain, tracked
+from slimline.report.cache import read_cache
 from slimline.report.controls import Predictions, controls
 from slimline.report.decision import Evidence, write_decision
 from slimline.report.draws import draws_beside
 from slimline.report.gate_rule import RuleResult
 from slimline.report.gate_table import check_results, results_frame
+from slimline.report.harness import read_harness
 from slimline.report.lost import lost_samples
 from slimline.report.page import StagePage, Table, write_page
 from slimline.report.provenance import run_facts
 from slimline.report.summary import (
+    NOTHING_BESIDE,
     Evaluation,
     Missing,
     Rejected,
@@ -52,6 +55,8 @@ from slimline.workloads.guarded import Guarded
 log = logging.getLogger(__name__)
 
 REPORTS, EVALUATED = Path("reports"), Path("data/evaluated")
+BESIDE: dict[str, Callable[[Path, str, str], dict[str, Any] | None]] = {"cache": read_cache, "harness": read_harness}
+"""Stages of language models beside the verdict -> how what they found is read."""
 Key = tuple[str, str]
 """(variant, target)"""
 
@@ -64,6 +69,7 @@ def run(
     params: Params,
     facts: Mapping[str, Any],
     missing: tuple[Missing, ...] = (),
+    beside: Mapping[str, Sequence[Mapping[str, Any]]] = NOTHING_BESIDE,
 ) -> Evidence:
     """Everything that the pages show, from what was measured; `facts` says which run this is, `samples` holds those that flipped.
 
@@ -71,7 +77,7 @@ def run(
         StageError: measurement and verdict contradict each other.
     """
     machine, elsewhere = one_machine(evaluations_of(judged))
-    summary = summarise(workload.name, {**facts, "machine": machine}, judged, missing)
+    summary = summarise(workload.name, {**facts, "machine": machine}, judged, missing, beside)
     return Evidence(
         summary=summary,
         params=params,
@@ -140,6 +146,17 @@ def read_changed(keys: Sequence[Key], folder: Path = EVALUATED) -> dict[int, Map
     return {number: row for key in keys for number, row in read_numbered(_evaluated(key, folder, "changed.arrow")).items()}
 
 
+def read_beside(
+    section: str, params: Params, missing: Sequence[Missing] = (), folder: Path = REPORTS / "metrics"
+) -> Iterator[dict[str, Any]]:
+    """What a stage beside the verdict found of each that it was run for; where a stage has failed, of those whose figures stand."""
+    for name, asked in getattr(params, section).items():
+        if missing and not (folder / section / f"{name}.json").is_file():
+            continue
+        if (found := BESIDE[section](folder, asked.variant, asked.target)) is not None:
+            yield found
+
+
 def _evaluated(key: Key, folder: Path, name: str) -> Path:
     path = folder / "-".join(key) / name
     if not path.is_file():
@@ -178,9 +195,12 @@ def main(stage: Stage, missing: tuple[Missing, ...] = ()) -> None:
         raise StageError("report: nothing was measured, so there is nothing to judge; mend what failed before it")
     made = [(one.quality["variant"], one.quality["target"]) for one in evaluations_of(judged)]
     facts = run_facts(Path(), params_sha256(Path("params.yaml")))
-    evidence = run(judged, read_predictions(made), read_changed(made), stage.workload, stage.params, facts, missing)
+    beside = {section: tuple(read_beside(section, stage.params, missing)) for section in BESIDE}
+    evidence = run(judged, read_predictions(made), read_changed(made), stage.workload, stage.params, facts, missing, beside)
     write_decision(evidence, REPORTS)
     write_json(REPORTS / "summary.json", evidence.summary)
+    write_json(REPORTS / tracked.FIGURES, tracked.figures(evidence.summary, stage.params.gate.metric))
+    write_text(REPORTS / tracked.VARIANTS, tracked.variants(evidence.summary, stage.params.gate.metric))
     write_page(page(evidence), stage.page_path)
     log.info("report: %s; open %s", plain.headline(evidence.summary, preferred(evidence.summary["variants"])), REPORTS / "index.html")
 

@@ -30,11 +30,15 @@ from slimline.report.figures import line_figure
 from slimline.report.numbers import quantity
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.stage import Stage, fix_randomness, stage_main, write_metrics
+from slimline.training.checkpoints import Checkpoints
 from slimline.training.device import computed_on
-from slimline.training.fit import HELD_BYTES, Epoch, FitHistory, fit, held_together, predict, require_learned, scored
+from slimline.training.fit import HELD_BYTES, fit, held_together, predict, require_learned, scored
+from slimline.training.history import FitHistory
 from slimline.verdict.chance import Chance, chance
 from slimline.verdict.difference import Resampling
 from slimline.workloads.guarded import Guarded
+from tasks.announced import announced
+from tasks.checkpoints import CheckpointFiles
 from tasks.signature import signature_from
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,14 @@ RESAMPLES = 400
 
 
 def run(
-    workload: Guarded, config: TeacherParams, train: Split, validation: Split, *, metric: str, seed: int
+    workload: Guarded,
+    config: TeacherParams,
+    train: Split,
+    validation: Split,
+    *,
+    metric: str,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, FitHistory, tuple[str, ...]]:
     """The teacher in evaluation mode, its training history (empty for a fetched one), and what it began with, in sentences."""
     if config.source != "train":
@@ -63,7 +74,8 @@ def run(
         validation=validation,
         augment=workload.augmentation,
         seed=seed,
-        on_epoch=_announce,
+        on_epoch=announced(TEACHER),
+        checkpoints=checkpoints,
     )
     if not told:
         require_learned(history, config)
@@ -145,10 +157,6 @@ def _fetched(workload: Guarded, config: TeacherParams) -> nn.Module:
     return model.eval()
 
 
-def _announce(epoch: Epoch) -> None:
-    log.info("teacher: epoch %d, loss %.4f, validation %.4f", epoch.number, epoch.loss, epoch.metric)
-
-
 def unshown(found: Chance | None, unit: str) -> tuple[str, ...]:
     """A warning where validation is too small, or one answer too common, to show that the teacher is better than one constant answer."""
     if found is None or found.is_shown:
@@ -197,7 +205,8 @@ def main(stage: Stage) -> None:
     params, workload = stage.params, stage.workload
     validation, metric = load_split(workload.samples, "validation"), stage.metric
     train, signature = load_split(workload.samples, "train"), signature_from(workload.build_teacher(), validation)
-    model, history, began = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed)
+    checkpoints = CheckpointFiles(stage)
+    model, history, began = run(workload, params.teacher, train, validation, metric=metric, seed=params.seed, checkpoints=checkpoints)
     folded = make_plain_(model)
     config = params.teacher.model_dump(mode="json")
     manifest = Manifest(
@@ -226,6 +235,7 @@ def main(stage: Stage) -> None:
     )
     notes = (*began, *unshown(found, workload.objective.metrics[metric].unit))
     write_page(page(params.teacher, workload.objective, quality, compute, size_bytes, history, folded, notes), stage.page_path)
+    checkpoints.clear()
     log.info("teacher: %s on validation, %s parameters", ", ".join(f"{k} {v:.4f}" for k, v in quality.items()), f"{compute.parameters:,}")
 
 

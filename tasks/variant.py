@@ -5,78 +5,40 @@ A stage makes an `Outcome`; `save_outcome` writes the artifact, the metrics and 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from slimline.artifact.manifest import Architecture, Manifest
-from slimline.artifact.variant import Variant, load_variant, save_variant
+from slimline.artifact.manifest import Manifest
+from slimline.artifact.variant import load_variant, save_variant
 from slimline.data.batch import Batch
 from slimline.data.prepared import load_split
 from slimline.data.samples import Split, head
 from slimline.errors import StageError
 from slimline.measure.compute import count
-from slimline.measure.layers import compare_layers, weight_bytes
+from slimline.measure.estimated_time import estimated_time
+from slimline.measure.layers import weight_bytes
 from slimline.measure.size import size_bytes
-from slimline.objectives import Objective, figures
+from slimline.objectives import figures, worse_by
 from slimline.params import TEACHER, EditParams, Recovery
-from slimline.report.figures import line_figure
-from slimline.report.numbers import quantity
 from slimline.report.packing import packing_table
-from slimline.report.page import Figure, Row, StagePage, Table, write_page
+from slimline.report.page import write_page
 from slimline.stage import Stage, write_metrics
 from slimline.training.data import TrainingData
 from slimline.training.device import computed_on
-from slimline.training.fit import Epoch, FitHistory, fit, scored
+from slimline.training.fit import fit, scored
+from slimline.training.history import FitHistory
 from slimline.training.lora import NOTHING, Rounding, fit_updates
 from slimline.training.masks import zero_masks
+from tasks.announced import announced
+from tasks.checkpoints import MODELS, CheckpointFiles
+from tasks.missed import note_miss
+from tasks.outcome import Origin, Outcome
+from tasks.variant_page import variant_page
 
 log = logging.getLogger(__name__)
-MODELS = Path("data/models")
 CALIBRATION = Path("data/calibration")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a variant starts from and is compared with: its source, the teacher, the validation split, and two samples of it."""
-
-    source: Variant
-    teacher: Variant
-    validation: Split
-    example: Batch
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes of the weights alone, counted in the same way for all three."""
-
-    variant: int
-    teacher: int
-    source: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a stage made.
-
-    `model` is saved. `judged` gives the validation figures where it is another one (a plan's simulation), and `sizes` stand in
-    for the bytes of the folders where the variant's own form is no measure of them. `details` go into the metrics.
-    """
-
-    model: nn.Module
-    summary: tuple[str, ...]
-    history: FitHistory = field(default_factory=FitHistory)
-    plan: dict[str, Any] | None = None
-    grids: Mapping[str, Tensor] = field(default_factory=dict)
-    judged: nn.Module | None = None
-    architecture: Architecture | None = None
-    sizes: Sizes | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def load_origin(stage: Stage) -> Origin:
@@ -89,10 +51,6 @@ def load_origin(stage: Stage) -> Origin:
 
 def training_data(stage: Stage, origin: Origin, train: Split) -> TrainingData:
     """What every training is given."""
-
-    def announce(epoch: Epoch) -> None:
-        log.info("%s: epoch %d, loss %.4f, validation %.4f", stage.variant, epoch.number, epoch.loss, epoch.metric)
-
     return TrainingData(
         train=train,
         validation=origin.validation,
@@ -100,7 +58,8 @@ def training_data(stage: Stage, origin: Origin, train: Split) -> TrainingData:
         metric=stage.metric,
         seed=stage.params.seed,
         augment=stage.workload.augmentation,
-        on_epoch=announce,
+        on_epoch=announced(stage.variant),
+        checkpoints=CheckpointFiles(stage),
     )
 
 
@@ -134,33 +93,24 @@ def require_shrunk(stage: Stage, example: Batch, before: nn.Module, after: nn.Mo
         raise StageError(f"{where}: did not shrink {stage.config.source!r}: {numbers}; make it stronger in params.yaml, or remove it")
 
 
+def note_missed(stage: Stage, error: StageError) -> None:
+    """As `note_miss`; what was kept of its trainings is needed no more."""
+    CheckpointFiles(stage).clear()
+    note_miss(stage, error)
+
+
 def save_outcome(stage: Stage, origin: Origin, outcome: Outcome) -> None:
-    """Write data/models/<variant>/, the metrics and the page."""
+    """Write data/models/<variant>/, the metrics and the page; its checkpoints are needed no more."""
     folder, pack = MODELS / stage.variant, stage.config.pack if isinstance(stage.config, EditParams) else "none"
     wanted = _manifest(stage, origin, outcome)
     packing = save_variant(folder, outcome.model, wanted, stage.workload, outcome.plan, outcome.grids, pack=pack).packing
     metrics = _metrics(stage, origin, outcome) | ({} if packing is None else {"packing": packing.model_dump()})
     write_metrics(stage, metrics)
-    write_page(_page(stage, outcome, metrics, packing_table(packing)), stage.page_path)
+    write_page(variant_page(stage, outcome, metrics, packing_table(packing)), stage.page_path)
     now, before = metrics["validation"][stage.metric], metrics["teacher_validation"][stage.metric]
     times = metrics["baseline"]["size_bytes"] / metrics["size_bytes"]
+    CheckpointFiles(stage).clear()
     log.info("%s: validation %s %.4f (teacher %.4f), %.2f times smaller", stage.variant, stage.metric, now, before, times)
-
-
-def layer_table(before: nn.Module, after: nn.Module) -> Table:
-    """What became of each layer."""
-    rows = tuple(
-        (
-            change.name,
-            change.before.shape_text,
-            " + ".join(layer.shape_text for layer in change.after),
-            change.before.parameters,
-            change.parameters,
-            f"{change.zero_share:.1%}",
-        )
-        for change in compare_layers(before, after)
-    )
-    return Table("Layer by layer", ("layer", "weight before", "weight after", "parameters before", "parameters after", "zero"), rows)
 
 
 def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
@@ -183,13 +133,15 @@ def _manifest(stage: Stage, origin: Origin, outcome: Outcome) -> Manifest:
 
 def _metrics(stage: Stage, origin: Origin, outcome: Outcome) -> dict[str, Any]:
     sizes = outcome.sizes
+    quality, before = (_quality(stage, origin, model) for model in (outcome.judged or outcome.model, origin.teacher.model))
     return {
         "stage": stage.name,
         "variant": stage.variant,
         "method": stage.config.method,
         "source": stage.config.source,
-        "validation": _quality(stage, origin, outcome.judged or outcome.model),
-        "teacher_validation": _quality(stage, origin, origin.teacher.model),
+        "validation": quality,
+        "teacher_validation": before,
+        "estimated": _estimated(stage, origin, outcome, quality, before),
         "source_validation": _quality(stage, origin, origin.source.model),
         **_facts(origin, outcome.model, sizes.variant if sizes else size_bytes(MODELS / stage.variant)),
         "baseline": _facts(origin, origin.teacher.model, sizes.teacher if sizes else size_bytes(MODELS / TEACHER)),
@@ -204,50 +156,16 @@ def _facts(origin: Origin, model: nn.Module, stored: int) -> dict[str, int]:
     return {"parameters": compute.parameters, "nonzero": compute.nonzero, "macs": compute.macs, "size_bytes": stored}
 
 
+def _estimated(
+    stage: Stage, origin: Origin, outcome: Outcome, quality: Mapping[str, float], before: Mapping[str, float]
+) -> dict[str, float | str]:
+    """What a search compares chains by: the drop on validation, in the metric's unit, and times less time by priced MACs."""
+    metric = stage.workload.objective.metrics[stage.metric]
+    times = [estimated_time(model, origin.example, plan) for model, plan in ((origin.teacher.model, None), (outcome.model, outcome.plan))]
+    drop = worse_by(metric, before[stage.metric], quality[stage.metric])
+    return {"metric": stage.metric, "unit": metric.unit, "drop": drop, "time_ratio": times[0] / times[1] if times[1] else 1.0}
+
+
 def _quality(stage: Stage, origin: Origin, model: nn.Module) -> dict[str, float]:
     objective = stage.workload.objective
     return figures(objective, scored(model, origin.validation, objective))
-
-
-def _page(stage: Stage, outcome: Outcome, metrics: dict[str, Any], packed: tuple[Table, ...]) -> StagePage:
-    source, teacher = metrics["source"], metrics["baseline"]
-    quality = [
-        Row(f"validation {name}", metrics["teacher_validation"][name], metrics["validation"][name], metric.unit, metric.better)
-        for name, metric in stage.workload.objective.metrics.items()
-    ]
-    sizes = [
-        Row("parameters", teacher["parameters"], metrics["parameters"], better="lower"),
-        Row("non-zeros", teacher["nonzero"], metrics["nonzero"], better="lower"),
-        Row("MACs", teacher["macs"], metrics["macs"], better="lower"),
-        Row("size of the weights" if outcome.sizes else "size", teacher["size_bytes"], metrics["size_bytes"], "bytes", "lower"),
-    ]
-    chain = () if source == TEACHER else (_source_table(metrics, stage.workload.objective),)
-    return StagePage(
-        stage=stage.name,
-        variant=stage.variant,
-        title=f"{stage.variant}: {stage.name} by {stage.config.method}",
-        summary=(f"Made from {source}.", *outcome.summary, stage.config.judgement),
-        comparison=(*quality, *sizes),
-        tables=(*chain, *packed, *outcome.tables),
-        figures=(*_training_figures(outcome.history), *outcome.figures),
-        notes=("Quality is on the validation split, on which choices are made; the stage evaluate has the test split.", *outcome.notes),
-    )
-
-
-def _source_table(metrics: dict[str, Any], objective: Objective) -> Table:
-    quality = [
-        (f"validation {name}", *(quantity(metrics[who][name], metric.unit) for who in ("source_validation", "validation")))
-        for name, metric in objective.metrics.items()
-    ]
-    names = {"parameters": "parameters", "nonzero": "non-zeros", "macs": "MACs", "size_bytes": "bytes"}
-    sizes = [(name, metrics["from"][key], metrics[key]) for key, name in names.items()]
-    return Table("Beside its source", ("", metrics["source"], metrics["variant"]), (*quality, *sizes))
-
-
-def _training_figures(history: FitHistory) -> tuple[Figure, ...]:
-    if not history.epochs:
-        return ()
-    kept = f"The weights of epoch {history.best_epoch} are kept, chosen on validation."
-    reached = line_figure({"validation": [(x.number, x.metric) for x in history.epochs]}, x_label="epoch", y_label="validation metric")
-    loss = line_figure({"training": [(x.number, x.loss) for x in history.epochs]}, x_label="epoch", y_label="training loss")
-    return Figure("Validation metric by epoch", reached, kept), Figure("Training loss by epoch", loss)

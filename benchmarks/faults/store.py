@@ -18,7 +18,7 @@ from hostile_store import ALIAS_BODIES, EVERYTHING, hostile_store
 from tries import MEGABYTE, SLIMLINE, Try, all_tried
 
 from slimline.storage import client as client_module
-from slimline.storage.aliases import Standing, advance, list_aliases, read_alias
+from slimline.storage.aliases import Author, Standing, advance, list_aliases, read_alias
 from slimline.storage.client import Store, connect
 from slimline.storage.objects import check_writes, download, require_bucket, upload
 from slimline.storage.releases import fetch_release, list_releases, read_release
@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Operation] = {
     "read an alias": lambda store, _: read_alias(store, BASE, "latest"),
     "read a release": lambda store, _: read_release(store, BASE, IDENTITY),
     "move an alias": lambda store, _: advance(
-        store, BASE, "latest", Standing(release=IDENTITY, variant="a", target="b", releases={"a-b": IDENTITY})
+        store, BASE, "latest", Standing(release=IDENTITY, variant="a", target="b", releases={"a-b": IDENTITY}), Author(who="a try")
     ),
     "download": lambda store, folder: download(store, "x", folder / "x"),
     "upload": lambda store, _: upload(store, "x", Path(__file__)),

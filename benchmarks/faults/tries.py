@@ -10,6 +10,7 @@ An older commit is tried by the same scripts: PYTHONPATH=/path/of/its/clone befo
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import stat
@@ -27,7 +28,10 @@ from rich.table import Table
 
 SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
 """The command `slimline`, of whichever tree PYTHONPATH names."""
-TRACEBACK, ERROR = "Traceback (most recent call last)", "error: "
+TRACEBACK, ERRORS = "Traceback (most recent call last)", ("error: ", "ERROR: ")
+"""The second are DVC's own lines, which the flow shows below the stage that failed."""
+NOTES = "FAULTS_NOTES"
+"""Where the outcome of each try is written down, if anywhere."""
 MEGABYTE = 1_000_000
 LARGE_BYTES = 64 * MEGABYTE
 """A file above is compared by its size and time."""
@@ -90,12 +94,14 @@ def tried(attempt: Try, *, harmless_bytes: int = 0) -> Outcome:
         written.seek(0)
         text = written.read().decode(errors="replace")
     altered = tuple(f"{path} was altered: {changed(old, tree_of(path))}" for path, old in before.items() if tree_of(path) != old)
-    return Outcome(attempt, judged(attempt, code, text, peak - harmless_bytes) + altered, code, seconds, peak, text)
+    outcome = Outcome(attempt, judged(attempt, code, text, peak - harmless_bytes) + altered, code, seconds, peak, text)
+    _note(outcome)
+    return outcome
 
 
 def judged(attempt: Try, code: int | None, text: str, taken_bytes: int = 0) -> tuple[str, ...]:
     """Why a process that ended with `code` (None: it had to be ended) and printed `text` was no refusal as it should be."""
-    errors = [line for line in text.splitlines() if line.startswith(ERROR)]
+    errors = [line for line in map(str.strip, text.splitlines()) if line.startswith(ERRORS)]
     reasons = []
     if code is None:
         reasons.append(f"did not end within {attempt.limit_s:g} s")
@@ -154,6 +160,14 @@ def counted(outcomes: Sequence[Outcome], heading: str) -> Table:
     return table
 
 
+def _note(outcome: Outcome) -> None:
+    """One line of JSON for whoever gathers several scripts (every.py)."""
+    if (place := os.environ.get(NOTES)) is not None:
+        known = {"family": outcome.attempt.family, "name": outcome.attempt.name, "seconds": round(outcome.seconds, 2)}
+        with Path(place).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({**known, "reasons": outcome.reasons}) + "\n")
+
+
 def _last(text: str) -> str:
     return (text.strip().splitlines() or ["nothing"])[-1][:200]
 
@@ -206,7 +220,7 @@ def _child(attempt: Try, run: Callable[[], None], output: int) -> None:
         run()
         code = 0
     except SlimlineError as error:
-        os.write(2, "".join(f"{ERROR}{line}\n" for line in str(error).splitlines()).encode())
+        os.write(2, "".join(f"{ERRORS[0]}{line}\n" for line in str(error).splitlines()).encode())
         code = error.exit_code
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

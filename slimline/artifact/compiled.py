@@ -10,10 +10,10 @@ from slimline.artifact.folder import sha256_of
 from slimline.artifact.manifest import Architecture, Packing, manifest_json, parse_manifest, verify_files
 from slimline.artifact.signature import Signature
 from slimline.errors import ArtifactError
-from slimline.params.sections import Target
+from slimline.targets import Target
 
 RELEASE = "release.json"
-RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html", "machine.json"})
+RELEASE_PAPERS = frozenset({RELEASE, "MODEL_CARD.md", "report.html", "machine.json", "bom.cdx.json", "model.sig"})
 """What publishing lays beside a compiled variant."""
 SETTINGS: dict[Target, dict[str, str]] = {
     "eager": {},

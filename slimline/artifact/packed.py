@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,13 +25,15 @@ from slimline.artifact.manifest import Packing
 from slimline.artifact.weight_header import FILES, LAYOUT, MASK, PLANES, Kind, read_header
 from slimline.artifact.weights import WEIGHTS, plain_tensors, read_weights, write_weights
 from slimline.errors import ArtifactError
-from slimline.params.section import Pack
+
+if TYPE_CHECKING:
+    from slimline.params.section import Pack
 
 LEVEL = 19
 FLOATS = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 
 
-def write_stored(folder: Path, tensors: Mapping[str, Tensor], pack: Pack) -> Packing | None:
+def write_stored(folder: Path, tensors: Mapping[str, Tensor], pack: "Pack") -> Packing | None:
     """Write a variant's weights as `pack` asks; returns what the manifest has to know of it, None for plain weights."""
     if pack == "none":
         write_weights(folder / WEIGHTS, tensors)

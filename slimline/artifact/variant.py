@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -17,7 +17,9 @@ from slimline.artifact.packed import write_stored
 from slimline.artifact.structure import structure_edits
 from slimline.artifact.weights import load_weights, read_weights, write_weights
 from slimline.errors import ArtifactError
-from slimline.params.section import Pack
+
+if TYPE_CHECKING:
+    from slimline.params.section import Pack
 
 PLAN, GRIDS = "quantization.json", "quantization.safetensors"
 NO_GRIDS: Mapping[str, Tensor] = MappingProxyType({})
@@ -41,7 +43,7 @@ def save_variant(
     plan: dict[str, Any] | None = None,
     grids: Mapping[str, Tensor] = NO_GRIDS,
     *,
-    pack: Pack = "none",
+    pack: "Pack" = "none",
 ) -> Manifest:
     """Write the artifact whole, its weights stored as `pack` says; returns the manifest with all that is filled in here.
 

@@ -24,9 +24,9 @@ from slimline.data.samples import Samples
 from slimline.errors import Diverged, Impossible, InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
-from slimline.methods.distill.fewer_layers import fewer_layers
-from slimline.methods.distill.hidden_states import pairs_of
-from slimline.methods.distill.sequence import require_text
+from slimline.methods.distill.learner import learner
+from slimline.methods.distill.refused import require_possible
+from slimline.methods.distill.students import student_of
 from slimline.methods.exported import REFUSALS, reason_of
 from slimline.methods.layer_calls import WATCHED
 from slimline.methods.macs import macs
@@ -34,8 +34,9 @@ from slimline.methods.quantize.plan import Plan, require_some
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.recalibrate import recalibrated_over
+from slimline.methods.transposed import with_linear_layers
 from slimline.objectives import Objective
-from slimline.params import TEACHER, HiddenStatesParams, Params, SequenceParams, VariantParams
+from slimline.params import TEACHER, Params, VariantParams
 
 WORKS, REFUSED, LATER = "works", "refused", "only training will tell"
 WAY_OUT = "change it in params.yaml, or remove the variant"
@@ -85,13 +86,13 @@ class Trials:
             if source is None:
                 trial, known[name] = Trial(where, LATER, NOT_TRIED.format(config.source), 0.0), None
             else:
-                outcome, said, known[name] = self._tried(section, name, config, source)
+                outcome, said, known[name] = self._tried(section, name, config, source, teacher)
                 trial = Trial(where, outcome, said, time.perf_counter() - began)
             yield trial, name, known[name]
 
-    def _tried(self, section: str, name: str, config: VariantParams, source: Tried) -> tuple[str, str, Tried | None]:
+    def _tried(self, section: str, name: str, config: VariantParams, source: Tried, teacher: nn.Module) -> tuple[str, str, Tried | None]:
         try:
-            made = self._student(config, source) if section == "distill" else self._made(section, config, source)
+            made = self._student(config, source, teacher) if section == "distill" else self._made(section, config, source)
         except (Impossible, InputError) as error:
             return REFUSED, "\n".join(placed(line, section, name) for line in str(error).splitlines()), None
         except (StageError, Diverged) as error:
@@ -102,13 +103,14 @@ class Trials:
 
     def _made(self, section: str, config: VariantParams, source: Tried) -> Tried:
         """What the method makes of its source, held to the outputs' shapes, and stored and built again in memory."""
-        data, least = self._data(source.model), least_work(config)
+        origin = with_linear_layers(source.model) if section == "quantize" else source.model
+        data, least = self._data(origin), least_work(config)
         method = get_method(section, config.method)
         if section == "quantize":
-            statistics = data.collect(source.model) if config.needs_data else None
-            made: Quantized = method(source.model, least, statistics=statistics, data=data)
-            require_some(made.plan, source.model, getattr(config, "keep_float", ()), data.calibration)
-            _require_alike(simulate(made.model, made.plan, made.grids), source.model, data.example)
+            statistics = data.collect(origin) if config.needs_data else None
+            made: Quantized = method(origin, least, statistics=statistics, data=data)
+            require_some(made.plan, origin, getattr(config, "keep_float", ()), data.calibration)
+            _require_alike(simulate(made.model, made.plan, made.grids), origin, data.example)
             found = Tried(made.model, source.architecture, made.plan, made.grids)
         else:
             edited = method(source.model, least, data=data)
@@ -118,29 +120,30 @@ class Trials:
         self._require_stored(found)
         return found
 
-    def _student(self, config: Any, source: Tried) -> Tried:
-        made = self._built_student(config, source)
-        if isinstance(config, SequenceParams):
-            require_text(self.objective)
-        if isinstance(config, HiddenStatesParams):
-            pairs_of(made.model, source.model, config)
+    def _student(self, config: Any, source: Tried, teacher: nn.Module) -> Tried:
+        """The student, and whether its method can teach it: by the teacher where it is a variant itself."""
+        made, who = self._built_student(config, source), teacher if config.student_variant else source.model
+        some = take(self.samples.inputs, slice(0, 2))
+        student = learner(made.model, made.plan, made.grids, some).model if config.student_variant else made.model
+        require_possible(config, student, who, self._data(who))
         return made
 
     def _built_student(self, config: Any, source: Tried) -> Tried:
-        if config.source_layers is not None:
-            found = Tried(fewer_layers(source.model, config.source_layers, take(self.samples.inputs, slice(0, 2))), source.architecture)
-            self._require_stored(found)
-            return found
-        architecture = Architecture(role="student", config=config.student)
         try:
-            student = build_architecture(self.workload, architecture)
-            _require_alike(student, source.model, take(self.samples.inputs, slice(0, 2)))
-            problems = self.students(architecture)
+            made = student_of(self.workload, config, source.model, take(self.samples.inputs, slice(0, 2)))
+            if made.architecture is None:
+                kept = (source.plan, source.grids) if config.student_variant else (None, {})
+                found = Tried(made.model, source.architecture, *kept)
+                self._require_stored(found)
+                return found
+            _require_alike(made.model, source.model, take(self.samples.inputs, slice(0, 2)))
+            problems = self.students(made.architecture)
         except InputError as error:
-            raise InputError(f"student: {error}") from None
+            named = str(error).startswith("source_layers")
+            raise InputError(str(error) if named else f"student: {error}") from None
         if problems:
             raise InputError("\n".join(f"student: {problem}" for problem in problems))
-        return Tried(student, architecture)
+        return Tried(made.model, made.architecture)
 
     def _require_stored(self, made: Tried) -> None:
         built = build_architecture(self.workload, made.architecture)

@@ -14,15 +14,19 @@ import typer
 
 from slimline.commands.advice import warnings
 from slimline.commands.deep import problems_of, table, trials
+from slimline.commands.preflight import preflight
 from slimline.commands.refusals import refusals
+from slimline.commands.run import ParamsFile
 from slimline.errors import InputError, ParamsError, WorkloadError
+from slimline.generation.harness_tasks import read_tasks
 from slimline.params import Params
+from slimline.params.files import USUAL, located
 from slimline.params.section import Section
 from slimline.params.yaml_file import read_yaml
 from slimline.project import find_project
 from slimline.workloads import locate_workload
 from slimline.workloads.huggingface import directory
-from slimline.workloads.known import DOORS, LANGUAGE
+from slimline.workloads.known import BUNDLED, DOORS, LANGUAGE
 
 EXTRAS = {"executorch": ("executorch",), "openvino": ("openvino", "nncf"), "xla": ("jax", "torchax")}
 """Target -> the packages of the extra of its name in pyproject.toml."""
@@ -37,8 +41,10 @@ PROGRAMS = {"inductor": {"g++": "apt-get install g++"}}
 """Target -> the programs that compiling for it calls, and how they are installed."""
 
 
-def checked_params(root: Path) -> Params:
-    """The project's params, with the workload located and the targets' packages at hand.
+def checked_params(root: Path, file: str = USUAL, *, elsewhere: bool = False) -> Params:
+    """What a params file of the project says, with the workload located and the targets' packages at hand.
+
+    Of a run that goes `elsewhere` it is not asked whether this machine has a GPU.
 
     Raises:
         ParamsError: with every problem.
@@ -46,23 +52,25 @@ def checked_params(root: Path) -> Params:
     problems: list[str] = []
     params = None
     try:
-        params = Params.load(root / "params.yaml")
+        params = Params.load(root / file, root)
     except ParamsError as error:
         problems += error.problems
-    name = params.workload if params else _stated_workload(root)
+    name = params.workload if params else _stated_workload(root / file)
     try:
         locate_workload(name, root)
     except WorkloadError as error:
         problems.append(str(error))
     problems += _lacking_for_targets(params) if params else ()
-    problems += _lacking_device(params) if params else ()
-    problems += _unwritten(root) if params else ()
+    problems += _lacking_device(params) if params and not elsewhere else ()
+    problems += _unwritten(root, file) if params else ()
     problems += _lacking_data(params, root) if params else ()
     problems += _lacking_net(params, root) if params else ()
+    problems += _nothing_generates(params) if params else ()
+    problems += _lacking_tasks(params, root) if params else ()
     problems += _where_stages_write(params, root) if params else ()
     problems += refusals(params, root) if params else ()
     if problems or params is None:
-        raise ParamsError(problems)
+        raise ParamsError([re.sub(rf"^{re.escape(USUAL)}:", f"{file}:", problem) for problem in problems])
     return params
 
 
@@ -80,20 +88,20 @@ def _lacking_data(params: Params, root: Path) -> Iterator[str]:
 
 def _lacking_device(params: Params) -> Iterator[str]:
     """`device: cuda` where torch has no GPU; torch is imported, which takes seconds, only where that is asked for."""
-    if asked := [place for place, section in _sections(params) if getattr(section, "device", "auto") == "cuda"]:
+    if asked := [place for place, section in sections(params) if getattr(section, "device", "auto") == "cuda"]:
         from slimline.training.device import why_no_gpu
 
         if reason := why_no_gpu():
-            yield from (f"params.yaml: {place}.device: cuda: {reason}; give auto or cpu" for place in asked)
+            yield from (f"params.yaml: {place}.device: cuda: {reason}; give auto or cpu, or slimline send" for place in asked)
 
 
-def _sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple[str, Section]]:
+def sections(part: Section | dict[str, Any], place: str = "") -> Iterator[tuple[str, Section]]:
     """Every section with its place in params.yaml, those within others too."""
     for name, value in dict(part).items():
         if isinstance(value, Section):
             yield f"{place}{name}", value
         if isinstance(value, Section | dict):
-            yield from _sections(value, f"{place}{name}.")
+            yield from sections(value, f"{place}{name}.")
 
 
 def _lacking_net(params: Params, root: Path) -> Iterator[str]:
@@ -107,14 +115,37 @@ def _lacking_net(params: Params, root: Path) -> Iterator[str]:
         yield from directory.problems(params.model.architecture, root)
 
 
-def _unwritten(root: Path) -> Iterator[str]:
+def _nothing_generates(params: Params) -> Iterator[str]:
+    """Caches and tasks are a language model's; of a workload of one's own the stages see what it is."""
+    if params.workload != LANGUAGE and params.workload in (*BUNDLED, *DOORS):
+        for section in (section for section in ("cache", "harness") if getattr(params, section)):
+            yield (
+                f"params.yaml: {section}: workload: {params.workload} generates nothing; "
+                f"leave {section} out, or write `workload: {LANGUAGE}`"
+            )
+
+
+def _lacking_tasks(params: Params, root: Path) -> Iterator[str]:
+    """Task files are read, and nothing of them is run."""
+    if params.harness and not _is_installed("lm_eval"):
+        yield "params.yaml: harness: needs lm_eval; pip install 'slimline[harness]'"
+    for tasks in sorted({entry.tasks for entry in params.harness.values()}):
+        try:
+            read_tasks(root / tasks)
+        except ParamsError as error:
+            yield from error.problems
+
+
+def _unwritten(root: Path, file: str) -> Iterator[str]:
     """DVC reads params.yaml as it is written and knows no defaults: what dvc.yaml names must stand there, if only as `{}`."""
-    raw = read_yaml(root / "params.yaml")
-    for key in sorted(_named_by_dvc(root / "dvc.yaml")):
+    raw = read_yaml(root / file)
+    named = sorted(_named_by_dvc(root / "dvc.yaml"))
+    for key in (key for key in named if not any(other.startswith(f"{key}.") for other in named)):
         section, _, name = key.partition(".")
         if section not in raw or (name and name not in raw[section]):
             default = Params.model_fields[section].get_default(call_default_factory=True)
             value = getattr(default, name) if name else "{}" if isinstance(default, dict | Section) else default
+            value = list(value) if isinstance(value, tuple) else value
             where = f"add `{name}: {value}` to {section}" if name else f"add `{section}: {value}`"
             yield f"params.yaml: {key}: missing; {where}: DVC reads it there and knows no defaults"
 
@@ -135,13 +166,16 @@ def _where_stages_write(params: Params, root: Path) -> Iterator[str]:
 def _named_by_dvc(path: Path) -> set[str]:
     """The keys below which dvc.yaml tracks or repeats: `params: [seed]`, `foreach: ${prune}`. A torn file is left to DVC to report."""
     try:
-        stages = read_yaml(path)["stages"].values()
+        content = read_yaml(path)
+        stages = content["stages"].values()
+        spared = {name for defaults in content.get("vars", ()) for name in defaults}
         repeated = {str(stage.get("foreach", "")).strip("${}") for stage in stages}
+        repeated |= {str(values).strip("${}") for stage in stages for values in stage.get("matrix", {}).values()}
         tracked = {str(key) for stage in stages for key in stage.get("do", stage).get("params", ())}
         tracked |= {found for stage in stages for dep in stage.get("do", stage).get("deps", ()) for found in NAMED.findall(str(dep))}
     except (InputError, KeyError, AttributeError, TypeError):
         return set()
-    return {key for key in repeated | tracked if "$" not in key and key.partition(".")[0] in Params.model_fields}
+    return {key for key in repeated | tracked if "$" not in key and key.partition(".")[0] in Params.model_fields.keys() - spared}
 
 
 def check(
@@ -151,16 +185,21 @@ def check(
     is_deep: Annotated[
         bool, typer.Option("--deep", help="Also try every variant and target on the untrained net, in seconds, as `slimline run` does.")
     ] = False,
+    params_file: ParamsFile = USUAL,
 ) -> None:
     """Find every mistake in params.yaml at once, and warn where int8 or 16 bits will bring less than it seems.
 
-    Example: `slimline check --deep && make run`
+    Example: `slimline check --deep && make run`, or `slimline check --params params/table.yaml`
     """
     root = find_project()
     tried: list[dict[str, Any]] = []
     try:
-        params = checked_params(root)
+        file = located(root, params_file)
+        if is_deep and file != USUAL:
+            raise InputError(f"--deep: tries what {USUAL} says; of {file} `slimline run --params {file} --target look` tries it in a clone")
+        params = checked_params(root, file)
         if is_deep:
+            preflight(root, params.publish, places=(root,), results_bytes=0, jobs=1)
             tried = trials(root)
             if problems := problems_of(tried):
                 raise ParamsError(problems)
@@ -180,9 +219,7 @@ def check(
         sys.stderr.write(f"warning: {line}\n")
     sys.stdout.write(table(tried))
     works = f", {len(tried)} trials" if tried else ""
-    sys.stdout.write(
-        f"params.yaml is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments{works}\n"
-    )
+    sys.stdout.write(f"{file} is fine: workload {params.workload}, {len(params.variants)} variants, {deployments} deployments{works}\n")
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -209,9 +246,9 @@ def _lacking_for_targets(params: Params) -> Iterator[str]:
             yield f"params.yaml: deploy.targets: {target!r} needs {needed}; {install}, or remove it"
 
 
-def _stated_workload(root: Path) -> str:
+def _stated_workload(path: Path) -> str:
     try:
-        raw = read_yaml(root / "params.yaml")
+        raw = read_yaml(path)
     except (FileNotFoundError, InputError):
         return "digits"
     return str(raw.get("workload", "digits")) if isinstance(raw, dict) else "digits"

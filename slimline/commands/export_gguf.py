@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from slimline.commands.completion import variants
 from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
@@ -16,7 +17,7 @@ Kind = Literal["F32", "F16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"]
 
 
 def export_gguf(
-    variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.")],
+    variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.", autocompletion=variants)],
     file: Annotated[Path, typer.Argument(help="A new file.")],
     kind: Annotated[Kind, typer.Option(help="What matrices are rounded to.")] = "Q8_0",
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slimline.commands.completion import variants
 from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
@@ -16,7 +17,7 @@ SAMPLES = 8
 
 
 def export_hf(
-    variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.")],
+    variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.", autocompletion=variants)],
     directory: Annotated[Path, typer.Argument(help="A new folder.")],
 ) -> None:
     """Write a float variant of a Hugging Face net back as a directory for `from_pretrained`, where its layers are of one width.

@@ -122,4 +122,5 @@ factorize: {{}}
 distill: {{}}
 """
     gate = f"gate: {{metric: bits_per_byte, max_relative_drop: {MARGIN}, {asked()}}}"
-    return params_text(LANGUAGE, data, model_line(model), sections, gate, [*([] if is_large else ["mlp25"]), "int8", "int4"], batch_size=8)
+    variants = [*([] if is_large else ["mlp25"]), "int8", "int4"]
+    return params_text(LANGUAGE, data, model_line(model), sections, gate, variants, batch_size=8, cached="int8")

@@ -76,8 +76,12 @@ def inline(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def params_text(workload: str, data: str, model: str, sections: str, gate: str, variants: list[str], *, batch_size: int = 32) -> str:
-    """The whole file, commented, one line a choice."""
+def params_text(
+    workload: str, data: str, model: str, sections: str, gate: str, variants: list[str], *, batch_size: int = 32, cached: str | None = None
+) -> str:
+    """The whole file, commented, one line a choice; of a language model, `cached` is the variant that is tried with caches."""
+    last = targets()[-1]
+    caches = f"# Where caches are tried.\ncache: {{{cached}-{last}: {{variant: {cached}, target: {last}}}}}\n" if cached else ""
     deployed = ", ".join(["teacher", *variants])
     return checked(
         f"""# Written by `slimline init`. `slimline check` finds every mistake here; `slimline methods NAME` explains a method's settings.
@@ -92,7 +96,7 @@ seed: 0
 deploy:
   variants: [{deployed}]
   targets: [{", ".join(targets())}]
-evaluate: {{batch_size: {batch_size}, pairs: 40, threads: 1, resamples: 2000}}
+{caches}evaluate: {{batch_size: {batch_size}, pairs: 40, threads: 1, resamples: 2000}}
 # What a variant must show to be released; a margin below what the test split can show would leave every verdict open.
 {gate}
 publish: {{bucket: slimline, alias: latest}}

@@ -12,23 +12,35 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slimline.commands.methods_test import methods_test
 from slimline.commands.options import options
 from slimline.errors import InputError
 from slimline.params import CONFIGS, VariantParams
 
-PAGES = {"prune": "docs/methods/pruning.md", "quantize": "docs/methods/quantization.md", "factorize": "docs/methods/low-rank.md"}
+PAGES = {
+    "prune": "docs/methods/pruning.md",
+    "quantize": "docs/methods/quantization.md",
+    "factorize": "docs/methods/low-rank.md",
+    "distill": "docs/methods/distillation.md",
+}
 """Stage -> the page that explains its methods, one section each."""
 PIPE_COLUMNS = 160
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options.", show_default=False)]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options; or test.", show_default=False)]
+File = Annotated[str | None, typer.Argument(metavar="[FILE]", help="For test: a file of your own methods.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for a machine.")]
 
 
-def methods(name: Name = None, as_json: AsJson = False) -> None:
-    """List the methods by stage with a one-line judgement, or one method with its options.
+def methods(name: Name = None, file: File = None, as_json: AsJson = False) -> None:
+    """List the methods by stage with a one-line judgement, or one method with its options; `test FILE` holds your own to the contract.
 
-    Example: `slimline methods static`
+    Example: `slimline methods static`, `slimline methods test methods/mine.py`
     """
+    if name == "test":
+        methods_test(file)
+        return
+    if file is not None:
+        raise InputError(f"methods: {file!r} is one name too many; only `slimline methods test FILE` takes a file")
     known = [(stage, method, config) for stage, configs in CONFIGS.items() for method, config in configs.items()]
     chosen = [entry for entry in known if name in (None, entry[1])]
     if not chosen:

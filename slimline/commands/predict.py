@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slimline.artifact.border import told_as
+from slimline.commands.own_workload import OwnWorkload
 from slimline.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def predict(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a row for a machine.")] = False,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
-    workload: Annotated[
-        str | None, typer.Option(help="Your own copy of a workload that is not bundled: path/to/file.py:ClassName, or its name.")
-    ] = None,
+    workload: OwnWorkload = None,
 ) -> None:
     """Print the answer for each sample, and how sure the model is of it where it can say so.
 

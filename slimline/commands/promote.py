@@ -12,13 +12,14 @@ from slimline.project import find_project
 def promote(
     release: Annotated[str, typer.Argument(help="A release id (or its beginning), VARIANT-TARGET, or another alias.")],
     alias: Annotated[str | None, typer.Option(help="The alias that moves; default: publish.alias of params.yaml.")] = None,
+    why: Annotated[str, typer.Option(help="The reason, for those who look later (`slimline history`).")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the alias for a machine.")] = False,
 ) -> None:
     """Point an alias at a release, also one that was rolled back.
 
-    Example: `slimline promote latest --alias production`
+    Example: `slimline promote latest --alias production --why 'a week without complaints'`
     """
-    from slimline.storage.aliases import alias_key
+    from slimline.storage.aliases import alias_key, author
     from slimline.storage.promotion import promote_reference
     from slimline.storage.releases import release_base
     from slimline.storage.server import opened_store
@@ -28,7 +29,7 @@ def promote(
     name = PublishParams(alias=alias or params.publish.alias).alias
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
-        after, moved = promote_reference(store, base, release, alias=name, source=params.publish.alias)
+        after, moved = promote_reference(store, base, release, author(why), alias=name, source=params.publish.alias)
     if as_json:
         sys.stdout.write(after.model_dump_json(by_alias=True, indent=2) + "\n")
         return

@@ -11,13 +11,14 @@ from slimline.project import find_project
 
 def rollback(
     alias: Annotated[str | None, typer.Option(help="The alias that moves; default: publish.alias of params.yaml.")] = None,
+    why: Annotated[str, typer.Option(help="The reason, for those who look later (`slimline history`).")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the alias for a machine.")] = False,
 ) -> None:
     """Take an alias one step back. The release it leaves is withdrawn: publishing it again does not bring it back, `promote` does.
 
     Example: `slimline rollback --alias production`
     """
-    from slimline.storage.aliases import alias_key
+    from slimline.storage.aliases import alias_key, author
     from slimline.storage.aliases import rollback as roll_back
     from slimline.storage.releases import release_base
     from slimline.storage.server import opened_store
@@ -26,7 +27,7 @@ def rollback(
     params = Params.load(root / "params.yaml")
     name, base = alias or params.publish.alias, release_base(params.workload)
     with opened_store(root, params.publish) as store:
-        after = roll_back(store, base, name)
+        after = roll_back(store, base, name, author(why))
     if as_json:
         sys.stdout.write(after.model_dump_json(by_alias=True, indent=2) + "\n")
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from slimline.commands.own_workload import OwnWorkload
 from slimline.errors import InputError
 
 NEEDED = ("fastapi", "prometheus_client", "uvicorn")
@@ -31,16 +32,13 @@ def serve(
     drain_s: Annotated[float, typer.Option(help="How long a stopping server finishes what it has begun.")] = 30.0,
     api_key_file: Annotated[Path | None, typer.Option(help="Keys, one a line; requests must send one as a bearer.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
-    workload: Annotated[
-        str | None, typer.Option(help="Your own copy of a workload that is not bundled: path/to/file.py:ClassName, or its name.")
-    ] = None,
+    workload: OwnWorkload = None,
 ) -> None:
     """Serve a model over HTTP: `/predict`, and for texts OpenAI's `/v1/completions`, `/v1/chat/completions` and `/v1/embeddings`.
 
     Example: `slimline serve s3://slimline/releases/images/aliases/latest.json --port 8000`
     """
-    if missing := [module for module in NEEDED if importlib.util.find_spec(module) is None]:
-        raise InputError(f"slimline serve needs {', '.join(missing)}; pip install 'slimline[serve]'")
+    _require_installed()
     from slimline.serving.settings import Settings, keys_of, require_possible
 
     settings = Settings(
@@ -65,3 +63,8 @@ def serve(
     from slimline.serving.server import serve as run
 
     run(location, settings, workload=workload, trust_code=trust_code)
+
+
+def _require_installed() -> None:
+    if missing := [module for module in NEEDED if importlib.util.find_spec(module) is None]:
+        raise InputError(f"slimline serve needs {', '.join(missing)}; pip install 'slimline[serve]'")

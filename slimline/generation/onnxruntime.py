@@ -14,7 +14,8 @@ from slimline.methods.compile.telemetry import switch_off_telemetry
 switch_off_telemetry()
 import onnxruntime  # noqa: E402
 
-LOGITS = "logits"
+LOGITS, TOLD_FROM = "logits", "logits_from"
+"""The output, and the input (0 where none is given) that says from which place on it is wanted."""
 PARTS = ("key", "value")
 
 
@@ -26,17 +27,24 @@ class OnnxNet:
     def __init__(self, session: Any, facts: GenerationFacts) -> None:
         self._session, self._facts = session, facts
         self._taken = {one.name for one in session.get_inputs()}
+        self._tells_from = TOLD_FROM in {one.name for one in session.get_overridable_initializers()}
         self._names = [f"{number}.{part}" for number in range(len(facts.layers)) for part in PARTS]
 
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None) -> tuple[NDArray[np.float32], Any]:
         """See Net; `past` is the runtime's own values, in the order of the layers, keys before values."""
-        logits, present = self.all_logits(tokens, mask, positions, past)
+        last = {TOLD_FROM: np.array([tokens.shape[1] - 1], np.int64)} if self._tells_from else {}
+        logits, present = self._run(tokens, mask, positions, past, last)
         return logits[:, -1], present
 
     def all_logits(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None) -> tuple[NDArray[np.float32], Any]:
         """The same for every place: logits [N, T, vocabulary]."""
+        return self._run(tokens, mask, positions, past, {})
+
+    def _run(
+        self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None, more: dict[str, Numbers]
+    ) -> tuple[NDArray[np.float32], Any]:
         given = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
-        feeds = {name: _value(array) for name, array in given.items() if name in self._taken}
+        feeds = {name: _value(array) for name, array in (*given.items(), *more.items()) if name in self._taken or name in more}
         before = self._nothing(len(tokens)) if past is None else past
         feeds |= {f"past_key_values.{name}": value for name, value in zip(self._names, before, strict=True)}
         wanted = [LOGITS, *(f"present.{name}" for name in self._names)]

@@ -15,6 +15,7 @@ from slimline.artifact.generating import GenerationFacts
 from slimline.errors import ArtifactError, MachineError
 from slimline.generation import Generation, OnText, Prompt, Sampling
 from slimline.generation.answers import Reader, Writing, require_sampling
+from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -46,7 +47,7 @@ class OpenVINOGenerator:
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.enable_prefix_caching, scheduler.num_kv_blocks = prefix_caching, blocks
         scheduler.max_num_batched_tokens = max(256, min(facts.context, 2048))
-        with told_as(lambda reason: ArtifactError(f"{folder}: openvino-genai cannot load its graph: {reason}")):
+        with kept_signal_stack(), told_as(lambda reason: ArtifactError(f"{folder}: openvino-genai cannot load its graph: {reason}")):
             self._pipeline = openvino_genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", dict(settings))
         self._folder, self._reader, self._lock, self._next = folder, reader, threading.Lock(), 0
         self._seen = _Seen(blocks if prefix_caching else 0)

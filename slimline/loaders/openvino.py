@@ -10,6 +10,7 @@ from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
 from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
+from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -25,6 +26,7 @@ RUNTIME, GRAPH = f"openvino {openvino.__version__}", "model.xml"
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
 
 
+@kept_signal_stack()
 def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
     """The model as a function, and how it runs: in float32 where the CPU lacks the manifest's 16-bit arithmetic.
 
@@ -48,6 +50,7 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     return infer, config
 
 
+@kept_signal_stack()
 def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Language:
     """A language model: OpenVINO itself scores, each window with a state of its own; openvino-genai generates.
 

@@ -45,7 +45,14 @@ METHODS: dict[str, dict[str, str]] = {
     },
     "distill": {
         "soft_targets": "slimline.methods.distill.soft_targets:soft_targets",
+        "dkd": "slimline.methods.distill.dkd:dkd",
         "hidden_states": "slimline.methods.distill.hidden_states:hidden_states",
+        "hints": "slimline.methods.distill.hints:hints",
+        "attention_transfer": "slimline.methods.distill.attention_transfer:attention_transfer",
+        "relational": "slimline.methods.distill.relational:relational",
+        "mutual": "slimline.methods.distill.mutual:mutual",
+        "self": "slimline.methods.distill.born_again:born_again",
+        "assistant": "slimline.methods.distill.assistant:assistant",
         "sequence": "slimline.methods.distill.sequence:sequence",
         "scratch": "slimline.methods.distill.scratch:scratch",
     },
@@ -73,11 +80,17 @@ def get_generating(target: str) -> Callable[..., Any] | None:
 
 
 def get_method(stage: str, name: str) -> Callable[..., Any]:
-    """Import one method's function.
+    """Import one method's function; one of the user's own where the name is a place in a file.
 
     Raises:
         StageError: the table has no such method.
+        MethodError: a method of one's own cannot be had.
     """
+    if ":" in name:
+        from slimline.methods.own import held  # a process that only loads a model knows no params
+        from slimline.params.own import own_function
+
+        return held(name, stage, own_function(name))
     location = METHODS.get(stage, {}).get(name)
     if location is None:
         raise StageError(f"{stage}: no method {name!r}; there are: {', '.join(METHODS.get(stage, {})) or 'none'}")

@@ -8,7 +8,6 @@ from torch import nn
 from slimline.data.batch import Batch
 from slimline.training.data import TrainingData
 from slimline.training.records import Records
-from slimline.training.rounds import Rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,7 @@ class MethodData(TrainingData):
     `trains`. `collect` gives the statistics of any model over the calibration sample. `sensitivity(kind)`, kind being quantize, prune,
     channels or factorize, gives module name -> how far the outputs move (`objective.distance`) when that layer of the source alone is
     compressed. `initial` gives the source's architecture untrained, as the same seed makes it; `latency_ms` the measured time of one
-    sample through a model; `rounds` keeps what a long method has finished.
+    sample through a model; a method of many rounds keeps each finished one in `checkpoints`.
     """
 
     calibration: Batch
@@ -28,4 +27,3 @@ class MethodData(TrainingData):
     sensitivity: Callable[[str], Mapping[str, float]] | None = None
     initial: Callable[[], nn.Module] | None = None
     latency_ms: Callable[[nn.Module], float] | None = None
-    rounds: Rounds | None = None

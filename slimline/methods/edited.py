@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from slimline.training.fit import FitHistory
+from slimline.training.history import FitHistory
 
 
 @dataclass(frozen=True)

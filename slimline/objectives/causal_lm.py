@@ -103,8 +103,9 @@ class CausalLM(Objective):
         return self.reading.shown(answer)
 
     def distance(self, before: Tensors, after: Tensors) -> float:
-        """The mean KL divergence a place, nats."""
-        return float(np.mean([float(_kl(old, new)) / len(old) for old, new in zip(single(before), single(after), strict=True)]))
+        """The root of the mean KL divergence a place, nats: for small changes it grows as they do, as other objectives' distances."""
+        pairs = zip(single(before), single(after), strict=True)
+        return float(np.sqrt(np.mean([float(_kl(old, new)) / len(old) for old, new in pairs])))
 
     def same_answers(self, before: Tensors, after: Tensors) -> NDArray[Any]:
         """Which windows get the same tokens at nearly all places, bool [N]."""

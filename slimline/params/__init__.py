@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, InstanceOf, SerializeAsAny, Tag, ValidationError
 
 from slimline.errors import InputError, ParamsError
-from slimline.params.distill import DistillParams, HiddenStatesParams, ScratchParams, SequenceParams, SoftTargetsParams, StudentTraining
+from slimline.params.distill import DistillParams, DkdParams, ScratchParams, SequenceParams, SoftTargetsParams
+from slimline.params.distill_features import AttentionTransferParams, HiddenStatesParams, HintsParams, RelationalParams
+from slimline.params.distill_peers import AssistantParams, MutualParams, SelfParams
 from slimline.params.explained import explained
 from slimline.params.factorize import CpParams, FactorizeParams, LowRankParams, SpatialSvdParams, SvdParams, TuckerParams
 from slimline.params.factorized_training import FactorizedTrainingParams
 from slimline.params.graph import TEACHER, graph_problems, name_problems
+from slimline.params.own import is_own, own_config, with_own_configs
 from slimline.params.prune import PruneParams
 from slimline.params.prune_blocks import DepthParams, HeadsParams
 from slimline.params.prune_channels import ChannelsParams
@@ -37,19 +40,23 @@ from slimline.params.quantize import (
     StaticParams,
 )
 from slimline.params.quantize_weights import AwqParams, GptqParams, HqqParams, WeightOnlyParams
+from slimline.params.search import SearchParams, search_problems
 from slimline.params.section import EditParams, Number, Recovery, Section, Text, Training, VariantParams
 from slimline.params.sections import (
+    CacheParams,
     CalibrateParams,
     DataParams,
     DeployParams,
     EvaluateParams,
     GateParams,
+    HarnessParams,
     ModelParams,
     PublishParams,
-    Target,
     TeacherParams,
 )
+from slimline.params.student import StudentTraining
 from slimline.params.yaml_file import read_yaml
+from slimline.targets import Target
 
 __all__ = [
     "CONFIGS",
@@ -57,12 +64,16 @@ __all__ = [
     "TEACHER",
     "VARIANT_SECTIONS",
     "AdaroundParams",
+    "AssistantParams",
+    "AttentionTransferParams",
     "AwqParams",
+    "CacheParams",
     "CalibrateParams",
     "ChannelsParams",
     "CpParams",
     "DataParams",
     "DepthParams",
+    "DkdParams",
     "DynamicParams",
     "EditParams",
     "EvaluateParams",
@@ -72,8 +83,10 @@ __all__ = [
     "GroupLassoParams",
     "HalfParams",
     "HardConcreteParams",
+    "HarnessParams",
     "HeadsParams",
     "HiddenStatesParams",
+    "HintsParams",
     "HqqParams",
     "L1RegularisedParams",
     "LotteryTicketParams",
@@ -82,13 +95,17 @@ __all__ = [
     "MixedParams",
     "ModelParams",
     "MovementParams",
+    "MutualParams",
     "NetworkSlimmingParams",
     "Params",
     "PublishParams",
     "QatParams",
     "QuantizeParams",
     "Recovery",
+    "RelationalParams",
     "ScratchParams",
+    "SearchParams",
+    "SelfParams",
     "SemiStructuredParams",
     "SequenceParams",
     "SmoothquantParams",
@@ -105,6 +122,7 @@ __all__ = [
     "VariantParams",
     "WandaParams",
     "WeightOnlyParams",
+    "config_class",
 ]
 
 CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
@@ -146,13 +164,48 @@ CONFIGS: dict[str, dict[str, type[VariantParams]]] = {
     },
     "distill": {
         "soft_targets": SoftTargetsParams,
+        "dkd": DkdParams,
         "hidden_states": HiddenStatesParams,
+        "hints": HintsParams,
+        "attention_transfer": AttentionTransferParams,
+        "relational": RelationalParams,
+        "mutual": MutualParams,
+        "self": SelfParams,
+        "assistant": AssistantParams,
         "sequence": SequenceParams,
         "scratch": ScratchParams,
     },
 }
 VARIANT_SECTIONS = tuple(CONFIGS)
 TARGETS: tuple[str, ...] = get_args(Target)
+
+
+def config_class(stage: str, method: str, root: Path = Path()) -> type[VariantParams]:
+    """The config of a method, be it one of ours or `methods/file.py:function`.
+
+    Raises:
+        MethodError: one of your own that cannot be had.
+    """
+    return own_config(method, root) if is_own(method) else CONFIGS[stage][method]
+
+
+def _origin(entry: Any) -> str:
+    """Whether a variant's entry is that of a method of ours, or the config that a method of one's own has been given already."""
+    return "own" if isinstance(entry, VariantParams) and is_own(entry.method) else "listed"
+
+
+PruneEntry = Annotated[
+    Annotated[PruneParams, Tag("listed")] | Annotated[SerializeAsAny[InstanceOf[EditParams]], Tag("own")], Discriminator(_origin)
+]
+QuantizeEntry = Annotated[
+    Annotated[QuantizeParams, Tag("listed")] | Annotated[SerializeAsAny[InstanceOf[VariantParams]], Tag("own")], Discriminator(_origin)
+]
+FactorizeEntry = Annotated[
+    Annotated[FactorizeParams, Tag("listed")] | Annotated[SerializeAsAny[InstanceOf[EditParams]], Tag("own")], Discriminator(_origin)
+]
+DistillEntry = Annotated[
+    Annotated[DistillParams, Tag("listed")] | Annotated[SerializeAsAny[InstanceOf[StudentTraining]], Tag("own")], Discriminator(_origin)
+]
 
 
 class Params(Section):
@@ -164,14 +217,17 @@ class Params(Section):
     model: ModelParams = ModelParams()
     teacher: TeacherParams = TeacherParams()
     calibrate: CalibrateParams = CalibrateParams()
-    prune: dict[str, PruneParams] = Field(default_factory=dict)
-    quantize: dict[str, QuantizeParams] = Field(default_factory=dict)
-    factorize: dict[str, FactorizeParams] = Field(default_factory=dict)
-    distill: dict[str, DistillParams] = Field(default_factory=dict)
+    prune: dict[str, PruneEntry] = Field(default_factory=dict)
+    quantize: dict[str, QuantizeEntry] = Field(default_factory=dict)
+    factorize: dict[str, FactorizeEntry] = Field(default_factory=dict)
+    distill: dict[str, DistillEntry] = Field(default_factory=dict)
     deploy: DeployParams
+    cache: dict[str, CacheParams] = Field(default_factory=dict)
+    harness: dict[str, HarnessParams] = Field(default_factory=dict)
     evaluate: EvaluateParams = EvaluateParams()
     gate: GateParams = GateParams()
     publish: PublishParams = PublishParams()
+    search: SearchParams | None = None
 
     @property
     def variants(self) -> dict[str, tuple[str, VariantParams]]:
@@ -186,8 +242,8 @@ class Params(Section):
         return tuple(names)
 
     @classmethod
-    def parse(cls, raw: Any, *, origin: str = "params.yaml") -> "Params":
-        """Build from plain data.
+    def parse(cls, raw: Any, *, origin: str = "params.yaml", root: Path = Path()) -> "Params":
+        """Build from plain data; files of own methods are looked for below `root`.
 
         Raises:
             ParamsError: with one line for each mistake.
@@ -195,18 +251,21 @@ class Params(Section):
         if not isinstance(raw, Mapping):
             raise ParamsError([f"{origin}: holds no mapping of sections; see the README for an example"])
         problems = list(name_problems(raw, VARIANT_SECTIONS)) if _sections_are_maps(raw) else []
+        content, wrong = with_own_configs(raw, origin, root)
+        problems += wrong
         try:
-            params = cls.model_validate(raw)
+            params = cls.model_validate(content)
         except ValidationError as error:
             raise ParamsError([*problems, *explained(error, origin, cls, CONFIGS)]) from None
         problems += graph_problems(params)
+        problems += search_problems(params.search, params.variants, CONFIGS, root) if params.search else ()
         if problems:
             raise ParamsError(problems)
         return params
 
     @classmethod
-    def load(cls, path: Path = Path("params.yaml")) -> "Params":
-        """Read a file.
+    def load(cls, path: Path = Path("params.yaml"), root: Path | None = None) -> "Params":
+        """Read a file of the project in the folder `root`; without it, of the folder that it is in.
 
         Raises:
             ParamsError: the file is missing, is no YAML, or holds mistakes (all of them are named).
@@ -217,7 +276,7 @@ class Params(Section):
             raise ParamsError([f"{path}: no such file; run slimline inside a project folder (one with dvc.yaml)"]) from None
         except InputError as error:
             raise ParamsError([str(error)]) from None
-        return cls.parse(raw, origin=path.name)
+        return cls.parse(raw, origin=path.name, root=root or path.parent)
 
 
 def params_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +14,7 @@ Configs = Mapping[str, Mapping[str, type[BaseModel]]]
 
 def explained(error: ValidationError, origin: str, model: type[BaseModel], configs: Configs) -> Iterator[str]:
     """A line for each mistake; `model` is that of the whole file, `origin` the file's name."""
-    problems = error.errors(include_url=False)
+    problems: list[dict[str, Any]] = [{**problem, "loc": _unmarked(problem["loc"])} for problem in error.errors(include_url=False)]
     inside = {problem["loc"][:-1] for problem in problems}
     for problem in problems:
         if problem["type"] == "too_short" and problem["loc"] in inside:
@@ -38,6 +39,11 @@ def explained(error: ValidationError, origin: str, model: type[BaseModel], confi
             yield f"{origin}: {key}: {_in_yaml_words(problem['msg'])}{shown}"
 
 
+def _unmarked(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A variant's place without the mark that its method is one of ours."""
+    return (*loc[:2], *loc[3:]) if loc[2:3] == ("listed",) else loc
+
+
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
@@ -57,7 +63,7 @@ def _allowed_keys(loc: tuple[int | str, ...], model: type[BaseModel], configs: C
             model = configs[str(loc[0])][str(part)]
         elif isinstance(part, str) and part in model.model_fields:
             inner = model.model_fields[part].annotation
-            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+            model = next((kind for kind in (inner, *get_args(inner)) if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return sorted(model.model_fields)
 
 

@@ -116,7 +116,10 @@ class MixedParams(CalibratedParams):
 
     method: Literal["mixed"]
     precisions: Annotated[tuple[Precision, ...], Field(min_length=2)] = ("float32", "bfloat16", "int8", "int4")
-    """What a layer may become; int8 has ranges from calibration, int4 is weights alone, in groups."""
+    """What a layer may become; int4 is weights alone, in groups."""
+    inputs: Literal["calibrated", "running"] = "calibrated"
+    """How int8 layers take their inputs: over ranges from calibration, or rounded block by block while running, which alone language models
+    deploy; kernels may then round those of int4 layers too."""
     group_size: Literal[32, 64, 128] = 64
     """How many int4 weights of an output share a scale."""
     budget: MixedBudget = MixedBudget(size_ratio=3.0)
@@ -184,6 +187,8 @@ class DynamicParams(VariantParams):
     """Layers that stay in float32; `*` stands for any part of a name."""
     embeddings: Literal["float32", "int8"] = "int8"
     """What lookup tables are stored in; int8 has a scale for each row."""
+    rest: Literal["float32", "bfloat16"] = "float32"
+    """What openvino computes in where it is not int8 (attention, norms, inputs of int8 products), if the CPU has bfloat16; others stay."""
 
 
 class HalfParams(VariantParams):

@@ -108,7 +108,8 @@ class VariantParams(Section):
     Each method's config declares what the method is like, so that `slimline check` needs no torch:
     `needs_data` (its stage reads training or calibration samples), `needs_labels` (the method itself reads labels of the
     training split; training afterwards does so anyway), `trains` (reads the training split), `changes_shape` (layers get other shapes),
-    `may_follow` (the stages whose variants it may start from) and `impossible_on` (target -> why).
+    `may_follow` (the stages whose variants it may start from) and `impossible_on` (target -> why). One of your own may name the knob
+    that is 0 where nothing is changed, `strength_field`: the contract then holds it to that.
     """
 
     needs_data: ClassVar[bool] = False
@@ -118,6 +119,7 @@ class VariantParams(Section):
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})
     impossible_on: ClassVar[Mapping[str, str]] = {}
     judgement: ClassVar[str] = ""
+    strength_field: ClassVar[str] = ""
 
     source: Text
     """The variant that it starts from: teacher, or any other name."""

@@ -19,10 +19,8 @@ from slimline.params.section import (
     Threads,
     Training,
 )
+from slimline.targets import Target
 
-Target = Literal["eager", "torchscript", "inductor", "onnxruntime", "openvino", "xla", "executorch"]
-CODE_CARRYING: frozenset[Target] = frozenset({"torchscript", "inductor"})
-"""The targets whose files run code when they are loaded."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -109,6 +107,24 @@ class DeployParams(Section):
     targets: Annotated[tuple[Target, ...], Field(min_length=1)]
 
 
+class CacheParams(Section):
+    """Of a language model: a deployed variant that is tried with caches on a target; the entry is called VARIANT-TARGET."""
+
+    variant: Text
+    target: Target
+
+
+class HarnessParams(Section):
+    """Of a language model: a deployed variant that answers the tasks of lm-evaluation-harness in a folder; called VARIANT-TARGET."""
+
+    variant: Text
+    target: Target
+    tasks: Text
+    """The folder of task files (*.yaml) and their data; the stage `harness` runs again when it changes."""
+    limit: Count | None = None
+    """So many documents of each task, the first ones; all where nothing is said."""
+
+
 class EvaluateParams(Section):
     """How quality and speed are measured.
 
@@ -154,3 +170,5 @@ class PublishParams(Section):
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] = "slimline"
     alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)] = "latest"
     endpoint_url: str | None = None
+    quota_bytes: Annotated[int, Number, Field(ge=1_000_000, le=10**18)] | None = None
+    """What the bucket may hold; an alert goes out when nine tenths of it are used. Unset: nothing is counted."""

@@ -1,6 +1,6 @@
 """reports/index.html and index.md: which variant to deploy, on what evidence, and what speaks against it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,14 @@ from typing import Any
 from slimline.artifact.folder import write_text
 from slimline.params import TEACHER, GateParams, Params
 from slimline.report import plain
+from slimline.report.cache import cache_table
 from slimline.report.controls import Control
 from slimline.report.gate_rule import RuleResult
+from slimline.report.harness import harness_table
 from slimline.report.lineage import Node, lineage_figure
 from slimline.report.lost import LostSamples
 from slimline.report.numbers import gain, loss, milliseconds, percent, quantity, ratio, size
-from slimline.report.page import Figure
+from slimline.report.page import Figure, Table
 from slimline.report.pareto import Levels, Point, pareto_figure
 from slimline.report.render import TEMPLATES, render
 from slimline.report.summary import by_merit, count_verdicts, measured, preferred
@@ -22,6 +24,8 @@ from slimline.report.tables import half_table, pages_table, quality_table, speed
 from slimline.verdict.gate import margin_of
 
 BEFORE_VARIANTS = ("data", "teacher", "calibrate")
+BESIDE: dict[str, Callable[[Sequence[Mapping[str, Any]]], Table]] = {"cache": cache_table, "harness": harness_table}
+"""What stages beside the verdict found of language models -> its table."""
 LATENCY = "latency at batch 1 (median; the whisker ends at the 95th percentile)"
 
 
@@ -86,6 +90,7 @@ def decision_context(evidence: Evidence) -> dict[str, Any]:
         "elsewhere": plain.elsewhere(evidence.elsewhere),
         "controls": evidence.controls,
         "half": half_table(shown, metric),
+        "beside": tuple(table(summary[section]) for section, table in BESIDE.items() if summary[section]),
         "details": (speed_table(shown), quality_table(shown)),
         "lost": evidence.lost,
         "rules": evidence.rules,

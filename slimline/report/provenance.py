@@ -14,11 +14,11 @@ STARTED = "SLIMLINE_RUN_STARTED"
 
 
 def run_facts(root: Path, params_sha256: str) -> dict[str, Any]:
-    """Commit, checksum of the params, start (ISO 8601, UTC) and the seconds since then."""
+    """Commit, whether tracked files but params.yaml differ from it, checksum of the params, start (ISO 8601, UTC), seconds since then."""
     started = float(os.environ.get(STARTED) or _oldest_dvc(psutil.Process()))
     return {
         "git": _git(root, "rev-parse", "HEAD") or None,
-        "git_dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")),
+        "git_dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!params.yaml")),
         "params_sha256": params_sha256,
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(max(0.0, time.time() - started), 1),

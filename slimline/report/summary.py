@@ -39,6 +39,8 @@ FROM_TIMING = (
 
 OF_LANGUAGE = ("prefill", "decode")
 """Of language models alone."""
+NOTHING_BESIDE: Mapping[str, Sequence[Mapping[str, Any]]] = {"cache": (), "harness": ()}
+"""What stages beside the verdict found, where none was run."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,15 @@ def _of_schema(path: Path, stage: str, needed: Sequence[str]) -> dict[str, Any]:
 
 
 def summarise(
-    workload: str, run: Mapping[str, Any], judged: Sequence[Evaluation | Rejected], missing: Sequence[Missing] = ()
+    workload: str,
+    run: Mapping[str, Any],
+    judged: Sequence[Evaluation | Rejected],
+    missing: Sequence[Missing] = (),
+    beside: Mapping[str, Sequence[Mapping[str, Any]]] = NOTHING_BESIDE,
 ) -> dict[str, Any]:
     """The whole summary; the rows keep the order of params.yaml, `missing` names what a failed stage has kept from being judged.
 
-    A row names the machine that timed it by its id in `machines`.
+    A row names the machine that timed it by its id in `machines`; `cache` and `harness` hold what those stages found of language models.
     """
     return {
         "schema": SCHEMA,
@@ -154,6 +160,7 @@ def summarise(
         "baseline": _baseline(evaluations_of(judged)),
         "variants": [one.row if isinstance(one, Rejected) else _row(one) for one in judged],
         "missing": [asdict(one) for one in missing],
+        **{section: [dict(one) for one in found] for section, found in beside.items()},
     }
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from slimline.storage.answers import demand_s3
 from slimline.storage.url import refuse_secrets
 
 REGION = "us-east-1"
+TURNS = "SLIMLINE_S3_TURNS"
+"""Names the folder by whose lock the processes of this machine take turns at conditional writes to the embedded server."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 15
@@ -31,11 +34,12 @@ OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "Ill
 
 @dataclass(frozen=True)
 class Store:
-    """One bucket, where it is, and a boto3 client for it."""
+    """One bucket, where it is, a boto3 client for it, and the folder whose lock orders conditional writes, if there is one."""
 
     bucket: str
     endpoint: str
     client: Any = field(repr=False)
+    turns: Path | None = field(default=None, repr=False)
 
     def url(self, key: str) -> str:
         """The s3:// address of a key."""
@@ -67,11 +71,11 @@ def connect(bucket: str, environment: Mapping[str, str] | None = None) -> Store:
         raise StorageRefused(f"S3 settings: {_one_line(error)}; look at AWS_* in the environment and publish.endpoint_url") from None
     refuse_secrets(client.meta.endpoint_url)
     demand_s3(client, bucket)
-    return Store(bucket, client.meta.endpoint_url, client)
+    turns = settings.get(TURNS)
+    return Store(bucket, client.meta.endpoint_url, client, Path(turns) if turns and _is_here(endpoint) else None)
 
 
 def _config(endpoint: str | None) -> Config:
-    direct = endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
@@ -80,8 +84,12 @@ def _config(endpoint: str | None) -> Config:
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         request_checksum_calculation="when_supported",
         response_checksum_validation="when_supported",
-        proxies={} if direct else None,
+        proxies={} if _is_here(endpoint) else None,
     )
+
+
+def _is_here(endpoint: str | None) -> bool:
+    return endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
 
 
 @contextlib.contextmanager

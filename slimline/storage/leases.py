@@ -36,24 +36,25 @@ def is_alive(mark: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel frees it when the holder dies.
+def locked(folder: Path, name: str = "lock") -> Iterator[None]:
+    """Hold a lock of the folder; the kernel frees it when the holder dies.
 
     Raises:
         StorageUnavailable: another process keeps it for longer than WAIT_S.
     """
     state_folder_at(folder, 0o700)
-    if (folder / "lock").is_dir():
-        set_aside(folder / "lock")
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = folder / name
+    if path.is_dir():
+        set_aside(path)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _wait_for(handle, folder)
+        _wait_for(handle, path)
         yield
     finally:
         os.close(handle)
 
 
-def _wait_for(handle: int, folder: Path) -> None:
+def _wait_for(handle: int, path: Path) -> None:
     end = time.monotonic() + WAIT_S
     while True:
         try:
@@ -61,7 +62,7 @@ def _wait_for(handle: int, folder: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > end:
                 raise StorageUnavailable(
-                    f"embedded S3 server: another process has held {folder / 'lock'} for {WAIT_S:.0f} s; see which with `fuser`, end it"
+                    f"embedded S3 server: another process has held {path} for {WAIT_S:.0f} s; see which with `fuser`, end it"
                 ) from None
             time.sleep(POLL_S)
         else:

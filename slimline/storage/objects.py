@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from slimline.errors import StorageRefused
 from slimline.storage.client import Store, explained, is_missing_key, status_of
+from slimline.storage.leases import locked
 
 MOST_BYTES = 16_000_000
 """More than any object has that is read as a whole: aliases, release.json, model cards, pages."""
@@ -57,9 +59,12 @@ def read(store: Store, key: str) -> Tagged | None:
 
 
 def write_if(store: Store, key: str, body: bytes, standing: str | None, content_type: str = "application/json") -> bool:
-    """Write only if the object still has the tag `standing` (None: only if there is none); False when it has not."""
+    """Write only if the object still has the tag `standing` (None: only if there is none); False when it has not.
+
+    SeaweedFS 4.48 was once seen to let two of eight racing writers win; who writes to the embedded server takes turns.
+    """
     condition = {"IfNoneMatch": "*"} if standing is None else {"IfMatch": standing}
-    with explained(store, f"writing {key}"):
+    with _turn(store), explained(store, f"writing {key}"):
         try:
             store.client.put_object(Bucket=store.bucket, Key=key, Body=body, ContentType=content_type, **condition)
         except ClientError as error:
@@ -67,6 +72,10 @@ def write_if(store: Store, key: str, body: bytes, standing: str | None, content_
                 return False
             raise
     return True
+
+
+def _turn(store: Store) -> AbstractContextManager[None]:
+    return locked(store.turns, "turns") if store.turns and store.turns.is_dir() else nullcontext()
 
 
 def upload(store: Store, key: str, path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from slimline.artifact.compiled import RELEASE
 from slimline.errors import ArtifactError, InputError, StorageRefused
-from slimline.storage.aliases import Alias, Standing, list_aliases, promote
+from slimline.storage.aliases import Alias, Author, Standing, list_aliases, promote
 from slimline.storage.client import Store
 from slimline.storage.releases import is_whole, list_releases, read_release, verify_stored
 
 
-def promote_reference(store: Store, base: str, reference: str, *, alias: str, source: str) -> tuple[Alias, bool]:
+def promote_reference(store: Store, base: str, reference: str, said: Author, *, alias: str, source: str) -> tuple[Alias, bool]:
     """Point `alias` at what `reference` means (VARIANT-TARGET: as the alias `source` has it); (alias, whether it moved).
 
     Raises:
         InputError: the reference means nothing or more than one release.
-        StorageRefused: the release is not whole in the store, or any byte of it was altered.
+        StorageRefused: the release is not whole in the store, or any byte of it was altered; or somebody else moved the alias meanwhile.
     """
     standing = resolve(store, base, reference, source)
     release = read_release(store, base, standing.release)
@@ -24,7 +24,7 @@ def promote_reference(store: Store, base: str, reference: str, *, alias: str, so
         place = f"{store.url(base)}/{standing.release}/"
         what = str(error).partition(": ")[2].partition(";")[0]
         raise StorageRefused(f"{place}: was altered: {what}; delete {place}{RELEASE} and publish again, which uploads all of it") from None
-    return promote(store, base, alias, standing)
+    return promote(store, base, alias, standing, said)
 
 
 def resolve(store: Store, base: str, reference: str, source: str) -> Standing:

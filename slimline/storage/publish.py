@@ -4,6 +4,7 @@ Publishing acts on the world and is idempotent: the same bytes again change noth
 publication left is mended by the next one.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from slimline.artifact.folder import json_text, write_json
 from slimline.artifact.json_file import read_json
 from slimline.errors import ArtifactError, InputError, NothingPassed
 from slimline.params import PublishParams
-from slimline.params.sections import CODE_CARRYING
-from slimline.storage.aliases import Alias, Standing, advance, alias_key
+from slimline.storage.aliases import Alias, Standing, advance, alias_key, author
+from slimline.storage.bom import PAPER, bill_of_materials
 from slimline.storage.card import model_card
 from slimline.storage.client import Store
 from slimline.storage.releases import MANIFEST, Release, release_base, release_id, upload_release
 from slimline.storage.server import opened_store
+from slimline.storage.signing import SIGNATURE, signature_of
+from slimline.targets import CODE_CARRYING
 
 SUMMARY = Path("reports/summary.json")
 RELEASES = Path("reports/releases.json")
@@ -54,10 +57,11 @@ class Publication:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a publication uploads, and the key below which it goes."""
+    """Everything that a publication uploads, the key below which it goes, and of which run it is, in words."""
 
     base: str
     drafts: tuple[Draft, ...]
+    run: str
 
 
 def publish_project(root: Path, config: PublishParams, announce: Callable[[str], None]) -> Publication:
@@ -86,7 +90,7 @@ def prepare(root: Path, bucket: str) -> Prepared:
         judged = len(summary["variants"])
         raise NothingPassed(f"nothing to publish: none of {judged} judged variants was accepted; {root / 'reports/index.html'} says why")
     base = release_base(summary["workload"])
-    return Prepared(base, tuple(drafted(root, row, summary, f"s3://{bucket}/{base}") for row in accepted))
+    return Prepared(base, tuple(drafted(root, row, summary, f"s3://{bucket}/{base}") for row in accepted), _run(summary))
 
 
 def publish(root: Path, store: Store, alias: str, prepared: Prepared, announce: Callable[[str], None]) -> Publication:
@@ -101,7 +105,9 @@ def publish(root: Path, store: Store, alias: str, prepared: Prepared, announce: 
         uploaded += [draft.release.label] if new else []
         announce(f"{draft.release.label}: {'released as' if new else 'stands already as'} {draft.release.release}")
     standing = preferred_standing(prepared.drafts)
-    after, moved = advance(store, base, alias, standing)
+    after, moved = advance(store, base, alias, standing, author(prepared.run))
+    for draft in prepared.drafts:
+        upload_release(store, base, draft.release, draft.files, draft.papers)  # one that `slimline gc` took before the alias needed it
     urls = {draft.release.label: store.url(f"{base}/{draft.release.release}/") for draft in prepared.drafts}
     write_json(root / RELEASES, urls)
     alias_url = store.url(alias_key(base, alias))
@@ -129,6 +135,7 @@ def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base
 
     Raises:
         ArtifactError: a file is missing or altered, or it is not the one that was judged.
+        InputError, MachineError: a key to sign with is named, and it or the package is not there.
     """
     label = f"{row['variant']}-{row['target']}"
     folder = root / COMPILED / label
@@ -140,8 +147,17 @@ def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base
         "MODEL_CARD.md": model_card(root, manifest, row, summary, f"{base_url}/{identity}/").encode(),
         "report.html": _report_page(root, label).read_bytes(),
         "machine.json": json_text(summary["machines"][row["measured_on"]]).encode(),
+        PAPER: bill_of_materials(manifest, identity),
     }
+    if (signature := signature_of(folder, os.environ)) is not None:
+        papers[SIGNATURE] = signature
     return Draft(release, {name: folder / name for name in (*manifest.files, MANIFEST)}, papers)
+
+
+def _run(summary: Mapping[str, Any]) -> str:
+    """Which run it is: the commit and the parameters."""
+    run = summary["run"]
+    return f"commit {str(run.get('git'))[:12]}, params {str(run.get('params_sha256'))[:12]}"
 
 
 def preferred_standing(drafts: Sequence[Draft]) -> Standing:

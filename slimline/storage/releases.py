@@ -1,6 +1,6 @@
 """Releases in the store: uploaded whole with release.json last, verified to the last byte when fetched.
 
-    releases/<workload>/<release id>/   the compiled files, manifest.json, MODEL_CARD.md, report.html, machine.json, release.json
+    releases/<workload>/<release id>/   the compiled files, manifest.json, release.json and papers: MODEL_CARD.md, …
     releases/<workload>/aliases/        see aliases.py
 
 A release's id is the first 20 hex digits of the sha256 of its manifest.json, which holds the sha256 of every file
@@ -21,13 +21,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from slimline.artifact.compiled import RELEASE, CompiledManifest, read_compiled
 from slimline.artifact.folder import sha256_of, whole_folder
 from slimline.errors import ArtifactError, StorageRefused
-from slimline.storage.aliases import Identity, Word, read_alias
+from slimline.storage.aliases import Identity, Line, Word, read_alias
 from slimline.storage.client import Store, connect
 from slimline.storage.objects import download, listed, put_bytes, read, upload, write_if
 from slimline.storage.server import environment_here
 from slimline.storage.url import object_address, release_address
 
 MANIFEST = "manifest.json"
+CONTENT_TYPES = {".html": "text/html", ".md": "text/markdown"}
 ID_DIGITS = 20
 TRIES = 10
 
@@ -37,12 +38,6 @@ def _safe_name(name: str) -> str:
     if path.is_absolute() or ".." in path.parts or name != path.as_posix() or "\\" in name:
         raise ValueError(f"file name {name!r} would leave the release's folder")
     return name
-
-
-def _line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds what a terminal would obey")
-    return text
 
 
 class Estimate(BaseModel):
@@ -63,7 +58,6 @@ def _shown(evaluation: dict[str, Any]) -> dict[str, Any]:
     return evaluation
 
 
-Line = Annotated[str, Field(max_length=300), AfterValidator(_line)]
 Name = Annotated[str, AfterValidator(_safe_name)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -274,7 +268,7 @@ def _sent_file(store: Store, key: str, path: Path) -> ReleasedFile:
 
 
 def _sent_paper(store: Store, key: str, body: bytes) -> ReleasedFile:
-    if not write_if(store, key, body, None, "text/html" if key.endswith(".html") else "text/markdown"):
+    if not write_if(store, key, body, None, CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/json")):
         found = read(store, key)
         if found is None:
             put_bytes(store, key, body)

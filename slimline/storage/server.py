@@ -140,7 +140,7 @@ def server_state(root: Path, publish: PublishParams) -> ServerState:
         return ServerState(embedded=True, running=False, endpoint=None, bucket=publish.bucket, folder=folder)
     with leases.locked(folder):
         state, users = weed.running(folder), tuple(leases.holders(folder))
-    endpoint = weed.environment_of(state, weed.keys_of(folder))["AWS_ENDPOINT_URL"] if state else None
+    endpoint = weed.environment_of(folder, state)["AWS_ENDPOINT_URL"] if state else None
     return ServerState(True, state is not None, endpoint, publish.bucket, users, folder, folder_bytes(folder / "data"))
 
 
@@ -149,13 +149,13 @@ def _started(folder: Path, publish: PublishParams) -> dict[str, str]:
         state = weed.running(folder)
         if state is None or not _answers(folder, state, publish.bucket):
             state = weed.start(folder, publish.bucket)
-        environment = weed.environment_of(state, weed.keys_of(folder))
+        environment = weed.environment_of(folder, state)
         make_buckets(connect(publish.bucket, environment), (publish.bucket, DVC_BUCKET))
     return environment | _no_proxy()
 
 
 def _answers(folder: Path, state: dict[str, Any], bucket: str) -> bool:
-    store = connect(bucket, weed.environment_of(state, weed.keys_of(folder)))
+    store = connect(bucket, weed.environment_of(folder, state))
     with contextlib.suppress(StorageRefused, StorageUnavailable):
         make_buckets(store, ())
         return True

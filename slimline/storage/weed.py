@@ -25,7 +25,7 @@ import psutil
 from slimline.artifact.folder import write_json
 from slimline.errors import StorageRefused, StorageUnavailable
 from slimline.storage.certificate import internal_certificate
-from slimline.storage.client import REGION, Store, connect
+from slimline.storage.client import REGION, TURNS, Store, connect
 from slimline.storage.leases import is_alive, process_mark
 from slimline.storage.objects import make_buckets, put_bytes, remove
 from slimline.storage.state_file import read_state
@@ -61,13 +61,15 @@ def weed_binary() -> str:
     return found
 
 
-def environment_of(state: Mapping[str, Any], keys: Keys) -> dict[str, str]:
-    """What a program needs to reach a running server."""
+def environment_of(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
+    """What a program needs to reach this folder's running server, and to take turns with others that write there on a condition."""
+    keys = keys_of(folder)
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{state['ports']['s3']}",
         "AWS_ACCESS_KEY_ID": keys.access,
         "AWS_SECRET_ACCESS_KEY": keys.secret,
         "AWS_DEFAULT_REGION": REGION,
+        TURNS: str(folder),
     }
 
 
@@ -134,13 +136,12 @@ def start(folder: Path, bucket: str) -> dict[str, Any]:
     """
     stop(folder)
     (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys = keys_of(folder)
     for _ in range(STARTS):
         ports = _ports(folder)
         process = _spawn(folder, ports, bucket)
         state = {"process": process_mark(process.pid), "ports": ports}
         write_json(folder / "state.json", state)
-        if _comes_up(process, connect(bucket, environment_of(state, keys))):
+        if _comes_up(process, connect(bucket, environment_of(folder, state))):
             return state
         _end(psutil.Process(process.pid)) if process.poll() is None else process.wait()
         (folder / "state.json").unlink(missing_ok=True)

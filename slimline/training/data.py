@@ -1,6 +1,5 @@
 """What every training is given beside the model and its config."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,14 +8,16 @@ from torch import nn
 from slimline.data.samples import Split
 from slimline.objectives import Objective, metric_of
 from slimline.params import Training
-from slimline.training.fit import Augment, Epoch, FitHistory, fit, scored
+from slimline.training.checkpoints import Checkpoints
+from slimline.training.fit import Augment, OnEpoch, fit, scored
+from slimline.training.history import FitHistory
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """Samples, and how models are judged by them.
 
-    `objective` and its `metric` say what is right; `augment` and `on_epoch` are those of `fit`. `held_out` is
+    `objective` and its `metric` say what is right; `augment`, `on_epoch` and `checkpoints` are those of `fit`. `held_out` is
     what nothing may be trained on that is made up: a method that writes samples of its own keeps them apart from it.
     """
 
@@ -26,7 +27,8 @@ class TrainingData:
     metric: str
     seed: int = 0
     augment: Augment | None = None
-    on_epoch: Callable[[Epoch], None] | None = None
+    on_epoch: OnEpoch | None = None
+    checkpoints: Checkpoints | None = None
     held_out: Split | None = None
 
     def fitted(self, model: nn.Module, config: Training, *, seed: int | None = None, **settings: Any) -> tuple[nn.Module, FitHistory]:

@@ -6,10 +6,9 @@ one more sample right by luck is not the best one.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -21,13 +20,19 @@ from slimline.data.samples import Samples, Split, head, in_order
 from slimline.errors import Diverged
 from slimline.objectives import Objective, Scores, joined_scores, metric_of
 from slimline.params import Training
+from slimline.training.checkpoints import Checkpoints
 from slimline.training.device import CPU, cpu_threads, device_under, placed
+from slimline.training.history import Epoch, FitHistory
+from slimline.training.order import Order, steps_per_epoch
+from slimline.training.standing import Keeper, Standing, fingerprint, weights_of
 
 Loss = Callable[[Tensors, Samples], Tensor]
-"""(outputs, the batch as the model saw it) -> scalar."""
+"""(outputs, the batch as the model saw it) -> scalar; holds nothing from one batch to the next."""
 Augment = Callable[[Batch, torch.Generator], Batch]
 Penalty = Callable[[nn.Module], Tensor]
-"""(the model in training) -> scalar."""
+"""(the model in training) -> scalar; holds nothing from one batch to the next."""
+OnEpoch = Callable[[Epoch, int], None]
+"""Told of each epoch, and of how many there are at most."""
 AfterStep = Callable[[nn.Module, float], None]
 """Changes the model in training, in place, without gradients, after a step of the given learning rate."""
 WARM_UP = 0.2
@@ -37,24 +42,6 @@ HELD_BYTES = 256_000_000
 """Outputs that are held at a time, where they may be large."""
 RUN_BYTES = 4_000_000
 """Inputs that run through a model at a time where nobody says how many: what is computed of them takes many times as much."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch: its number from 1 (0: the model as it came), mean training loss, and loss and metric on validation."""
-
-    number: int
-    loss: float
-    validation_loss: float
-    metric: float
-
-
-@dataclass(frozen=True)
-class FitHistory:
-    """Every epoch that ran, and which one was kept (0, or the one before the first: the model as it came)."""
-
-    epochs: tuple[Epoch, ...] = ()
-    best_epoch: int = 0
 
 
 def learning_rates(config: Training, samples: int) -> tuple[float, ...]:
@@ -92,11 +79,12 @@ def fit(
     augment: Augment | None = None,
     seed: int = 0,
     masks: Mapping[str, Tensor] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     penalty: Penalty | None = None,
     after_step: AfterStep | None = None,
     keep: Literal["best", "last"] = "best",
     first_epoch: int = 1,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, FitHistory]:
     """Return a trained copy of `model` in evaluation mode, with the weights of its best epoch, and the history.
 
@@ -107,28 +95,22 @@ def fit(
     `penalty` is added to the loss of each batch (the history has the loss without it), `after_step` changes the weights after
     each step; both see the model on the device that it is trained on. `keep: last` is for training that makes a model smaller as it
     goes: all epochs run, and the last one is kept. `first_epoch` enters the schedule and the order of batches later, for weights that
-    have had the epochs before it. Raises Diverged at the epoch where a loss is NaN or infinite.
+    have had the epochs before it. `checkpoints` keeps where a long training stands; the same training goes on from there the next time,
+    with equal bytes. One with `after_step`, which may count steps, begins anew. Raises Diverged at the epoch where a loss is NaN or
+    infinite.
     """
     model = copy.deepcopy(model).eval()
     if config.epochs == 0:
         return model, FitHistory()
     asked: Loss = loss or (lambda outputs, batch: objective.loss(outputs, batch.targets))
     judge = partial(_judged, validation=validation, loss=asked, objective=objective, metric=metric, config=config)
-    trained = partial(_fit, seed=seed, on_epoch=on_epoch, keep=keep, first_epoch=first_epoch)
+    settings = {"metric": metric, "seed": seed, "keep": keep, "first_epoch": first_epoch, "samples": (len(train), len(validation))}
+    keeper = Keeper(None if after_step else checkpoints, lambda: fingerprint(model, config, masks or {}, **settings))
+    trained = partial(_fit, seed=seed, on_epoch=on_epoch, keep=keep, first_epoch=first_epoch, keeper=keeper)
     with cpu_threads(config.threads), placed(model, config) as device:
         shaping = _Shaping(augment or _unchanged, {name: mask.to(device) for name, mask in (masks or {}).items()}, penalty, after_step)
         with torch.random.fork_rng(devices=[] if device == CPU else [device]):
             return trained(model, train, config, loss=asked, judge=judge, shaping=shaping, device=device)
-
-
-def steps_per_epoch(count: int, config: Training) -> int:
-    """Whole batches in `count` samples, at least one: a short last one is dropped, since batch norm cannot take a single sample.
-
-    Where the config says how many steps there are in all, an epoch is an equal part of them.
-    """
-    if config.steps is not None:
-        return max(1, math.ceil(config.steps / max(1, config.epochs)))
-    return max(1, count // min(config.batch_size, count))
 
 
 def predict(model: nn.Module, inputs: Batch, batch_size: int | None = None) -> Tensors:
@@ -174,23 +156,25 @@ def _fit(
     judge: Callable[[nn.Module, int, float], Epoch],
     shaping: _Shaping,
     device: torch.device,
+    keeper: Keeper,
     seed: int,
-    on_epoch: Callable[[Epoch], None] | None,
+    on_epoch: OnEpoch | None,
     keep: Literal["best", "last"],
     first_epoch: int,
 ) -> tuple[nn.Module, FitHistory]:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = steps_per_epoch(len(train), config)
-    begin, end = (first_epoch - 1) * steps, config.epochs * steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle((begin + step) / end))
-    history: list[Epoch] = []
-    best_weights, best = _weights(model), judge(model, first_epoch - 1, math.nan)
-    order = _Order(len(train), config, generator)
+    order = Order(len(train), config, generator)
+    before = judge(model, first_epoch - 1, math.nan)
+    standing = Standing(model, optimizer, order, generator, device, before, weights_of(model))
     _skip(train, order, shaping.augment, generator, epochs=first_epoch - 1)
-    for number in range(first_epoch, config.epochs + 1):
-        losses = []
+    keeper.resume(standing)
+    steps = steps_per_epoch(len(train), config)
+    begin, end = standing.done * steps, config.epochs * steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle((begin + step) / end))
+    while not standing.is_over(config):
+        number, losses = standing.done + 1, []
         model.train()
         for batch in train.batches(order.epoch()):
             seen = replace(batch, inputs=shaping.augment(batch.inputs, generator)).on(device)
@@ -201,19 +185,17 @@ def _fit(
             optimizer.step()
             shaping.change_(model, optimizer.param_groups[0]["lr"])
             schedule.step()
-        history.append(judge(model.eval(), number, float(np.mean(losses))))
+        epoch = judge(model.eval(), number, float(np.mean(losses)))
+        standing.take(epoch, as_best=keep == "last" or epoch.validation_loss <= standing.best.validation_loss)
         if on_epoch:
-            on_epoch(history[-1])
-        if keep == "last" or history[-1].validation_loss <= best.validation_loss:
-            best_weights, best = _weights(model), history[-1]
-        elif config.patience is not None and number - best.number >= config.patience:
-            break
-    model.load_state_dict(best_weights)
+            on_epoch(epoch, config.epochs)
+        keeper.keep(standing, is_over=standing.is_over(config))
+    model.load_state_dict(standing.best_weights)
     optimizer.zero_grad(set_to_none=True)
-    return model.eval(), FitHistory(tuple(history), best.number)
+    return model.eval(), standing.history
 
 
-def _skip(train: Split, batches: "_Order", augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
+def _skip(train: Split, batches: Order, augment: Augment, generator: torch.Generator, *, epochs: int) -> None:
     """Draw what epochs would have drawn, so that the ones after them see the batches that they see in the whole training."""
     for _ in range(epochs):
         order = batches.epoch()
@@ -276,34 +258,6 @@ def _one_cycle(progress: float) -> float:
     if progress < WARM_UP:
         return max(0.04, progress / WARM_UP)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
-
-
-class _Order:
-    """Whole batches in a random order, epoch by epoch; of a training of so many steps an epoch goes on where the last one ended."""
-
-    def __init__(self, count: int, config: Training, generator: torch.Generator) -> None:
-        self.count, self.config, self.generator = count, config, generator
-        self._left: Iterator[Tensor] = iter(())
-
-    def epoch(self) -> Iterator[Tensor]:
-        """The rows of each batch of the next epoch."""
-        if self.config.steps is None:
-            return self._through()
-        return iter(list(islice(self._endless(), steps_per_epoch(self.count, self.config))))  # drawn before any augmentation is
-
-    def _endless(self) -> Iterator[Tensor]:
-        while True:
-            yield from self._left
-            self._left = self._through()
-
-    def _through(self) -> Iterator[Tensor]:
-        order = torch.randperm(self.count, generator=self.generator)
-        size = min(self.config.batch_size, self.count)
-        return iter(torch.split(order[: self.count // size * size], size))
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _unchanged(inputs: Batch, _generator: torch.Generator) -> Batch:

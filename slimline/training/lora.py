@@ -23,7 +23,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from slimline.data.samples import Split
 from slimline.params.section import LowRankTraining
-from slimline.training.fit import FitHistory, fit
+from slimline.training.fit import fit
+from slimline.training.history import FitHistory
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

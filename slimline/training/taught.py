@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from slimline.data.batch import Rows, Tensors, moved, take, tensors
 from slimline.data.samples import Samples, Split, in_order
 from slimline.params import Training
-from slimline.params.distill import keeps_answers
+from slimline.params.student import keeps_answers
 from slimline.training.data import TrainingData
 from slimline.training.device import any_kernel, cpu_threads, device_of, device_under
 from slimline.training.fit import HELD_BYTES, held_together

@@ -66,11 +66,12 @@ def metric_drop(objective: Objective, metric: str, baseline: Scores, variant: Sc
         ParamsError: the objective has no such metric.
     """
     asked = metric_of(objective, metric)
-    before = float(asked.figure(baseline))
     if is_exact(asked, baseline):
+        before = float(asked.figure(baseline))
         return share_drop(metric, *flipped(asked, baseline, variant), len(baseline["error"]), resampling.confidence, before)
     drop, relative = resampled_drop(asked, baseline, variant, resampling)
     if drop.is_still:
+        before = float(asked.figure(baseline))
         return _unmoved_drop(metric, unmoved(asked, drop.value, baseline), before, resampling.confidence)
     reach = stats.norm.isf((1 - resampling.confidence) / 2) + stats.norm.ppf(TARGET_POWER)
     return Drop(

@@ -1,6 +1,6 @@
 """The gate: from what `evaluate` and `time` write to a verdict with its reasons, always from intervals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from slimline.verdict.words import amount, interval, moved, percentage, times
 
 BATCH = "batch_1"
 Outcome = Literal["pass", "fail", "unclear"]
+Decision = Literal["accept", "reject", "inconclusive"]
 Facts = Mapping[str, Any]
 
 
@@ -19,7 +20,7 @@ Facts = Mapping[str, Any]
 class Verdict:
     """`accept`, `reject` or `inconclusive`, and why: whole sentences, what decided it first."""
 
-    verdict: Literal["accept", "reject", "inconclusive"]
+    verdict: Decision
     reasons: tuple[str, ...]
 
 
@@ -48,11 +49,14 @@ def judge(quality: Facts, timing: Facts, gate: GateParams) -> Verdict:
     `reject` where one criterion fails with its whole interval, `accept` where all pass with theirs, else `inconclusive`.
     """
     found = findings(quality, timing, gate)
-    outcomes = {finding.outcome for finding in found}
-    verdict: Literal["accept", "reject", "inconclusive"]
-    verdict = "reject" if "fail" in outcomes else "inconclusive" if "unclear" in outcomes else "accept"
     telling = sorted(found, key=lambda finding: ("fail", "unclear", "pass").index(finding.outcome))
-    return Verdict(verdict, (*(finding.sentence for finding in telling), *remarks(quality, timing)))
+    return Verdict(together(found), (*(finding.sentence for finding in telling), *remarks(quality, timing)))
+
+
+def together(found: Iterable[Finding]) -> Decision:
+    """What the criteria come to."""
+    outcomes = {finding.outcome for finding in found}
+    return "reject" if "fail" in outcomes else "inconclusive" if "unclear" in outcomes else "accept"
 
 
 def findings(quality: Facts, timing: Facts, gate: GateParams) -> tuple[Finding, ...]:

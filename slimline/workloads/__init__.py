@@ -1,17 +1,15 @@
 """Workloads: a model family with its data and metrics; bundled ones, entry points and plain files."""
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from slimline.errors import WorkloadError
+from slimline.foreign import module_of_file
 from slimline.workloads.border import theirs
 from slimline.workloads.guarded import Guarded, guarded
 from slimline.workloads.known import BUNDLED, DOORS, known_workloads, locate_workload
-from slimline.workloads.opened import opened
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,22 +64,16 @@ def get_workload(name: str, root: Path = Path()) -> Guarded:
         WorkloadError: it is unknown, does not import, or breaks the Protocol.
     """
     if name in DOORS:
+        from slimline.workloads.opened import opened  # with all of params.yaml, which a process that only loads a model does without
+
         return guarded(name, opened(name, root))
     module_name, _, attribute = locate_workload(name, root).rpartition(":")
     with theirs(name, "importing it"):
-        module = _module_of_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+        module = (
+            module_of_file(root / module_name, "slimline_workload") if module_name.endswith(".py") else importlib.import_module(module_name)
+        )
         built_by = getattr(module, attribute, None)
         made = None if built_by is None else built_by()
     if built_by is None:
         raise WorkloadError(f"params.yaml: workload: {module_name} has no class {attribute!r} (given: {name!r})")
     return guarded(name, made)
-
-
-def _module_of_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"slimline_workload_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

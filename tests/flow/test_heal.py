@@ -189,3 +189,12 @@ def test_exit_codes():
     assert outcome(states={"a": "Failed"}, failures={"a": 1}) == 1
     assert outcome(states={"a": "Failed"}, failures={"a": 1, "b": 2}) == 2
     assert outcome(states={"a": "NotReady"}) == 1
+
+
+@pytest.mark.parametrize("body", ["{", "[1]", "7", '{"/a": {"write": {}, "read": []}}', '{"read": 3}'])
+def test_a_rwlock_that_dvc_would_refuse_is_replaced(root, body):
+    path = root / ".dvc/tmp/rwlock"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(body)
+    assert heal(root) == ("replaced .dvc/tmp/rwlock, which was torn by a killed process",)
+    assert path.read_text() == "{}"

@@ -151,3 +151,15 @@ def test_a_damaged_artifact_that_dvc_took_for_a_new_one_is_made_again(finished):
     manifest = json.loads((root / "data/models/teacher/manifest.json").read_text())
     assert sha256_of(root / "data/models/teacher/model") == manifest["files"]["model"]
     assert mend(root, cache_of(root), STAGES) == ()
+
+
+def test_a_manifest_that_lists_no_files_denies_none(finished):
+    """That of the prepared samples says what their columns are, and no checksum."""
+    root = finished.root
+    (root / "make.py").write_text("import pathlib; pathlib.Path('data/models/teacher/manifest.json').write_text('{\"splits\": {}}')")
+    text = (root / "dvc.yaml").read_text()
+    text = text.replace("cmd: python -m tasks.dummy teacher 0.2", "cmd: python -m tasks.dummy teacher 0 && python make.py")
+    (root / "dvc.yaml").write_text(text)
+    finished.dvc("repro", "-q")
+    assert (root / "data/models/teacher/manifest.json").is_file()
+    assert mend(root, cache_of(root), STAGES) == ()

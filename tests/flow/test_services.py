@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -14,7 +15,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Cancelling
 
 from flows.processes import runs
+from flows.queues import why_no_gpu
+from tests.alert_sinks import WebhookSink
 from tests.tiny_project import REPO, make_project
+
+CANARY = "T0CANARYT0KEN"
 
 
 def services(root, env, *arguments):
@@ -39,13 +44,20 @@ def up(tmp_path_factory):
     """(root, environment, the bystander's pid) of a project whose services are up."""
     folder = tmp_path_factory.mktemp("services")
     root, env = make_project(folder)
+    (root / "params").mkdir()
+    (root / "params/other.yaml").write_text((root / "params.yaml").read_text().replace("seed: 0", "seed: 3"))
+    (root / "params/gpu.yaml").write_text((root / "params.yaml").read_text().replace("epochs: 1}", "epochs: 1, device: cuda}"))
+    subprocess.run("git add -A && git commit -qm other", shell=True, cwd=root, env=env, check=True)
     (folder / "control").mkdir()
     env |= {"TINY_CONTROL": str(folder / "control"), "TINY_LOG": str(folder / "log")}
+    sink = WebhookSink()
+    env |= {"SLIMLINE_ALERTS": f"{sink.url}/services/{CANARY}"}
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"])
     began = services(root, env, "up", "--port", "0")
     assert began.returncode == 0, began.stdout + began.stderr
-    yield root, env, bystander
+    yield root, env, bystander, sink
     services(root, env, "down")
+    sink.close()
     bystander.kill()
     bystander.wait()
 
@@ -69,7 +81,7 @@ def test_prefect_yaml_names_no_machine():
 
 def test_nightly_gets_scheduled_runs(up):
     api = recorded(up[0])["api_url"]
-    nightly = httpx.get(f"{api}/deployments/name/compress/nightly").json()
+    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
     assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 2 * * *"]
     assert nightly["global_concurrency_limit"]["limit"] == 1
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
@@ -82,30 +94,54 @@ def test_nightly_gets_scheduled_runs(up):
 def test_the_form_has_every_option_and_refuses_nonsense(up):
     api = recorded(up[0])["api_url"]
     on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    options = on_demand["parameter_openapi_schema"]["definitions"]["Options"]["properties"]
+    assert options["params_file"]["enum"] == ["params.yaml", "params/gpu.yaml", "params/other.yaml"]
     shown = on_demand["parameter_openapi_schema"]["definitions"]["Options"]["properties"]
     assert {"targets", "set_params", "jobs", "on_failure", "force", "publish"} <= set(shown)
     refused = httpx.post(f"{api}/deployments/{on_demand['id']}/create_flow_run", json={"parameters": {"options": {"jobs": 99}}})
     assert refused.status_code == 409
-    zombies = httpx.post(f"{api}/automations/filter", json={}).json()
-    assert [automation["name"] for automation in zombies] == ["crash zombie flow runs"]
+    automations = {automation["name"] for automation in httpx.post(f"{api}/automations/filter", json={}).json()}
+    told = {"a run failed", "something got worse", "a disk or bucket is nearly full", "the nightly run was missed"}
+    assert automations == {"crash zombie flow runs", *(f"alert: {title}" for title in told)}
+    search = httpx.get(f"{api}/deployments/name/search/search").json()
+    assert set(search["parameter_openapi_schema"]["definitions"]["SearchOptions"]["properties"]) == {"jobs", "set_params"}
 
 
-def test_the_nightly_run_leaves_the_working_tree_alone(up):
-    root, env, _ = up
+def test_a_night_runs_its_list_leaves_the_tree_alone_and_anyone_reproduces_it(up):
+    root, env, *_ = up
     api = recorded(root)["api_url"]
-    nightly = httpx.get(f"{api}/deployments/name/compress/nightly").json()
-    run = create_run(api, nightly, isolated=True, publish=False)
-    ended = wait_for(lambda: final_state(api, run), 120)
+    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    run = create_run(api, nightly, runs=["params.yaml", "params/none.yaml", "params/other.yaml"], publish=False)
+    ended = wait_for(lambda: final_state(api, run), 180)
     log = (root / ".slimline/logs/worker.log").read_text()
-    assert ended == "COMPLETED", log[-3000:]
+    assert ended == "FAILED", log[-3000:]
     assert not (root / "data/models").exists()
     assert not (root / "dvc.lock").exists()
-    listed = subprocess.run([sys.executable, "-m", "dvc", "exp", "list"], cwd=root, env=env, capture_output=True, text=True, check=True)
-    assert run.name in listed.stdout
+    query = {"artifacts": {"key": {"any_": ["nightly"]}, "flow_run_id": {"any_": [str(run.id)]}}}
+    [table] = httpx.post(f"{api}/artifacts/filter", json=query).json()
+    rows = {row["run"]: row for row in json.loads(table["data"])}
+    assert [row["state"] for row in rows.values()] == ["Completed", "Failed", "Completed"], "the list goes on after a run that failed"
+    assert "no such file" in rows["params/none.yaml"]["what"]
+    again = root.parent / "again"
+    subprocess.run(["git", "clone", "-q", str(root), str(again)], env=env, check=True)
+
+    def dvc(*arguments):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, cwd=again, env=env, capture_output=True, text=True, check=True).stdout
+
+    dvc("config", "--local", "cache.dir", str(root / ".dvc/cache"))
+    for file, seed in (("params.yaml", 0), ("params/other.yaml", 3)):
+        experiment = rows[file]["experiment"]
+        dvc("exp", "pull", "-q", "--no-cache", "origin", experiment)
+        dvc("exp", "apply", experiment)
+        assert f"seed: {seed}" in (again / "params.yaml").read_text()
+        assert "up to date" in dvc("repro")
+        assert (again / "reports/summary.json").is_file()
+        subprocess.run(["git", "checkout", "-qf", "."], cwd=again, env=env, check=True)
 
 
 def test_a_cancelled_run_ends_its_stages_and_the_next_one_runs(up):
-    root, _, _ = up
+    root, *_ = up
     api, (control, log) = recorded(root)["api_url"], (root.parent / name for name in ("control", "log"))
     on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
     before = log.read_text() if log.exists() else ""
@@ -123,8 +159,110 @@ def test_a_cancelled_run_ends_its_stages_and_the_next_one_runs(up):
     assert wait_for(lambda: final_state(api, again), 120) == "COMPLETED"
 
 
+def test_a_failed_run_is_told_by_webhook_and_no_secret_is_left_behind(up):
+    root, *_, sink = up
+    api, control = recorded(root)["api_url"], root.parent / "control"
+    on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    (control / "teacher.fail").write_text("2")
+    run = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
+    assert wait_for(lambda: final_state(api, run), 120) == "FAILED"
+    (control / "teacher.fail").unlink()
+    (text,) = wait_for(lambda: [one["text"] for one in sink.taken if run.name in one["text"]], 60)
+    assert text.startswith("a run failed\n")
+    assert "failed: teacher" in text
+    assert str(run.id) in text
+    noted = [json.loads(line) for line in (root / ".slimline/alerts.jsonl").read_text().splitlines()]
+    assert [(one["title"], one["sent"], one["failed"]) for one in noted if run.name in one["text"]] == [("a run failed", 1, [])]
+    assert [path for path in (root / ".slimline").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
+
+
+def sent(root, env, file):
+    command = [sys.executable, "-c", "from slimline.cli import main; main()", "send", "--params", file, "--no-publish", "--json"]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+def test_what_is_sent_goes_to_the_workers_of_its_queue(up):
+    root, env, *_ = up
+    api = recorded(root)["api_url"]
+    queues = {queue["name"]: queue["priority"] for queue in httpx.post(f"{api}/work_pools/slimline/queues/filter", json={}).json()}
+    assert queues == {"gpu": 1, "big-memory": 2, "default": 3}
+    usual = sent(root, env, "params/other.yaml")
+    assert (usual["queue"], usual["is_served"]) == ("default", True)
+    assert wait_for(lambda: state_of(api, usual["identity"]), 120)["type"] == "COMPLETED"
+
+
+@pytest.mark.skipif(why_no_gpu() is None, reason="this machine has a GPU, and nothing is refused")
+def test_a_run_that_needs_a_gpu_waits_for_one_and_is_refused_where_there_is_none(up):
+    root, env, *_ = up
+    api, log = recorded(root)["api_url"], root.parent / "log"
+    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    before = log.read_text() if log.exists() else ""
+    waiting = sent(root, env, "params/gpu.yaml")
+    assert (waiting["queue"], waiting["is_served"]) == ("gpu", False)
+    night = create_run(api, nightly, runs=["params/gpu.yaml"], publish=False)
+    assert "not: params/gpu.yaml" in wait_for(lambda: state_of(api, night.id), 120)["message"]
+    assert "no worker asks for the queue gpu" in nightly_table(api, night)[0]["what"]
+    assert state_of(api, waiting["identity"]) is None, "a worker of the queue default took it"
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "slimline", "--work-queue", "gpu"]
+    worker = subprocess.Popen(command, cwd=root, env=env | {"PREFECT_API_URL": api, "SLIMLINE_PROJECT": str(root)})
+    try:
+        refused = wait_for(lambda: state_of(api, waiting["identity"]), 120)
+        assert (refused["type"], refused["message"].count("\n")) == ("FAILED", 0)
+        assert "params/gpu.yaml: teacher.device: cuda: torch " in refused["message"]
+        night = create_run(api, nightly, runs=["params/gpu.yaml"], publish=False)
+        wait_for(lambda: state_of(api, night.id), 120)
+        [row] = nightly_table(api, night)
+        assert (row["state"], "teacher.device: cuda" in row["what"]) == ("Failed", True)
+    finally:
+        worker.terminate()
+        with suppress(subprocess.TimeoutExpired):  # Prefect's worker was once seen to go on after it
+            worker.wait(20)
+        worker.kill()
+        worker.wait()
+    assert (log.read_text() if log.exists() else "") == before, "a stage was begun"
+
+
+def state_of(api, identity):
+    state = httpx.get(f"{api}/flow_runs/{identity}").json()["state"]
+    return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+
+def nightly_table(api, run):
+    query = {"artifacts": {"key": {"any_": ["nightly"]}, "flow_run_id": {"any_": [str(run.id)]}}}
+    [table] = httpx.post(f"{api}/artifacts/filter", json=query).json()
+    return json.loads(table["data"])
+
+
+def test_a_nightly_run_that_does_not_come_and_something_worse_are_told(up):
+    root, env, _, sink = up
+    program = (
+        "from datetime import timedelta; from prefect.events import emit_event; from prefect.blocks.webhook import Webhook; "
+        "from flows.automations import BLOCK, alerts, register_alerts; from prefect.client.orchestration import get_client\n"
+        "address = Webhook.load(BLOCK).url.get_secret_value()\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    (old,) = client.read_automations_by_name('alert: the nightly run was missed'); client.delete_automation(old.id)\n"
+        "register_alerts(address, alerts(missed_after=timedelta(seconds=10)))\n"
+        "resource = {'prefect.resource.id': 'slimline.run.x', 'prefect.resource.name': 'able-ant'}\n"
+        "emit_event(event='slimline.regression', resource=resource, payload={'text': 'int8-openvino: worse: accuracy 0.9 to \"0.8\"'})\n"
+        "import time; time.sleep(3)\n"
+    )
+    asked = {**env, "PREFECT_API_URL": recorded(root)["api_url"]}
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=asked, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = {"something got worse", "the nightly run was missed"}
+
+    def found():
+        texts = dict(one["text"].split("\n", 1) for one in sink.taken)
+        return texts if expected <= set(texts) else None
+
+    told = wait_for(found, 90)
+    assert told["something got worse"] == ('able-ant: int8-openvino: worse: accuracy 0.9 to "0.8"')
+    assert "no nightly run began within 0.00277778 h" in told["the nightly run was missed"]
+
+
 def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
-    root, env, bystander = up
+    root, env, bystander, _ = up
     before = recorded(root)
     again = services(root, env, "up", "--port", "0")
     assert again.returncode == 0
@@ -134,7 +272,7 @@ def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     family = [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)]
     below = f"{root}/.slimline/s3"
     store = [process.pid for process in psutil.process_iter(["cmdline"]) if below in " ".join(process.info["cmdline"] or ())]
-    assert len(pids) == 2
+    assert len(pids) == 3
     assert store, "the S3 store is not up"
     down = services(root, env, "down")
     assert down.returncode == 0, down.stderr

@@ -1,4 +1,7 @@
-"""Loaded as `sitecustomize` by every Python process of a run: notes that it started and each address that it tries to reach."""
+"""Loaded as `sitecustomize` by every Python process of a run: notes that it started and each address that it tries to reach.
+
+What the fork server forks inherits it, and says by an audit event what it has become.
+"""
 
 import os
 import sys
@@ -15,6 +18,8 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         told = address[0] if isinstance(address, tuple) else address
     elif event in WITH_NAME:
         told = arguments[0]
+    elif event == "flows.forkserver.began":
+        event, told = "started", None
     else:
         return
     _write(event, told)

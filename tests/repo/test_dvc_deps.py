@@ -8,7 +8,7 @@ import yaml
 
 STAGES = (
     *("data", "look", "teacher", "calibrate", "prune", "quantize", "factorize", "distill"),
-    *("compile", "evaluate", "machine", "time", "report"),
+    *("compile", "evaluate", "cache", "harness", "machine", "time", "report"),
 )
 INERT = {"slimline", "slimline.report", "slimline.storage", "slimline.artifact", "slimline.calibration", "slimline.measure"}
 """Packages whose __init__ holds a docstring and at most a version."""

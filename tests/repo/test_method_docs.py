@@ -11,11 +11,13 @@ from slimline.params import CONFIGS
 from slimline.params.factorize import LowRankParams
 from slimline.params.quantize import CalibratedParams
 from slimline.params.section import Training, VariantParams
+from slimline.params.student import GuidedTraining, StudentTraining
 
 FAMILIES = {
     "prune": "docs/methods/pruning.md",
     "quantize": "docs/methods/quantization.md",
     "factorize": "docs/methods/low-rank.md",
+    "distill": "docs/methods/distillation.md",
     "compile": "docs/methods/runtimes.md",
 }
 METHOD_PARTS = ("**Formula.**", "**What it does.**", "**Use it**", "**Not**", "**Options.**", "**Source.**")
@@ -23,6 +25,7 @@ PARTS = {
     "prune": METHOD_PARTS,
     "quantize": METHOD_PARTS,
     "factorize": METHOD_PARTS,
+    "distill": METHOD_PARTS,
     "compile": ("**What it is.**", "**Use it**", "**Not**", "**Source.**"),
 }
 EVERY = [(stage, name) for stage in FAMILIES for name in METHODS[stage]]
@@ -38,10 +41,11 @@ def section(project: Path, stage: str, name: str) -> str:
 
 
 def own_options(config: type[VariantParams]) -> set[str]:
-    """What a section has to name: all but what every variant has, and what `static`, `svd` or every training has said already."""
+    """What a section has to name: all but what every variant has, and what `static`, `svd`, `soft_targets` or every training has said."""
     shared = set()
-    if config.__name__ not in ("StaticParams", "SvdParams"):
+    if config.__name__ not in ("StaticParams", "SvdParams", "SoftTargetsParams"):
         shared = set(CalibratedParams.model_fields) | set(LowRankParams.model_fields)
+        shared |= set(GuidedTraining.model_fields) if issubclass(config, StudentTraining) else set()
     training = Training.model_fields.keys() if issubclass(config, Training) else set()
     return set(config.model_fields) - {"source", "method"} - set(shared) - set(training)
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from slimline.errors import ArtifactError, DataError, InputError
+from slimline.report.cache import read_cache
 from slimline.runtime import load
 from slimline.stage import stage_main
 from tests import huggingface_directories as made
@@ -24,8 +25,21 @@ PARAMS: dict[str, Any] = {
     "calibrate": {"samples": 16, "batch_size": 8, "sensitivity_samples": 0},
     "quantize": {"int8": {"source": "teacher", "method": "weight_only", "bits": 8}},
     "deploy": {"variants": ["teacher", "int8"], "targets": ["onnxruntime"]},
+    "harness": {"int8-onnxruntime": {"variant": "int8", "target": "onnxruntime", "tasks": "tasks"}},
     "evaluate": {"batch_size": 8, "resamples": 200},
     "gate": {"metric": "bits_per_byte", "max_relative_drop": 0.05},
+}
+TASK = {
+    "task": "sea",
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "sea.json"}},
+    "test_split": "test",
+    "output_type": "multiple_choice",
+    "doc_to_text": "{{beginning}}",
+    "doc_to_choice": "{{choices}}",
+    "doc_to_target": "answer",
+    "target_delimiter": "",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
 }
 
 
@@ -53,6 +67,10 @@ def line(in_folder: Path, project: Path) -> Path:
     made.llama(in_folder / "llama", texts(in_folder / "texts"))
     (in_folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
     shutil.copytree(project / "reports/templates", in_folder / "reports/templates")
+    (in_folder / "tasks").mkdir()
+    (in_folder / "tasks/sea.yaml").write_text(yaml.safe_dump(TASK))
+    said = [{"beginning": "The sea", "choices": [" was", f" {wrong}"], "answer": 0} for wrong in "abcdefghijkl"]
+    (in_folder / "tasks/sea.json").write_text(json.dumps(said))
     return in_folder
 
 
@@ -80,6 +98,25 @@ def test_from_texts_to_a_model_that_goes_on_from_a_prompt(line: Path) -> None:
     assert model.generate("The sea was").tokens == written.tokens
     with pytest.raises(InputError, match="prompt: is empty"):
         model.generate([])
+    stage("cache", "--variant", "int8", "--target", "onnxruntime", per="pair")
+    found = metrics("cache/int8-onnxruntime")
+    (known,) = found["prefixes"].values()  # a context of 64 tokens has room for one beginning, and that for no block of the cache
+    assert known["equal_answers"] == 1
+    assert known["cached_tokens"] == 0
+    assert found["outputs"]["hit_rate"] == 0.5
+    assert found["outputs"]["hits_after_release_changed"] == 0
+    row = read_cache(Path("reports/metrics"), "int8", "onnxruntime")
+    assert row is not None
+    assert row["output_cache"]["hit_ms"] < row["output_cache"]["answer_ms"]
+    page = Path("reports/stages/cache/int8-onnxruntime.md").read_text()
+    assert "too short for the prompt cache" in page
+    assert "The output cache answers a prompt that was asked before" in page
+    stage("compile", "--variant", "teacher", "--target", "onnxruntime", per="pair")
+    stage("harness", "--variant", "int8", "--target", "onnxruntime", per="pair")
+    (row,) = metrics("harness/int8-onnxruntime")["rows"]
+    assert row["documents"] == 12
+    assert row["variant"] > 0.9  # what the texts say of the sea is learned
+    assert row["baseline_ci"][0] <= row["baseline"] <= row["baseline_ci"][1]
 
 
 @pytest.mark.parametrize(

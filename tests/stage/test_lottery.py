@@ -53,7 +53,7 @@ def results() -> list[bytes]:
 
 def finished() -> dict[str, int]:
     """The rounds on disk, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in sorted(Path("data/rounds/ticket").rglob("*.safetensors"))}
+    return {path.name: path.stat().st_mtime_ns for path in sorted(Path("data/checkpoints/ticket").rglob("*.safetensors"))}
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,11 @@ def test_the_page_and_the_metrics_tell_of_every_round(line: Path) -> None:
 
 def test_a_killed_stage_goes_on_from_its_rounds_with_equal_bytes(line: Path, project: Path) -> None:
     expected = results()
-    assert not Path("data/rounds/ticket").exists(), "rounds are removed once the stage has ended well"
+    assert not Path("data/checkpoints/ticket").exists(), "rounds are removed once the stage has ended well"
     shutil.rmtree("data/models/ticket")
     environment = os.environ | {"PYTHONPATH": str(project)}
     with subprocess.Popen([sys.executable, "-m", "tasks.prune", "--variant", "ticket"], env=environment) as process:
-        while "002.safetensors" not in finished() and process.poll() is None:
+        while "round-002.safetensors" not in finished() and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
     before = finished()
@@ -99,7 +99,7 @@ def test_a_killed_stage_goes_on_from_its_rounds_with_equal_bytes(line: Path, pro
 
     kept: dict[str, int] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.edit.RoundFiles.clear", lambda _rounds: kept.update(finished()))
+        patch.setattr("tasks.checkpoints.CheckpointFiles.clear", lambda _rounds: kept.update(finished()))
         prune_ticket()
     assert {name: kept[name] for name in before} == before, "a finished round was trained again"
     assert len(kept) == ROUNDS + 1

@@ -32,6 +32,8 @@ PARAMS: dict[str, Any] = {
         "empty": {"source": "teacher", "method": "magnitude", "threshold": 1000},
         "nowhere": {"source": "teacher", "method": "channels", "ratio": 0.5, "keep": ["nosuch*"]},
         "stuck": {"source": "teacher", "method": "channels", "ratio": 0.1, "round_to": 512},
+        "quiet": {"source": "teacher", "method": "methods/quiet.py:quiet", "share": 0.3, "recover": {"epochs": 2}},
+        "own-mistake": {"source": "teacher", "method": "methods/mistake.py:quiet"},
     },
     "factorize": {
         "thin": {"source": "teacher", "method": "svd", "rank": 8},
@@ -44,7 +46,18 @@ PARAMS: dict[str, Any] = {
     },
     "deploy": {"variants": ["teacher"], "targets": ["onnxruntime"]},
 }
-MADE = ("prune@narrow", "prune@sparse", "prune@narrow-sparse", "prune@idle", "factorize@thin", "distill@small", "distill@small-scratch")
+MADE = (
+    *("prune@narrow", "prune@sparse", "prune@narrow-sparse", "prune@idle", "prune@quiet"),
+    *("factorize@thin", "distill@small", "distill@small-scratch"),
+)
+
+
+def lay_own_methods(folder: Path, project: Path) -> None:
+    """The method of docs/add-a-method.md, and one with a mistake in it."""
+    (code,) = re.findall(r"```python\n(.*?)```", (project / "docs/add-a-method.md").read_text(), re.S)
+    (folder / "methods").mkdir()
+    (folder / "methods/quiet.py").write_text(code)
+    (folder / "methods/mistake.py").write_text(code.replace("order = ", "order = nothing or "))
 
 
 def run_stage(name: str) -> None:
@@ -61,6 +74,7 @@ def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     """A project folder in which teacher, calibrate and every variant of MADE have run."""
     folder = tmp_path_factory.mktemp("line")
     prepare_project(folder, project, PARAMS, WORKLOAD)
+    lay_own_methods(folder, project)
     deterministic = torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -126,6 +140,7 @@ def test_strength_zero_is_the_source_itself() -> None:
         ("prune@nowhere", 2, r"error: params\.yaml: prune\.nowhere: keep: 'nosuch\*' matches no layer"),
         ("prune@other", 2, r"params\.yaml: no variant 'other' under prune; there are: .*narrow"),
         ("prune@stuck", 1, r"prune\.stuck: did not shrink 'teacher': parameters ([\d,]+) -> \1, MACs"),
+        ("prune@own-mistake", 2, r"error: method 'methods/mistake\.py:quiet': quiet raised NameError: .* \(mistake\.py, line 38\)"),
         ("factorize@thick", 1, r"factorize\.thick: none of 4 layers gets smaller at rank 300"),
         ("distill@large", 1, r"distill\.large: did not shrink 'teacher': parameters"),
     ],

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from slimline.artifact.packed import write_stored
 from slimline.artifact.weight_header import weight_shapes
 from slimline.cli import app
-from slimline.commands import advice
+from slimline.commands import advice, advice_edit
 from slimline.commands.advice import warnings
-from slimline.commands.advice_case import Layer, stored_layers
-from slimline.params import Params
+from slimline.commands.advice_case import Case, Layer, stored_layers
+from slimline.params import HeadsParams, Params
 
 NARROW = {"stem.0.weight": (8, 1, 3, 3), "wide.0.weight": (64, 8, 3, 3), "norm.weight": (64,), "head.weight": (10, 64)}
 TINY = {"a.weight": (16, 1, 3, 3), "b.weight": (32, 16, 3, 3), "head.weight": (10, 32)}
@@ -172,3 +172,11 @@ def test_advice_needs_no_torch(project: Path) -> None:
     code = "import sys, slimline.commands.advice; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_pass_for_each_head_of_a_large_net_is_warned_of() -> None:
+    large = (Layer("embed", (5000, 5000)),)
+    for criterion, layers, is_warned in (("output_change", large, True), ("activation", large, False), ("output_change", large[:0], False)):
+        config = HeadsParams(source="teacher", method="heads", fraction=0.5, criterion=criterion)
+        said = [rule.found(Case("half", config, ("openvino",), layers, frozenset())) for rule in advice_edit.RULES]
+        assert any(one and "once for each head of 25,000,000 weights" in one for one in said) == is_warned

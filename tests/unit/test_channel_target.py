@@ -1,5 +1,6 @@
 """How many channels stay: global ranks with floors, sensitivity, thresholds, and budgets that are met by as little as possible."""
 
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from slimline.measure.compute import count
 from slimline.methods.prune.channel_target import least_ratio
 from slimline.methods.prune.channels import channels
 from slimline.params import ChannelsParams, Params
-from slimline.training.rounds import Rounds
+from slimline.training.checkpoints import Checkpoints, round_name
 from tests.method_data import method_data
 
 EXAMPLE = {"input": torch.zeros(2, 1, 8, 8)}
@@ -128,18 +129,19 @@ def test_only_and_keep_name_layers(net: nn.Module) -> None:
         channels(net, config(ratio=0.5, keep=("*",)), data=DATA)
 
 
-class Kept(Rounds):
+class Kept(Checkpoints):
     """Finished rounds in memory; the run stops when `last` is done."""
 
     def __init__(self, last: int) -> None:
-        self.last, self.files = last, dict[int, Mapping[str, Tensor]]()
+        super().__init__(math.inf)
+        self.last, self.files = last, dict[str, Mapping[str, Tensor]]()
 
-    def load(self, number: int) -> Mapping[str, Tensor] | None:
-        return self.files.get(number)
+    def load(self, name: str) -> Mapping[str, Tensor] | None:
+        return self.files.get(name)
 
-    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
-        self.files[number] = {name: value.clone() for name, value in tensors.items()}
-        if number == self.last:
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        self.files[name] = {part: value.clone() for part, value in tensors.items()}
+        if name == round_name(self.last):
             raise InterruptedError
 
 
@@ -150,11 +152,11 @@ def test_rounds_end_where_one_shot_would_and_go_on_after_a_stop(net: nn.Module, 
     assert widths(through.model) == widths(channels(net, config(ratio=0.5, round_to=4), data=DATA).model) == [8, 12, 16, 3]
     assert len(through.history.epochs) == 3
     rounds = Kept(last=2)
-    data = method_data(net, INPUTS, TARGETS, rounds=rounds)
+    data = method_data(net, INPUTS, TARGETS, checkpoints=rounds)
     with pytest.raises(InterruptedError):
         channels(net, wanted, data=data)
     again = channels(net, wanted, data=data)
-    assert sorted(rounds.files) == [1, 2, 3]
+    assert sorted(rounds.files) == ["round-001", "round-002", "round-003"]
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in through.model.state_dict().items())
 
 

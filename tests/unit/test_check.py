@@ -35,6 +35,35 @@ def test_a_section_that_dvc_reads_and_params_lack_is_named(project: Path, in_fol
     assert "add `prune: {}`" in caught.value.problems[1]
 
 
+CACHES = {
+    "cache.int9-onnxruntime.variant: 'int9' is not in deploy.variants": {"int9-onnxruntime": ("int9", "onnxruntime")},
+    "cache.int8: is of int8 on onnxruntime; call it int8-onnxruntime": {"int8": ("int8", "onnxruntime")},
+    "cache.int8-inductor.target: 'inductor' scores texts and goes on from none": {"int8-inductor": ("int8", "inductor")},
+    "cache: workload: digits generates nothing": {"int8-onnxruntime": ("int8", "onnxruntime")},
+}
+
+
+@pytest.mark.parametrize(("said", "cache"), CACHES.items())
+def test_caches_are_tried_on_what_is_deployed_and_generates(
+    project: Path, in_folder: Path, said: str, cache: dict[str, tuple[str, str]]
+) -> None:
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    written = {name: {"variant": variant, "target": target} for name, (variant, target) in cache.items()}
+    raw |= {"deploy": {"variants": ["teacher", "int8"], "targets": ["onnxruntime", "inductor"]}, "cache": written}
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ParamsError, match=said):
+        checked_params(in_folder)
+
+
+def test_sections_that_dvc_yaml_has_defaults_for_may_be_left_out(project: Path, in_folder: Path) -> None:
+    (in_folder / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    assert {"cache", "harness"}.isdisjoint(raw)
+    (in_folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    assert checked_params(in_folder).cache == {}
+
+
 WHERE = {
     "file:data/models/teacher/weights.safetensors": True,
     "file:data/models/mine.safetensors": True,

@@ -55,6 +55,22 @@ def test_every_row_shows_its_figures_and_its_verdict_in_words(evidence: Evidence
     )
 
 
+def test_caches_of_a_language_model_stand_on_the_page_and_on_no_other(evidence: Evidence, tmp_path: Path, project: Path) -> None:
+    assert "By meaning: hits" not in "".join(written(evidence, tmp_path, project))
+    figures = {"prefix_tokens": 1024, "first_token_ms": 800.0, "cached_first_token_ms": 40.0, "ratio": 20.0, "equal_answers": 1.0}
+    outputs = {"hit_rate": 0.5, "hit_ms": 0.1, "answer_ms": 90.0, "equal_answers": 1.0}
+    judged = {"hit_rate": 1.0, "wrong_hit_rate": 0.052, "near_duplicates": 96, "most_wrong": 0.001, "accepted": False}
+    rows = [
+        {"variant": name, "target": "openvino", **figures, "output_cache": outputs, "semantic": found}
+        for name, found in (("int8", judged), ("svd", None))
+    ]
+    for text in written(replace(evidence, summary={**evidence.summary, "cache": rows}), tmp_path, project):
+        assert "20.0×" in text.replace("\\", "")
+        assert "5.2 %" in text
+        assert "rejected: at most 0.1 % may be wrong" in text
+        assert "not judged" in text
+
+
 def test_what_is_not_smaller_or_faster_is_said(evidence: Evidence, tmp_path: Path, project: Path) -> None:
     markdown, html = written(evidence, tmp_path, project)
     plain = markdown.replace("\\", "")

@@ -8,9 +8,11 @@ from slimline.data.batch import take
 from slimline.data.samples import Samples
 from slimline.errors import Impossible, InputError
 from slimline.methods.distill.cost import step_macs, steps_of_equal_compute
+from slimline.methods.distill.features import run_noting
 from slimline.methods.distill.fewer_layers import fewer_layers
 from slimline.methods.distill.generated import written
-from slimline.methods.distill.hidden_states import hidden_states, longest_list, run_noting
+from slimline.methods.distill.hidden_states import hidden_states
+from slimline.methods.distill.pairing import longest_list
 from slimline.methods.distill.sequence import sequence
 from slimline.methods.distill.soft_targets import soft_targets
 from slimline.methods.distill.top_answers import top_answers, top_divergence
@@ -173,9 +175,9 @@ def test_equal_compute_is_as_many_multiply_accumulates() -> None:
     step = step_macs(small, one, CausalLM())
     assert 2.5 * macs(small, one.inputs) < step <= 3 * macs(small, one.inputs)
     config = SoftTargetsParams(method="soft_targets", **GUIDED)
-    steps = steps_of_equal_compute(small, teacher, config, one, CausalLM(), 32)
+    steps = steps_of_equal_compute(small, teacher, config, one, CausalLM(), 32, anew=False)
     assert steps == pytest.approx(8 * 4 + macs(teacher, one.inputs) * 32 / (step * 8), abs=1)
     few = config.model_copy(update={"steps": 3, "epochs": 1})
-    assert steps_of_equal_compute(small, teacher, few, one, CausalLM(), 32) == pytest.approx(
+    assert steps_of_equal_compute(small, teacher, few, one, CausalLM(), 32, anew=False) == pytest.approx(
         3 + macs(teacher, one.inputs) * 24 / (step * 8), abs=1
     )

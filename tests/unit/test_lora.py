@@ -15,7 +15,8 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.weight_only import weight_only
 from slimline.objectives.classification import classification
 from slimline.params import Params, QatParams, Recovery, WeightOnlyParams
-from slimline.training.fit import FitHistory, fit, predict
+from slimline.training.fit import fit, predict
+from slimline.training.history import FitHistory
 from slimline.training.lora import LowRankUpdate, beside, fit_updates, trained_parameters, with_updates
 from slimline.training.masks import zero_masks
 from tests.method_data import TEN, method_data

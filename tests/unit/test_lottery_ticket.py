@@ -1,5 +1,6 @@
 """Lottery tickets on nets small enough to count, and on a task where two of 40 inputs matter."""
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -15,24 +16,27 @@ from slimline.methods.edited import Edited
 from slimline.methods.prune.lottery_rounds import CONTROLS, RANDOM_INIT, RANDOM_TICKET, from_tensors, to_tensors
 from slimline.methods.prune.lottery_ticket import fewer, lottery_ticket, masks_of, other_weights
 from slimline.params import LotteryTicketParams
+from slimline.training.checkpoints import Checkpoints
 from slimline.training.fit import fit
 from tests.method_data import method_data
 
 TRAINING = {"epochs": 3, "batch_size": 32, "learning_rate": 0.02}
 
 
-class Memory:
+class Memory(Checkpoints):
     """Rounds in memory; `stop_after` breaks off as a kill would, once that round is kept."""
 
     def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__(math.inf)
         self.rounds: dict[int, dict[str, Tensor]] = {}
         self.stop_after = stop_after
         self.saved: list[int] = []
 
-    def load(self, number: int) -> Mapping[str, Tensor] | None:
-        return self.rounds.get(number)
+    def load(self, name: str) -> Mapping[str, Tensor] | None:
+        return None if name.startswith("training") else self.rounds.get(int(name.removeprefix("round-")))
 
-    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        number = int(name.removeprefix("round-"))
         self.rounds[number] = {name: value.clone() for name, value in tensors.items()}
         self.saved.append(number)
         if number == self.stop_after:
@@ -60,7 +64,7 @@ def data(**more: Any) -> MethodData:
 
 
 def pruned(kept: Memory, **more: Any) -> Edited:
-    return lottery_ticket(net(), config(**more), data=data(rounds=kept))
+    return lottery_ticket(net(), config(**more), data=data(checkpoints=kept))
 
 
 def zeros(masks: Mapping[str, Tensor]) -> dict[str, int]:
@@ -126,7 +130,7 @@ def test_rewound_weights_are_those_of_that_epoch_and_the_schedule_goes_on_from_t
     given = data()
     kinds = {"objective": given.objective, "metric": given.metric, "validation": given.validation}
     judged = []
-    fit(twin, given.train, config().training, **kinds, first_epoch=3, on_epoch=judged.append)
+    fit(twin, given.train, config().training, **kinds, first_epoch=3, on_epoch=lambda epoch, _: judged.append(epoch))
     inputs, targets = two_inputs()
     assert nn.functional.cross_entropy(twin.eval()(inputs), targets).item() == pytest.approx(
         dense.ticket.history.epochs[1].validation_loss, rel=1e-6

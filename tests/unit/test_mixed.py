@@ -23,7 +23,7 @@ from slimline.methods.quantize.mixed import mixed
 from slimline.methods.quantize.mixed_candidates import Realised, candidates, divergence
 from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.methods.quantize.mixed_plan import missed
-from slimline.methods.quantize.plan import planned
+from slimline.methods.quantize.plan import layers_of_kind, planned
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.static import calibrated
@@ -108,6 +108,15 @@ def test_weights_alone_stand_the_spike(net: nn.Module) -> None:
     assert made.plan["mixed"]["met"] == {"bound": True, "budget": True}
     assert made.plan["mixed"]["reverted"] == []
     assert missed(made.plan) == ()
+
+
+def test_inputs_rounded_while_running_leave_no_layer_a_fixed_range(net: nn.Module) -> None:
+    """What a language model deploys: its graph with a cache is given none."""
+    made = made_of(net, precisions=("int8", "int4"), budget={"size_ratio": 5.0}, max_drop=0.9, inputs="running")
+    assert planned(made.plan, "int8")
+    assert planned(made.plan, "int4")
+    assert layers_of_kind(made.plan, "static") == ()
+    assert made.plan["mixed"]["met"]["budget"]
 
 
 @pytest.mark.parametrize("ratio", [1.5, 2.5, 3.5])

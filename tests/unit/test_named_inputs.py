@@ -79,6 +79,18 @@ class Cosine(nn.Module):
         return 12 * functional.linear(functional.normalize(self.body(x)), functional.normalize(self.fc.weight))
 
 
+class Namesakes(nn.Module):
+    """Two layers that are called as inputs are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level, self.numbers, self.head = nn.Embedding(17, 24), nn.Linear(16, 32), nn.Linear(32 + 24, 10)
+
+    def forward(self, numbers: Tensor, level: Tensor) -> Tensor:
+        """[N, 16] and int64 [N] -> [N, 10]."""
+        return self.head(torch.relu(torch.cat([self.numbers(numbers), self.level(level)], dim=1)))
+
+
 class One(nn.Module):
     """One logit for two classes."""
 
@@ -151,6 +163,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "several": (Several, several()),
     "attending": (Attending, {name: values for name, values in several().items() if name != "numbers"}),
     "cosine": (Cosine, {"x": rows(16)}),
+    "namesakes": (Namesakes, {"numbers": rows(16), "level": several()["ids"][:, 0]}),
     "one": (One, {"x": rows(16)}),
     "siamese": (Siamese, {"left": rows(1, 8, 4), "right": rows(1, 8, 4)}),
     "normed": (Normed, {"x": rows(16)}),
@@ -209,7 +222,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "attending", "cosine", "one", "siamese", "normed"])
+@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed"])
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:

@@ -336,6 +336,25 @@ assert sys.modules.get("openvino_telemetry") is None
 """
 
 
+DROPPED = """
+import gc, signal, subprocess, sys
+from slimline.runtime import load
+signal.signal(signal.SIGCHLD, lambda *_: None)
+first, second = load(sys.argv[1]), load(sys.argv[1])
+del first
+gc.collect()
+del second
+gc.collect()
+subprocess.run(["sleep", "0.1"], check=True)
+"""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_models_that_are_dropped_in_any_order_leave_a_process_that_can_take_signals(target: str, compiled: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", DROPPED, str(compiled / target)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
 def test_a_runtime_that_is_not_installed_is_named(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "slimline.loaders.openvino", raising=False)

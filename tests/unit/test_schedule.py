@@ -1,6 +1,7 @@
 """Pruning in rounds: the amounts of each schedule, that zeros stay and grow, and that a stopped run goes on with equal bytes."""
 
 import copy
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from slimline.methods.edited import Edited
 from slimline.methods.prune.schedule import amounts, stepwise
 from slimline.params.schedule import Schedule, ScheduledParams
+from slimline.training.checkpoints import Checkpoints
 from tests.method_data import method_data
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -24,19 +26,21 @@ IN_ROUNDS = ScheduledParams(
 )
 
 
-class Kept:
+class Kept(Checkpoints):
     """Rounds in memory; `until` is the round after which the run is stopped."""
 
     def __init__(self, until: int = 99) -> None:
+        super().__init__(math.inf)
         self.tensors: dict[int, Mapping[str, Tensor]] = {}
         self.until = until
 
-    def load(self, number: int) -> Mapping[str, Tensor] | None:
+    def load(self, name: str) -> Mapping[str, Tensor] | None:
         """What was saved."""
-        return self.tensors.get(number)
+        return None if name.startswith("training") else self.tensors.get(int(name.removeprefix("round-")))
 
-    def save(self, number: int, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep a copy, as a file would."""
+        number = int(name.removeprefix("round-"))
         self.tensors[number] = {name: value.clone() for name, value in tensors.items()}
         if number == self.until:
             raise KeyboardInterrupt
@@ -56,7 +60,7 @@ def smallest_zeroed(model: nn.Module, amount: float) -> nn.Module:
 
 
 def run(config: ScheduledParams = IN_ROUNDS, rounds: Kept | None = None) -> Edited:
-    return stepwise(net(), config, method_data(net(), INPUTS, TARGETS, rounds=rounds), smallest_zeroed, final=0.875)
+    return stepwise(net(), config, method_data(net(), INPUTS, TARGETS, checkpoints=rounds), smallest_zeroed, final=0.875)
 
 
 def test_iterative_takes_the_same_share_of_what_remains() -> None:

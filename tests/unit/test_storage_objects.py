@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
@@ -16,6 +17,7 @@ from slimline.storage import client as client_module
 from slimline.storage import weed
 from slimline.storage.client import connect
 from slimline.storage.fetched import fetched
+from slimline.storage.leases import locked
 from slimline.storage.objects import Listed, check_writes, download, listed, put_bytes, read, remove, require_bucket, upload, write_if
 from slimline.storage.probe import probe_store
 from slimline.storage.releases import fetch_object
@@ -79,6 +81,21 @@ def test_of_writers_that_race_exactly_one_wins(store):
     etag = read(store, "race/one").etag
     wins = race([partial(write_if, store, "race/one", b"next %d" % number, etag) for number in range(8)])
     assert wins.count(True) == 1
+
+
+def test_a_conditional_write_to_the_embedded_server_waits_for_its_turn(store):
+    with ThreadPoolExecutor() as pool:
+        with locked(store.turns, "turns"):
+            write = pool.submit(write_if, store, "turn", b"1", None)
+            time.sleep(0.3)
+            assert read(store, "turn") is None
+        assert write.result()
+
+
+def test_a_store_elsewhere_has_no_turns_and_neither_has_one_whose_folder_is_gone(environment, tmp_path):
+    assert connect("slimline", environment | {"AWS_ENDPOINT_URL": "https://s3.example.org"}).turns is None
+    assert write_if(connect("slimline", environment | {client_module.TURNS: str(tmp_path / "gone")}), "no-turn", b"1", None)
+    assert not (tmp_path / "gone").exists()
 
 
 def race(tasks):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +21,31 @@ from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums, sha256_of
 from slimline.artifact.manifest import write_manifest
 from slimline.artifact.signature import InputSignature, Signature
+from slimline.commands.gc import gc
 from slimline.commands.history import history
 from slimline.commands.promote import promote as promote_command
 from slimline.commands.publish import publish as publish_command
 from slimline.commands.releases import releases as releases_command
 from slimline.commands.rollback import rollback as rollback_command
 from slimline.commands.s3 import s3
+from slimline.commands.verify import verify as verify_command
 from slimline.errors import ArtifactError, InputError, NothingPassed, StorageRefused
 from slimline.params import PublishParams
 from slimline.runtime import load
-from slimline.storage.aliases import Standing, advance, promote, read_alias, rollback
+from slimline.storage import aliases, retention
+from slimline.storage.aliases import Author, Standing, advance, alias_key, author, promote, read_alias, rollback
 from slimline.storage.client import connect
-from slimline.storage.objects import listed, put_bytes, read
+from slimline.storage.objects import listed, put_bytes, read, write_if
 from slimline.storage.promotion import promote_reference, resolve
 from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
 from slimline.storage.server import SETTINGS, store_environment
+from slimline.storage.signing import verify_signature
 
 REPOSITORY = Path(__file__).parents[2]
 VARIANTS = {"small": 1.0, "tiny": 2.0}
 SHARE = {"unit": "fraction", "better": "higher"}
+SAID = Author(who="someone@somewhere", why="a test")
 PUBLISH = "from tasks.publish import main; main([])"
 
 
@@ -198,9 +204,16 @@ def test_accepted_variants_are_released_and_run_from_the_store(project, store, w
 
 def test_a_release_holds_card_report_and_checksums_and_the_card_tells_all(project, store, tmp_path):
     folder = fetch_release(one_url(published(project)[0]), tmp_path / "fetched")
-    assert {"MODEL_CARD.md", "ballast.bin", "manifest.json", "model.onnx", "release.json", "report.html", "machine.json"} == {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "MODEL_CARD.md",
+        "ballast.bin",
+        "manifest.json",
+        "model.onnx",
+        "release.json",
+        "report.html",
+        "machine.json",
+        "bom.cdx.json",
+    } == {path.name for path in folder.iterdir()}
     assert json.loads((folder / "machine.json").read_text())["cpu"] == "a processor"
     card = (folder / "MODEL_CARD.md").read_text()
     for expected in (
@@ -312,7 +325,7 @@ def standing(letter):
 
 def test_no_move_of_an_alias_is_lost_in_a_race(store, workload):
     base = release_base(workload)
-    threads = [threading.Thread(target=advance, args=(store, base, "latest", standing(letter))) for letter in "abcdef"]
+    threads = [threading.Thread(target=advance, args=(store, base, "latest", standing(letter), SAID)) for letter in "abcdef"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -325,19 +338,142 @@ def test_no_move_of_an_alias_is_lost_in_a_race(store, workload):
 def test_rollback_goes_back_and_publishing_does_not_undo_it_but_promote_does(store, workload):
     base = release_base(workload)
     for letter in "abc":
-        assert advance(store, base, "latest", standing(letter))[1]
-    assert rollback(store, base, "latest").release[0] == "b"
-    alias, moved = advance(store, base, "latest", standing("c"))
+        assert advance(store, base, "latest", standing(letter), SAID)[1]
+    assert rollback(store, base, "latest", SAID).release[0] == "b"
+    alias, moved = advance(store, base, "latest", standing("c"), SAID)
     assert not moved
     assert alias.release[0] == "b"
-    assert rollback(store, base, "latest").release[0] == "a"
+    assert rollback(store, base, "latest", SAID).release[0] == "a"
     with pytest.raises(InputError, match="nothing stood there before"):
-        rollback(store, base, "latest")
-    assert promote(store, base, "latest", standing("c"))[1]
-    assert advance(store, base, "latest", standing("c"))[1] is False
+        rollback(store, base, "latest", SAID)
+    assert promote(store, base, "latest", standing("c"), SAID)[1]
+    assert advance(store, base, "latest", standing("c"), SAID)[1] is False
     assert [move.by for move in read_alias(store, base, "latest").moves] == ["publish"] * 3 + ["rollback"] * 2 + ["promote"]
     with pytest.raises(StorageRefused, match="no such alias"):
-        rollback(store, base, "other")
+        rollback(store, base, "other", SAID)
+
+
+def test_of_two_that_promote_at_once_one_wins_and_the_other_is_told_by_whom(store, workload, monkeypatch):
+    base = release_base(workload)
+    advance(store, base, "latest", standing("a"), SAID)
+
+    def overtaken(given, key, body, tag):
+        monkeypatch.setattr(aliases, "write_if", write_if)
+        promote(store, base, "latest", standing("b"), Author(who="the other"))
+        return write_if(given, key, body, tag)
+
+    monkeypatch.setattr(aliases, "write_if", overtaken)
+    with pytest.raises(StorageRefused, match=r"was moved by the other to b{20} at the same moment.*if it is still wanted"):
+        promote(store, base, "latest", standing("c"), SAID)
+    moves = read_alias(store, base, "latest").moves
+    assert [(move.was and move.was[0], move.release[0], move.who) for move in moves] == [
+        (None, "a", SAID.who),
+        ("a", "b", "the other"),
+    ]
+
+
+@pytest.mark.parametrize("why", ["two\nlines", "\x1b[31mred", "x" * 301])
+def test_a_reason_that_a_terminal_would_obey_is_refused(why):
+    with pytest.raises(InputError, match="give one line of at most 300 characters"):
+        author(why)
+
+
+def test_gc_removes_what_nothing_needs_and_keeps_the_rest_whole(project, store, workload, monkeypatch):
+    base = release_base(workload)
+    published(project)
+    first = {one.release.release for one in list_releases(store, base)}
+    write_run(project, workload, {"small": 3.0, "tiny": 4.0})
+    published(project)
+    put_bytes(store, f"{base}/{'0' * 20}/model.onnx", b"of an upload that was cut off")
+    stored = retention.retained(store, base, 0, datetime.now(UTC))
+    assert {one.identity: one.why for one in stored if one.identity in first} == dict.fromkeys(first, "rollback of latest")
+    assert all(one.why for one in stored)
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert [one.identity for one in retention.retained(store, base, 0, later) if not one.why] == ["0" * 20]
+    alias = read_alias(store, base, "latest")
+    put_bytes(store, alias_key(base, "latest"), alias.model_copy(update={"previous": ()}).as_json())
+    assert all(one.why.startswith("night of") for one in retention.retained(store, base, 1, later) if one.identity in first)
+    going = [one for one in retention.retained(store, base, 0, later) if not one.why]
+    assert {one.identity for one in going} == first | {"0" * 20}
+    assert {one.identity for one in retention.collect(store, base, going)} == first | {"0" * 20}
+    left = list_releases(store, base)
+    assert {one.release.release for one in left} == set(alias.releases.values())
+    assert {one.key.split("/")[2] for one in listed(store, f"{base}/")} == {"aliases", *alias.releases.values()}
+
+
+def test_gc_gives_a_release_back_that_an_alias_comes_to_need_meanwhile(project, store, workload):
+    base = release_base(workload)
+    published(project)
+    alias = read_alias(store, base, "latest")
+    store.client.delete_object(Bucket=store.bucket, Key=alias_key(base, "latest"))
+    going = [one for one in retention.retained(store, base, 0, datetime.now(UTC)) if not one.why]
+    assert len(going) == 2
+    advance(store, base, "latest", alias.standing, SAID)
+    assert retention.collect(store, base, going) == []
+    assert {one.release.release for one in list_releases(store, base)} == set(alias.releases.values())
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A private key and its public half, as openssl makes them."""
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "ec", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    private.chmod(0o600)
+    return private, public
+
+
+def test_a_release_has_a_bill_of_materials(project, tmp_path):
+    done, _ = published(project)
+    bill = json.loads((fetch_release(one_url(done), tmp_path / "fetched") / "bom.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    model = bill["metadata"]["component"]
+    assert (model["type"], model["version"]) == ("machine-learning-model", one_url(done).rstrip("/").rpartition("/")[2])
+    kinds = {kind: {one["name"]: one for one in bill["components"] if one["type"] == kind} for kind in ("file", "library")}
+    fetched = tmp_path / "fetched" / model["version"]
+    assert kinds["file"]["model.onnx"]["hashes"] == [{"alg": "SHA-256", "content": sha256_of(fetched / "model.onnx")}]
+    assert kinds["library"]["torch"]["purl"].startswith("pkg:pypi/torch@2.13.0")
+    assert len(kinds["library"]) > 50
+
+
+def test_a_signed_release_is_held_to_its_key_and_one_altered_bit_is_found(project, tmp_path, key, monkeypatch):
+    private, public = key
+    monkeypatch.setenv("SLIMLINE_SIGNING_KEY", str(private))
+    done, _ = published(project)
+    folder = fetch_release(one_url(done), tmp_path / "fetched")
+    verify_signature(folder, public)
+    assert "PRIVATE" not in "".join(path.read_text(errors="replace") for path in folder.iterdir())
+    (folder / "MODEL_CARD.md").write_text("papers are not signed")
+    verify_signature(folder, public)
+    model = folder / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(ArtifactError, match="its signature does not hold"):
+        verify_signature(folder, public)
+    other = tmp_path / "other.pub"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", tmp_path / "o.pem"], check=True)
+    subprocess.run(["openssl", "ec", "-in", tmp_path / "o.pem", "-pubout", "-out", other], check=True, capture_output=True)
+    shutil.rmtree(folder)
+    with pytest.raises(ArtifactError, match="its signature does not hold"):
+        verify_signature(fetch_release(one_url(done), tmp_path / "fetched"), other)
+
+
+def test_a_key_that_others_read_or_that_is_none_publishes_nothing(project, store, workload, key, monkeypatch):
+    private, public = key
+    private.chmod(0o644)
+    for named, told in ((private, "others can read it"), (public, "is no private elliptic curve key"), (project / "none", "no such file")):
+        monkeypatch.setenv("SLIMLINE_SIGNING_KEY", str(named))
+        public.chmod(0o600)
+        with pytest.raises(InputError, match=told):
+            published(project)
+    assert list_releases(store, release_base(workload)) == []
+    monkeypatch.delenv("SLIMLINE_SIGNING_KEY")
+    done, _ = published(project)
+    app = typer.Typer()
+    app.command()(verify_command)
+    told = CliRunner().invoke(app, [one_url(done)], catch_exceptions=False)
+    assert "files are as published" in told.output
+    with pytest.raises(ArtifactError, match="was published without a key"):
+        CliRunner().invoke(app, [one_url(done), "--public-key", str(public)], catch_exceptions=False)
 
 
 def test_references_mean_an_alias_an_id_or_a_variant_on_a_target(project, store, workload):
@@ -345,14 +481,14 @@ def test_references_mean_an_alias_an_id_or_a_variant_on_a_target(project, store,
     base, identity = release_base(workload), one_url(done).rstrip("/").rpartition("/")[2]
     assert resolve(store, base, "latest", "latest").releases.keys() == done.releases.keys()
     assert resolve(store, base, identity[:8], "latest").release == identity
-    after, moved = promote_reference(store, base, "small-onnxruntime", alias="production", source="latest")
+    after, moved = promote_reference(store, base, "small-onnxruntime", SAID, alias="production", source="latest")
     assert (after.release, moved) == (identity, True)
     for wrong in ("nothing", ""):
         with pytest.raises(InputError, match="`slimline releases` lists"):
             resolve(store, base, wrong, "latest")
     store.client.delete_object(Bucket=store.bucket, Key=f"{base}/{identity}/model.onnx")
     with pytest.raises(StorageRefused, match="files are missing"):
-        promote_reference(store, base, identity, alias="production", source="latest")
+        promote_reference(store, base, identity, SAID, alias="production", source="latest")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "report.html"])
@@ -363,12 +499,12 @@ def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_p
     body = store.client.get_object(Bucket=store.bucket, Key=key)["Body"].read()
     store.client.put_object(Bucket=store.bucket, Key=key, Body=bytes([body[0] ^ 1]) + body[1:])
     with pytest.raises(StorageRefused, match=rf"{identity}/: was altered: .*; delete .*/{identity}/release\.json and publish again"):
-        promote_reference(store, base, identity, alias="production", source="latest")
+        promote_reference(store, base, identity, SAID, alias="production", source="latest")
     with pytest.raises(StorageRefused, match="no such alias"):
         read_alias(store, base, "production")
     store.client.delete_object(Bucket=store.bucket, Key=f"{base}/{identity}/release.json")
     published(project)
-    assert promote_reference(store, base, identity, alias="production", source="latest")[1]
+    assert promote_reference(store, base, identity, SAID, alias="production", source="latest")[1]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "release.json", "all"])
@@ -412,7 +548,7 @@ def test_a_fetched_copy_is_used_again_without_the_store_until_it_is_damaged(proj
 
 def test_the_commands_tell_people_and_machines(project, workload):
     app = typer.Typer()
-    for command in (publish_command, releases_command, promote_command, rollback_command, history, s3):
+    for command in (publish_command, releases_command, promote_command, rollback_command, history, gc, s3):
         app.command(command.__name__)(command)
 
     def call(*arguments):
@@ -429,10 +565,14 @@ def test_the_commands_tell_people_and_machines(project, workload):
     assert "points already at" in call("promote", "latest", "--alias", "production")
     other = next(one for one in listing if not one["aliases"])
     assert json.loads(call("promote", other["release"][:10], "--json"))["variant"] == other["variant"]
-    assert "again" in call("rollback")
+    assert "again" in call("rollback", "--why", "slower at noon")
     assert [one["event"] for one in json.loads(call("history", "--json"))].count("released") == 2
     assert {"publish", "promote", "rollback"} <= {one["event"] for one in json.loads(call("history", "--json"))}
     assert "rollback" in call("history", "--limit", "5")
+    (back,) = [one for one in json.loads(call("history", "--json")) if one["event"] == "rollback"]
+    assert (back["why"], back["was"], "@" in back["who"]) == ("slower at noon", other["release"], True)
+    assert "0 of 2 would go: 0 bytes" in call("gc", "--dry-run")
+    assert len(json.loads(call("gc", "--json"))["kept"]) == 2
     assert "your own S3" in call("s3")
     assert json.loads(call("s3", "--json"))["embedded"] is False
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from slimline.errors import DataError, WorkloadError
+from slimline.foreign import LONGEST, told
 from slimline.report.numbers import milliseconds
 from slimline.workloads import get_workload
-from slimline.workloads.border import LONGEST, through_their_code, told
+from slimline.workloads.border import through_their_code
 from slimline.workloads.digits import Digits
 from slimline.workloads.guarded import guarded
 
@@ -147,4 +148,4 @@ def test_a_mistake_of_ours_is_not_told_as_theirs() -> None:
 def test_a_syntax_error_names_its_own_line() -> None:
     with pytest.raises(SyntaxError) as caught:
         compile("class X(:", "own.py", "exec")
-    assert told(caught.value, "own.py:X") == "SyntaxError: invalid syntax"
+    assert told(caught.value) == "SyntaxError: invalid syntax"

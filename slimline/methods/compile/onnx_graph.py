@@ -203,7 +203,8 @@ def _layer_in_scopes(node: onnx.NodeProto, layers: Set[str]) -> str | None:
 def _share_constants(graph: onnx.GraphProto) -> None:
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     same: dict[str, str] = {}
-    for tensor in list(graph.initializer):
+    given = {value.name for value in graph.input}  # what a caller may replace is no constant
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in given]:
         kept = first.setdefault((tensor.data_type, tuple(tensor.dims), _raw(tensor)), tensor.name)
         if kept != tensor.name:
             same[tensor.name] = kept

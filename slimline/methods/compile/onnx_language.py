@@ -20,7 +20,7 @@ from slimline.methods.compile import onnxruntime as plain
 from slimline.methods.compile.genai_config import write_genai_config
 from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted, require_free_ranges
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, slim
+from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, producers, slim
 from slimline.methods.compile.onnx_weights import stored_layers
 from slimline.methods.quantize.plan import Plan, smallest_precision
 
@@ -28,6 +28,8 @@ MODEL = "model.onnx"
 UNEVEN = "Layers differ in their heads, so onnxruntime-genai does not load the folder; slimline.runtime does."
 LARGEST_BYTES = 2**31 - 1
 """Of one protobuf message, which a model is."""
+LOGITS, TOLD_FROM = "logits", "logits_from"
+"""The output, and the input that says from which place on it is wanted."""
 BODY = "body."
 """Where the net of transformers stands in ours."""
 PORTS = {
@@ -96,6 +98,7 @@ def exported_graph(model: nn.Module) -> onnx.ModelProto:
     graph = graph_model.graph
     _name_ports(graph)
     _turn_tied(graph)
+    _tell_from(graph)
     for node in graph.node:
         for entry in node.metadata_props:
             if entry.key == SCOPES:
@@ -131,6 +134,27 @@ def _turn_tied(graph: onnx.GraphProto) -> None:
                 graph.initializer.remove(tensor)
                 graph.node.insert(0, helper.make_node("Transpose", [table], [name], perm=[1, 0], name=f"{name}_turned"))
                 break
+
+
+def _tell_from(graph: onnx.GraphProto) -> None:
+    """Give logits of the places from TOLD_FROM on, 0 unless the caller gives another: of a prompt only the last one is needed.
+
+    The head of a small net is a fifth of its arithmetic. An input with a value of its own is one that onnxruntime-genai need not know.
+    """
+    made_by, name = producers(graph), LOGITS
+    while (node := made_by.get(name)) is not None and node.op_type != "MatMul":
+        name = node.input[0]
+    if node is None:
+        return
+    hidden = node.input[0]
+    parts = {TOLD_FROM: 0, f"{TOLD_FROM}_end": np.iinfo(np.int64).max, f"{TOLD_FROM}_axis": 1}
+    graph.initializer.extend(numpy_helper.from_array(np.array([value], np.int64), part) for part, value in parts.items())
+    graph.input.append(helper.make_tensor_value_info(TOLD_FROM, onnx.TensorProto.INT64, [1]))
+    taken = helper.make_node("Slice", [hidden, *parts], [f"{hidden}_told"], name=f"{TOLD_FROM}_slice")
+    graph.node.insert(list(graph.node).index(node), taken)
+    node.input[0] = taken.output[0]
+    logits = next(value for value in graph.output if value.name == LOGITS)
+    logits.type.tensor_type.shape.dim[1].dim_param = TOLD_FROM
 
 
 def _raw_bytes(tensor: onnx.TensorProto) -> int:

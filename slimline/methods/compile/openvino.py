@@ -15,11 +15,12 @@ from slimline.data.signature import Signature
 from slimline.errors import MachineError
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
-from slimline.methods.compile.openvino_graph import name_scaled, stored_layers
+from slimline.methods.compile.openvino_graph import name_apart, name_scaled, stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
 from slimline.methods.compile.openvino_weights import store_weights
+from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, computes_in_int8, layers_of_kind, recurrent_of_kind, smallest_precision, weighted_of_kind
 
@@ -93,7 +94,9 @@ def lower(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Ten
 def _converted(exported: onnx.ModelProto) -> ov.Model:
     with tempfile.TemporaryDirectory(prefix="slimline-") as place:
         onnx.save(exported, Path(place) / "float.onnx")
-        return ov.convert_model(Path(place) / "float.onnx")
+        graph = ov.convert_model(Path(place) / "float.onnx")
+    name_apart(graph, [one.name for one in exported.graph.input])
+    return graph
 
 
 def execution_of(plan: Plan | None) -> dict[str, str]:
@@ -105,12 +108,13 @@ def execution_of(plan: Plan | None) -> dict[str, str]:
     return settings | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32" if is_int8 else "0"}
 
 
+@kept_signal_stack()
 def _hint(plan: Plan | None) -> str:
-    """f32, unless the plan has 16-bit layers, none that is to stay float32, and the CPU computes in that type."""
+    """f32, unless the plan has 16-bit layers or asks for 16 bits beside int8, no layer is to stay float32, and the CPU has that type."""
     halves = layers_of_kind(plan, "half") if plan else ()
-    if plan is None or not halves or layers_of_kind(plan, "float"):
+    if plan is None or not (halves or plan["dtype"]) or layers_of_kind(plan, "float"):
         return "f32"
-    wanted, capability = HINTS[plan["layers"][halves[0]]["precision"]]
+    wanted, capability = HINTS[plan["layers"][halves[0]]["precision"] if halves else plan["dtype"]]
     return wanted if capability in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
@@ -132,6 +136,8 @@ def notes_on(plan: Plan | None, execution: dict[str, str]) -> tuple[str, ...]:
         notes.append(
             "16-bit weights are unpacked at load, the arithmetic is float32: no such kernels here, or a layer has to stay in float32."
         )
+    if plan is not None and plan["method"] == "dynamic" and plan["dtype"] and execution["INFERENCE_PRECISION_HINT"] == "f32":
+        notes.append(f"All that is not int8 computes in float32: no {plan['dtype']} kernels here, or a layer has to stay in float32.")
     if plan is not None and computes_in_int8(plan):
         notes.append("Matrix products read weights as they are stored, and may round their inputs to int8 while running, in groups of 32.")
     elif plan is not None and weighted_of_kind(plan, "weights"):
@@ -171,6 +177,7 @@ def _saved_bytes(model: ov.Model) -> tuple[int, int]:
         return path.stat().st_size, path.with_suffix(".bin").stat().st_size
 
 
+@kept_signal_stack()
 def executed_operations(path: Path, execution: dict[str, str]) -> dict[str, int]:
     """What the CPU plugin really runs on this machine: "type precision" -> count, constants left out."""
     graph = ov.Core().compile_model(path, "CPU", execution | {"INFERENCE_NUM_THREADS": "1"}).get_runtime_model()

@@ -29,6 +29,18 @@ TYPES = {
     ("bfloat16", None): ov.Type.bf16,
     ("float16", None): ov.Type.f16,
 }
+WITHOUT_BIASES = "/WithoutBiases"
+"""What OpenVINO appends to the name of a layer whose bias it parts."""
+
+
+def name_apart(graph: ov.Model, inputs: Iterable[str]) -> None:
+    """Call the operation of a layer that is named as an input is by the layer's name again, in place: OpenVINO has numbered it."""
+    known = set(inputs)
+    for operation in graph.get_ordered_ops():
+        name = operation.get_friendly_name().removesuffix(WITHOUT_BIASES)
+        base, _, number = name.rpartition("_")
+        if base in known and number.isdigit():
+            operation.set_friendly_name(f"{base}#{number}")
 
 
 def name_scaled(graph: ov.Model, model: nn.Module) -> None:
@@ -51,7 +63,7 @@ def name_scaled(graph: ov.Model, model: nn.Module) -> None:
 
 def layer_name(operation: Any) -> str:
     """The layer that a named operation computes."""
-    return layer_of(operation.get_friendly_name().removesuffix("/WithoutBiases"))
+    return layer_of(operation.get_friendly_name().removesuffix(WITHOUT_BIASES))
 
 
 def layer_operations(model: ov.Model, layers: Iterable[str]) -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.openvino_graph import MOVES, layer_operations, other_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
 from slimline.methods.compile.quiet import quiet
+from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, weighted_of_kind
 
@@ -33,7 +34,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
     """
     batches = [{name: value.numpy() for name, value in batch.items()} for batch in split(calibration, BATCH_SIZE)]
     statics = weighted_of_kind(plan, "static")
-    with quiet("nncf", least=logging.WARNING), contextlib.redirect_stdout(io.StringIO()):  # progress bars and statistics
+    with kept_signal_stack(), quiet("nncf", least=logging.WARNING), contextlib.redirect_stdout(io.StringIO()):  # progress bars
         quantized = nncf.quantize(
             model,
             nncf.Dataset(batches),

@@ -17,11 +17,12 @@ from slimline.methods.compile.language_export import exported_with_cache, genera
 from slimline.methods.compile.lowered import Lowered
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
-from slimline.methods.quantize.plan import Plan, smallest_precision
+from slimline.methods.quantize.plan import Plan, layers_of_kind, smallest_precision
 
 MODEL = "openvino_model.xml"
 """The name that openvino-genai looks for."""
 OUTPUT = "logits"
+TOGETHER = 64
 READERS = ("MatMul", "Gather")
 KEPT = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 """Arithmetic -> how keys and values are kept: the plugin's own default is int8."""
@@ -52,7 +53,7 @@ def openvino_language(
     float_bytes = constant_bytes(graph)
     lowered = graph if plan is None else plain.lower(graph, model, plan, grids, calibration)
     settings = plain.execution_of(plan)
-    execution = settings | {"KV_CACHE_PRECISION": KEPT[settings["INFERENCE_PRECISION_HINT"]]}
+    execution = settings | {"KV_CACHE_PRECISION": KEPT[settings["INFERENCE_PRECISION_HINT"]]} | _rounded_together(model, plan)
     stored = () if plan is None else stored_layers(lowered, plan)
     write_ir(lowered, folder / MODEL)
     executed = plain.executed_operations(folder / MODEL, execution)
@@ -70,6 +71,17 @@ def openvino_language(
         operations_after=executed,
         notes=plain.notes_on(plan, execution),
     )
+
+
+def _rounded_together(model: nn.Module, plan: Plan | None) -> dict[str, str]:
+    """How many inputs of a product share a range while running: TOGETHER where all widths are multiples of it, else what others have.
+
+    On SmolLM2-135M 64 read prompts 13 % faster than 32 and cost 0.21 % of bits per byte in place of 0.19 %, 192 20 % faster at 0.57 %.
+    """
+    ranged = () if plan is None else layers_of_kind(plan, "dynamic")
+    widths = [layer.in_features for name in ranged if isinstance(layer := model.get_submodule(name), nn.Linear)]
+    is_wide = bool(widths) and all(width % TOGETHER == 0 for width in widths)
+    return {"DYNAMIC_QUANTIZATION_GROUP_SIZE": str(TOGETHER)} if is_wide else {}
 
 
 def name_layers(graph: Any, model: nn.Module) -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from slimline.data.batch import Batch
 from slimline.errors import InputError
-from slimline.methods.distill.hidden_states import longest_list
+from slimline.methods.distill.pairing import longest_list
 from slimline.methods.prune.residual_blocks import others_given, without_blocks
 
 
@@ -20,14 +20,14 @@ def fewer_layers(model: nn.Module, layers: int | Sequence[int], example: Batch) 
         StageError: the model has no list of layers.
     """
     names = longest_list(model)
-    kept = _even(len(names), layers) if isinstance(layers, int) else list(layers)
+    kept = even(len(names), layers) if isinstance(layers, int) else list(layers)
     if len(kept) >= len(names) or max(kept, default=0) >= len(names):
         raise InputError(f"source_layers: the source has {len(names)} layers, 0 to {len(names) - 1}; give fewer")
     dropped = [name for place, name in enumerate(names) if place not in kept]
     return without_blocks(model, dropped, others_given(model, dropped, example))
 
 
-def _even(whole: int, count: int) -> list[int]:
+def even(whole: int, count: int) -> list[int]:
     """So many of a row at even distances, its ends among them; of one the first."""
     if count >= whole:
         return list(range(whole))

@@ -7,7 +7,7 @@ T² * KL(softmax(teacher / T) || softmax(student / T)), for the next token of a 
 
 from torch import nn
 
-from slimline.methods.distill.guided import guided
+from slimline.methods.distill.guided import trained_by
 from slimline.methods.edited import Edited
 from slimline.params import SoftTargetsParams
 from slimline.training.data import TrainingData
@@ -19,5 +19,4 @@ def soft_targets(student: nn.Module, teacher: nn.Module, config: SoftTargetsPara
     The teacher sees the same augmented batch as the student, in evaluation mode and without gradients; where nothing augments, it sees
     each sample once, before the first epoch.
     """
-    with guided(data, teacher, config) as (given, loss):
-        return Edited(*given.fitted(student, config, loss=loss))
+    return trained_by(student, teacher, config, data)

@@ -24,7 +24,8 @@ from slimline.methods.factorize.whitening import NOT_WHITENED
 from slimline.methods.name_patterns import matching
 from slimline.methods.recalibrate import recalibrated_over
 from slimline.params import FactorizedTrainingParams
-from slimline.training.fit import BATCH_SIZE, FitHistory, predict, require_learned
+from slimline.training.fit import BATCH_SIZE, predict, require_learned
+from slimline.training.history import FitHistory
 
 BEFORE, DENSE, AFTER = "factorized before training", "dense, the same budget", "that dense net, factorized after training"
 COLUMNS = ("net", "parameters", "best epoch", "validation loss", "validation metric")

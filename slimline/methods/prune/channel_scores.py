@@ -38,6 +38,12 @@ def channel_scores(model: nn.Module, groups: Sequence[ChannelGroup], config: Cha
     return {group.layer: score[config.criterion](group) for group in groups}
 
 
+def magnitude_scores(model: nn.Module, groups: Sequence[ChannelGroup]) -> Scores:
+    """Those of `l2`, which need no data."""
+    weights = dict(model.state_dict())
+    return {group.layer: _normalised(_magnitudes(group, weights, 2)) for group in groups}
+
+
 def per_channel(values: Tensor, place: Slice, channels: int) -> Tensor:
     """The sum of `values`, which has the shape of the slice's tensor, over each channel of the group: float64 [channels]."""
     lines = values.detach().double().movedim(place.dim, 0).reshape(values.shape[place.dim], -1).sum(1)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slimline.methods.prune.kept_history import history_of, history_tensors
-from slimline.training.fit import FitHistory
+from slimline.training.history import FitHistory, history_of, history_tensors
 
 RANDOM_TICKET, RANDOM_INIT = "random_ticket", "random_init"
 CONTROLS = (RANDOM_TICKET, RANDOM_INIT)

@@ -21,8 +21,9 @@ from slimline.methods.edited import Edited
 from slimline.methods.prune.lottery_findings import Finding, finding, told
 from slimline.methods.prune.lottery_rounds import RANDOM_INIT, RANDOM_TICKET, Round, Trained, from_tensors, to_tensors
 from slimline.params import LotteryTicketParams
-from slimline.training.fit import steps_per_epoch
+from slimline.training.checkpoints import round_name
 from slimline.training.masks import WEIGHTED
+from slimline.training.order import steps_per_epoch
 
 Tensors = Mapping[str, Tensor]
 
@@ -33,7 +34,7 @@ def lottery_ticket(model: nn.Module, config: LotteryTicketParams, *, data: Metho
     Only the architecture of `model` counts: training begins with `data.initial()`. Round 0 trains the dense net; each round after it
     drops the smallest weights of all layers together and trains what is left from the initial weights, batch norm included, or, with
     `rewind_epoch`, from those that the dense training had then, on the rest of its schedule. Every round has the same batches.
-    Rounds that `data.rounds` holds are not trained again.
+    Rounds that `data.checkpoints` holds are not trained again.
 
     Raises:
         StageError: there are no untrained weights to begin with.
@@ -145,11 +146,11 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _kept(number: int, data: MethodData) -> Round | None:
-    tensors = data.rounds.load(number) if data.rounds else None
+    tensors = data.checkpoints.load(round_name(number)) if data.checkpoints else None
     return None if tensors is None else from_tensors(tensors)
 
 
 def _save(number: int, finished: Round, data: MethodData) -> Round:
-    if data.rounds:
-        data.rounds.save(number, to_tensors(finished))
+    if data.checkpoints:
+        data.checkpoints.save(round_name(number), to_tensors(finished))
     return finished

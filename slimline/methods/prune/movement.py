@@ -18,8 +18,8 @@ from slimline.methods.edited import Edited
 from slimline.methods.prune.weights import lowest, lowest_of_all, weighted_layers, zeroed
 from slimline.methods.shared_weights import shared_weights
 from slimline.params import MovementParams
-from slimline.training.fit import steps_per_epoch
 from slimline.training.masks import ORIGINAL
+from slimline.training.order import steps_per_epoch
 
 MASK_UPDATES = 200
 

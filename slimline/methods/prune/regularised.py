@@ -17,7 +17,8 @@ from slimline.methods.prune.channel_groups import ChannelGroup
 from slimline.methods.prune.channel_removal import remove_channels
 from slimline.methods.prune.channel_trial import removable_groups
 from slimline.params import Training
-from slimline.training.fit import BATCH_SIZE, FitHistory, Penalty, learning_rates, predict
+from slimline.training.fit import BATCH_SIZE, Penalty, learning_rates, predict
+from slimline.training.history import FitHistory
 from slimline.training.masks import ORIGINAL, zero_masks
 
 STEEPNESS = 4

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited
-from slimline.methods.prune.kept_history import history_of, history_tensors
 from slimline.methods.recalibrate import recalibrated_over
 from slimline.params.schedule import Schedule, ScheduledParams
-from slimline.training.fit import Epoch, FitHistory
+from slimline.training.checkpoints import round_name
+from slimline.training.history import Epoch, FitHistory, history_of, history_tensors
 from slimline.training.masks import zero_masks
 
 WEIGHTS = "weights."
@@ -40,7 +40,7 @@ def stepwise(
 
     `prune_to(model, amount)` gives a new model, the same one whenever it is called with equal weights; `amount` is the share of the
     model that the schedule began with. one_shot only prunes: its training is `recover`, after the method. Other settings of the
-    training (batch size, learning rate, …) are those of `recover`. Where `data.rounds` is there, each finished round is kept in it,
+    training (batch size, learning rate, …) are those of `recover`. Where `data.checkpoints` is there, each finished round is kept in it,
     and taken from it the next time.
     """
     if config.schedule.kind == "one_shot":
@@ -60,14 +60,14 @@ def _round(
     pruned: nn.Module, masks: Mapping[str, Tensor], number: int, config: ScheduledParams, data: MethodData
 ) -> tuple[nn.Module, FitHistory]:
     """One round's training, or what it gave before."""
-    stored = data.rounds.load(number) if data.rounds else None
+    stored = data.checkpoints.load(round_name(number)) if data.checkpoints else None
     if stored is not None:
         return _restored(pruned, stored)
     training = config.recover.model_copy(update={"epochs": config.schedule.epochs})
     recalibrated = recalibrated_over(pruned, data.train)
     trained, history = data.fitted(recalibrated, training, seed=(data.seed + number) % 2**32, masks=masks)
-    if data.rounds:
-        data.rounds.save(number, _stored(trained, history))
+    if data.checkpoints:
+        data.checkpoints.save(round_name(number), _stored(trained, history))
     return trained, history
 
 

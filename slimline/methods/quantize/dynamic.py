@@ -41,7 +41,8 @@ def dynamic(
         InputError: keep_float names a layer that does not exist.
     """
     entries = entries_of(model, config.keep_float, data, lambda _, layer: _int8(layer), table_entries(config.embeddings))
-    plan = make_plan("dynamic", entries, scheme={"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS})
+    scheme = {"weights": INT8_WEIGHTS, "activations": UINT8_ACTIVATIONS}
+    plan = make_plan("dynamic", entries, scheme=scheme, dtype=None if config.rest == "float32" else config.rest)
     return Quantized(copy.deepcopy(model).eval(), plan)
 
 

@@ -15,7 +15,18 @@ from slimline.methods.data import MethodData
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
-from slimline.methods.quantize.plan import FLOAT_TABLE, KEPT, AnyLayer, Plan, every_layer, float_layer, table_owners, weighted_layers
+from slimline.methods.quantize.plan import (
+    BLOCKWISE_INT8,
+    FLOAT_TABLE,
+    INT8_WEIGHTS,
+    KEPT,
+    AnyLayer,
+    Plan,
+    every_layer,
+    float_layer,
+    table_owners,
+    weighted_layers,
+)
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.static import with_corrected_biases
@@ -34,10 +45,10 @@ FLOAT_REASON = "no smaller precision was needed for the budget"
 def candidates(ready: Quantized, config: MixedParams, data: MethodData) -> Candidates:
     """Layer -> precision -> entry, for every layer of a calibrated model and every precision of the config that it can take.
 
-    int8 is as `static` plans it, float16 and bfloat16 as `half`, int4 as `weight_only`, symmetric and in groups. A layer in
-    keep_float, and one that can take nothing else, has float32 alone.
+    int8 is as `static` plans it, or with `inputs: running` as `weight_only` does; float16 and bfloat16 as `half`, int4 as `weight_only`,
+    symmetric and in groups. A layer in keep_float, and one that can take nothing else, has float32 alone.
     """
-    sources = {"int8": ready.plan["layers"]}
+    sources = {"int8": ready.plan["layers"] if config.inputs == "calibrated" else _weights_alone(ready.model, config, data)}
     for dtype in SIXTEEN_BIT:
         if dtype in config.precisions:
             sources[dtype] = half(ready.model, HalfParams(source=TEACHER, method="half", dtype=dtype), data=data).plan["layers"]
@@ -47,6 +58,12 @@ def candidates(ready: Quantized, config: MixedParams, data: MethodData) -> Candi
         four_bits = WeightOnlyParams(source=TEACHER, method="weight_only", **settings)
         sources["int4"] = weight_entries(ready.model, four_bits, data, granularity="per-group", symmetric=True)
     return {name: _entries(name, layer, sources, config) for name, layer in every_layer(ready.model).items()}
+
+
+def _weights_alone(model: nn.Module, config: MixedParams, data: MethodData) -> dict[str, dict[str, Any]]:
+    shared: dict[str, Any] = {"keep_float": config.keep_float, "embeddings": config.embeddings}
+    eight_bits = WeightOnlyParams(source=TEACHER, method="weight_only", bits=8, **shared)
+    return weight_entries(model, eight_bits, data, granularity=config.granularity, symmetric=True)
 
 
 def _entries(name: str, layer: AnyLayer, sources: Mapping[str, Any], config: MixedParams) -> dict[str, dict[str, Any]]:
@@ -82,7 +99,8 @@ class Realised:
         owners = table_owners(model)
         precisions = {name: assignment.get(owners.get(name, name)) for name in self.entries}
         layers = {name: dict(self.entries[name][precision]) for name, precision in precisions.items() if precision is not None}
-        plan: Plan = {**self.ready.plan, "layers": layers}
+        running = {"scheme": {"weights": INT8_WEIGHTS, "activations": BLOCKWISE_INT8}} if self.config.inputs == "running" else {}
+        plan: Plan = {**self.ready.plan, **running, "layers": layers}
         return Quantized(model, plan, reference=reference, notes=self.ready.notes)
 
     def corrected(self, assignment: Assignment) -> Quantized:

@@ -61,7 +61,7 @@ def qat(model: nn.Module, config: QatParams, *, statistics: Records, data: Metho
     if history.best_epoch == 0:
         return dataclasses.replace(start, history=history, notes=(*start.notes, NOT_BETTER))
     notes = (*start.notes, LEARNED) if config.ranges == "learned" else start.notes
-    return Quantized(converted(trained, start.model), _learned_plan(trained, start.plan), history=history, notes=notes)
+    return Quantized(converted(trained, start.model), learned_plan(trained, start.plan), history=history, notes=notes)
 
 
 def prepared(model: nn.Module, plan: Plan, example: Batch, *, learned: bool) -> nn.Module:
@@ -72,7 +72,7 @@ def prepared(model: nn.Module, plan: Plan, example: Batch, *, learned: bool) -> 
     """
     twin = _with_frozen_recurrent(model, plan)
     names = weighted_of_kind(plan, "static")
-    symmetric = plan["scheme"]["activations"]["symmetric"]
+    symmetric = bool(names) and plan["scheme"]["activations"]["symmetric"]
     inputs = {name: FakeInput(plan["layers"][name]["input_range"], learned=learned, symmetric=symmetric) for name in names}
     for name, first in shared_inputs(model, names, example).items():
         layer = twin.get_submodule(name)
@@ -92,6 +92,15 @@ def converted(trained: nn.Module, model: nn.Module) -> nn.Module:
     clipped = {f"{name}.weight": fake.clipped(state[f"{name}.{ORIGINAL}"]) for name, fake in _fake_weights(trained).items()}
     plain.load_state_dict(expected | kept | clipped, strict=True)
     return plain
+
+
+def learned_plan(trained: nn.Module, plan: Plan) -> Plan:
+    """The plan with the input ranges that a `prepared` model has learned."""
+    layers = dict(plan["layers"])
+    for name in weighted_of_kind(plan, "static"):
+        fake_input = cast("FakeInput", trained.get_submodule(name).fake_input)
+        layers[name] = layers[name] | {"input_range": list(fake_input.input_range())}
+    return plan | {"layers": layers}
 
 
 def shared_inputs(model: nn.Module, layers: tuple[str, ...], example: Batch) -> dict[str, str]:
@@ -167,11 +176,3 @@ def _guided(data: MethodData, teacher: nn.Module, config: QatParams) -> Iterator
 def _fake_weights(trained: nn.Module) -> Mapping[str, FakeWeight]:
     found = {name: getattr(layer, "parametrizations", None) for name, layer in trained.named_modules()}
     return {name: cast("FakeWeight", parts.weight[0]) for name, parts in found.items() if parts is not None}
-
-
-def _learned_plan(trained: nn.Module, plan: Plan) -> Plan:
-    layers = dict(plan["layers"])
-    for name in weighted_of_kind(plan, "static"):
-        fake_input = cast("FakeInput", trained.get_submodule(name).fake_input)
-        layers[name] = layers[name] | {"input_range": list(fake_input.input_range())}
-    return plan | {"layers": layers}

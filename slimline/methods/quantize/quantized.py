@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from slimline.methods.quantize.plan import Plan
-from slimline.training.fit import FitHistory
+from slimline.training.history import FitHistory
 
 
 @dataclass(frozen=True)

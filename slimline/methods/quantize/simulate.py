@@ -28,7 +28,7 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
         if isinstance(layer, RECURRENT_TYPES):
-            first, deeper = (functools.partial(_rounded_input, entry["precision"], ends) for ends in _recurrent_ranges(entry))
+            first, deeper = (functools.partial(rounded_input, entry["precision"], ends) for ends in _recurrent_ranges(entry))
             twin.set_submodule(name, rounded_recurrent(layer, entry, first=first, deeper=deeper), strict=True)
             continue
         layer.weight.data = rounded_weight(layer.weight.data, entry, stored_grid(grids, name, entry))
@@ -42,6 +42,14 @@ def fake_quantize(x: Tensor, low: float, high: float) -> Tensor:
     scale = (high - low) / 255
     zero_point = min(max(round(-low / scale), 0), 255)
     return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, 255)
+
+
+def rounded_input(precision: str, chosen: list[float] | None, x: Tensor) -> Tensor:
+    """A layer's input in a precision: over the levels of a chosen range, or of its own where none was chosen."""
+    if precision in SIXTEEN_BIT:
+        return x.to(getattr(torch, precision)).float()
+    low, high = chosen or (min(float(x.min()), 0.0), max(float(x.max()), 0.0))
+    return fake_quantize(x, low, high) if high > low else x
 
 
 def sqnr_db(signal: Tensor, approximation: Tensor) -> float:
@@ -67,14 +75,7 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
 
 
 def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, x: Tensor) -> Tensor:
-    return _rounded_input(precision, chosen, x)
-
-
-def _rounded_input(precision: str, chosen: list[float] | None, x: Tensor) -> Tensor:
-    if precision in SIXTEEN_BIT:
-        return x.to(getattr(torch, precision)).float()
-    low, high = chosen or (min(float(x.min()), 0.0), max(float(x.max()), 0.0))
-    return fake_quantize(x, low, high) if high > low else x
+    return rounded_input(precision, chosen, x)
 
 
 def _recurrent_ranges(entry: Mapping[str, Any]) -> tuple[list[float] | None, list[float] | None]:

@@ -78,5 +78,8 @@ if __name__ == "__main__":
     time.sleep(seconds)
     wait_while_held(name)
     fail_if_asked(name)
-    write(name)
+    try:
+        write(name)
+    except OSError as error:
+        sys.exit(f"error: {error}")
     note(name, "end")

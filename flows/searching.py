@@ -1,0 +1,143 @@
+"""One call of the recipe search: chains are proposed, trained briefly, the best of them in full, and the frontier is judged on test."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.events import Noted, tell
+from flows.line import KEPT_REPORTS, run_in
+from flows.one_run import Run
+from flows.options import Options
+from flows.results import Outcome
+from flows.searched import Searched
+from flows.trials import Clone, Made, since
+from slimline.errors import SlimlineError
+from slimline.params import TEACHER, Params
+from slimline.params.search import SearchParams
+from slimline.report.search_page import write_search
+from slimline.search.chains import legal_orders, space_size
+from slimline.search.entries import entries_of
+from slimline.search.figures import Figures
+from slimline.search.frontier import chosen
+from slimline.search.halving import hopeless, promoted
+from slimline.search.record import Tried
+from slimline.search.study import Study
+
+
+@dataclass(frozen=True)
+class Search:
+    """One call: the project, its params, what is looked for, where trials run, and the folder of the journal and the page."""
+
+    project: Path
+    params: Params
+    asked: SearchParams
+    clone: Clone
+    folder: Path
+    max_drop: float
+    """The gate's margin on validation, in the metric's own unit."""
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Where the frontier is judged."""
+        return self.asked.targets or self.params.deploy.targets
+
+    def run(self) -> Searched:
+        """All of it."""
+        began = time.monotonic()
+        orders = legal_orders(self.asked, self.targets)
+        study = Study(self.folder / "journal.log", self.asked, orders)
+        earlier = study.seconds
+        while self._looks_on(study):
+            moment = time.monotonic()
+            chains = self._next(study)
+            self._brief(study, chains)
+            self._full(study)
+            study.spend(since(moment))
+            if not chains and self._room(study.tried()):
+                tell(Noted("search: nearly every chain of the space has been tried"))
+                break
+        front = self._frontier(study.tried())
+        judged = self._judged(study.tried(), front)
+        facts = {"orders": len(orders), "space": space_size(self.asked, orders), "seconds": earlier + since(began)}
+        found = write_search(self.folder, self.params, study.tried(), front, judged.summary, facts, project=self.project)
+        return Searched(self.folder, since(began), found)
+
+    def _looks_on(self, study: Study) -> bool:
+        """Whether there is time and something to do with it; what a killed call began is ended first, and one chain at least is whole."""
+        tried = study.tried()
+        within_time = self.asked.minutes is None or study.seconds < 60 * self.asked.minutes
+        waits = bool(self._to_promote(tried))
+        more = waits or self._room(tried) > 0 or any(study.unfinished())
+        return (within_time and more) or (waits and not any(one.full for one in tried))
+
+    def _room(self, tried: Sequence[Tried]) -> int:
+        """How many more chains may be begun at once."""
+        return self.asked.at_once if self.asked.trials is None else max(0, min(self.asked.at_once, self.asked.trials - len(tried)))
+
+    def _next(self, study: Study) -> tuple[Tried, ...]:
+        """The chains that a killed call left, or new ones."""
+        return tuple(study.unfinished()) or study.propose(self._room(study.tried()))
+
+    def _brief(self, study: Study, chains: Sequence[Tried]) -> None:
+        """Train them briefly, and say who is hopeless."""
+        made = self._made(chains, self.asked.halving.epochs_share)
+        for one in chains:
+            found = made.figures[str(one.number)]
+            reason = found if isinstance(found, str) else hopeless(found, self.asked.halving, self.max_drop)
+            brief = {} if isinstance(found, str) else {"brief": found}
+            study.note(one.number, reason=reason, seconds=_seconds(one, made, self.asked.halving.epochs_share), **brief)
+            study.tell(one.number, None if isinstance(found, str) else found)
+
+    def _full(self, study: Study) -> None:
+        """Train in full whom the halving promotes."""
+        chains = self._to_promote(study.tried())
+        made = self._made(chains, 1.0)
+        for one in chains:
+            found = made.figures[str(one.number)]
+            what = {"reason": found} if isinstance(found, str) else {"full": found}
+            study.note(one.number, seconds=_seconds(one, made, 1.0), **what)
+
+    def _to_promote(self, tried: Sequence[Tried]) -> tuple[Tried, ...]:
+        brief = {str(one.number): one.brief for one in tried if one.brief is not None}
+        names = promoted(brief, self.asked.halving, self.max_drop) if brief else frozenset()
+        return tuple(one for one in tried if str(one.number) in names and one.full is None and one.reason is None)
+
+    def _made(self, chains: Sequence[Tried], share: float) -> Made:
+        return self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
+
+    def _frontier(self, tried: Sequence[Tried]) -> tuple[Tried, ...]:
+        """Whom test is to judge."""
+        full: dict[str, Figures] = {str(one.number): one.full for one in tried if one.full is not None}
+        small = {name: figures for name, figures in full.items() if figures.size_ratio >= self.params.gate.min_size_ratio}
+        numbers = chosen(small or full, self.asked.frontier, self.max_drop) if full else ()
+        return tuple(one for number in numbers for one in tried if str(one.number) == number)
+
+    def _judged(self, tried: Sequence[Tried], front: Sequence[Tried]) -> Outcome:
+        """Compile, evaluate and time the frontier, and what is to stand beside it; all verdicts hold together (Holm)."""
+        if not front:
+            reasons = [one.reason for one in tried if one.reason]
+            raise SlimlineError(f"search: none of {len(tried)} chains could be made; the last said: {(reasons or ['nothing'])[-1]}")
+        entries = [entry for one in front for entry in one.entries]
+        deployed = [TEACHER, *self.asked.beside, *(one.name for one in front)]
+        gate = {**self.clone.raw.get("gate", {}), "familywise": True}
+        params = self.clone.write(entries, deployed, gate=gate)
+        outcome = run_to(self.project, self.clone, params, ("report",))
+        for name in KEPT_REPORTS:
+            if (report := self.clone.folder / "reports" / name).is_file():
+                (self.folder / "frontier").mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(report, self.folder / "frontier" / name)
+        if outcome.summary is None:
+            raise SlimlineError(f"search: the frontier could not be judged: {outcome.message}; call it again, what is made is kept")
+        return outcome
+
+
+def run_to(project: Path, clone: Clone, params: Params, targets: Sequence[str]) -> Outcome:
+    """Run the line of the clone as far as these stages; nothing is published."""
+    options = Options(targets=list(targets), jobs=clone.jobs, publish=False)
+    return run_in(Run(project, clone.folder, options, params, time.monotonic()))
+
+
+def _seconds(one: Tried, made: Made, share: float) -> float:
+    return sum(made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share))

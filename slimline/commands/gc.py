@@ -1,0 +1,77 @@
+"""`slimline gc`: remove releases that nothing needs any more."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slimline.params import Params
+from slimline.project import find_project
+
+if TYPE_CHECKING:
+    from slimline.storage.retention import Stored
+
+
+def gc(
+    nights: Annotated[int, typer.Option(min=0, help="Keep all releases of so many of the last days that had any.")] = 14,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, with its bytes, and remove nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for a machine.")] = False,
+) -> None:
+    """Remove releases that no alias, no rollback and none of the last nights needs, what interrupted uploads left, and leases of a day ago.
+
+    Example: `slimline gc --nights 30 --dry-run`
+    """
+    from slimline.storage.releases import release_base
+    from slimline.storage.retention import collect, retained
+    from slimline.storage.server import opened_store
+    from slimline.storage.stage_leases import ended, forget
+
+    root = find_project()
+    params = Params.load(root / "params.yaml")
+    base = release_base(params.workload)
+    with opened_store(root, params.publish) as store:
+        found = retained(store, base, nights, datetime.now(UTC))
+        going = [one for one in found if not one.why]
+        gone = going if dry_run else collect(store, base, going)
+        leases = ended(store, datetime.now(UTC))
+        forget(store, [] if dry_run else leases)
+    if as_json:
+        told: dict[str, Any] = {"removed" if not dry_run else "would_remove": list(map(_plain, gone)), "leases": leases}
+        told["kept"] = [_plain(one) for one in found if one.why]
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        return
+    if found:
+        _show(found, gone)
+    size = sum(one.size_bytes for one in gone)
+    sys.stdout.write(f"{len(gone)} of {len(found)} {'would go' if dry_run else 'are gone'}: {size:,} bytes\n")
+    if leases:
+        sys.stdout.write(f"{len(leases)} leases of ended stages {'would go' if dry_run else 'are gone'}\n")
+
+
+def _plain(one: "Stored") -> dict[str, Any]:
+    return {
+        "release": one.identity,
+        "label": one.label,
+        "published": one.published.isoformat(timespec="seconds"),
+        "size_bytes": one.size_bytes,
+        "kept_by": one.why,
+    }
+
+
+def _show(found: "list[Stored]", gone: "list[Stored]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("release", "variant on target", "released (UTC)", "bytes", "kept by")
+    for one in found:
+        released = one.published.isoformat(timespec="seconds")[:19].replace("T", " ")
+        table.add_row(
+            one.identity,
+            one.label or "an interrupted upload",
+            released,
+            f"{one.size_bytes:,}",
+            one.why or ("" if one in gone else "meanwhile"),
+        )
+    Console(markup=False).print(table)

@@ -1,0 +1,120 @@
+"""What changed from one night to the next beyond the noise, for better or worse, and what differed between the two.
+
+Two estimates differ where the distance of their values exceeds the root of the sum of their squared half-intervals: the 95 % interval of a
+difference of independent estimates. Quality of the same bytes on the same samples does not vary by itself, so that this errs on the quiet
+side; of a figure without an interval every change beyond EXACT is one, and of memory beyond MEMORY.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from slimline.nights.night import UNKNOWN, Figure, Night, Row
+
+EXACT = 0.001
+MEMORY = 0.05
+UNEXPLAINED = "nothing that is known of the two runs differs: the machine's load, or a training that is not reproducible"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of a variant on a target that moved from one night to the next; `worse` is None where neither way is better."""
+
+    pair: tuple[str, str]
+    figure: str
+    before: Figure
+    after: Figure
+    earlier: str
+    later: str
+    worse: bool | None
+    causes: tuple[str, ...]
+
+    @property
+    def way(self) -> str:
+        """worse, better or moved."""
+        return {True: "worse", False: "better", None: "moved"}[self.worse]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        moved = f"{self.figure} {self.before.value:.6g} to {self.after.value:.6g}"
+        return f"{'-'.join(self.pair)}: {self.way}: {moved}; {'; '.join(self.causes) or UNEXPLAINED}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A variant on a target whose verdict changed."""
+
+    pair: tuple[str, str]
+    before: str
+    after: str
+    earlier: str
+    later: str
+    causes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"{'-'.join(self.pair)}: {self.before} before, {self.after} now; {'; '.join(self.causes) or UNEXPLAINED}"
+
+
+def changes(nights: Sequence[Night]) -> Iterator[Change]:
+    """Of nights in order of time: each beside the last one before it that judged the same variant on the same target."""
+    for earlier, later, before, after in _neighbours(nights):
+        for name, figure in after.figures.items():
+            known = before.figures.get(name)
+            if known is None or not beyond_noise(name, known, figure):
+                continue
+            causes = tuple(differences(earlier, later))
+            yield Change(after.pair, name, known, figure, earlier.identity, later.identity, _worse(known, figure), causes)
+
+
+def verdicts(nights: Sequence[Night]) -> Iterator[Verdict]:
+    """The verdicts that changed, in order of time."""
+    for earlier, later, before, after in _neighbours(nights):
+        if before.verdict != after.verdict:
+            yield Verdict(after.pair, before.verdict, after.verdict, earlier.identity, later.identity, tuple(differences(earlier, later)))
+
+
+def beyond_noise(name: str, before: Figure, after: Figure) -> bool:
+    """Whether two estimates of a figure differ by more than their intervals explain."""
+    moved = abs(after.value - before.value)
+    if before.ci is None or after.ci is None:
+        return moved > (MEMORY if name == "peak_memory_bytes" else EXACT) * abs(before.value)
+    return moved > math.hypot(*((high - low) / 2 for low, high in (before.ci, after.ci)))
+
+
+def differences(earlier: Night, later: Night) -> Iterator[str]:
+    """What two runs were made of that differs: code, data, parameters, libraries, machine."""
+    for name in ("code", "data", "parameters", "machine"):
+        before, after = (night.fingerprints.get(name, UNKNOWN) for night in (earlier, later))
+        if before != after:
+            yield f"{name} differs ({_short(before)} to {_short(after)})"
+    yield from (f"library {name} differs ({one} to {other})" for name, (one, other) in _versions(earlier.libraries, later.libraries))
+
+
+def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for name in sorted(before.keys() | after.keys()):
+        pair = (before.get(name, "none"), after.get(name, "none"))
+        if pair[0] != pair[1]:
+            yield name, pair
+
+
+def _neighbours(nights: Sequence[Night]) -> Iterator[tuple[Night, Night, Row, Row]]:
+    """Every row beside the same one of the last night of the same params file before that has it."""
+    last: dict[tuple[str, str, str], tuple[Night, Row]] = {}
+    for night in nights:
+        for row in night.rows:
+            place = (night.params_file, *row.pair)
+            if place in last:
+                earlier, before = last[place]
+                yield earlier, night, before, row
+            last[place] = (night, row)
+
+
+def _worse(before: Figure, after: Figure) -> bool | None:
+    return None if not after.better else (after.value < before.value) == (after.better == "higher")
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint if len(fingerprint) <= 12 or " " in fingerprint else f"{fingerprint[:12]}{'+' * fingerprint.endswith('+')}"

@@ -1,0 +1,95 @@
+"""`slimline bisect` on a tiny project: a regression planted in a parameter, and one in the code, each beside a change that is harmless."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.flow.running import REPO, Project, prefect_api, sh
+
+SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
+PARAMS, SKILL = "params/tiny.yaml", "tasks/skill.py"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with prefect_api(tmp_path_factory.mktemp("prefect")) as api:
+        made = Project(tmp_path_factory.mktemp("bisect"), api)
+        shutil.copytree(REPO / "tests/flow/tiny_bisect/tasks", made.root / "tasks", dirs_exist_ok=True)
+        deps = "[tasks/dummy.py, tasks/judged.py, tasks/skill.py, data/models/p50]"
+        report = f"cmd: python -m tasks.judged\n    deps: {deps}\n    params: [seed, prune]"
+        dvc_yaml = (made.root / "dvc.yaml").read_text().partition("    cmd: python -m tasks.dummy report")
+        outs = dvc_yaml[2].partition("    outs:")[2]
+        (made.root / "dvc.yaml").write_text(f"{dvc_yaml[0]}    {report}\n    outs:{outs}")
+        (made.root / "params").mkdir()
+        shutil.copy(made.root / "params.yaml", made.root / PARAMS)
+        shutil.copytree(REPO / "reports/templates", made.root / "reports/templates")
+        sh("git", "add", "-f", "reports/templates", cwd=made.root, env=made.env)
+        made.commit()
+        yield made
+        for process in made.started:
+            process.kill()
+            process.wait()
+
+
+def night(project, **changes):
+    """A run after these files were changed: (what to replace, by what)."""
+    for name, (before, after) in changes.items():
+        path = project.root / {"params": PARAMS, "code": SKILL}[name]
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
+    if changes:
+        project.commit()
+    code, outcome, shown = project.run("--isolated", "--params", PARAMS)
+    assert code == 0, shown
+    return outcome
+
+
+def slimline(project, *arguments):
+    return subprocess.run(
+        [*SLIMLINE, *arguments], cwd=project.root, env=project.env, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def nights(project):
+    """The names of three runs."""
+    night(project)
+    night(project, params=("ratio: 0.5", "ratio: 0.9"), code=("0.95", "0.9501"))
+    night(project, params=("ratio: 0.9", "ratio: 0.501"), code=("0.9501", "0.75"))
+    history = slimline(project, "history", "--json")
+    assert history.returncode == 0, history.stderr
+    told = json.loads(history.stdout)
+    [later, earlier] = [one for one in told if one["event"] in ("worse", "better") and "accuracy" in one["why"]]
+    assert later["was"] == earlier["release"]
+    return earlier["was"], earlier["release"], later["release"]
+
+
+@pytest.mark.parametrize(("place", "cause"), [(1, "parameters"), (2, "code")])
+def test_a_planted_regression_is_put_down_to_what_it_comes_from(project, nights, place, cause):
+    done = slimline(project, "bisect", nights[0], nights[place], "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    [accuracy] = [one for one in found["findings"] if one["figure"] == "accuracy"]
+    assert accuracy["cause"] == cause, accuracy
+    assert len(accuracy["made_again"]) == 4
+    assert accuracy["made_again"]["code of A, parameters of A"] == pytest.approx(accuracy["a"])
+    assert accuracy["made_again"]["code of B, parameters of B"] == pytest.approx(accuracy["b"])
+    assert "file tasks/skill.py" in found["differs"]
+    assert any(one.startswith("parameter prune.p50.ratio: 0.5 to ") for one in found["differs"])
+    assert len(project.executions()["teacher"]) == 1, "stages that the runs have in common are not made again"
+    assert not (project.root / "data").exists()
+
+
+def test_a_run_that_is_not_there_is_one_line(project, nights):
+    done = slimline(project, "bisect", nights[0], "2020-01-01")
+    assert done.returncode == 2
+    assert "run '2020-01-01': not the name of one run" in done.stderr
+
+
+def test_a_run_beside_itself_needs_no_run(project, nights):
+    done = slimline(project, "bisect", nights[0], nights[0][:17])
+    assert done.returncode == 0
+    assert "nothing was run" in done.stdout

@@ -1,0 +1,47 @@
+"""`--share`: two clones on one real store make each stage once; a store that is gone costs the sharing alone."""
+
+from pathlib import Path
+
+import pytest
+
+from slimline.params import PublishParams
+from slimline.storage.server import store_environment
+from tests.flow.running import Project, prefect_api
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory):
+    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
+        yield api_url
+
+
+def sharing_project(folder: Path, api: str, store: dict[str, str]) -> Project:
+    """A clone of its own with a remote in the store."""
+    folder.mkdir()
+    project = Project(folder, api)
+    project.env |= store
+    project.dvc("remote", "add", "-d", "-f", "store", "s3://dvc/shared")
+    project.dvc("remote", "modify", "store", "endpointurl", store["AWS_ENDPOINT_URL"])
+    project.commit()
+    return project
+
+
+def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):
+    with store_environment(tmp_path, PublishParams()) as store:
+        clones = [sharing_project(tmp_path / name, api, dict(store)) for name in ("a", "b")]
+        running = [clone.start("--no-publish", "--share") for clone in clones]
+        ended = [clone.end(process) for clone, process in zip(clones, running, strict=True)]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    executed = [stage for clone in clones for stage in clone.executions()]
+    assert sorted(executed) == sorted(set(executed))
+    for clone in clones:
+        assert "didn't change" in clone.dvc("repro")
+
+
+def test_a_store_that_is_gone_costs_the_sharing_alone(tmp_path, api):
+    gone = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "x"}
+    project = sharing_project(tmp_path / "alone", api, gone)
+    code, outcome, shown = project.run("--no-publish", "--share")
+    assert code == 0, shown
+    assert set(outcome["stages"].values()) == {"Completed"}
+    assert "is not shared: " in shown

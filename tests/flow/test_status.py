@@ -1,0 +1,134 @@
+"""`slimline status`: what it knows of a real run, of one that died, and of nothing at all."""
+
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from flows.artifacts import TrainingBar
+from flows.durations import DURATIONS, durations, keep_durations, left_s
+from flows.events import Ended, Planned, Said, Started, tell
+from flows.running import RUNNING, runs_now, seen_by_others
+from flows.status import screen, status_of
+from flows.terminal import Screen
+from slimline.progress import epoch_line
+from tests.flow.running import Project, clean_environment, prefect_api, sh
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory):
+    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
+        yield api_url
+
+
+def shown(status) -> str:
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(screen(status))
+    return console.export_text()
+
+
+def test_a_run_is_seen_while_it_goes_on_and_its_durations_are_kept(tmp_path, api):
+    project = Project(tmp_path, api)
+    project.hold("p50")
+    process = project.start("--no-publish")
+    project.wait_for("p50")
+    found = json.loads(sh(sys.executable, "-m", "flows.status", "--json", cwd=project.root, env=project.env))
+    (run,) = found["running"]
+    assert run["stages"] == 4
+    assert "prune@p50" in run["doing"]
+    assert run["doing"]["prune@p50"]["left_s"] is None
+    assert "first time" in shown(found)
+    project.let_go()
+    code, _, told = project.end(process)
+    assert code == 0, told
+    assert runs_now(project.root) == []
+    assert set(durations(project.root)) == {"teacher", "prune@p50", "quantize@q8", "report"}
+    assert "runs  " not in sh(sys.executable, "-m", "flows.status", "--once", cwd=project.root, env=project.env)
+
+
+def test_a_stage_says_how_long_it_will_take_and_what_it_does(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("{}")
+    keep_durations(tmp_path, {"teacher": 100.0})
+    with seen_by_others(tmp_path, tmp_path):
+        tell(Planned(3, 1, str(tmp_path)))
+        tell(Started("teacher"))
+        tell(Said("teacher", epoch_line("teacher", 3, 30, 0.4, 0.9)))
+        tell(Started("look"))
+        (run,) = status_of(tmp_path)["running"]
+        text = shown(status_of(tmp_path))
+        tell(Ended("look", "Failed", 2.0))
+        assert status_of(tmp_path)["running"][0]["failed"] == ["look"]
+    assert run["doing"]["teacher"]["left_s"] == pytest.approx(100, abs=5)
+    assert run["doing"]["teacher"]["epochs"] == {"done": 3, "total": 30}
+    assert run["doing"]["look"]["epochs"] is None
+    assert "1 min 39 s left" in text or "1 min 40 s left" in text
+    assert "first time" in text
+    assert durations(tmp_path) == {"teacher": 100.0}
+
+
+LONG_TRAINING = """
+from prefect import flow
+from flows import artifacts
+from slimline.progress import epoch_line
+
+@flow
+def training():
+    artifacts.EPOCHS_SECONDS = 0.0
+    bar = artifacts.TrainingBar("teacher", "epochs-teacher")
+    for line in ("begins", *(epoch_line("teacher", number, 4, 0.5, 0.9) for number in (1, 2, 3))):
+        bar.hear(line)
+
+training()
+"""
+
+
+def test_a_long_training_has_a_bar_in_prefect_that_its_epochs_move(tmp_path: Path, api: str) -> None:
+    environment = clean_environment(tmp_path) | {"PREFECT_API_URL": api}
+    sh(sys.executable, "-c", LONG_TRAINING, cwd=tmp_path, env=environment)
+    (bar,) = httpx.post(f"{api}/artifacts/filter", json={"artifacts": {"key": {"any_": ["epochs-teacher"]}}}).json()
+    assert (bar["type"], bar["data"], bar["description"]) == ("progress", 75.0, "teacher: epochs")
+
+
+def test_a_short_training_has_none() -> None:
+    bar = TrainingBar("teacher", "epochs-teacher")
+    for number in range(1, 41):
+        bar.hear(epoch_line("teacher", number, 40, 0.5, 0.9))
+    assert bar.artifact is None
+
+
+def test_the_terminal_shows_the_epochs_of_a_stage_as_a_bar() -> None:
+    written = io.StringIO()
+    with Screen(Console(file=written, force_terminal=True, width=140)):
+        tell(Planned(2, 0, "."))
+        tell(Started("teacher"))
+        tell(Started("look"))
+        tell(Said("teacher", epoch_line("teacher", 3, 4, 0.5, 0.9)))
+        tell(Said("look", "two samples go through"))
+        time.sleep(0.5)
+    rows = written.getvalue().splitlines()
+    assert any("epoch 3 of 4" in row and "\u2501" in row for row in rows)
+    assert not any("two samples go through" in row and "\u2501" in row for row in rows)
+
+
+def test_what_the_dead_left_is_removed_and_damage_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / RUNNING
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text(json.dumps({"process": "1:1.0", "since": 1.0, "doing": {}}))
+    (folder / "2.json").write_text("{")
+    assert runs_now(tmp_path) == []
+    assert [path.name for path in folder.iterdir()] == ["2.json.damaged-1"]
+    (tmp_path / DURATIONS).write_text("[1]")
+    assert durations(tmp_path) == {}
+    assert left_s("teacher", 1.0, {}) is None
+    assert left_s("teacher", 9.0, {"teacher": 5.0}) == 0.0
+
+
+def test_with_nothing_there_it_says_so(tmp_path: Path) -> None:
+    text = shown(status_of(tmp_path))
+    assert "make up starts them" in text
+    assert "no report yet" in text

@@ -1,0 +1,3 @@
+"""What the report thinks of the code."""
+
+SKILL = 0.95

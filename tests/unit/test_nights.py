@@ -1,0 +1,89 @@
+"""The memory of nights: what is a change beyond the noise, what it is put down to, and the page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slimline.errors import ArtifactError
+from slimline.nights.night import Figure, Night, Row, night_of, parse_night
+from slimline.nights.trend import UNEXPLAINED, beyond_noise, changes, verdicts
+from slimline.report.nights import nights_page
+from slimline.report.page import write_page
+
+LIBRARIES = {"torch": "2.13.0", "onnxruntime": "1.31.1"}
+MADE_OF = {"code": "a" * 40, "data": "d1.dir", "parameters": "p" * 64, "machine": "a CPU"}
+
+
+def figure(value: float, half: float | None = None, better: str = "higher") -> Figure:
+    return Figure(value=value, ci=None if half is None else (value - half, value + half), better=better)  # type: ignore[arg-type]
+
+
+def night(day: int, figures: dict[str, Figure], verdict: str = "accept", **differs: Any) -> Night:
+    libraries = differs.pop("libraries", LIBRARIES)
+    row = Row(variant="int8", target="openvino", verdict=verdict, figures=figures)
+    at = f"2026-11-{day:02}T02:00:00+00:00"
+    return Night(at=at, workload="digits", seconds=60.0, fingerprints=MADE_OF | differs, libraries=libraries, rows=(row,))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "moved"),
+    [
+        ("accuracy", figure(0.98, 0.01), figure(0.97, 0.01), False),  # 0.010 apart, 0.0141 is noise
+        ("accuracy", figure(0.98, 0.01), figure(0.96, 0.01), True),
+        ("accuracy", figure(0.98, 0.0), figure(0.9799, 0.0), True),
+        ("speed_ratio batch_1", figure(10.0, 3.0), figure(14.0, 3.0), False),
+        ("speed_ratio batch_1", figure(10.0, 3.0), figure(14.5, 3.0), True),
+        ("size_bytes", figure(1_000_000, better="lower"), figure(1_000_900, better="lower"), False),
+        ("size_bytes", figure(1_000_000, better="lower"), figure(1_002_000, better="lower"), True),
+        ("peak_memory_bytes", figure(1e8, better="lower"), figure(1.04e8, better="lower"), False),
+        ("peak_memory_bytes", figure(1e8, better="lower"), figure(1.06e8, better="lower"), True),
+    ],
+)
+def test_what_lies_beyond_the_noise(name: str, before: Figure, after: Figure, moved: bool) -> None:
+    assert beyond_noise(name, before, after) is moved
+
+
+def test_a_change_is_put_down_to_what_differs_and_to_nothing_else() -> None:
+    first = night(1, {"accuracy": figure(0.98, 0.002), "size_bytes": figure(100, better="lower")})
+    libraries = LIBRARIES | {"onnxruntime": "1.32.0"}
+    second = night(2, {"accuracy": figure(0.95, 0.002), "size_bytes": figure(90, better="lower")}, code="b" * 40, libraries=libraries)
+    worse, better = changes([first, second])
+    assert (worse.figure, worse.worse, better.figure, better.worse) == ("accuracy", True, "size_bytes", False)
+    assert worse.causes == ("code differs (aaaaaaaaaaaa to bbbbbbbbbbbb)", "library onnxruntime differs (1.31.1 to 1.32.0)")
+    assert worse.sentence.startswith("int8-openvino: worse: accuracy 0.98 to 0.95; code differs")
+
+
+def test_a_night_is_held_against_the_last_that_judged_the_same() -> None:
+    without = night(2, {}).model_copy(update={"rows": ()})
+    (change,) = changes([night(1, {"accuracy": figure(0.9, 0.001)}), without, night(3, {"accuracy": figure(0.8, 0.001)})])
+    assert (change.earlier[:10], change.later[:10]) == ("2026-11-01", "2026-11-03")
+    assert change.sentence.endswith(UNEXPLAINED)
+    assert list(changes([night(1, {"accuracy": figure(0.9, 0.001)})])) == []
+
+
+def test_a_verdict_that_changed_is_told() -> None:
+    (one,) = verdicts([night(1, {}), night(2, {}, "reject", data="d2.dir"), night(3, {}, "reject", data="d2.dir")])
+    assert one.sentence == "int8-openvino: accept before, reject now; data differs (d1.dir to d2.dir)"
+
+
+def test_a_stored_night_comes_back_and_what_is_none_does_not() -> None:
+    one = night(1, {"accuracy": figure(0.98, 0.002)})
+    assert parse_night(one.as_json()) == one
+    assert one.identity.startswith("2026-11-01T020000-")
+    assert one.identity != night(1, {"accuracy": figure(0.981, 0.002)}).identity
+    assert parse_night(b"{}") is parse_night(b"\xff") is None
+
+
+def test_a_summary_that_is_none_of_a_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="lacks 'run'; make it again"):
+        night_of({"variants": []}, tmp_path)
+
+
+def test_the_page_shows_runs_changes_and_trends(project: Path, tmp_path: Path) -> None:
+    nights = [night(day, {"accuracy": figure(0.98 - 0.01 * day, 0.001)}, "accept" if day < 3 else "reject") for day in (1, 2, 3)]
+    write_page(nights_page(nights), tmp_path / "nights", templates=project / "reports/templates")
+    text, page = ((tmp_path / f"nights.{ending}").read_text() for ending in ("md", "html"))
+    assert "2 figures changed beyond the noise, 2 of them for the worse; 1 verdicts changed" in page
+    assert "int8\\-openvino" in text or "int8-openvino" in text
+    assert "<svg" in page
