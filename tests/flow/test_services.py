@@ -159,6 +159,11 @@ def test_a_cancelled_run_ends_its_stages_and_the_next_one_runs(up):
     assert wait_for(lambda: final_state(api, again), 120) == "COMPLETED"
 
 
+def alerts_noted(root):
+    path = root / ".slimline/alerts.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def test_a_failed_run_is_told_by_webhook_and_no_secret_is_left_behind(up):
     root, *_, sink = up
     api, control = recorded(root)["api_url"], root.parent / "control"
@@ -171,8 +176,8 @@ def test_a_failed_run_is_told_by_webhook_and_no_secret_is_left_behind(up):
     assert text.startswith("a run failed\n")
     assert "failed: teacher" in text
     assert str(run.id) in text
-    noted = [json.loads(line) for line in (root / ".slimline/alerts.jsonl").read_text().splitlines()]
-    assert [(one["title"], one["sent"], one["failed"]) for one in noted if run.name in one["text"]] == [("a run failed", 1, [])]
+    noted = wait_for(lambda: [one for one in alerts_noted(root) if run.name in one["text"]], 60)  # the line follows what was sent
+    assert [(one["title"], one["sent"], one["failed"]) for one in noted] == [("a run failed", 1, [])]
     assert [path for path in (root / ".slimline").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
 
 
