@@ -13,6 +13,8 @@ from slimline.project import find_project
 
 PARENT = "SLIMLINE_PARENT"
 PROJECT = "SLIMLINE_PROJECT"
+EXPERIMENTS = "SLIMLINE_EXPERIMENTS"
+"""Names the git remote that is given every experiment; set where nobody looks into the machine's own clone."""
 ALERT_TOKEN = "SLIMLINE_ALERT_TOKEN"
 """A random word in the address of the service of alerts, by which it knows Prefect's server from others on this machine."""
 QUIET = {

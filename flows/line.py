@@ -18,7 +18,7 @@ from flows.budget import budget
 from flows.cache import Cache, lock_text, made_bytes
 from flows.dag import Dag, read_dag
 from flows.durations import durations
-from flows.environment import added, state_folder
+from flows.environment import EXPERIMENTS, added, state_folder
 from flows.events import Noted, Planned, tell
 from flows.forked import fork_server
 from flows.guard import guard
@@ -90,7 +90,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
 def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[str, ...]) -> Outcome:
     """The outcome with its experiment; where that cannot be saved, the results are in the cache all the same."""
     try:
-        return replace(outcome, experiment=save_experiment(project, workspace, stages))
+        return replace(outcome, experiment=save_experiment(project, workspace, stages, os.environ.get(EXPERIMENTS)))
     except SlimlineError as error:
         tell(Noted(f"not saved as an experiment: {error}"))
         return replace(outcome, failures={**outcome.failures, "experiment": error.exit_code})

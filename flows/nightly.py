@@ -23,7 +23,7 @@ from flows.events import Event, listeners
 from flows.options import Options
 from flows.queues import Needs, lacking, needs_of
 from flows.results import Outcome
-from flows.sending import DEPLOYMENT, handed, is_served, nobody_asks
+from flows.sending import DEPLOYMENT, handed, is_served, nobody_asks, resources
 from flows.services import POOL
 from flows.workspace import check_overrides
 from slimline.errors import SlimlineError
@@ -87,7 +87,9 @@ def row_from_elsewhere(asked: Options, needs: Needs) -> dict[str, str]:
     with get_client(sync_client=True) as client:
         if not is_served(client.read_work_queue_by_name(needs.queue, work_pool_name=POOL)):
             return row | {"what": nobody_asks(needs.queue)}
-    run = run_deployment(DEPLOYMENT, parameters=handed(asked, needs), work_queue_name=needs.queue, timeout=None)
+        asks = resources(client.read_work_pool(POOL), asked, needs)
+    parameters = handed(asked, needs)
+    run = run_deployment(DEPLOYMENT, parameters=parameters, work_queue_name=needs.queue, job_variables=asks, timeout=None)
     seconds = f"{run.total_run_time.total_seconds():.0f}"
     return row | {"state": run.state_name or "", "seconds": seconds, "what": (run.state and run.state.message) or ""}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import WorkQueue, WorkQueueStatus
+from prefect.client.schemas.objects import WorkPool, WorkQueue, WorkQueueStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -54,7 +54,7 @@ def send(project: Path, options: Options, queue: str = "") -> Sent:
     api_url = _api_url(project)
     try:
         with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-            return _sent(client, handed(options, needs), queue or needs.queue)
+            return _sent(client, options, needs, queue or needs.queue)
     except ObjectNotFound:
         raise SlimlineError(f"Prefect at {api_url} has no deployment {DEPLOYMENT}, or no queues; make up") from None
     except NO_ANSWER as error:
@@ -67,6 +67,17 @@ def handed(options: Options, needs: Needs) -> dict[str, Any]:
     return {"options": options.model_dump(exclude_defaults=True) | there}
 
 
+def resources(pool: WorkPool, options: Options, needs: Needs) -> dict[str, Any]:
+    """What a pool is told of a run's needs, of what its template declares: the memory of so many stages side by side, and a GPU.
+
+    A pool of processes declares neither, that of deploy/kubernetes both.
+    """
+    memory_gib = -(-needs.memory_bytes // GIBIBYTE) * options.jobs
+    asked = ({"memory_gib": memory_gib} if memory_gib else {}) | ({"gpus": 1} if needs.gpu else {})
+    declared = pool.base_job_template.get("variables", {}).get("properties", {})
+    return {name: value for name, value in asked.items() if name in declared}
+
+
 def nobody_asks(queue: str) -> str:
     """What there is to do where no worker takes the runs of a queue."""
     return f"no worker asks for the queue {queue}: prefect worker start --pool {POOL} --work-queue {queue}"
@@ -77,10 +88,15 @@ def is_served(queue: WorkQueue) -> bool:
     return queue.status == WorkQueueStatus.READY
 
 
-def _sent(client: SyncPrefectClient, parameters: dict[str, Any], queue: str) -> Sent:
+def _sent(client: SyncPrefectClient, options: Options, needs: Needs, queue: str) -> Sent:
     standing = client.read_work_queue_by_name(queue, work_pool_name=POOL)
     deployment = client.read_deployment_by_name(DEPLOYMENT)
-    run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters, work_queue_name=queue)
+    run = client.create_flow_run_from_deployment(
+        deployment.id,
+        parameters=handed(options, needs),
+        work_queue_name=queue,
+        job_variables=resources(client.read_work_pool(POOL), options, needs),
+    )
     return Sent(run.name, str(run.id), queue, is_served(standing))
 
 

@@ -72,10 +72,11 @@ def run_workspace(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str]) -> str:
+def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str], remote: str | None = None) -> str:
     """Save the clone as a DVC experiment of the project; `dvc exp show` lists it, `dvc exp apply` brings it in.
 
-    `stages` are those that ran, where not all did: the results of the others are not there.
+    `stages` are those that ran, where not all did: the results of the others are not there. `remote` is the git remote that gets the
+    experiment too: the project of a pod, or of a machine that others send runs to, is not where anybody looks.
 
     Raises:
         SlimlineError: what DVC or git said.
@@ -84,6 +85,8 @@ def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str]) 
     _run(sys.executable, "-m", "dvc", "exp", "save", "-f", "-n", workspace.name, "-m", message, *stages, folder=workspace.folder)
     ref = _run("git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{workspace.name}", folder=workspace.folder).strip()
     _run("git", "push", "-q", "--force", str(project), f"{ref}:{ref}", folder=workspace.folder)
+    if remote:
+        _run("git", "push", "-q", "--force", remote, f"{ref}:{ref}", folder=project)
     return workspace.name
 
 

@@ -180,6 +180,9 @@ def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
     project.run("--no-publish")
     project.commit()
     before = {path: path.read_bytes() for path in (project.root / "params.yaml", project.root / "dvc.lock")}
+    sh("git", "init", "-q", "--bare", str(project.folder / "team.git"), cwd=project.root, env=project.env)
+    sh("git", "remote", "add", "team", str(project.folder / "team.git"), cwd=project.root, env=project.env)
+    project.env |= {"SLIMLINE_EXPERIMENTS": "team"}
     code, outcome, shown = project.run("--no-publish", "--set", "prune.p50.ratio=0.61", "--set", "seed=99")
     assert code == 3, shown
     assert outcome["stages"] == {"teacher": "Cached", "quantize@q8": "Cached", "prune@p50": "Completed", "report": "Completed"}
@@ -187,6 +190,7 @@ def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
     assert {path: path.read_bytes() for path in before} == before
     assert list((project.root / ".dvc/tmp/runs").iterdir()) == []
     assert outcome["experiment"] in project.dvc("exp", "list")
+    assert outcome["experiment"] in project.dvc("exp", "list", "team", "--all-commits")
     project.dvc("exp", "apply", outcome["experiment"])
     assert "0.61" in (project.root / "params.yaml").read_text()
     assert "Data and pipelines are up to date" in project.dvc("status")
