@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flows import engine
 from flows.events import Noted, Said, tell
+from flows.run_cache import fetch, stage_key
 from slimline.errors import SlimlineError
 from slimline.params import PublishParams
 from slimline.storage.client import Store, connect
@@ -39,7 +40,6 @@ class Sharing:
 
 
 _active: list[Sharing] = []
-_reading = threading.Lock()
 
 
 @contextmanager
@@ -70,10 +70,10 @@ def when_one_waits(call: Callable[[], object]) -> None:
 
 
 @contextmanager
-def leased(stage: str, root: Path) -> Iterator[bool]:
-    """Hold the stage's lease; whether it is held. A store that does not answer costs the sharing, never the run."""
+def leased(stage: str, root: Path) -> Iterator[str]:
+    """Hold the stage's lease, and give its name; "" where it is not held. A store that does not answer costs the sharing, never the run."""
     if not _active:
-        yield False
+        yield ""
         return
     shared, waits = _active[-1], []
 
@@ -87,49 +87,13 @@ def leased(stage: str, root: Path) -> Iterator[bool]:
             name = stage_key(root, stage)
             lease = held(shared.store, name, shared.holder, on_wait=wait, is_stopping=engine.STOPPING.is_set)
             open_until_the_end.enter_context(lease)
-            fetch_what_is_known(root)
-            has_it = True
+            fetch(root, name)
         except Stopping:
-            has_it = False
+            name = ""
         except SlimlineError as error:
             tell(Noted(f"{stage} is not shared: {error}"))
-            has_it = False
+            name = ""
         finally:
             if waits:
                 shared.count(-1)
-        yield has_it
-
-
-def fetch_what_is_known(root: Path) -> None:
-    """Bring the entries of the shared run cache here; `dvc repro --pull` then finds the stage's own, and fetches what it made.
-
-    Raises:
-        SlimlineError: the remote does not answer.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with _reading, Repo(os.path.realpath(root)) as repo:
-            repo.stage_cache.pull(None)
-    except (DvcException, OSError) as error:
-        raise SlimlineError(f"DVC's remote does not answer: {error}") from None
-
-
-def stage_key(root: Path, stage: str) -> str:
-    """The name by which DVC's run cache knows a stage with what goes in now.
-
-    Raises:
-        SlimlineError: DVC knows no such stage, or something that it needs is not there.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.stage.cache import _get_stage_hash
-
-    try:
-        with _reading, Repo(os.path.realpath(root)) as repo:
-            found = next(one for one in repo.index.stages if getattr(one, "name", None) == stage)
-            found.save_deps()
-            return str(_get_stage_hash(found))
-    except (DvcException, StopIteration, AssertionError) as error:
-        raise SlimlineError(f"{stage}: DVC cannot say what goes into it: {error}") from None
+        yield name

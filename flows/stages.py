@@ -23,6 +23,7 @@ from flows.forked import forked
 from flows.mend import before, drop_unreadable, forget, restored_well
 from flows.one_run import note
 from flows.peaks import took, watched
+from flows.run_cache import push_entries
 from flows.sharing import leased
 from slimline.errors import NothingPassed, SlimlineError
 
@@ -81,10 +82,10 @@ def run_stage(stage: str, root: str, page: str | None, *, cache: str, clean: boo
     if (why := why_not(stage)) is not None:
         tell(Ended(stage, "Skipped", 0.0, (why,)))
         raise CommandFailedError(stage, SlimlineError.exit_code, (why,))
-    with leased(stage, Path(root)) as is_leased:
-        finished, state = _reproduced(stage, root, Cache(Path(cache)), force=force, pull=is_leased)
-        if is_leased and state == "Completed" and not finished.code:
-            _give(stage, root)
+    with leased(stage, Path(root)) as key:
+        finished, state = _reproduced(stage, root, Cache(Path(cache)), force=force)
+        if key and state == "Completed" and not finished.code:
+            _give(stage, root, key)
     seconds = time.monotonic() - began
     if finished.code:
         tell(Ended(stage, "Failed", seconds, finished.tail))
@@ -120,28 +121,28 @@ def artifact_key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
-def _reproduced(stage: str, root: str, cache: Cache, *, force: bool, pull: bool) -> tuple[engine.Finished, str]:
+def _reproduced(stage: str, root: str, cache: Cache, *, force: bool) -> tuple[engine.Finished, str]:
     """How `dvc repro` ended, and the state of the stage if it ended well."""
     earlier = before(Path(root), cache)
-    arguments = ["--force"] * force + ["--pull"] * pull
-    finished = _repro(stage, ["--wait-for-lock", "repro", "--single-item", *arguments, stage], root)
+    finished = _repro(stage, ["--wait-for-lock", "repro", "--single-item", *["--force"] * force, stage], root)
     state = STATES[_what_happened(stage, finished.tail)]
-    if pull and finished.code and finished.stage_code is None:
-        tell(Noted(f"{stage} is not fetched: {_reason(finished.tail)}"))
-        return _reproduced(stage, root, cache, force=force, pull=False)
     if finished.code and finished.stage_code is None:
         _heal(stage, drop_unreadable(cache))
     elif not finished.code and state == "Restored" and not restored_well(Path(root), stage, cache, earlier):
         _heal(stage, (*forget(Path(root), stage, cache, earlier), "what DVC restored was damaged; the stage runs"))
-        return _reproduced(stage, root, cache, force=True, pull=False)
+        return _reproduced(stage, root, cache, force=True)
     return finished, state
 
 
-def _give(stage: str, root: str) -> None:
+def _give(stage: str, root: str, key: str) -> None:
     """Put what a stage made where others find it, before its lease ends; where that fails they compute it again."""
-    finished = _run(stage, [sys.executable, "-m", "dvc", "--wait-for-lock", "push", "--run-cache", stage], root)
-    if finished.code:
-        tell(Noted(f"{stage} is not shared: {_reason(finished.tail)}"))
+    try:
+        push_entries(Path(root), key)
+        finished = _run(stage, [sys.executable, "-m", "dvc", "--wait-for-lock", "push", stage], root)
+        if finished.code:
+            raise SlimlineError(_reason(finished.tail))
+    except SlimlineError as error:
+        tell(Noted(f"{stage} is not shared: {error}"))
 
 
 def _heal(stage: str, lines: tuple[str, ...]) -> None:

@@ -31,11 +31,15 @@ def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):
         clones = [sharing_project(tmp_path / name, api, dict(store)) for name in ("a", "b")]
         running = [clone.start("--no-publish", "--share") for clone in clones]
         ended = [clone.end(process) for clone, process in zip(clones, running, strict=True)]
+        later = sharing_project(tmp_path / "later", api, dict(store))
+        code, outcome, shown = later.run("--no-publish", "--share", "--target", "teacher")
     assert [code for code, _, _ in ended] == [0, 0], ended
     executed = [stage for clone in clones for stage in clone.executions()]
     assert sorted(executed) == sorted(set(executed))
     for clone in clones:
         assert "didn't change" in clone.dvc("repro")
+    assert (code, outcome["stages"]) == (0, {"teacher": "Restored"}), shown
+    assert len(list((later.root / ".dvc/cache/runs").glob("*/*"))) == 1, "of all that is known, what this stage needs"
 
 
 def test_a_store_that_is_gone_costs_the_sharing_alone(tmp_path, api):
