@@ -39,6 +39,8 @@ from slimline.verdict.gate import judge
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs/methods"
 FAILURE = re.compile(r"error: \w+\.(?P<variant>[\w-]+): (?P<reason>.+)")
+LOOKED = re.compile(r"error: params\.yaml: deploy: '(?P<variant>[\w-]+)' cannot run on '\w+': (?P<reason>.+)")
+"""What the stage `look` says of a variant that only the net itself shows to be impossible; nothing behind it has run then."""
 NO_FAILURES: Mapping[str, str] = MappingProxyType({})
 QUIET = {
     "OMP_WAIT_POLICY": "passive",
@@ -120,7 +122,7 @@ def prepared_clone(folder: Path, setting: Setting, *, update: bool) -> Path:
 
 def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
     """Everything up to `evaluate`, going on past what fails, by DVC alone or by the flow where stages are to run side by side; then the
-    times of all that stands.
+    times of all that stands. What `look` refuses is left out, and the rest runs.
 
     Returns variant -> what its last failing stage said.
     """
@@ -129,6 +131,9 @@ def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
     if jobs > 1:
         command = ["-m", "flows.compress", "--no-publish", "--jobs", str(jobs), "--target", "evaluate@*"]
     lines = list(_said(command, clone))
+    if refused := {found["variant"]: found["reason"] for line in lines if (found := LOOKED.search(line))}:
+        rest = [name for name in content["deploy"]["variants"] if name not in refused]
+        return refused | run_line(clone, content | {"deploy": content["deploy"] | {"variants": rest}}, jobs)
     for target in content["deploy"]["targets"]:
         record(clone)
         lines += _said(["-m", "dvc", "repro", "--single-item", "machine", f"time@{target}"], clone)

@@ -18,12 +18,11 @@ from slimline.data.prepared import ENDING, PREPARED
 from slimline.errors import ArtifactError
 from slimline.params import TEACHER
 from slimline.stage import Stage
+from slimline.storage.checkpoint_folder import FOLDER, clear
 from slimline.training.checkpoints import EVERY_S, Checkpoints
 
 log = logging.getLogger(__name__)
-FOLDER = Path("data/checkpoints")
 MODELS = Path("data/models")
-_FOLDER, _FILE = re.compile(r"[0-9a-f]{16}"), re.compile(r"(round|training)-[0-9a-f-]+\.(safetensors|draft)")
 _NAMED = re.compile(r'"([^"]+\.py):')
 SETTINGS = {"workload", "seed", "data", "model", "calibrate"}
 
@@ -62,12 +61,7 @@ class CheckpointFiles(Checkpoints):
 
     def clear(self) -> None:
         """Remove the checkpoints of this variant, and of its earlier configs; what else lies there is somebody's own."""
-        for path in self._variant.glob("*/*"):
-            if _FOLDER.fullmatch(path.parent.name) and _FILE.fullmatch(path.name):
-                path.unlink()
-        for folder in (*self._variant.glob("*"), self._variant, FOLDER):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        clear(self._variant)
 
     def _path(self, name: str) -> Path:
         return self._variant / self._key / f"{name}.safetensors"

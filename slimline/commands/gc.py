@@ -19,10 +19,12 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, with its bytes, and remove nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for a machine.")] = False,
 ) -> None:
-    """Remove releases that no alias, no rollback and none of the last nights needs, what interrupted uploads left, and leases of a day ago.
+    """Remove releases that no alias, no rollback and none of the last nights needs, what interrupted uploads left, leases of a day ago, and
+    here the checkpoints of trainings that nobody has taken up for a week.
 
     Example: `slimline gc --nights 30 --dry-run`
     """
+    from slimline.storage import checkpoint_folder
     from slimline.storage.releases import release_base
     from slimline.storage.retention import collect, retained
     from slimline.storage.server import opened_store
@@ -37,8 +39,11 @@ def gc(
         gone = going if dry_run else collect(store, base, going)
         leases = ended(store, datetime.now(UTC))
         forget(store, [] if dry_run else leases)
+    checkpoints = {path: path.stat().st_size for path in checkpoint_folder.abandoned(root, datetime.now(UTC))}
+    checkpoint_folder.forget([] if dry_run else list(checkpoints))
     if as_json:
         told: dict[str, Any] = {"removed" if not dry_run else "would_remove": list(map(_plain, gone)), "leases": leases}
+        told["checkpoints"] = {str(path.relative_to(root)): size for path, size in checkpoints.items()}
         told["kept"] = [_plain(one) for one in found if one.why]
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         return
@@ -48,6 +53,9 @@ def gc(
     sys.stdout.write(f"{len(gone)} of {len(found)} {'would go' if dry_run else 'are gone'}: {size:,} bytes\n")
     if leases:
         sys.stdout.write(f"{len(leases)} leases of ended stages {'would go' if dry_run else 'are gone'}\n")
+    if checkpoints:
+        size = sum(checkpoints.values())
+        sys.stdout.write(f"{len(checkpoints)} checkpoints of a week ago {'would go' if dry_run else 'are gone'}: {size:,} bytes\n")
 
 
 def _plain(one: "Stored") -> dict[str, Any]:

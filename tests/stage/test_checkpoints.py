@@ -15,9 +15,9 @@ import yaml
 
 from slimline.artifact.folder import checksums
 from slimline.stage import stage_main
+from slimline.storage.checkpoint_folder import FOLDER
 from slimline.workloads import get_workload
 from tasks import teacher
-from tasks.checkpoints import FOLDER
 from tests.prepared_project import prepare_project
 
 WORKLOAD = get_workload("tabular")
