@@ -35,6 +35,8 @@ def look(model: nn.Module, again: nn.Module, samples: Batch, *, exports: bool, s
     twin, few = copy.deepcopy(model).eval(), clone(take(samples, slice(0, SAMPLES)))
     make_plain_(twin)
     found = [*_unfollowed(twin, few), *_unsteady(twin, few), *_unstorable(twin, again)]
+    if not found:
+        found += _unstored(twin, again, few)
     if exports and not found:
         found += _unexportable(twin, take(few, slice(0, 2)), signature)
     return tuple(found)
@@ -126,6 +128,27 @@ def _unstorable(twin: nn.Module, again: nn.Module) -> Iterator[str]:
             yield f"layer {next(iter(edits))!r} comes out otherwise when the net is built again; build the same net in every call"
     except ArtifactError as error:
         yield f"built again it is another net, so its weights could not be stored: {error}"
+
+
+def _unstored(twin: nn.Module, again: nn.Module, few: Batch) -> Iterator[str]:
+    """Tensors that are neither trained nor stored, and come out anew whenever the net is built. `again` takes the twin's weights."""
+    again.load_state_dict(twin.state_dict())
+    with torch.no_grad():
+        before, after = twin(**few), again.eval()(**few)
+    if _is_comparable(before, few) and _moved(before, after):
+        named = next(_unregistered(twin), "somewhere in it")
+        yield (
+            f"built again and given the same weights it answers otherwise, since it holds tensors that are neither parameters nor buffers: "
+            f"{named}; keep layers in nn.ModuleList or nn.ModuleDict, and tensors by register_buffer"
+        )
+
+
+def _unregistered(model: nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            if not key.startswith("_") and any(isinstance(part, nn.Module | Tensor) for part in parts):
+                yield repr(f"{name}.{key}".lstrip("."))
 
 
 def _unexportable(twin: nn.Module, few: Batch, signature: Signature | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from torch import nn
 from slimline.calibration.statistics import RECURRENT_TYPES, CalibrationStatistics
 from slimline.data.batch import Batch, Tensors, take
 from slimline.data.samples import Samples, Split, head
-from slimline.methods.factorize.chains import read_by_parent
+from slimline.methods.factorize.chains import read_elsewhere
 from slimline.methods.factorize.decomposition import Layer
 from slimline.methods.factorize.svd import is_matrix, low_rank_pair
 from slimline.methods.macs import macs
@@ -108,11 +108,12 @@ def sensitivity(
     most = min(samples, affordable(model, len(statistics.layers), calibration))
     judge = _Judge(head(validation, held_together(model, validation, most)), objective, metric_of(objective, metric), device)
     recalibrated = _recalibrated(model, calibration, device)
+    factorized = _factorized(model, statistics, calibration)
     edits: dict[str, tuple[nn.Module, Edit]] = {
         "quantize": (model, _quantized(model, statistics)),
         "prune": (recalibrated, lambda name: _recalibrated(_pruned(model, name), calibration, device)),
         "channels": (recalibrated, lambda name: _recalibrated(_without_channels(model, name), calibration, device)),
-        "factorize": (recalibrated, lambda name: _recalibrated(_factorized(model, name, statistics), calibration, device)),
+        "factorize": (recalibrated, lambda name: _recalibrated(factorized(name), calibration, device)),
     }
     with any_kernel(device):
         before = {reference: judge.outputs_of(reference) for reference in (model, recalibrated)}
@@ -171,16 +172,21 @@ def _without_channels(model: nn.Module, name: str) -> nn.Module | None:
     return edited
 
 
-def _factorized(model: nn.Module, name: str, statistics: CalibrationStatistics) -> nn.Module | None:
-    edited = copy.deepcopy(model)
-    layer = edited.get_submodule(name)
-    if not name or not is_matrix(layer) or read_by_parent(edited, layer):
-        return None
-    pair = low_rank_pair(cast("Layer", layer), LOW_RANK, statistics.layers[name].second_moment)
-    if pair is None:
-        return None
-    edited.set_submodule(name, pair, strict=True)
-    return edited
+def _factorized(model: nn.Module, statistics: CalibrationStatistics, calibration: Batch) -> Edit:
+    whole = read_elsewhere(model, calibration)
+
+    def edit(name: str) -> nn.Module | None:
+        layer = model.get_submodule(name)
+        if not name or not is_matrix(layer) or name in whole:
+            return None
+        pair = low_rank_pair(cast("Layer", layer), LOW_RANK, statistics.layers[name].second_moment)
+        if pair is None:
+            return None
+        edited = copy.deepcopy(model)
+        edited.set_submodule(name, pair, strict=True)
+        return edited
+
+    return edit
 
 
 def _recalibrated(model: Net, inputs: Batch, device: torch.device) -> Net:

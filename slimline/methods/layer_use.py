@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from slimline.data.batch import Batch, clone
+from slimline.data.batch import Batch, clone, count, take
+from slimline.methods.layer_calls import on_input
 from slimline.methods.macs import layer_by_layer
 
 DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru", "embedding")
 """The functions that take a layer's weights as they are."""
+UNREAD = "does not run in evaluation, so no graph holds it"
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -52,12 +55,38 @@ def why_not_planned(layers: Mapping[str, nn.Module], uses: Uses) -> dict[str, st
         weights = [f"{name}.{key}".lstrip(".") for key, _ in layer.named_parameters(recurse=False) if key.startswith("weight")]
         others = {reader for weight in weights for reader in uses.readers.get(weight, ())} - layers.keys()
         if not all(uses.is_read(weight) for weight in weights):
-            reasons[name] = "does not run in evaluation, so no graph holds it"
+            reasons[name] = UNREAD
         elif others:
             reasons[name] = f"its weight is read by {sorted(others)[0] or 'the model'} itself, not by the layer alone"
         elif not uses.changed.isdisjoint(weights) or getattr(layer, "max_norm", None) is not None:
             reasons[name] = f"{type(layer).__name__} changes its weight in every run"
     return reasons
+
+
+def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch) -> dict[str, str]:
+    """The layers, of those named, whose input is the same whatever the batch, such as a net's that makes weights or position biases.
+
+    A compiler computes them once and keeps what they give, so that no graph holds them. Two samples show it beside one of them.
+    """
+    if count(inputs) < 2:
+        return {}
+    one, two = (_taken(model, layers, take(inputs, slice(0, number))) for number in (1, 2))
+    fixed = [name for name, seen in one.items() if len(seen) == len(two[name]) and all(map(torch.equal, seen, two[name]))]
+    return dict.fromkeys(fixed, "its input is the same for every sample, so graphs hold what it gives")
+
+
+def _taken(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch) -> dict[str, list[Tensor]]:
+    twin, seen = copy.deepcopy(model).eval(), dict[str, list[Tensor]]()
+
+    def note(name: str, _: nn.Module, x: Tensor) -> None:
+        seen.setdefault(name, []).append(x.detach().clone())
+
+    for name in layers:
+        if isinstance(layer := twin.get_submodule(name), PRODUCTS):
+            on_input(layer, partial(note, name))
+    with torch.no_grad(), layer_by_layer():
+        twin(**clone(inputs))
+    return seen
 
 
 class _Watch(TorchFunctionMode):

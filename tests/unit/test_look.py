@@ -57,6 +57,29 @@ class Unpacked(Net):
         return self.head(x.mean(dim=1)) + 0 * (first - second).sum()
 
 
+class Listed(Net):
+    """Layers that it keeps where PyTorch does not look for them."""
+
+    def __init__(self, kept: list[nn.Module] | dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.kept.values() if isinstance(self.kept, dict) else self.kept:
+            x = layer(x)
+        return super().forward(x)
+
+
+class Projected:
+    """Multiplies by a matrix that no module knows."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.relu(x @ self.matrix)
+
+
 class Branching(Net):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x if float(x.sum()) > 0 else x + 0)
@@ -124,6 +147,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "parametrizations.spectral_norm",
     ),
     "built otherwise each time": (lambda: Other(), "comes out otherwise when the net is built again", "build the same net in every call"),
+    "layers in a list": (lambda: Listed([nn.Linear(8, 8), nn.ReLU()]), "neither parameters nor buffers: 'kept'", "nn.ModuleList"),
+    "layers in a dict": (lambda: Listed({"a": nn.Linear(8, 8)}), "neither parameters nor buffers: 'kept'", "nn.ModuleDict"),
+    "a random tensor": (lambda: Net(Projected(torch.randn(8, 8))), "neither parameters nor buffers: somewhere in it", "register_buffer"),
     "branches on values": (
         lambda: Branching(),
         "torch.export cannot follow Branching",
@@ -154,6 +180,7 @@ TAKEN: dict[str, Callable[[], nn.Module]] = {
     "spectral norm": lambda: Through(inner=parametrizations.spectral_norm(nn.Conv1d(8, 8, 3))),
     "traced": lambda: torch.fx.symbolic_trace(Through(inner=nn.Conv1d(8, 8, 3))),
     "len": lambda: Net(lambda x: x.reshape(len(x), 5, 8)),
+    "a constant": lambda: Net(Projected(torch.eye(8))),
 }
 
 

@@ -22,6 +22,7 @@ from slimline.methods.factorize.vbmf import vbmf_rank
 from slimline.methods.factorize.whitening import NOT_WHITENED, from_moment, from_rows, input_rows
 from slimline.params import CONFIGS, LowRankParams
 from tests.method_data import method_data
+from tests.weight_by_function import Autoencoder
 
 GEOMETRY = {
     "strided": {"kernel_size": 3, "stride": (2, 1), "padding": 1},
@@ -209,6 +210,15 @@ def test_what_cannot_be_factorized_stays_and_the_page_says_why() -> None:
     assert edited.model(inputs).shape == (3, 10)
     with pytest.raises(StageError, match="none of 2 layers gets smaller at rank 100"):
         made("spatial_svd", model, inputs, rank=100)
+
+
+def test_a_layer_whose_weight_a_function_reads_too_stays() -> None:
+    torch.manual_seed(0)
+    model, inputs = Autoencoder().eval(), noise(5, 48)
+    edited = made("svd", model, inputs, rank=8)
+    assert list(edited.details["ranks"]) == ["inner"]
+    assert "Left alone, its weight is read by the model itself, not by the layer alone: encoder." in edited.notes
+    assert edited.model(inputs).shape == (5, 51)
 
 
 @pytest.mark.parametrize("kind", ["parameters", "macs"])

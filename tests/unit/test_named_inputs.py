@@ -144,6 +144,22 @@ class Normed(nn.Module):
         return self.last(torch.relu(self.head(torch.relu(self.body(x))))) * 8
 
 
+class Biased(nn.Module):
+    """[N, 16] -> [N, 10] by layers that see no sample: one makes another's weights, a second a bias of each position (Swin v2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent, self.maker, self.position = nn.Parameter(torch.randn(4)), nn.Linear(4, 16 * 16), nn.Linear(2, 16)
+        self.register_buffer("places", torch.randn(1, 2))
+        self.fc, self.head = nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        made = functional.linear(x, self.maker(self.latent).view(16, 16))
+        logits: Tensor = self.head(torch.relu(self.fc(torch.relu(made)) + self.position(self.places)))
+        return logits
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
@@ -168,6 +184,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "siamese": (Siamese, {"left": rows(1, 8, 4), "right": rows(1, 8, 4)}),
     "normed": (Normed, {"x": rows(16)}),
     "counting": (Counting, {"x": rows(4, 4)}),
+    "biased": (Biased, {"x": rows(16)}),
 }
 
 
@@ -222,7 +239,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed"])
+@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased"])
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:
@@ -234,6 +251,9 @@ def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp
     assert made.plan["layers"].get("embed", {"precision": "int8"})["precision"] != "float32"
     if name == "cosine":
         assert made.plan["layers"]["fc"]["reason"] == "its weight is read by the model itself, not by the layer alone"
+    if name == "biased":
+        kept = {layer: entry["reason"] for layer, entry in made.plan["layers"].items() if entry["precision"] == "float32"}
+        assert kept == dict.fromkeys(("maker", "position"), "its input is the same for every sample, so graphs hold what it gives")
 
 
 @pytest.mark.parametrize("target", [*RUNTIMES, "torchscript"])

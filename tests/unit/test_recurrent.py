@@ -18,6 +18,7 @@ from slimline.calibration.sensitivity import sensitivity
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.calling import named
 from slimline.data.samples import Samples
+from slimline.errors import Impossible
 from slimline.measure.compute import count
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
@@ -232,6 +233,27 @@ def test_one_recurrent_layer_stays_float(model: nn.Module, target: str, tmp_path
             np.dtype("int8")
         }
         assert {value.dtype for value in stored if value.shape == (2, 4 * HIDDEN, HIDDEN)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_lstm_with_projections_stays_as_it_is_and_no_onnx_graph_is_made_of_it(method: str) -> None:
+    class Projecting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTM(FEATURES, HIDDEN, 2, batch_first=True, bidirectional=True, proj_size=HIDDEN // 2)
+            self.head = nn.Linear(HIDDEN, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.cell(x)[0][:, -1])
+            return out
+
+    model = Projecting().eval()
+    made = METHODS[method](model, collect_statistics(model, named(model, SAMPLES), 32))
+    assert made.plan["layers"]["cell"]["precision"] == "float32"
+    twin = simulate(made.model, made.plan)
+    assert torch.equal(twin.cell(SAMPLES)[0], model.cell(SAMPLES)[0])
+    with pytest.raises(Impossible, match="'cell' is an LSTM with projections"):
+        graph_of(model, SAMPLES)
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])

@@ -14,6 +14,7 @@ from slimline.objectives.classification import Classification
 from slimline.params import MagnitudeParams
 from slimline.training.fit import predict
 from tests.method_data import TEN, method_data
+from tests.weight_by_function import Autoencoder
 
 
 @pytest.fixture
@@ -46,6 +47,14 @@ def test_every_layer_has_every_change_that_is_possible(net: nn.Module, samples: 
     assert all(kinds["quantize"] and kinds["prune"] for kinds in effects.values())
     assert effects["0"]["factorize"] is None, "a 3x3 convolution is no plain matrix"
     assert effects["4"]["factorize"] is not None
+
+
+def test_a_layer_whose_weight_a_function_reads_too_is_not_factorized() -> None:
+    torch.manual_seed(0)
+    net = Autoencoder().eval()
+    inputs = {"x": torch.randn(60, 48, generator=torch.Generator().manual_seed(2))}
+    effects = measured(net, Samples(inputs, predict(net, inputs).argmax(1)))
+    assert {name: kinds["factorize"] is None for name, kinds in effects.items()} == {"encoder": True, "inner": False, "head": False}
 
 
 def test_int8_moves_the_outputs_least_and_never_by_nothing(net: nn.Module, samples: Samples) -> None:

@@ -26,6 +26,10 @@ OUTPUT = "y"
 FEWEST = 2
 """Samples that a graph with a free batch is exported with."""
 LARGEST_CONSTANT = 2**31 - 1
+PROJECTING = (
+    "is an LSTM with projections (proj_size), of which PyTorch writes an ONNX graph that no runtime takes; "
+    "put a Linear layer behind an LSTM without, or deploy it on eager or torchscript"
+)
 RECURRENT_OPS = ("LSTM", "GRU")
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul", *RECURRENT_OPS)
 LOOK_UP = "Gather"
@@ -48,6 +52,8 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     Raises:
         StageError: the model cannot be exported.
     """
+    if projecting := [name for name, layer in recurrent_layers(model).items() if getattr(layer, "proj_size", 0)]:
+        raise Impossible(f"compile: {projecting[0]!r} {PROJECTING}")
     ordered = {name: example[name] for name in signature.names}
     few = take(joined([ordered] * FEWEST), slice(0, FEWEST))
     try:

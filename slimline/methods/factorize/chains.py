@@ -17,6 +17,7 @@ from slimline.methods.factorize.decomposition import Decomposition, Layer, Ranks
 from slimline.methods.factorize.ranks import chosen_ranks
 from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
 from slimline.methods.layer_calls import on_input
+from slimline.methods.layer_use import UNREAD, uses_of, why_not_planned
 from slimline.methods.name_patterns import matching
 from slimline.params.factorize import LowRankParams
 from slimline.training.masks import WEIGHTED
@@ -35,7 +36,8 @@ def factorized(model: nn.Module, config: LowRankParams, data: MethodData, scheme
     shapes = input_shapes(model, data.example)
     taken = {name: scheme for name, layer in layers(model).items() if (scheme := _scheme(layer, schemes))}
     kept = dict.fromkeys(matching(config.keep, layers(model), "factorize: keep"), "named in keep")
-    stays = kept | {name: why for name in taken if name not in kept and (why := why_whole(model, name, shapes, config.min_channels))}
+    read = read_elsewhere(model, data.example)
+    stays = kept | {name: why for name in taken if name not in kept and (why := why_whole(model, name, shapes, config.min_channels, read))}
     decompositions = _decomposed(model, {name: scheme for name, scheme in taken.items() if name not in stays}, config, data)
     budget = config.budget if decompositions else None
     search = spent(model, decompositions, shapes, budget, config.round_to, data) if budget else None
@@ -75,20 +77,33 @@ def _scheme(layer: Layer, schemes: Schemes) -> Scheme | None:
     return next((scheme for scheme in schemes if scheme.takes(layer)), None)
 
 
-def why_whole(model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int, ...]]], min_channels: int) -> str | None:
-    """Why a layer is left alone before any rank is tried; None where nothing forbids one. `shapes` are those of `input_shapes`."""
+def why_whole(
+    model: nn.Module, name: str, shapes: Mapping[str, Sequence[tuple[int, ...]]], min_channels: int, read: Mapping[str, str]
+) -> str | None:
+    """Why a layer is left alone before any rank is tried; None where nothing forbids one. `shapes` are those of `input_shapes`, `read` is
+    of `read_elsewhere`.
+    """
     layer = layers(model)[name]
     if min(layer.weight.shape[:2]) < min_channels:
         return f"fewer than {min_channels} channels"
-    if read_by_parent(model, layer):
-        return "its parent reads the weight itself"
     if sum(value is layer.weight for module in model.modules() for value in module.parameters(recurse=False)) > 1:
         return "shares its weight with another layer"
-    return None if shapes[name] else "does not run"
+    return read.get(name) if shapes[name] or name in read else "does not run"
 
 
-def read_by_parent(model: nn.Module, layer: nn.Module) -> bool:
-    """Whether a module above reads the layer's weight itself, which a chain has not: torch's kernels for attention and whole layers."""
+def read_elsewhere(model: nn.Module, example: Batch) -> dict[str, str]:
+    """The layers whose weight something else reads, which a chain has not: name -> what does, as one sample of `example` shows it.
+
+    Torch's kernels for attention and for whole layers do; so does a function of `self.fc.weight`, beside the layer or instead of it.
+    """
+    found = layers(model)
+    by_kernels = {name: "its parent reads the weight itself" for name, layer in found.items() if _read_by_parent(model, layer)}
+    ran = {name: layer for name, layer in found.items() if name not in by_kernels}
+    by_function = why_not_planned(ran, uses_of(model, take(example, slice(0, 1))))
+    return {name: why for name, why in by_function.items() if why != UNREAD} | by_kernels
+
+
+def _read_by_parent(model: nn.Module, layer: nn.Module) -> bool:
     return any(child is layer for parent in model.modules() if _reads_weights(parent) for child in parent.modules())
 
 

@@ -17,7 +17,7 @@ from slimline.data.samples import in_order
 from slimline.errors import Impossible
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Curve, Edited, Listing
-from slimline.methods.factorize.chains import input_shapes, layers, why_whole
+from slimline.methods.factorize.chains import input_shapes, layers, read_elsewhere, why_whole
 from slimline.methods.factorize.decomposition import Layer, chain, decomposed, replaced
 from slimline.methods.factorize.svd import CHANNELS
 from slimline.methods.factorize.whitening import NOT_WHITENED
@@ -74,7 +74,8 @@ def chosen(model: nn.Module, config: FactorizedTrainingParams, example: Batch) -
     """
     found, shapes = {name: layer for name, layer in layers(model).items() if CHANNELS.takes(layer)}, input_shapes(model, example)
     kept = matching(config.keep, found, "factorize: keep")
-    free = [name for name in found if name not in kept and not why_whole(model, name, shapes, config.min_channels)]
+    read = read_elsewhere(model, example)
+    free = [name for name in found if name not in kept and not why_whole(model, name, shapes, config.min_channels, read)]
     ranks = {name: rank_of(found[name].weight, config) for name in free}
     smaller = {name: rank for name, rank in ranks.items() if _is_smaller(found[name].weight, rank)}
     if not smaller:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from slimline.data.batch import Batch, take
 from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
-from slimline.methods.layer_use import uses_of, why_not_planned
+from slimline.methods.layer_use import uses_of, why_folded, why_not_planned
 from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
@@ -76,7 +76,10 @@ def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Batch | 
     """
     layers = every_layer(model)
     kept = dict.fromkeys(matching(keep_float, layers, "quantize: keep_float"), KEPT)
-    return kept if samples is None else why_not_planned(layers, uses_of(model, take(samples, slice(0, FEW)))) | kept
+    if samples is None:
+        return kept
+    few = take(samples, slice(0, FEW))
+    return why_folded(model, layers, few) | why_not_planned(layers, uses_of(model, few)) | kept
 
 
 def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], samples: Batch) -> None:

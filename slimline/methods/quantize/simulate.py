@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.methods.layer_calls import on_input
-from slimline.methods.quantize.plan import RECURRENT_TYPES, Plan
+from slimline.methods.quantize.plan import FLOAT, RECURRENT_TYPES, Plan
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
 from slimline.methods.quantize.weights import SIXTEEN_BIT, rounded_weight, stored_grid
 
@@ -27,6 +27,8 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     for name, entry in plan["layers"].items():
         layer: Any = twin.get_submodule(name)
+        if entry["precision"] == FLOAT:
+            continue
         if isinstance(layer, RECURRENT_TYPES):
             first, deeper = (functools.partial(rounded_input, entry["precision"], ends) for ends in _recurrent_ranges(entry))
             twin.set_submodule(name, rounded_recurrent(layer, entry, first=first, deeper=deeper), strict=True)
