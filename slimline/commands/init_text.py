@@ -1,6 +1,7 @@
 """What `slimline init` says and writes of a table with a column of texts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from slimline.data.preprocessing import words_of
 from slimline.errors import InputError
 from slimline.params import DataParams
 from slimline.workloads.huggingface.directory import is_directory
-from slimline.workloads.records import TableFound, pieces
+from slimline.workloads.records import FEW_CLASSES, TableFound, pieces
 from slimline.workloads.table import SPLITS, cut_rows
 from slimline.workloads.text import LONGEST, find_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEVERAL_WORDS, LOOKED_AT = 4, 500
 """A column whose texts have so many words on average is free text; it is told from the first rows."""
@@ -27,8 +31,15 @@ def free_text(path: Path, target: str | None, drop: tuple[str, ...]) -> str | No
     """The one column of a table that holds free text, beside the target; None where there is none, or more than one."""
     some = next(pieces(path, drop)).head(LOOKED_AT)
     names = [str(name) for name in some.columns if str(name) != target]
-    found = [name for name in names if np.mean([len(words_of(cell)) for cell in some[name]] or [0]) >= SEVERAL_WORDS]
+    found = [name for name in names if _is_free(some[name])]
     return found[0] if len(found) == 1 else None
+
+
+def _is_free(cells: "pd.Series") -> bool:
+    """Several words in most cells, of letters, so that a date is none; and many different ones, since a few are the names of categories."""
+    if cells.nunique() <= min(FEW_CLASSES, len(cells) // 2):
+        return False
+    return bool(np.mean([sum(map(str.isalpha, words_of(cell))) for cell in cells] or [0]) >= SEVERAL_WORDS)
 
 
 def look_at_text(path: Path, target: str | None, text: str, model: str, root: Path = Path()) -> Looked:

@@ -86,7 +86,6 @@ def _pieces(path: Path) -> Iterator[Any]:
             with parquet.ParquetFile(path) as file:
                 yield from (batch.to_pandas() for batch in file.iter_batches(4096))
             return
-        import pandas as pd
+        from slimline.data.csv_file import csv_pieces
 
-        with pd.read_csv(path, chunksize=4096, skipinitialspace=True) as pieces:
-            yield from pieces
+        yield from csv_pieces(path, 4096)

@@ -21,7 +21,6 @@ TABLE_ROWS = 4096
 LABEL = "label"
 LONGEST_NAME = 100
 """Characters of a foreign name that are shown."""
-LONGEST_HEADER_BYTES = 1_000_000
 """Of a CSV file: a name in it takes a hundred bytes of memory."""
 
 
@@ -124,19 +123,14 @@ def _parquet(path: Path, require_few: "RequireFew") -> "Iterator[pa.RecordBatch]
 
 
 def _csv(path: Path, _require_few: "RequireFew") -> "Iterator[pa.RecordBatch]":
-    import pandas as pd
     import pyarrow as pa
 
+    from slimline.data.csv_file import csv_pieces
+
     with _reading(path):
-        with path.open("rb") as stream:
-            if len(stream.readline(LONGEST_HEADER_BYTES + 1)) > LONGEST_HEADER_BYTES:
-                raise InputError(f"--input {path}: is no readable csv table: its first line is longer than {LONGEST_HEADER_BYTES:,} bytes")
-        with pd.read_csv(path, chunksize=TABLE_ROWS, skipinitialspace=True, low_memory=False) as pieces:
-            for table in pieces:
-                if not isinstance(table.index, pd.RangeIndex):
-                    raise DataError(f"--input {path}: its rows hold more values than its first line names columns")
-                names = _features(path, [str(name) for name in table.columns])
-                yield pa.RecordBatch.from_pandas(table[names], preserve_index=False)
+        for table in csv_pieces(path, TABLE_ROWS):
+            names = _features(path, [str(name) for name in table.columns])
+            yield pa.RecordBatch.from_pandas(table[names], preserve_index=False)
 
 
 READERS: "dict[str, Callable[[Path, RequireFew], Iterator[pa.RecordBatch]]]" = {".arrow": _arrow, ".parquet": _parquet, ".csv": _csv}

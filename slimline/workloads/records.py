@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from slimline.artifact.border import told_as
+from slimline.data.csv_file import csv_pieces
 from slimline.data.preprocessing import texts_of
 from slimline.errors import DataError
 
@@ -29,13 +30,14 @@ Task = Literal["classification", "regression"]
 
 @dataclass
 class ColumnFacts:
-    """What a column holds, gathered piece by piece: how many numbers, texts, missing cells, and its different texts."""
+    """What a column holds, gathered piece by piece: how many numbers, texts, missing and infinite cells, and its different texts."""
 
     name: str
     numbers: int = 0
     texts: int = 0
     missing: int = 0
     dates: int = 0
+    infinite: int = 0
     longest: int = 0
     levels: Counter[str] = field(default_factory=Counter)
     example: str = ""
@@ -75,7 +77,7 @@ def pieces(path: Path, drop: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"params.yaml: data.path: {path} ends with {path.suffix or 'nothing'!r}; give a .csv or .parquet table")
     with told_as(lambda reason: DataError(f"{path}: is no readable {path.suffix[1:]} table: {reason}; save it as UTF-8")):
-        for piece in _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path):
+        for piece in _parquet(path) if path.suffix.lower() == ".parquet" else csv_pieces(path, PIECE_ROWS):
             if absent := [name for name in drop if name not in piece.columns]:
                 raise DataError(f"params.yaml: data.drop: {path} has no column {absent[0]!r}; it has: {', '.join(map(str, piece.columns))}")
             yield piece.drop(columns=list(drop))
@@ -128,6 +130,8 @@ def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
     where, out = f"{path}: column {column.name!r}", f"leave it out: data.drop: [{column.name}]"
     if column.numbers and column.texts and sum(map(_is_number, column.levels)) > FEW_CLASSES:
         return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them, or {out}"
+    if column.infinite:
+        return f"{where} is infinite in {column.infinite:,} of {rows:,} rows; write a number there, or nothing, or {out}"
     if column.dates:
         return f"{where} holds dates such as {column.example!r}; make numbers of them (a year, days since then), or {out}"
     if column.longest > LONGEST_CELL:
@@ -144,6 +148,8 @@ def target_problem(path: Path, column: ColumnFacts, task: Task, rows: int) -> st
     where = f"params.yaml: data.target: column {column.name!r} of {path}"
     if column.missing:
         return f"{where} is missing in {column.missing:,} of {rows:,} rows; fill or remove these rows"
+    if column.infinite:
+        return f"{where} is infinite in {column.infinite:,} of {rows:,} rows; mend or remove these rows"
     if len(column.levels) < 2:
         return f"{where} is always {next(iter(column.levels), '')!r}; there is nothing to learn"
     if column.numbers and column.texts and sum(map(_is_number, column.levels)) > FEW_CLASSES:
@@ -178,6 +184,7 @@ def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
             facts.dates += _dates(present, texts)
     else:
         facts.numbers += len(present)
+        facts.infinite += int(np.isinf(present.astype(np.float64)).sum())
     if len(facts.levels) <= 2 * MOST_LEVELS:
         facts.levels.update(texts_of(present.tolist()))
 
@@ -212,14 +219,6 @@ def _in_order(label: str) -> tuple[int, float, str]:
         return 0, float(label), label
     except ValueError:
         return 1, 0.0, label
-
-
-def _csv(path: Path) -> Iterator[pd.DataFrame]:
-    with pd.read_csv(path, chunksize=PIECE_ROWS, skipinitialspace=True, encoding="utf-8", low_memory=False) as reader:
-        for piece in reader:
-            if not isinstance(piece.index, pd.RangeIndex):
-                raise DataError(f"{path}: its rows hold more values than its first line names columns")
-            yield piece
 
 
 def _parquet(path: Path) -> Iterator[pd.DataFrame]:

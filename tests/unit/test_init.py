@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -57,6 +58,20 @@ def test_a_table_and_what_it_found_for_a_machine(project_here: Path) -> None:
     assert found["categories"] == {"kind": 3}
     params = Params.load()
     assert (params.data.target, params.gate.metric, params.gate.max_relative_drop) == ("price", "mean_absolute_error", 0.03)
+
+
+@pytest.mark.parametrize("extra", ["when", "school"])
+def test_dates_and_long_names_of_categories_are_no_free_text(project_here: Path, extra: str) -> None:
+    rows = 200
+    schools = ("some college but no degree", "less than a high school diploma", "a degree of four years or more")
+    columns = {"when": pd.date_range("2024-01-01", periods=rows).astype(str), "school": [schools[row % 3] for row in range(rows)]}
+    frame = pd.DataFrame({"age": range(rows), extra: columns[extra], "left": ["yes" if row % 2 else "no" for row in range(rows)]})
+    frame.to_csv("people.csv", index=False)
+    if extra == "when":
+        with pytest.raises(InputError, match="column 'when' holds dates such as '2024-01-01'; make numbers of them"):
+            invoke("people.csv", "--target", "left")
+    else:
+        assert "200 rows, 1 columns of numbers and 1 of categories" in invoke("people.csv", "--target", "left")
 
 
 def test_a_net_of_ones_own_has_no_student(project_here: Path) -> None:

@@ -97,6 +97,8 @@ def test_unseen_and_missing_values_have_a_place() -> None:
         ("long", "left", r"column 'town' holds a text of 10,000,000 characters"),
         ("bytes", "left", r"is no readable csv table: .*; save it as UTF-8"),
         ("wide", "left", r"its rows hold more values than its first line names columns"),
+        ("infinite", "left", r"column 'price' is infinite in 3 of 400 rows; write a number there, or nothing, or leave it out"),
+        ("infinite", "price", r"data.target: column 'price' of .* is infinite in 3 of 400 rows; mend or remove these rows"),
         ("empty", "left", r"column 'age' is empty; leave it out: data.drop: \[age\]"),
     ],
 )
@@ -111,6 +113,7 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, targe
         "dates": {"age": pd.date_range("2024-01-01", periods=ROWS).astype(str)},
         "names": {"town": [f"town {row}" for row in range(ROWS)]},
         "long": {"town": ["x" * 10_000_000, *frame["town"][1:]]},
+        "infinite": {"price": [np.inf, -np.inf, np.inf, *frame["price"][3:]]},
         "empty": {"age": np.nan},
     }
     frame = frame.assign(**changes.get(how, {}))
