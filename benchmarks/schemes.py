@@ -19,7 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +39,7 @@ from slimline.verdict.gate import judge
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs/methods"
 FAILURE = re.compile(r"error: \w+\.(?P<variant>[\w-]+): (?P<reason>.+)")
-LOOKED = re.compile(r"error: params\.yaml: deploy: '(?P<variant>[\w-]+)' cannot run on '\w+': (?P<reason>.+)")
+LOOKED = re.compile(r"error: params\.yaml: (deploy: '(?P<deployed>[\w-]+)' cannot run on '\w+'|\w+\.(?P<made>[\w-]+)): (?P<reason>.+)")
 """What the stage `look` says of a variant that only the net itself shows to be impossible; nothing behind it has run then."""
 NO_FAILURES: Mapping[str, str] = MappingProxyType({})
 QUIET = {
@@ -131,13 +131,23 @@ def run_line(clone: Path, content: dict[str, Any], jobs: int) -> dict[str, str]:
     if jobs > 1:
         command = ["-m", "flows.compress", "--no-publish", "--jobs", str(jobs), "--target", "evaluate@*"]
     lines = list(_said(command, clone))
-    if refused := {found["variant"]: found["reason"] for line in lines if (found := LOOKED.search(line))}:
-        rest = [name for name in content["deploy"]["variants"] if name not in refused]
-        return refused | run_line(clone, content | {"deploy": content["deploy"] | {"variants": rest}}, jobs)
+    if refused := {found["deployed"] or found["made"]: found["reason"] for line in lines if (found := LOOKED.search(line))}:
+        return refused | run_line(clone, without(content, refused), jobs)
     for target in content["deploy"]["targets"]:
         record(clone)
         lines += _said(["-m", "dvc", "repro", "--single-item", "machine", f"time@{target}"], clone)
     return {failure["variant"]: failure["reason"] for line in lines if (failure := FAILURE.search(line))}
+
+
+def without(content: dict[str, Any], refused: Iterable[str]) -> dict[str, Any]:
+    """The same run without some variants, and without those that start from them."""
+    gone = set(refused)
+    entries = [(name, entry) for stage in CONFIGS for name, entry in content[stage].items()]
+    while more := {name for name, entry in entries if entry["source"] in gone} - gone:
+        gone |= more
+    sections = {stage: {name: entry for name, entry in content[stage].items() if name not in gone} for stage in CONFIGS}
+    variants = [name for name in content["deploy"]["variants"] if name not in gone]
+    return content | sections | {"deploy": content["deploy"] | {"variants": variants}}
 
 
 def _said(arguments: Sequence[str], clone: Path) -> Iterator[str]:
