@@ -1,7 +1,7 @@
 """Who reads a model's parameters: found by running it, since a layer's weight may be used without the layer, and a layer not at all."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -70,16 +70,22 @@ def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch)
     """
     if count(inputs) < 2:
         return {}
-    one, two = (_taken(model, layers, take(inputs, slice(0, number))) for number in (1, 2))
-    fixed = [name for name, seen in one.items() if len(seen) == len(two[name]) and all(map(torch.equal, seen, two[name]))]
+    alone, beside = (take(inputs, slice(0, number)) for number in (1, 2))
+    shaped = _alike(*(_inputs_of(model, layers, batch, lambda x: x.shape) for batch in (alone, beside)))
+    fixed = _alike(*(_inputs_of(model, shaped, batch, Tensor.tolist) for batch in (alone, beside))) if shaped else ()
     return dict.fromkeys(fixed, "its input is the same for every sample, so graphs hold what it gives")
 
 
-def _taken(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch) -> dict[str, list[Tensor]]:
-    twin, seen = copy.deepcopy(model).eval(), dict[str, list[Tensor]]()
+def _alike(one: Mapping[str, list[Any]], two: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    return tuple(name for name, seen in one.items() if seen == two.get(name))
+
+
+def _inputs_of(model: nn.Module, layers: Iterable[str], inputs: Batch, what: Callable[[Tensor], Any]) -> dict[str, list[Any]]:
+    """What a run in evaluation mode puts into each matrix product or convolution of these layers, call by call."""
+    twin, seen = copy.deepcopy(model).eval(), dict[str, list[Any]]()
 
     def note(name: str, _: nn.Module, x: Tensor) -> None:
-        seen.setdefault(name, []).append(x.detach().clone())
+        seen.setdefault(name, []).append(what(x.detach()))
 
     for name in layers:
         if isinstance(layer := twin.get_submodule(name), PRODUCTS):
