@@ -19,6 +19,8 @@ from slimline.methods.layer_calls import WATCHED, on_input, run_hooked
 
 SAMPLES = 4
 KEEP_BATCH = "keep the batch axis (no squeeze() without an axis)"
+UNSTEADY = "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
+CHANGING = "it answers the same samples differently each time, since every call changes its buffer {!r}; change it only if `self.training`"
 TOLERANCE = 1e-3
 """Of the largest output: how far an answer may move with the batch that it is in, since kernels differ by batch size."""
 
@@ -67,12 +69,14 @@ def _unfollowed(twin: nn.Module, few: Batch) -> Iterator[str]:
 
 def _unsteady(twin: nn.Module, few: Batch) -> Iterator[str]:
     """Answers that differ from call to call, or with the samples beside them."""
+    before = {name: value.clone() for name, value in twin.named_buffers()}
     with torch.no_grad():
         together, repeated = twin(**few), twin(**few)
         if not (_is_comparable(together, few) and _is_comparable(repeated, few)):
             return
         if _moved(together, repeated):
-            yield "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
+            changed = [name for name, value in twin.named_buffers() if name in before and not torch.equal(value, before[name])]
+            yield CHANGING.format(changed[0]) if changed else UNSTEADY
             return
         try:
             alone = [twin(**one) for one in split(few, 1)]

@@ -57,6 +57,18 @@ class Unpacked(Net):
         return self.head(x.mean(dim=1)) + 0 * (first - second).sum()
 
 
+class Drifting(Net):
+    """Takes a running mean away, which goes on in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(dim=(0, 1))
+        return super().forward(x - self.mean)
+
+
 class Listed(Net):
     """Layers that it keeps where PyTorch does not look for them."""
 
@@ -147,6 +159,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "parametrizations.spectral_norm",
     ),
     "built otherwise each time": (lambda: Other(), "comes out otherwise when the net is built again", "build the same net in every call"),
+    "a running mean that runs on": (lambda: Drifting(), "every call changes its buffer 'mean'", "only if `self.training`"),
     "layers in a list": (lambda: Listed([nn.Linear(8, 8), nn.ReLU()]), "neither parameters nor buffers: 'kept'", "nn.ModuleList"),
     "layers in a dict": (lambda: Listed({"a": nn.Linear(8, 8)}), "neither parameters nor buffers: 'kept'", "nn.ModuleDict"),
     "a random tensor": (lambda: Net(Projected(torch.randn(8, 8))), "neither parameters nor buffers: somewhere in it", "register_buffer"),
