@@ -1,6 +1,7 @@
 """torch.export keeps the batch free however a forward asks for its size, or says in one line that it cannot."""
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import InputSignature, Signature, signature_of
-from slimline.errors import StageError
+from slimline.errors import Impossible, StageError
 from slimline.methods.compile.onnx_graph import export_onnx
 from slimline.methods.exported import exported
+from tests.lowering import graph_of
 
 EXAMPLE = {"x": torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))}
 
@@ -148,3 +150,20 @@ def test_an_axis_that_is_not_said_to_vary_is_fixed() -> None:
 def test_a_forward_that_fixes_a_varying_axis_is_refused_for_that() -> None:
     with pytest.raises(StageError, match="the size of an axis that varies"):
         exported(Summed().eval(), tokens(2, 5), signature=VARYING)
+
+
+@pytest.mark.parametrize("name", ["code", "graph", "meta"])
+def test_a_name_that_the_exporter_keeps_for_itself_is_told(name: str) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter(name, nn.Parameter(torch.ones(8)))
+            self.inner = nn.Sequential(OrderedDict({name: nn.Linear(8, 3)}))
+
+        def forward(self, x: Tensor) -> Tensor:
+            made: Tensor = self.inner(x * self.get_parameter(name))
+            return made
+
+    with pytest.raises(Impossible, match=f"the model's '{name}' has a name that PyTorch's export to ONNX keeps for itself; rename it"):
+        graph_of(Scaled().eval(), torch.zeros(2, 8))
+    assert graph_of(nn.Sequential(Scaled().inner).eval(), torch.zeros(2, 8)).graph.node, "further inside it is a name like any other"

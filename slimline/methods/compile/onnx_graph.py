@@ -54,6 +54,9 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     """
     if projecting := [name for name, layer in recurrent_layers(model).items() if getattr(layer, "proj_size", 0)]:
         raise Impossible(f"compile: {projecting[0]!r} {PROJECTING}")
+    exporters = torch.fx.GraphModule(nn.Module(), torch.fx.Graph())
+    if taken := [name for name in (*model._parameters, *model._buffers, *model._modules) if hasattr(exporters, name)]:
+        raise Impossible(f"compile: the model's {taken[0]!r} has a name that PyTorch's export to ONNX keeps for itself; rename it")
     ordered = {name: example[name] for name in signature.names}
     few = take(joined([ordered] * FEWEST), slice(0, FEWEST))
     try:
