@@ -15,6 +15,7 @@ from slimline.data.batch import Batch, clone
 from slimline.data.calling import parameters_of
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
+from slimline.methods.four_axes import FourAxes
 
 MAX_BATCH = 65536
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
@@ -78,7 +79,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _followed(model: nn.Module, example: Batch, shapes: Shapes | None, *, strict: bool) -> ExportedProgram:
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), FourAxes():
         warnings.simplefilter("ignore")
         frozen = copy.deepcopy(model).eval().requires_grad_(False)
         inputs: dict[str, Any] = dict(clone(example))

@@ -31,11 +31,13 @@ MORE_OPERATIONS = {
 def macs(model: nn.Module, example: Batch) -> int:
     """Multiply-accumulates of an evaluation on the first sample of `example`, without biases and element-wise work.
 
-    The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel.
+    The count is torch.utils.flop_counter's (matrix products, convolutions, attention), halved, and that of oneDNN's LSTM kernel. It hears
+    of modules by hooks on gradients, which a view of a parameter has none of without gradients: the parameters are given detached.
     """
     evaluated = copy.deepcopy(model).eval() if model.training else model
+    detached = {name: value.detach() for name, value in evaluated.named_parameters()}
     with layer_by_layer(), FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS) as counter, torch.no_grad():
-        evaluated(**take(example, slice(0, 1)))
+        torch.func.functional_call(evaluated, detached, kwargs=dict(take(example, slice(0, 1))))
     return int(counter.get_total_flops()) // 2
 
 

@@ -4,9 +4,12 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention as attention
 
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import InputSignature, Signature, signature_of
@@ -167,3 +170,28 @@ def test_a_name_that_the_exporter_keeps_for_itself_is_told(name: str) -> None:
     with pytest.raises(Impossible, match=f"the model's '{name}' has a name that PyTorch's export to ONNX keeps for itself; rename it"):
         graph_of(Scaled().eval(), torch.zeros(2, 8))
     assert graph_of(nn.Sequential(Scaled().inner).eval(), torch.zeros(2, 8)).graph.node, "further inside it is a name like any other"
+
+
+@pytest.mark.parametrize("name", ["three axes", "three axes and a mask", "five axes", "a mask of each sample"])
+def test_attention_of_any_number_of_axes_is_exported(name: str) -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.latent, self.key, self.head = nn.Parameter(torch.randn(3, 6)), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            key, query = self.key(x), self.latent.expand(x.shape[0], -1, -1)
+            if name == "five axes":
+                key, query = (value.unflatten(2, (3, 2)).unsqueeze(1).transpose(2, 3).expand(-1, 2, -1, -1, -1) for value in (key, query))
+                found = attention(query, key, key).mean(1).transpose(1, 2).flatten(2)
+            else:
+                masks = {"three axes and a mask": x.new_zeros(3, 4), "a mask of each sample": x[:, :, 0].unsqueeze(1).expand(-1, 3, -1)}
+                found = attention(query, key=key, value=key, attn_mask=masks.get(name))
+            made: Tensor = self.head(found.mean(1))
+            return made
+
+    torch.manual_seed(0)
+    model, batch = Attending().eval(), torch.randn(5, 4, 6)
+    session = onnxruntime.InferenceSession(graph_of(model, batch).SerializeToString())
+    (found,) = session.run(None, {"x": batch[:3].numpy()})
+    assert np.allclose(found, model(batch[:3]).detach().numpy(), atol=1e-5)
