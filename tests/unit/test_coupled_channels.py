@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slimline.artifact.structure import replay, structure_edits
 from slimline.errors import StageError
@@ -93,6 +93,28 @@ def test_whole_nets_lose_what_they_can(build: Build) -> None:
         for layer, (count, places) in FREE[build].items():
             assert width_of(made.model.get_submodule(layer)) == count * places // 2 or count < 4
         torch.testing.assert_close(reloaded(made.model, net)(**data.calibration), made.model(**data.calibration))
+
+
+class Supervised(nn.Module):
+    """A head beside the net's own, of its first layer, that training alone runs (deep supervision)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.auxiliary, self.head = nn.Linear(16, 3), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.relu(self.first(x))
+        logits: Tensor = self.head(torch.relu(self.second(first)).mean((2, 3)))
+        return logits + self.auxiliary(first.mean((2, 3))) if self.training else logits
+
+
+def test_what_a_layer_reads_in_training_alone_stays_whole() -> None:
+    net = Supervised()
+    reasons = {group.layer: group.why_whole for group in removable_groups(net, IMAGE)}
+    assert reasons == {"first": "auxiliary, which runs in training alone, would not fit", "second": ""}
+    made = channels(net, config(ratio=0.5), data=method_data(net, IMAGE["x"])).model.train()
+    assert (made.first.out_channels, made.second.out_channels, made(IMAGE["x"]).shape) == (16, 8, (2, 3))
 
 
 def test_a_source_in_training_mode_learns_nothing_from_the_trials() -> None:

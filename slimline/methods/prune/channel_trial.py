@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, Tensors, tensors
+from slimline.data.batch import Batch, Tensors, clone, tensors
 from slimline.methods.prune.channel_flow import FAILURES, Even
 from slimline.methods.prune.channel_groups import ChannelGroup, channel_groups
 from slimline.methods.prune.channel_removal import remove_channels, without_reading
@@ -27,6 +27,7 @@ class Trial:
         self.model, self.inputs = model, inputs
         whole = copy.deepcopy(model).eval()
         names = dict.fromkeys(place.module for group in groups for place in group.slices)
+        self.trained_alone = tuple(sorted(_ran(model, inputs, training=True) - _ran(model, inputs, training=False)))
         self.factors = norm_factors(whole, names, inputs)
         self.outputs = _outputs(whole, self.factors, inputs)
 
@@ -39,8 +40,11 @@ class Trial:
     def without(self, groups: Sequence[ChannelGroup], removed: Mapping[str, Sequence[int]]) -> str:
         """What goes wrong when these channels are removed; empty where nothing does."""
         expected = _outputs(without_reading(self.model, groups, removed), self.factors, self.inputs)
+        smaller = remove_channels(self.model, groups, removed)
+        if self.trained_alone and not _ran(smaller, self.inputs, training=True):
+            return f"{self.trained_alone[0]}, which runs in training alone, would not fit"
         try:
-            found = _outputs(remove_channels(self.model, groups, removed), self.factors, self.inputs)
+            found = _outputs(smaller, self.factors, self.inputs)
         except FAILURES as error:
             return f"the model does not run without some of its channels: {' '.join(str(error).split())[:120]}"
         if not _same_shapes(found, expected):
@@ -113,6 +117,19 @@ def _same(found: Tensor, expected: Tensor, whole: Tensor) -> bool:
 
 def _numbers(output: Tensor) -> Tensor:
     return (output.detach() if output.is_floating_point() else output.double()).nan_to_num()
+
+
+def _ran(model: nn.Module, inputs: Batch, *, training: bool) -> set[str]:
+    """The modules that a copy runs, in one mode; none where it cannot (a batch norm that is given one value, a layer that does not fit)."""
+    twin, ran = copy.deepcopy(model).train(training), set[str]()
+    for name, module in twin.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: ran.add(name))
+    try:
+        with torch.no_grad():
+            twin(**clone(inputs))
+    except FAILURES:
+        return set()
+    return ran
 
 
 def _outputs(model: nn.Module, factors: Factors, inputs: Batch) -> Tensors:
