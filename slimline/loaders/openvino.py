@@ -10,6 +10,7 @@ from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
 from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
+from slimline.methods.compile.instruction_sets import instruction_sets
 from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
 LANGUAGE_GRAPH = "openvino_model.xml"
 RUNTIME, GRAPH = f"openvino {openvino.__version__}", "model.xml"
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
+_GATES = ('type="Swish"', 'type="Gelu"')
+"""The gate of a language model's MLP. In bfloat16 on AMX OpenVINO 2026.4 makes one kernel of the MLP, which divides by half of the threads:
+in one thread the process ends without a word (https://github.com/openvinotoolkit/openvino/issues/33300)."""
 
 
 @kept_signal_stack()
 def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer, dict[str, str]]:
-    """The model as a function, and how it runs: in float32 where the CPU lacks the manifest's 16-bit arithmetic.
+    """The model as a function, and how it runs: in float32 where the CPU lacks the manifest's 16-bit arithmetic, or would end the process.
 
     What OpenVINO raises is told by slimline.runtime.
     """
     core = openvino.Core()
-    config = _settings(core, manifest, threads)
+    config = _settings(core, folder / GRAPH, manifest, threads)
     compiled = core.compile_model(folder / GRAPH, "CPU", config)
     request = compiled.create_infer_request()
 
@@ -57,7 +61,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     Each loads the IR when it is first asked, for an application needs one of them.
     """
     core, facts = openvino.Core(), read_generation(folder)
-    config = _settings(core, manifest, threads)
+    config = _settings(core, folder / LANGUAGE_GRAPH, manifest, threads)
     requests: list[Any] = []
 
     def infer(arrays: Mapping[str, Array]) -> Outputs:
@@ -86,10 +90,17 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     return Language(infer, config, generating)
 
 
-def _settings(core: Any, manifest: CompiledManifest, threads: int) -> dict[str, str]:
-    """The manifest's settings on so many threads, in float32 where the CPU lacks its 16-bit arithmetic."""
+def _settings(core: Any, graph: Path, manifest: CompiledManifest, threads: int) -> dict[str, str]:
+    """The manifest's settings on so many threads, in float32 where the CPU lacks its 16-bit arithmetic or OpenVINO has it wrong."""
     config = {**manifest.execution, "INFERENCE_NUM_THREADS": str(threads)}
     wanted = config["INFERENCE_PRECISION_HINT"]
-    if wanted != "f32" and _CAPABILITY[wanted] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if wanted == "f32":
+        return config
+    is_able = _CAPABILITY[wanted] in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not is_able or (wanted == "bf16" and threads == 1 and _is_gated_on_amx(graph)):
         config |= {name: "f32" for name in ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION") if name in config}
     return config
+
+
+def _is_gated_on_amx(graph: Path) -> bool:
+    return "amx_bf16" in instruction_sets() and any(gate in graph.read_text(encoding="utf-8") for gate in _GATES)
