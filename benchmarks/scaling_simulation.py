@@ -28,7 +28,7 @@ from slimline.storage.stage_leases import POLL_S, TTL_S  # noqa: E402
 
 WORKERS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LIST = 12
-LISTS_A_WORKER = 1 / 4
+LISTS_A_WORKER = 1 / 3
 LEASE_REQUESTS, ENTRY_REQUESTS = 4, 3
 """Of the store: a lease is read, written, read and freed; the entries of a stage are looked for, listed and carried."""
 S3_A_SECOND = 3500.0
@@ -57,7 +57,7 @@ class Setup:
 
 @dataclass
 class World:
-    """The simulation's clock, what serves it, what has been computed, and who computes what."""
+    """The simulation's clock, what serves it, what has been computed, and what is being computed: its end."""
 
     env: Any
     costs: Costs
@@ -65,7 +65,7 @@ class World:
     store: Any = None
     prefect: Any = None
     done: set[str] = field(default_factory=set)
-    held: set[str] = field(default_factory=set)
+    held: dict[str, Any] = field(default_factory=dict)
     busy_s: dict[str, float] = field(default_factory=lambda: {"store": 0.0, "prefect": 0.0, "work": 0.0, "wait": 0.0})
 
     def __post_init__(self) -> None:
@@ -113,21 +113,23 @@ def stage(world: World, one: Stage) -> Iterator[Any]:
     yield from world.asks(LEASE_REQUESTS)
     began = world.env.now
     while one.key in world.held:
-        yield world.env.timeout(POLL_S)
-        yield from world.ask("store", 1 / world.setup.store_a_second)
+        yield world.held[one.key]
+    if waited := world.env.now - began:
+        yield from world.ask("store", waited / POLL_S / world.setup.store_a_second)  # what it has looked meanwhile
+        yield world.env.timeout(POLL_S / 2)
     world.busy_s["wait"] += world.env.now - began
     entries = len(world.done) if world.setup.every_entry else 1
     if one.key in world.done:
         yield from world.asks(ENTRY_REQUESTS * entries)
         yield world.env.timeout(world.costs.restored_s)
         return
-    world.held.add(one.key)
+    world.held[one.key] = world.env.event()
     yield world.env.timeout(one.work_s + world.costs.computed_s)
     world.busy_s["work"] += one.work_s
     yield from world.ask("store", one.work_s / (TTL_S / 4) / world.setup.store_a_second)  # what it has written anew meanwhile
     yield from world.asks(ENTRY_REQUESTS * entries)
     world.done.add(one.key)
-    world.held.remove(one.key)
+    world.held.pop(one.key).succeed()
 
 
 def worker(world: World, todo: list[list[Stage]]) -> Iterator[Any]:
