@@ -67,7 +67,7 @@ def test_channels_that_are_removed_are_those_that_nobody_reads(name: str) -> Non
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("prune", "magnitude", {"fraction": 0.5}),
     ("prune", "taylor", {"fraction": 0.8, "samples": 16, "batch_size": 4}),
-    ("prune", "channels", {"ratio": 0.5, "round_to": 1, "criterion": "taylor", "samples": 16}),
+    ("prune", "channels", {"ratio": 0.7, "round_to": 1, "criterion": "taylor", "samples": 16}),
     ("prune", "channels", {"parameters": 0.9, "round_to": 1}),
     ("prune", "movement", {"fraction": 0.5, "training": TRAINING}),
     ("prune", "lottery_ticket", {"rounds": 1, "fraction": 0.3, "training": TRAINING}),
