@@ -8,7 +8,6 @@ line costs. The embedded store is asked by many at once, as the holders of lease
 
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import mean
 
 import psutil
+from several_machines import LINE
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
@@ -27,10 +27,9 @@ from slimline.params import PublishParams  # noqa: E402
 from slimline.storage.client import Store, connect  # noqa: E402
 from slimline.storage.objects import read, write_if  # noqa: E402
 from slimline.storage.server import store_environment  # noqa: E402
-from tests.flow.running import Project, prefect_api  # noqa: E402
+from tests.flow.running import Project, prefect_api, sharing_project  # noqa: E402
 
 COSTS = PROJECT / "benchmarks/results/scaling-costs.json"
-LINE = re.compile(r"^\S (?P<stage>\S+)\s+(?P<seconds>[\d.]+) s\s+(?P<state>\w+)", re.MULTILINE)
 WORK_S = {"teacher": 0.2, "p50": 0.2, "q8": 0.2, "report": 0.1}
 """What the stages of the tiny project sleep (tests/flow/tiny/dvc.yaml.txt)."""
 CLIENTS, ASKED_S = 8, 5.0
@@ -47,23 +46,12 @@ class Costs:
     store_requests_a_second: float
 
 
-def clone(folder: Path, api: str, store: Mapping[str, str]) -> Project:
-    """The tiny project with a remote in the store."""
-    folder.mkdir()
-    project = Project(folder, api)
-    project.env |= store
-    project.dvc("remote", "add", "-d", "-f", "store", "s3://dvc/shared")
-    project.dvc("remote", "modify", "store", "endpointurl", store["AWS_ENDPOINT_URL"])
-    project.commit()
-    return project
-
-
 def stages(project: Project) -> dict[str, float]:
     """Seconds of each stage of a run that shares, waits for the store included."""
     code, _, shown = project.run("--no-publish", "--share", "--jobs", "1")
     if code:
         raise SystemExit(f"the tiny project's run ended with {code}:\n{shown}")
-    return {found["stage"]: float(found["seconds"]) for found in LINE.finditer(shown)}
+    return {found["stage"]: float(found["seconds"]) for found in map(LINE.match, shown.splitlines()) if found}
 
 
 def shared(folder: Path, store: Mapping[str, str]) -> tuple[float, float, float]:
@@ -71,8 +59,8 @@ def shared(folder: Path, store: Mapping[str, str]) -> tuple[float, float, float]
     with prefect_api(folder) as api:
         server = [psutil.Process(one.pid) for one in psutil.Process().children(recursive=True) if "prefect" in " ".join(one.cmdline())]
         before = _cpu_s(server)
-        computed = stages(clone(folder / "first", api, store))
-        restored = stages(clone(folder / "second", api, store))
+        computed = stages(sharing_project(folder / "first", api, store))
+        restored = stages(sharing_project(folder / "second", api, store))
         server_s = (_cpu_s(server) - before) / (len(computed) + len(restored))
     return mean(seconds - WORK_S[stage.rpartition("@")[2]] for stage, seconds in computed.items()), mean(restored.values()), server_s
 

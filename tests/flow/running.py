@@ -120,6 +120,17 @@ class Project:
             time.sleep(0.05)
 
 
+def sharing_project(folder, api_url, store):
+    """A clone of its own with a remote in the store."""
+    folder.mkdir()
+    project = Project(folder, api_url)
+    project.env |= store
+    project.dvc("remote", "add", "-d", "-f", "store", "s3://dvc/shared")
+    project.dvc("remote", "modify", "store", "endpointurl", store["AWS_ENDPOINT_URL"])
+    project.commit()
+    return project
+
+
 @contextmanager
 def prefect_api(folder):
     """The address of a real Prefect API that lives for the length of the block."""

@@ -1,29 +1,16 @@
 """`--share`: two clones on one real store make each stage once; a store that is gone costs the sharing alone."""
 
-from pathlib import Path
-
 import pytest
 
 from slimline.params import PublishParams
 from slimline.storage.server import store_environment
-from tests.flow.running import Project, prefect_api
+from tests.flow.running import prefect_api, sharing_project
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory):
     with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
         yield api_url
-
-
-def sharing_project(folder: Path, api: str, store: dict[str, str]) -> Project:
-    """A clone of its own with a remote in the store."""
-    folder.mkdir()
-    project = Project(folder, api)
-    project.env |= store
-    project.dvc("remote", "add", "-d", "-f", "store", "s3://dvc/shared")
-    project.dvc("remote", "modify", "store", "endpointurl", store["AWS_ENDPOINT_URL"])
-    project.commit()
-    return project
 
 
 def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):
