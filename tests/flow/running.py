@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from tests.waiting import eventually
 
 REPO = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny"
@@ -114,10 +115,7 @@ class Project:
         return [process for process, marked in marks.items() if any(str(self.folder) in mark for mark in marked) and runs(process.pid)]
 
     def wait_for(self, stage, seconds=60):
-        deadline = time.monotonic() + seconds
-        while not self.executions().get(stage):
-            assert time.monotonic() < deadline, f"{stage} did not start"
-            time.sleep(0.05)
+        assert eventually(lambda: self.executions().get(stage), seconds), f"{stage} did not start"
 
 
 def sharing_project(folder, api_url, store):
@@ -144,7 +142,10 @@ def prefect_api(folder):
     wait_until_healthy(api_url, server, folder / "log.txt")
     yield api_url
     server.terminate()
-    server.wait(timeout=20)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(20)
+    server.kill()
+    server.wait()
 
 
 def runs(pid):
@@ -153,12 +154,3 @@ def runs(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def eventually(condition, seconds=15):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

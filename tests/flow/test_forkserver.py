@@ -18,7 +18,8 @@ from dvc.utils.serialize._yaml import parse_yaml_for_update
 from flows.engine import Finished, heard, start_over, stop_all
 from flows.forked import ForkServer
 from flows.forkserver import is_python_of_ours, spliced
-from tests.flow.running import Project, eventually
+from tests.flow.running import Project
+from tests.waiting import eventually
 
 REPRO = ("--wait-for-lock", "repro", "--single-item")
 ENTRY = {"cmd": "python -m tasks.b", "deps": [{"path": "b.py", "md5": "0" * 32}], "params": {"params.yaml": {"b": [1, {"c": "yes"}]}}}

@@ -9,7 +9,8 @@ import time
 import httpx
 import pytest
 
-from tests.flow.running import SLIMLINE_RUN, Project, eventually, prefect_api, runs, sh
+from tests.flow.running import SLIMLINE_RUN, Project, prefect_api, runs, sh
+from tests.waiting import eventually
 
 NEW = ["tasks/dummy.py", "data/own.safetensors", "workload.py", "own-data/table-é.csv"]
 TEACHER = "python -m tasks.dummy teacher 0.2"
@@ -230,7 +231,7 @@ def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     pids = project.stage_pids("p50") + project.stage_pids("q8")
     flow.kill()
     flow.wait()
-    assert eventually(lambda: not any(map(runs, pids)), seconds=20), "a stage outlived its flow"
+    assert eventually(lambda: not any(map(runs, pids))), "a stage outlived its flow"
     project.let_go()
     draft = project.root / "data/models/.p50.abcd_123"
     draft.mkdir()

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import httpx
@@ -18,6 +17,7 @@ from flows.processes import runs
 from flows.queues import why_no_gpu
 from tests.alert_sinks import WebhookSink
 from tests.tiny_project import REPO, make_project
+from tests.waiting import eventually
 
 CANARY = "T0CANARYT0KEN"
 
@@ -32,10 +32,8 @@ def recorded(root):
 
 
 def wait_for(what, seconds):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.5)
+    found = eventually(what, seconds, every_s=0.5)
+    assert found, "waited in vain"
     return found
 
 
@@ -52,7 +50,7 @@ def up(tmp_path_factory):
     env |= {"TINY_CONTROL": str(folder / "control"), "TINY_LOG": str(folder / "log")}
     sink = WebhookSink()
     env |= {"SLIMLINE_ALERTS": f"{sink.url}/services/{CANARY}"}
-    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"])
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(36000)", "prefect", "worker", "start"])
     began = services(root, env, "up", "--port", "0")
     assert began.returncode == 0, began.stdout + began.stderr
     yield root, env, bystander, sink
@@ -281,7 +279,7 @@ def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     assert store, "the S3 store is not up"
     down = services(root, env, "down")
     assert down.returncode == 0, down.stderr
-    assert [pid for pid in (*pids, *family, *store) if psutil.pid_exists(pid)] == []
+    assert [pid for pid in (*pids, *family, *store) if runs(pid)] == []
     assert bystander.poll() is None
     assert not (root / ".slimline/services.json").exists()
     assert services(root, env, "status").returncode == 1

@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from flows.status import screen, status_of
 from flows.terminal import Screen
 from slimline.progress import epoch_line
 from tests.flow.running import Project, clean_environment, prefect_api, sh
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_terminal_shows_the_epochs_of_a_stage_as_a_bar() -> None:
         tell(Started("look"))
         tell(Said("teacher", epoch_line("teacher", 3, 4, 0.5, 0.9)))
         tell(Said("look", "two samples go through"))
-        time.sleep(0.5)
+        assert eventually(lambda: "epoch 3 of 4" in written.getvalue())
     rows = written.getvalue().splitlines()
     assert any("epoch 3 of 4" in row and "\u2501" in row for row in rows)
     assert not any("two samples go through" in row and "\u2501" in row for row in rows)

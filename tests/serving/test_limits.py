@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from slimline.commands.serve import serve
 from slimline.errors import ArtifactError, InputError
 from tests.serving.served import Served, serving
 from tests.serving.small_releases import WORDS, heavy, texts
+from tests.waiting import eventually
 
 LONG = " ".join(WORDS * 3)
 SECONDS = 40
@@ -38,13 +38,6 @@ def embed(server: Served, count: int = 1) -> httpx.Response:
     return server.post("/v1/embeddings", {"input": [LONG] * count})
 
 
-def until(condition: object, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # type: ignore[operator]
-        time.sleep(0.02)
-    return bool(condition())  # type: ignore[operator]
-
-
 def batches(server: Served) -> int:
     """How many times the model has been run."""
     text = httpx.get(f"{server.url}/metrics").text
@@ -56,7 +49,7 @@ def busy(server: Served) -> Iterator["Future[httpx.Response]"]:
     """A client whose answer takes seconds; the model works on it when the block begins."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(embed, server, SECONDS)
-        assert until(lambda: batches(server) == 1)
+        assert eventually(lambda: batches(server) == 1)
         yield answer
 
 
@@ -74,7 +67,7 @@ def test_a_full_queue_is_told_503_and_when_to_come_again(server: Served) -> None
 def test_a_stopping_server_finishes_what_it_has_begun_and_takes_nothing_new(server: Served) -> None:
     with busy(server) as begun:
         server.process.send_signal(signal.SIGTERM)
-        assert until(lambda: any(line.startswith("SIGTERM") for line in server.lines))
+        assert eventually(lambda: any(line.startswith("SIGTERM") for line in server.lines))
         health = httpx.get(f"{server.url}/health")
         late = embed(server)
     assert begun.result().status_code == 200
@@ -95,7 +88,7 @@ def test_a_client_that_goes_away_is_not_worked_for(server: Served) -> None:
     with busy(server):
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/v1/embeddings", json={"input": [LONG] * 100}, timeout=0.5)
-        assert until(lambda: any(" 499 " in line for line in server.lines))
+        assert eventually(lambda: any(" 499 " in line for line in server.lines))
         assert batches(server) == 1, "the model had nothing else to do"
     assert embed(server).status_code == 200
     assert batches(server) == 2, "100 texts that nobody waits for were worked on"

@@ -48,7 +48,7 @@ def holder(name: str, seconds: float, ttl_s: float) -> "subprocess.Popen[str]":
 
 
 def test_processes_that_race_have_it_one_after_the_other(store: Store) -> None:
-    racing = [holder(f"machine-{number}", 0.3, 30.0) for number in range(4)]
+    racing = [holder(f"machine-{number}", 2, 30.0) for number in range(4)]
     said = [one.communicate(timeout=60)[0].splitlines() for one in racing]
     spans = sorted((float(lines[-2].split()[-1]), float(lines[-1].split()[-1])) for lines in said)
     assert all(first[1] <= second[0] for first, second in pairwise(spans))

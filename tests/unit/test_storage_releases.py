@@ -41,6 +41,7 @@ from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
 from slimline.storage.server import SETTINGS, store_environment
 from slimline.storage.signing import verify_signature
+from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 VARIANTS = {"small": 1.0, "tiny": 2.0}
@@ -270,7 +271,7 @@ def test_kill_9_while_uploading_leaves_no_release_and_the_next_publish_mends_it(
     write_run(project, workload, VARIANTS, ballast=60_000_000)
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen([sys.executable, "-c", PUBLISH], cwd=project, env=os.environ | {"PYTHONPATH": path})
-    keys = until(lambda: [one.key for one in listed(store, f"releases/{workload}/")])
+    keys = eventually(lambda: [one.key for one in listed(store, f"releases/{workload}/")], every_s=0.005)
     process.kill()
     process.wait()
     left = [one.key for one in listed(store, f"releases/{workload}/")]
@@ -282,15 +283,6 @@ def test_kill_9_while_uploading_leaves_no_release_and_the_next_publish_mends_it(
     assert done.returncode == 0
     for url in json.loads((project / "reports/releases.json").read_text()).values():
         assert fetch_release(url, tmp_path / "fetched").is_dir()
-
-
-def until(look, seconds=90.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.005)
-    raise AssertionError("it did not happen in time")
 
 
 def test_a_release_without_release_json_or_with_a_lost_file_is_mended(project, store, workload, tmp_path):

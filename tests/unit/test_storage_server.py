@@ -37,13 +37,13 @@ from slimline.storage.server import (
 PUBLISH = PublishParams()
 REPOSITORY = Path(__file__).parents[2]
 USE_THE_STORE = """
-import sys, time
+import sys
 from pathlib import Path
 from slimline.params import PublishParams
 from slimline.storage.server import store_environment
 with store_environment(Path(sys.argv[1]), PublishParams()):
     print("ready", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
@@ -63,9 +63,10 @@ def root(tmp_path):
             weed.stop(folder)
 
 
-def user(root, seconds):
-    """Another process that uses the store for some seconds; waits until it has it."""
-    process = subprocess.Popen([sys.executable, "-c", USE_THE_STORE, str(root), str(seconds)], cwd=REPOSITORY, stdout=subprocess.PIPE)
+def user(root):
+    """Another process that uses the store until its input ends; waits until it has it."""
+    command = [sys.executable, "-c", USE_THE_STORE, str(root)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     return process
 
@@ -163,10 +164,11 @@ def test_keys_are_generated_and_readable_by_the_owner_only(root, tmp_path_factor
 
 
 def test_the_last_of_several_users_stops_it(root):
-    first, second = user(root, 60), user(root, 1.5)
+    first, second = user(root), user(root)
     process = server_process(root)
     assert len(server_state(root, PUBLISH).users) == 2
-    assert second.wait(20) == 0
+    second.communicate()
+    assert second.returncode == 0
     assert process.is_running()
     with store_environment(root, PUBLISH):
         first.kill()
@@ -194,7 +196,7 @@ def test_users_that_start_together_share_one_server(root):
 
 
 def test_a_killed_user_is_forgotten_by_the_next(root):
-    killed = user(root, 60)
+    killed = user(root)
     process = server_process(root)
     killed.kill()
     killed.wait()
@@ -217,7 +219,7 @@ def test_a_killed_server_comes_back_with_every_object(root):
 
 
 def test_a_server_whose_state_file_was_lost_is_replaced(root):
-    killed = user(root, 60)
+    killed = user(root)
     stray = server_process(root)
     (state_folder(root) / "state.json").unlink()
     killed.kill()
@@ -243,7 +245,7 @@ def test_a_hold_outlives_its_process_and_ends_when_told(root):
     state = server_state(root, PUBLISH)
     assert state.running
     assert state.users == ("hold",)
-    killed = user(root, 60)
+    killed = user(root)
     killed.kill()
     killed.wait()
     assert release_server(root)
