@@ -10,10 +10,9 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import find_placeholders
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration, KubernetesWorkerVariables
 
@@ -21,6 +20,7 @@ from flows.options import Options
 from flows.queues import QUEUES, Needs
 from flows.sending import resources
 from flows.services import POOL
+from tests.flow.running import prefect_api
 
 REPO = Path(__file__).resolve().parents[2]
 DEPLOY = REPO / "deploy/kubernetes"
@@ -40,9 +40,9 @@ def template():
 
 
 @pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield PREFECT_API_URL.value()
+def server(tmp_path_factory):
+    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url, temporary_settings({PREFECT_API_URL: api_url}):
+        yield api_url
 
 
 def job(template, **values):
@@ -113,7 +113,7 @@ def test_only_what_a_pool_declares_is_asked_of_it(template):
 
 def test_a_sent_run_asks_the_cluster_for_its_gpu(server, template):
     environment = {**os.environ, "PREFECT_API_URL": server, "SLIMLINE_REPOSITORY": "https://git.example/slimline.git"}
-    with get_client(sync_client=True) as client:
+    with SyncPrefectClient(server) as client:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="kubernetes", base_job_template=template))
         for name, priority in QUEUES.items():
             if name != "default":
@@ -123,7 +123,7 @@ def test_a_sent_run_asks_the_cluster_for_its_gpu(server, template):
     sending = [sys.executable, "-m", "flows.sending", "--json", "--no-publish", "--set", "teacher.device=cuda"]
     sent = json.loads(subprocess.run(sending, cwd=REPO, env=environment, check=True, capture_output=True, text=True, timeout=120).stdout)
     assert (sent["queue"], sent["is_served"]) == ("gpu", False)
-    with get_client(sync_client=True) as client:
+    with SyncPrefectClient(server) as client:
         run = client.read_flow_run(sent["identity"])
         deployment = client.read_deployment_by_name("compress/shared")
     assert {**run.job_variables, "memory_gib": 0} == {"gpus": 1, "memory_gib": 0}, "memory too, where this clone has run the line before"
