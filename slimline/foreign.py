@@ -1,18 +1,45 @@
-"""Code that is not ours: an error that came out of it, told in one line with the place in their code that it came from."""
+"""Code that is not ours: an error that came out of it, told in one line with the place in their code that it came from.
+
+A context manager sees whatever leaves its block without an except clause: nobody's exception classes have to be listed, `SystemExit`
+and `MemoryError` are among them, and nothing is swallowed.
+"""
 
 import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType, ModuleType, TracebackType
+from typing import Literal
 
 from slimline.errors import SlimlineError
 
 OURS = frozenset({"slimline", "tasks", "flows"})
 LONGEST = 300
 """Characters of a foreign message that are shown."""
+
+
+@dataclass(frozen=True)
+class their_call:  # noqa: N801 - read as words: with their_call(WorkloadError, "workload 'wine': loss()")
+    """Around a call of one of their functions, named by `doing`: whatever it raises is told as theirs.
+
+    Raises:
+        SlimlineError: on exit, a `kind` in place of whatever was raised inside.
+    """
+
+    kind: type[SlimlineError]
+    doing: str
+    own_package: Callable[[], str] = str
+
+    def __enter__(self) -> None:
+        """Nothing is set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
+        if error is None or passes(error):
+            return False
+        raise self.kind(f"{self.doing} raised {told(error, self.own_package())}; mend it there") from error
 
 
 def told(error: BaseException, own_package: str = "") -> str:

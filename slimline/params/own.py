@@ -9,13 +9,12 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from slimline.errors import MethodError
-from slimline.foreign import module_of_file, passes, told
+from slimline.foreign import module_of_file, their_call
 from slimline.params.explained import explained
 from slimline.params.section import EditParams, VariantParams
 from slimline.params.student import StudentTraining
@@ -31,24 +30,9 @@ GROUND: Mapping[str, type[VariantParams]] = {
 """Stage -> the class that a config for it is made from."""
 
 
-@dataclass(frozen=True)
-class own_code:  # noqa: N801 - read as words: with own_code(name, "importing it")
-    """Around a call of their code: whatever it raises is told as theirs.
-
-    Raises:
-        MethodError: on exit, in place of whatever was raised inside.
-    """
-
-    name: str
-    doing: str
-
-    def __enter__(self) -> None:
-        """Nothing is set up."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
-        if error is None or passes(error):
-            return False
-        raise MethodError(f"method {self.name!r}: {self.doing} raised {told(error)}; mend it there") from error
+def own_code(name: str, doing: str) -> their_call:
+    """Around a call of their code: whatever it raises is a MethodError."""
+    return their_call(MethodError, f"method {name!r}: {doing}")
 
 
 def is_own(method: object) -> bool:

@@ -1,9 +1,8 @@
 """The border to code that is not ours: whatever a workload or one of its nets raises is told as theirs, in one line.
 
 It stands where control goes from us to them: around every member that is called (`theirs`, by guarded.py), and around a whole
-process (`through_their_code`), for what their nets raise in `forward`, wherever that is called. A context manager sees whatever
-leaves its block without an except clause: nobody's exception classes have to be listed, `SystemExit` and `MemoryError` are among
-them, and nothing is swallowed. Only an interrupt by the user and our own errors pass as they are.
+process (`through_their_code`), for what their nets raise in `forward`, wherever that is called. Only an interrupt by the user and
+our own errors pass as they are.
 """
 
 from dataclasses import dataclass
@@ -11,32 +10,17 @@ from types import TracebackType
 from typing import Literal
 
 from slimline.errors import WorkloadError
-from slimline.foreign import innermost, passes, told
+from slimline.foreign import innermost, passes, their_call, told
 from slimline.workloads.known import known_workloads
 
 
-@dataclass(frozen=True)
-class theirs:  # noqa: N801 - read as words: with theirs(name, "loss()")
-    """Around a call of one of their functions: whatever it raises is told as theirs.
-
-    Raises:
-        WorkloadError: on exit, in place of whatever was raised inside.
-    """
-
-    name: str
-    doing: str
-
-    def __enter__(self) -> None:
-        """Nothing is set up."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
-        if error is None or passes(error):
-            return False
-        raise WorkloadError(f"workload {self.name!r}: {self.doing} raised {told(error, _own_package(self.name))}; mend it there") from error
+def theirs(name: str, doing: str) -> their_call:
+    """Around a call of one of their functions: whatever it raises is a WorkloadError."""
+    return their_call(WorkloadError, f"workload {name!r}: {doing}", lambda: _own_package(name))
 
 
 @dataclass(frozen=True)
-class through_their_code:  # noqa: N801 - as `theirs`
+class through_their_code:  # noqa: N801 - read as words
     """Around a process: what their code raised, called from wherever (a net's `forward`), is told as theirs; all else goes on as it is.
 
     An error is theirs where of all frames that are theirs or ours the innermost one is theirs: a hook of ours may run inside their
