@@ -19,7 +19,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 FAILURE = re.compile(r"error: \w+\.(?P<variant>[\w-]+): (?P<reason>.+)")
 LOOKED = re.compile(r"error: params\.yaml: (deploy: '(?P<deployed>[\w-]+)' cannot run on '\w+'|\w+\.(?P<made>[\w-]+)): (?P<reason>.+)")
 """What the stage `look` says of a variant that only the net itself shows to be impossible; nothing behind it has run then."""
-QUIET = {
+ENVIRONMENT = {
+    "COLUMNS": "1000",
     "OMP_WAIT_POLICY": "passive",
     "PYTHONHASHSEED": "0",
     "DO_NOT_TRACK": "1",
@@ -82,7 +83,7 @@ def _said(arguments: Sequence[str], clone: Path) -> Iterator[str]:
     with subprocess.Popen(
         [sys.executable, *arguments],
         cwd=clone,
-        env={**os.environ, **QUIET, "PATH": path},
+        env={**os.environ, **ENVIRONMENT, "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
