@@ -52,7 +52,10 @@ class Block:
         return f"{self.name}.{layer}".lstrip(".")
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The matrix layers in the order in which they run, those that read one tensor together; layers that run twice are left out."""
+        """The matrix layers in the order in which they run, those that multiply the same vectors together: a convolution and the shortcut
+        beside it read one tensor, each in its own way. Layers that run twice are left out.
+        """
+        layers = matrix_layers(self.module)
         read: dict[str, int] = {}
         held: list[Tensor] = []
         runs: Counter[str] = Counter()
@@ -62,11 +65,11 @@ class Block:
             held.append(x)  # so that no other tensor gets its id
             runs[name] += 1
 
-        self.watched(matrix_layers(self.module), note, only_first=True)
-        found: dict[int, list[str]] = {}
+        self.watched(layers, note, only_first=True)
+        found: dict[tuple[Any, ...], list[str]] = {}
         for name, key in read.items():
             if runs[name] == 1:
-                found.setdefault(key, []).append(name)
+                found.setdefault((key, *_patches(layers[name])), []).append(name)
         return [tuple(names) for names in found.values()]
 
     def watched(
@@ -137,6 +140,13 @@ def matrix_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv1d | nn.Con
     return {
         name: layer for name, layer in module.named_modules() if isinstance(layer, MATRIX_TYPES) and int(getattr(layer, "groups", 1)) == 1
     }
+
+
+def _patches(layer: nn.Linear | nn.Conv1d | nn.Conv2d) -> tuple[Any, ...]:
+    """What a layer makes its vectors by, of a tensor that it reads; a Linear takes them as they are."""
+    if isinstance(layer, nn.Linear):
+        return ()
+    return (layer.kernel_size, layer.stride, layer.dilation, layer.padding, layer.padding_mode)
 
 
 def blocks_of(model: nn.Module, inputs: Batch) -> Iterator[Block]:

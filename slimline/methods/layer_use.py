@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from slimline.artifact.border import attempted
 from slimline.data.batch import Batch, clone, count, take
 from slimline.methods.layer_calls import on_input
 from slimline.methods.macs import layer_by_layer
@@ -18,6 +19,7 @@ from slimline.methods.macs import layer_by_layer
 DIRECT = ("linear", "conv1d", "conv2d", "lstm", "gru", "embedding")
 """The functions that take a layer's weights as they are."""
 UNREAD = "does not run in evaluation, so no graph holds it"
+UNUSED = "no answer depends on it, so no graph holds it"
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -74,6 +76,45 @@ def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch)
     shaped = _alike(*(_inputs_of(model, layers, batch, lambda x: x.shape) for batch in (alone, beside)))
     fixed = _alike(*(_inputs_of(model, shaped, batch, Tensor.tolist) for batch in (alone, beside))) if shaped else ()
     return dict.fromkeys(fixed, "its input is the same for every sample, so graphs hold what it gives")
+
+
+def why_unused(model: nn.Module, layers: Iterable[str], inputs: Batch) -> dict[str, str]:
+    """The layers, of those named, that run for nothing, such as the last residual of a WaveNet: no output changes with their weights.
+
+    Those that no gradient reaches are tried with other weights. Of a net that has no gradients, none is told.
+    """
+    twin = copy.deepcopy(model).eval()
+    weights = {name: found for name in layers if (found := _weights(twin.get_submodule(name)))}
+    with attempted(), layer_by_layer():
+        unreached = _unreached(twin, weights, inputs)
+        return {name: UNUSED for name in weights if name in unreached and _changes_nothing(twin, weights[name], inputs)}
+    return {}
+
+
+def _weights(layer: nn.Module) -> list[nn.Parameter]:
+    return [value for key, value in layer.named_parameters(recurse=False) if key.startswith("weight") and value.is_floating_point()]
+
+
+def _unreached(model: nn.Module, weights: Mapping[str, list[nn.Parameter]], inputs: Batch) -> set[str]:
+    every = [value.requires_grad_(True) for values in weights.values() for value in values]
+    outputs = [value.abs().sum() for value in _flat(model(**clone(inputs))) if value.requires_grad]
+    if not outputs:
+        return set()
+    reached = {
+        id(value) for value, one in zip(every, torch.autograd.grad(outputs, every, allow_unused=True), strict=True) if one is not None
+    }
+    return {name for name, values in weights.items() if not any(id(value) in reached for value in values)}
+
+
+@torch.no_grad()
+def _changes_nothing(model: nn.Module, weights: Sequence[Tensor], inputs: Batch) -> bool:
+    before, kept = list(_flat(model(**clone(inputs)))), [value.clone() for value in weights]
+    for value in weights:
+        value.copy_(torch.arange(value.numel()).view_as(value) % 2)
+    after = list(_flat(model(**clone(inputs))))
+    for value, former in zip(weights, kept, strict=True):
+        value.copy_(former)
+    return all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def _alike(one: Mapping[str, list[Any]], two: Mapping[str, list[Any]]) -> tuple[str, ...]:
@@ -156,6 +197,6 @@ def _key(value: Tensor) -> int:
 def _flat(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple):
-        for one in value:
+    elif isinstance(value, list | tuple | Mapping):
+        for one in value.values() if isinstance(value, Mapping) else value:
             yield from _flat(one)

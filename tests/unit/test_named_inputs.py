@@ -160,6 +160,25 @@ class Biased(nn.Module):
         return logits
 
 
+class Residual(nn.Module):
+    """[N, 16] -> [N, 10] from what each block skips to, as in a WaveNet: nothing reads what the last one hands on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates, self.skips, self.rest = (nn.ModuleList(nn.Linear(16, 16) for _ in range(2)) for _ in range(3))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        skipped = torch.zeros_like(x)
+        for gate, skip, rest in zip(self.gates, self.skips, self.rest, strict=True):
+            found = torch.tanh(gate(x))
+            skipped = skipped + skip(found)
+            x = x + rest(found)
+        logits: Tensor = self.head(torch.relu(skipped))
+        return logits
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
@@ -185,6 +204,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "normed": (Normed, {"x": rows(16)}),
     "counting": (Counting, {"x": rows(4, 4)}),
     "biased": (Biased, {"x": rows(16)}),
+    "residual": (Residual, {"x": rows(16)}),
 }
 
 
@@ -239,7 +259,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased"])
+@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual"])
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:
@@ -251,8 +271,10 @@ def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp
     assert made.plan["layers"].get("embed", {"precision": "int8"})["precision"] != "float32"
     if name == "cosine":
         assert made.plan["layers"]["fc"]["reason"] == "its weight is read by the model itself, not by the layer alone"
+    kept = {layer: entry["reason"] for layer, entry in made.plan["layers"].items() if entry["precision"] == "float32"}
+    if name == "residual":
+        assert kept == {"rest.1": "no answer depends on it, so no graph holds it"}
     if name == "biased":
-        kept = {layer: entry["reason"] for layer, entry in made.plan["layers"].items() if entry["precision"] == "float32"}
         assert kept == dict.fromkeys(("maker", "position"), "its input is the same for every sample, so graphs hold what it gives")
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from slimline.data.batch import Batch, take
 from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
-from slimline.methods.layer_use import uses_of, why_folded, why_not_planned
+from slimline.methods.layer_use import uses_of, why_folded, why_not_planned, why_unused
 from slimline.methods.name_patterns import matching
 
 SCHEMA = 1
@@ -79,7 +79,7 @@ def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Batch | 
     if samples is None:
         return kept
     few = take(samples, slice(0, FEW))
-    return why_folded(model, layers, few) | why_not_planned(layers, uses_of(model, few)) | kept
+    return why_unused(model, layers, few) | why_folded(model, layers, few) | why_not_planned(layers, uses_of(model, few)) | kept
 
 
 def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], samples: Batch) -> None:
