@@ -1,4 +1,4 @@
-"""Convolutions that read one tensor, each in its own way, as a residual block and its projected shortcut do; by methods that look at inputs."""
+"""Convolutions that read one tensor, each in its own way, as a residual block and its shortcut do; by methods that look at inputs."""
 
 from typing import Any
 
