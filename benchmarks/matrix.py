@@ -4,9 +4,10 @@
     python benchmarks/matrix.py --out /tmp/matrix --nets volume,unet --targets onnxruntime,openvino
 
 For each net the stages data, teacher and calibrate run once; every method then makes its variant, every target compiles it, and the test
-split is answered by it. What is there already in --out is kept, so that a second call goes on; `--docs` writes docs/what-fits.md of all
-that stands. Drops are those of the whole line, against the teacher, with their 95 % interval. Speeds are one launch of this process, in
-turns with the teacher in eager PyTorch, on 32 samples and one thread: the line's own `time` has intervals, this table has none.
+split is answered by it. What is there already in --out is kept, so that a second call goes on; `--docs` writes the nets of --out into
+docs/what-fits.md, and leaves the others as they stand there. Drops are those of the whole line, against the teacher, with their 95 %
+interval. Speeds are one launch of this process, in turns with the teacher in eager PyTorch, on 32 samples and one thread: the line's own
+`time` has intervals, this table has none.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 
 import yaml
 from matrix_nets import METHODS, NETS, Net
-from matrix_table import markdown
+from matrix_table import page
 
 from slimline.artifact.missed import read_missed
 from slimline.artifact.variant import load_variant
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--nets", type=lambda given: given.split(","), default=list(NETS))
     parser.add_argument("--targets", type=lambda given: given.split(","), default=list(TARGETS))
     parser.add_argument("--methods", type=lambda given: given.split(","), default=[], help="names of variants; default: all")
-    parser.add_argument("--docs", action="store_true", help="write docs/what-fits.md")
+    parser.add_argument("--docs", action="store_true", help="write these nets into docs/what-fits.md")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -206,10 +207,9 @@ def main() -> None:
     for name in arguments.nets:
         measure(out, NETS[name], arguments.targets, arguments.methods)
     found = {name: (read(out / name), _refusal(out / name)) for name in NETS if (out / name).is_dir()}
-    text = markdown(found, fingerprint())
-    (out / "what-fits.md").write_text(text, encoding="utf-8")
+    (out / "what-fits.md").write_text(page(found, fingerprint()), encoding="utf-8")
     if arguments.docs:
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(page(found, fingerprint(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _refusal(folder: Path) -> str:

@@ -19,27 +19,36 @@ Speeds are one launch, without an interval, of nets that take well below a milli
 """
 
 
-def markdown(found: Mapping[str, tuple[Cells, str]], machine: Mapping[str, Any]) -> str:
-    """The whole page."""
-    parts = [HEAD, f"Measured on {machine.get('cpu', 'this machine')}.", summary(found)]
-    parts += [section(name, cells, refused) for name, (cells, refused) in found.items()]
-    return "\n".join(parts).rstrip() + "\n"
+def page(measured: Mapping[str, tuple[Cells, str]], machine: Mapping[str, Any], standing: str = "") -> str:
+    """The whole page: the nets that were measured, and what a page that stands says of the others."""
+    cpu = str(machine.get("cpu", "this machine"))
+    rows = _rows(standing) | {name: _row(name, cells) for name, (cells, _) in measured.items()}
+    sections = _sections(standing) | {name: section(name, cells, refused, cpu) for name, (cells, refused) in measured.items()}
+    summary = [f"| net | {' | '.join(TARGETS)} |", "|:--|" + "--:|" * len(TARGETS), *(rows[name] for name in NETS if name in rows), ""]
+    return "\n".join([HEAD, *summary, *(sections[name] for name in NETS if name in sections)]).rstrip() + "\n"
 
 
-def summary(found: Mapping[str, tuple[Cells, str]]) -> str:
-    """How many cells of each net work, target by target."""
-    lines = ["", f"| net | {' | '.join(TARGETS)} |", "|:--|" + "--:|" * len(TARGETS)]
-    for name, (cells, _) in found.items():
-        each = [[cell for key, cell in cells.items() if key.endswith(f" {target}")] for target in TARGETS]
-        shown = [f"{sum('refused' not in cell for cell in some)} of {len(some)}" if some else "·" for some in each]
-        lines.append(f"| {name} | {' | '.join(shown)} |")
-    return "\n".join([*lines, ""])
+def _rows(standing: str) -> dict[str, str]:
+    lines = (line for line in standing.partition("\n## ")[0].splitlines() if line.startswith("| "))
+    return {line.split("|")[1].strip(): line for line in lines}
 
 
-def section(name: str, cells: Cells, refused: str) -> str:
+def _sections(standing: str) -> dict[str, str]:
+    return {text.partition("\n")[0]: f"## {text.rstrip()}\n" for text in standing.split("\n## ")[1:]}
+
+
+def _row(name: str, cells: Cells) -> str:
+    """How many cells of a net work, target by target."""
+    each = [[cell for key, cell in cells.items() if key.endswith(f" {target}")] for target in TARGETS]
+    shown = [f"{sum('refused' not in cell for cell in some)} of {len(some)}" if some else "·" for some in each]
+    return f"| {name} | {' | '.join(shown)} |"
+
+
+def section(name: str, cells: Cells, refused: str, cpu: str) -> str:
     """One net's table and its refusals."""
     sentences: dict[str, str] = {}
-    lines = [f"## {name}", "", f"{NETS[name].text[0].upper()}{NETS[name].text[1:]}; the metric is {NETS[name].metric}.", ""]
+    facts = f"{NETS[name].text[0].upper()}{NETS[name].text[1:]}; the metric is {NETS[name].metric}. Measured on {cpu}."
+    lines = [f"## {name}", "", facts, ""]
     if refused:
         return "\n".join([*lines, f"Refused: {refused}", ""])
     lines += [f"| method | {' | '.join(TARGETS)} |", "|:--|" + "--:|" * len(TARGETS)]
