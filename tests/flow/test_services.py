@@ -271,15 +271,15 @@ def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     assert again.returncode == 0
     assert recorded(root) == before
     assert services(root, env, "status").returncode == 0
-    pids = [service["pid"] for service in before["processes"]]
-    family = [child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    served = [psutil.Process(service["pid"]) for service in before["processes"]]
+    family = [child for process in served for child in process.children(recursive=True)]
     below = f"{root}/.slimline/s3"
-    store = [process.pid for process in psutil.process_iter(["cmdline"]) if below in " ".join(process.info["cmdline"] or ())]
-    assert len(pids) == 3
+    store = [process for process in psutil.process_iter(["cmdline"]) if below in " ".join(process.info["cmdline"] or ())]
+    assert len(served) == 3
     assert store, "the S3 store is not up"
     down = services(root, env, "down")
     assert down.returncode == 0, down.stderr
-    assert [pid for pid in (*pids, *family, *store) if runs(pid)] == []
+    assert [process for process in (*served, *family, *store) if runs(process)] == []
     assert bystander.poll() is None
     assert not (root / ".slimline/services.json").exists()
     assert services(root, env, "status").returncode == 1

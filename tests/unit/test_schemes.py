@@ -72,12 +72,16 @@ def test_the_matrix_asks_every_method_of_every_net(matrix: ModuleType) -> None:
 def test_the_matrix_as_a_page(matrix: ModuleType) -> None:
     works = {"drop": 0.012, "ci": [0.001, 0.02], "unit": "fraction", "speed": 2.04}
     cells = {"teacher eager": works, "static eager": {"refused": "no kernels"}, "dynamic eager": {"refused": "no kernels"}}
-    text = matrix.markdown({"volume": (cells, "")}, {"cpu": "a CPU"})
+    text = matrix.page({"volume": (cells, "")}, {"cpu": "a CPU"})
     assert "| teacher | **1.20 pp**, 2.0× | · |" in text
     assert "| static | a | · |" in text
     assert "| dynamic | a | · |" in text
     assert "- **a**: no kernels" in text
     assert "| volume | 1 of 3 | · |" in text
+    both = matrix.page({"signal": ({"teacher eager": works}, "")}, {"cpu": "another CPU"}, text)
+    assert "| volume | 1 of 3 | · |" in both
+    assert both.endswith(text.partition("\n## ")[2]), "a net that was not measured stays as it stands"
+    assert both.index("another CPU") < both.index("a CPU")
 
 
 def test_every_workload_file_of_the_benchmarks_is_there(schemes: ModuleType, matrix: ModuleType, project: Path) -> None:
