@@ -207,9 +207,10 @@ def main() -> None:
     for name in arguments.nets:
         measure(out, NETS[name], arguments.targets, arguments.methods)
     found = {name: (read(out / name), _refusal(out / name)) for name in NETS if (out / name).is_dir()}
-    (out / "what-fits.md").write_text(page(found, fingerprint()), encoding="utf-8")
+    machine = fingerprint()
+    (out / "what-fits.md").write_text(page(found, machine), encoding="utf-8")
     if arguments.docs:
-        PAGE.write_text(page(found, fingerprint(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(page(found, machine, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _refusal(folder: Path) -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -132,6 +132,7 @@ def sharing_project(folder, api_url, store):
 @contextmanager
 def prefect_api(folder):
     """The address of a real Prefect API that lives for the length of the block."""
+    from flows.processes import stop_service
     from flows.server import free_port, server_command, wait_until_healthy
 
     port = free_port()
@@ -141,11 +142,7 @@ def prefect_api(folder):
     api_url = f"http://127.0.0.1:{port}/api"
     wait_until_healthy(api_url, server, folder / "log.txt")
     yield api_url
-    server.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        server.wait(20)
-    server.kill()
-    server.wait()
+    stop_service(psutil.Process(server.pid), 20)
 
 
 def runs(pid):

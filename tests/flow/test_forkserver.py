@@ -40,7 +40,7 @@ def server(project: Project) -> Iterator[ForkServer]:
     yield started
     started.close()
     start_over()
-    assert eventually(lambda: not left(project)), left(project)
+    assert eventually(lambda: not left(project), 15), left(project)
 
 
 def left(project: Project) -> list[psutil.Process]:

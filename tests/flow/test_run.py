@@ -57,7 +57,7 @@ def test_runs_everything_then_nothing(project, api):
     assert "didn't change" in project.dvc("repro")
     flow_run = latest_run(api)
     assert flow_run["state_type"] == "COMPLETED"
-    assert eventually(lambda: set(task_states(api, flow_run).values()) == {"Completed"})
+    assert eventually(lambda: set(task_states(api, flow_run).values()) == {"Completed"}, 15)
     assert set(task_states(api, flow_run)) >= STAGES
     artifacts = httpx.post(f"{api}/artifacts/filter", json={"flow_runs": {"id": {"any_": [flow_run["id"]]}}}).json()
     by_key = {artifact["key"]: artifact for artifact in artifacts}
@@ -231,7 +231,7 @@ def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     pids = project.stage_pids("p50") + project.stage_pids("q8")
     flow.kill()
     flow.wait()
-    assert eventually(lambda: not any(map(runs, pids))), "a stage outlived its flow"
+    assert eventually(lambda: not any(map(runs, pids)), 20), "a stage outlived its flow"
     project.let_go()
     draft = project.root / "data/models/.p50.abcd_123"
     draft.mkdir()

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 
 import httpx
 import psutil
@@ -13,7 +12,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Cancelling
 
-from flows.processes import runs
+from flows.processes import runs, stop_service
 from flows.queues import why_no_gpu
 from tests.alert_sinks import WebhookSink
 from tests.tiny_project import REPO, make_project
@@ -218,11 +217,7 @@ def test_a_run_that_needs_a_gpu_waits_for_one_and_is_refused_where_there_is_none
         [row] = nightly_table(api, night)
         assert (row["state"], "teacher.device: cuda" in row["what"]) == ("Failed", True)
     finally:
-        worker.terminate()
-        with suppress(subprocess.TimeoutExpired):  # Prefect's worker was once seen to go on after it
-            worker.wait(20)
-        worker.kill()
-        worker.wait()
+        stop_service(psutil.Process(worker.pid), 20)  # by force, if need be: Prefect's worker was once seen to go on
     assert (log.read_text() if log.exists() else "") == before, "a stage was begun"
 
 

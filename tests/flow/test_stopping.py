@@ -123,7 +123,7 @@ def test_an_api_of_others_that_ends_is_told_and_not_waited_for(tmp_path, monkeyp
         with kept_up(api_url, tmp_path, is_ours=False):
             assert attempt(lambda: 7) == 7
             server.close()
-            assert eventually(lambda: heard)
+            assert eventually(lambda: heard, 5)
             assert attempt(lambda: pytest.fail("a call was made to an API that is gone")) is None
     assert heard == [Noted(GONE)]
 
