@@ -4,7 +4,7 @@
     python benchmarks/speed_coverage.py --target onnxruntime --variants channels50,int8 --repeats 20 --load 2 --out /tmp/loaded.json
 
 Run in a project whose line has run. The truth of a ratio is taken to be the median of all repeats (the grand median); of each ratio the
-table shows it, the spread of the repeats, the median width of their intervals, and how many of these hold the grand median. `--load N`
+table, beside --out, shows it, the spread of the repeats, the median width of their intervals, and how many hold the grand median. `--load N`
 keeps N processes busy meanwhile. Finished repeats stand in --out: a second call goes on from there.
 """
 
@@ -21,16 +21,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from slimline.data.prepared import load_table
+from slimline.artifact.compiled import read_compiled
+from slimline.data.prepared import load_split
+from slimline.data.samples import head
+from slimline.measure.machine import fingerprint
 from slimline.params import TEACHER, Params
 from slimline.workloads import get_workload
 from tasks.launches import timed_together
-from tasks.time import BASELINE, launching, locations, run, stored
+from tasks.time import BASELINE, batches_of, launching, locations, run, stored
 
+COLUMNS = ("variant", "batch", "ratio", "grand median", "sd of repeats", "width of interval", "hold it")
 RATIOS = ("speed_ratio", "speed_ratio_same_runtime")
-BURN = "import numpy as np\na = np.random.rand(700, 700)\nwhile True: a @ a"
+BURN = "import os, numpy as np\na, parent = np.random.rand(700, 700), os.getppid()\nwhile os.getppid() == parent: a @ a"
 Repeat = dict[str, dict[str, Any]]
 """Variant -> what the stage `time` says of it."""
 
@@ -52,8 +55,9 @@ def repeat(params: Params, target: str, variants: list[str]) -> Repeat:
     """One session as the stage has it, of these variants."""
     where = locations(params, target)
     chosen = {name: where[name] for name in (BASELINE, TEACHER, *variants)}
-    inputs = get_workload(params.workload).inputs(load_table("test").head(params.evaluate.batch_size)).numpy()
-    with stored(inputs, params.evaluate.batch_size) as batches:
+    few = head(load_split(get_workload(params.workload).samples, "test"), params.evaluate.batch_size).inputs
+    inputs, signature = {name: values.numpy() for name, values in few.items()}, read_compiled(where[TEACHER]).signature
+    with stored(batches_of(inputs, signature, params.evaluate.batch_size)) as batches:
         found: Repeat = run([timed_together(chosen, batches, launching(params))], params.gate.confidence)["variants"]
     return found
 
@@ -70,19 +74,20 @@ def rows(repeats: list[Repeat]) -> Iterator[tuple[str, str, str, float, float, f
                 yield variant, batch, ratio, grand, float(values.std(ddof=1) / grand), float(np.median((high - low) / values)), held
 
 
-def show(repeats: list[Repeat]) -> None:
-    """The table, and over all ratios the share of intervals that hold their grand median."""
-    table = Table("variant", "batch", "ratio", "grand median", "sd of repeats", "width of interval", "hold it")
-    held = total = 0
-    for variant, batch, ratio, grand, spread, width, holding in rows(repeats):
-        table.add_row(variant, batch, ratio, f"{grand:.2f}", f"{spread:.1%}", f"{width:.1%}", f"{holding} of {len(repeats)}")
-        held, total = held + holding, total + len(repeats)
-    Console(width=140).print(table)
-    Console().print(f"{held} of {total} intervals ({held / total:.1%}) hold the grand median")
+def page(repeats: list[Repeat], about: str) -> str:
+    """Markdown: over all ratios the share of intervals that hold their grand median, and a row a ratio."""
+    found = list(rows(repeats))
+    held, total = sum(row[-1] for row in found), len(found) * len(repeats)
+    lines = [f"{held} of {total} intervals ({held / total:.1%}) hold the grand median. {about}", "", f"| {' | '.join(COLUMNS)} |"]
+    lines.append("|:--|:--|:--|--:|--:|--:|--:|")
+    for variant, batch, ratio, grand, spread, width, holding in found:
+        cells = (variant, batch, ratio, f"{grand:.2f}", f"{spread:.1%}", f"{width:.1%}", f"{holding} of {len(repeats)}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
-    """Measure what is missing, keep every repeat, print."""
+    """Measure what is missing, keep every repeat, write the table beside them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="onnxruntime")
     parser.add_argument("--variants", type=lambda names: names.split(","), default=["channels50", "int8"])
@@ -96,7 +101,12 @@ def main() -> None:
         for _ in track(range(len(repeats), arguments.repeats), "repeats", console=Console(stderr=True)):
             repeats.append(repeat(params, arguments.target, arguments.variants))
             arguments.out.write_text(json.dumps(repeats), encoding="utf-8")
-    show(repeats)
+    found = fingerprint()
+    about = (
+        f"{len(repeats)} repeats on {arguments.target}, {arguments.load} busy processes beside; {found['cores']} cores of {found['cpu']}."
+    )
+    arguments.out.with_suffix(".md").write_text(page(repeats, about), encoding="utf-8")
+    sys.stdout.write(page(repeats, about))
 
 
 if __name__ == "__main__":

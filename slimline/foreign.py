@@ -42,6 +42,32 @@ class their_call:  # noqa: N801 - read as words: with their_call(WorkloadError, 
         raise self.kind(f"{self.doing} raised {told(error, self.own_package())}; mend it there") from error
 
 
+@dataclass(frozen=True)
+class library_call:  # noqa: N801 - read as words: with library_call(lambda reason: Impossible(f"compile: XLA cannot lower it: {reason}"))
+    """Around work that a library does on what it may not be made for: what the library raises is told as ours, by `tell`.
+
+    A mistake of ours, whose last frame is ours, passes as it is; so do full disks, missing packages and memory that is used up, which
+    are told elsewhere, and what the user's own code raises.
+
+    Raises:
+        SlimlineError: on exit, what `tell` makes of what the library raised.
+    """
+
+    tell: Callable[[str], SlimlineError]
+
+    def __enter__(self) -> None:
+        """Nothing is set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]:
+        if (
+            isinstance(error, Exception)
+            and not isinstance(error, SlimlineError | OSError | ImportError | MemoryError)
+            and _of_library(error)
+        ):
+            raise self.tell(told(error)) from error
+        return False
+
+
 def told(error: BaseException, own_package: str = "") -> str:
     """An error in one line, with the place in their code: `KeyError: 'x' (wine.py, line 12)`.
 
@@ -77,6 +103,12 @@ def innermost(error: BaseException, own_package: str = "") -> FrameType | None:
     """Their frame that the error came through last, if none of ours came after it."""
     known = [frame for frame, _ in _steps(error) if _is_theirs(frame, own_package) or _package(frame) in OURS]
     return known[-1] if known and _is_theirs(known[-1], own_package) else None
+
+
+def _of_library(error: BaseException) -> bool:
+    """Whether it came out of an installed package."""
+    *_, (last, _) = _steps(error)
+    return _package(last) not in OURS and not _is_theirs(last, "")
 
 
 def _place(error: BaseException, own_package: str) -> str:

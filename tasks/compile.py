@@ -24,6 +24,7 @@ from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.data.signature import Signature
 from slimline.errors import Impossible, MachineError, ParamsError, StageError
+from slimline.foreign import library_call
 from slimline.methods import get_generating, get_method
 from slimline.methods.compile.lowered import Lowered
 from slimline.objectives.described import described
@@ -66,12 +67,14 @@ def run(target: str, variant: Variant, folder: Path, **samples: Any) -> Lowered:
     batch_sizes.
 
     Raises:
+        Impossible: the target's compiler raises over this model.
         StageError: a planned layer has other weights in the graph, or its constants take no fewer bytes than in float32.
         MachineError: a package that the target needs is not installed.
     """
     try:
         compiler = (get_generating(target) if is_language(variant.manifest.objective) else None) or get_method("compile", target)
-        lowered: Lowered = compiler(variant.model, variant.plan, folder, grids=variant.grids, **samples)
+        with library_call(lambda reason: Impossible(f"compile: {WORDS[target]} cannot compile this model: {reason}; use another target")):
+            lowered: Lowered = compiler(variant.model, variant.plan, folder, grids=variant.grids, **samples)
     except ModuleNotFoundError as error:
         if (package := str(error.name).partition(".")[0]) not in LIBRARIES[target]:
             raise

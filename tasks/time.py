@@ -49,10 +49,10 @@ BASELINE = "baseline"
 SCHEMA = 1
 SHARE_OF_MEMORY = 0.5
 
-ROUNDS = 3
-"""Rounds of turns in a launch."""
+ROUNDS = 2
+"""Rounds of turns in a launch, one in each direction."""
 
-ANSWER_SAMPLES = 3
+ANSWER_SAMPLES = 2
 """Samples of a turn of a language model, in one round a launch: what takes long is called once."""
 
 Turns = Mapping[str, Launches]

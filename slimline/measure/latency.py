@@ -22,9 +22,13 @@ Launches = Sequence[Sequence[Turn]]
 """A model's turns on one batch: launch by launch, round by round."""
 
 
+SPARE_LAUNCHES = 2
+"""Launches beyond what independent ones would need: those of one session are alike, since a machine drifts over minutes."""
+
+
 def launches_needed(confidence: float) -> int:
-    """The fewest launches n whose whole range is an interval of that confidence for the median: 2 / 2^n <= 1 - confidence."""
-    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+    """The fewest launches whose whole range holds the median that often: n with 2 / 2^n <= 1 - confidence, and some to spare."""
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9) + SPARE_LAUNCHES
 
 
 def percentiles(launches: Launches) -> dict[str, float]:

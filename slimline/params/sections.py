@@ -135,7 +135,7 @@ class EvaluateParams(Section):
 
     batch_size: Annotated[int, Number, Field(ge=2, le=4096)] = 32
     pairs: Annotated[int, Number, Field(ge=10, le=10_000)] = 50
-    launches: Annotated[int, Number, Field(ge=2, le=100)] = 6
+    launches: Annotated[int, Number, Field(ge=2, le=100)] = 8
     threads: Threads = 1
     resamples: Annotated[int, Number, Field(ge=200, le=100_000)] = 2000
     lengths: Annotated[tuple[Count, ...], Field(max_length=16)] | None = None
