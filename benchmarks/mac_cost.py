@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -23,7 +22,11 @@ from torch import Tensor, nn
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.folder import checksums
+from slimline.artifact.signature import Arrays
 from slimline.calibration.statistics import collect_statistics
+from slimline.data.batch import Batch, as_arrays, take
+from slimline.data.signature import signature_of
+from slimline.loaders import Outputs
 from slimline.loaders import onnxruntime as onnxruntime_loader
 from slimline.loaders import openvino as openvino_loader
 from slimline.measure.timing import Sample, time_calls
@@ -31,12 +34,13 @@ from slimline.methods import get_method
 from slimline.methods.quantize.mixed_cost import layer_macs
 from slimline.methods.quantize.plan import Plan
 from slimline.params import TEACHER, HalfParams, StaticParams, WeightOnlyParams
+from slimline.training.fit import predict
 
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
 PRECISIONS = ("float32", "bfloat16", "float16", "int8", "int4")
 SAMPLE_MS = 4.0
 NS = "float32 ns a MAC"
-Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Infer = Callable[[Arrays], Outputs]
 
 
 class Stack(nn.Module):
@@ -66,7 +70,7 @@ SUBJECTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def plan_of(model: nn.Module, precision: str, inputs: Tensor) -> Plan | None:
+def plan_of(model: nn.Module, precision: str, inputs: Batch) -> Plan | None:
     """Every layer in one precision, as `static`, `half` and `weight_only` plan it."""
     if precision == "float32":
         return None
@@ -78,16 +82,18 @@ def plan_of(model: nn.Module, precision: str, inputs: Tensor) -> Plan | None:
     return get_method("quantize", "half")(model, HalfParams(source=TEACHER, method="half", dtype=precision)).plan
 
 
-def compiled(target: str, model: nn.Module, plan: Plan | None, inputs: Tensor, folder: Path) -> Infer:
+def compiled(target: str, model: nn.Module, plan: Plan | None, inputs: Batch, folder: Path) -> Infer:
     """The model on a runtime, as a function."""
-    lowered = get_method("compile", target)(model, plan, folder, example_input=inputs[:2], calibration=inputs)
-    names = {"workload": "mac_cost", "variant": folder.name, "target": target, "stage": "quantize", "method": "none", "lineage": ()}
+    few = take(inputs, slice(0, 2))
+    signature = signature_of([few], predict(model, few))
+    lowered = get_method("compile", target)(model, plan, folder, example=few, calibration=inputs, signature=signature)
+    names: dict[str, Any] = {"variant": folder.name, "target": target, "signature": signature}
     manifest = CompiledManifest.model_construct(**names, execution=lowered.execution, files=checksums(folder))
     infer, _ = LOADERS[target](folder, manifest, 1)
     return infer
 
 
-def interleaved(subjects: dict[str, Infer], batch: NDArray[np.float32], rounds: int) -> dict[str, list[Sample]]:
+def interleaved(subjects: dict[str, Infer], batch: Arrays, rounds: int) -> dict[str, list[Sample]]:
     """Time every subject once a round, in order in one round and in reverse in the next."""
     calls = {name: max(1, round(SAMPLE_MS / max(time_calls(lambda f=f: f(batch), 3).cpu_ms, 0.01))) for name, f in subjects.items()}
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
@@ -116,16 +122,16 @@ def measured(target: str, batch_sizes: list[int], rounds: int) -> dict[int, dict
     found: dict[int, dict[str, dict[str, float]]] = {size: {} for size in batch_sizes}
     for name, (build, shape) in track(SUBJECTS.items(), target):
         torch.manual_seed(0)
-        model, inputs = build().eval(), torch.rand(64, *shape)
+        model, inputs = build().eval(), {"x": torch.rand(64, *shape)}
         with tempfile.TemporaryDirectory() as place:
             subjects: dict[str, Infer] = {}
             for precision in PRECISIONS:
                 folder = Path(place) / precision
                 folder.mkdir()
                 subjects[precision] = compiled(target, model, plan_of(model, precision, inputs), inputs, folder)
-            macs = sum(layer_macs(model, inputs[:2]).values())
+            macs = sum(layer_macs(model, take(inputs, slice(0, 2))).values())
             for size in batch_sizes:
-                samples = interleaved(subjects, inputs[:size].numpy(), rounds)
+                samples = interleaved(subjects, as_arrays(take(inputs, slice(0, size))), rounds)
                 found[size][name] = costs(samples) | {NS: float32_ns(samples["float32"], macs, size)}
     return found
 

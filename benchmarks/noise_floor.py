@@ -18,10 +18,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from slimline.artifact.arrays import write_arrays
+from slimline.data.batch import as_arrays
+from slimline.data.prepared import load_split
+from slimline.data.samples import head
 from slimline.measure.timing import Turn
 from slimline.params import Params
-from slimline.runtime import load
 from slimline.worker import Worker
+from slimline.workloads import get_workload
 
 COMPILED = Path("data/compiled")
 Timings = dict[str, list[Turn]]
@@ -101,11 +105,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    shape = (arguments.batch_size, *load(arguments.a).input_shape)
+    test = load_split(get_workload(Params.load().workload).samples, "test")
     rows: dict[tuple[str, str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        batch = Path(folder) / "batch.npy"
-        np.save(batch, np.random.default_rng(0).random(shape, dtype=np.float32))
+        batch = Path(folder) / "batch.npz"
+        write_arrays(batch, as_arrays(head(test, arguments.batch_size).inputs))
         for _ in track(range(arguments.repeats), "repeats"):
             with started({"a": arguments.a, "twin": arguments.a, "b": arguments.b}, arguments.threads) as workers:
                 estimates(interleaved(workers, batch, arguments.pairs), rows, "interleaved")

@@ -4,7 +4,7 @@
     python benchmarks/speed_coverage.py --target onnxruntime --variants channels50,int8 --repeats 20 --load 2 --out /tmp/loaded.json
 
 Run in a project whose line has run. The truth of a ratio is taken to be the median of all repeats (the grand median); of each ratio the
-table, beside --out, shows it, the spread of the repeats, the median width of their intervals, and how many hold the grand median. `--load N`
+table, beside --out, shows it, the spread of the repeats, the median width of their intervals, and how many hold it. `--load N`
 keeps N processes busy meanwhile. Finished repeats stand in --out: a second call goes on from there.
 """
 
