@@ -29,7 +29,9 @@ def method_data(stage: Stage, origin: Origin) -> MethodData:
             return load_statistics(CALIBRATION)
         return collect_statistics(model, calibration, config.batch_size, device_of(config.device))
 
-    return MethodData(calibration=calibration, example=origin.example, collect=collect, **training_data(stage, origin, train).settings)
+    signature = origin.teacher.manifest.signature
+    more = training_data(stage, origin, train).settings
+    return MethodData(calibration=calibration, example=origin.example, signature=signature, collect=collect, **more)
 
 
 def other_samples(stage: Stage) -> Iterator[Batch]:

@@ -53,7 +53,7 @@ def run(model: nn.Module, config: QuantizeParams, statistics: CalibrationStatist
         StageError: every layer would stay in float32.
     """
     made: Quantized = get_method("quantize", config.method)(model, config, statistics=statistics, data=data)
-    require_some(made.plan, model, getattr(config, "keep_float", ()), data.calibration)
+    require_some(made.plan, model, getattr(config, "keep_float", ()), data)
     return made
 
 

@@ -74,5 +74,5 @@ def untrained(stage: Stage) -> Untrained:
         return student(architecture.model_dump_json())
 
     make_plain_(teacher)
-    trials = Trials(workload, params, some.take(slice(0, FEW)), workload.objective, stage.metric, students)
+    trials = Trials(workload, params, some.take(slice(0, FEW)), workload.objective, stage.metric, students, signature)
     return Untrained(teacher.eval(), trials, signature, some.inputs, exports)

@@ -21,6 +21,7 @@ from slimline.calibration.least_work import least_work
 from slimline.calibration.statistics import CalibrationStatistics, collect_statistics
 from slimline.data.batch import Batch, take, tensors
 from slimline.data.samples import Samples
+from slimline.data.signature import Signature
 from slimline.errors import Diverged, Impossible, InputError, StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
@@ -67,7 +68,7 @@ class Tried:
 class Trials:
     """What a net is tried with: the workload that builds it, params, and a few samples, which stand for all splits.
 
-    `students` looks at an untrained student, as the teacher was looked at: sentences, or none.
+    `students` looks at an untrained student, as the teacher was looked at: sentences, or none. `signature` says which axes vary.
     """
 
     workload: Builds
@@ -76,6 +77,7 @@ class Trials:
     objective: Objective
     metric: str
     students: Callable[[Architecture], tuple[str, ...]]
+    signature: Signature | None = None
 
     def of(self, variants: Collection[str], teacher: nn.Module) -> Iterator[tuple[Trial, str, Tried | None]]:
         """(trial, variant, what came of it) for each, sources first; None where there is nothing that others could start from."""
@@ -109,7 +111,7 @@ class Trials:
         if section == "quantize":
             statistics = data.collect(origin) if config.needs_data else None
             made: Quantized = method(origin, least, statistics=statistics, data=data)
-            require_some(made.plan, origin, getattr(config, "keep_float", ()), data.calibration)
+            require_some(made.plan, origin, getattr(config, "keep_float", ()), data)
             _require_alike(simulate(made.model, made.plan, made.grids), origin, data.example)
             found = Tried(made.model, source.architecture, made.plan, made.grids)
         else:
@@ -168,6 +170,7 @@ class Trials:
             augment=getattr(self.workload, "augment", None),
             calibration=inputs,
             example=example,
+            signature=self.signature,
             collect=collect,
             sensitivity=lambda _kind: dict.fromkeys(layers, 1.0),
             initial=lambda: copy.deepcopy(source),

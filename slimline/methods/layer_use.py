@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from slimline.artifact.border import attempted
 from slimline.data.batch import Batch, clone, count, take
+from slimline.data.signature import Signature, shortened
 from slimline.methods.layer_calls import on_input
 from slimline.methods.macs import layer_by_layer
 
@@ -65,16 +66,20 @@ def why_not_planned(layers: Mapping[str, nn.Module], uses: Uses) -> dict[str, st
     return reasons
 
 
-def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch) -> dict[str, str]:
-    """The layers, of those named, whose input is the same whatever the batch, such as a net's that makes weights or position biases.
+def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch, signature: Signature | None = None) -> dict[str, str]:
+    """The layers, of those named, whose input is the same whatever the batch, such as a net's that makes weights or position biases, or
+    a table of positions where all samples have one length.
 
-    A compiler computes them once and keeps what they give, so that no graph holds them. Two samples show it beside one of them.
+    A compiler computes them once and keeps what they give, so that no graph holds them. Two samples show it beside one of them, and
+    beside two that are shorter, where `signature` says that lengths vary.
     """
     if count(inputs) < 2:
         return {}
     alone, beside = (take(inputs, slice(0, number)) for number in (1, 2))
-    shaped = _alike(*(_inputs_of(model, layers, batch, lambda x: x.shape) for batch in (alone, beside)))
-    fixed = _alike(*(_inputs_of(model, shaped, batch, Tensor.tolist) for batch in (alone, beside))) if shaped else ()
+    varies = signature is not None and any(one.varies for one in signature.inputs)
+    batches = (alone, beside, *([shortened(beside, signature)] if signature is not None and varies else ()))
+    shaped = _alike(*(_inputs_of(model, layers, batch, lambda x: x.shape) for batch in batches))
+    fixed = _alike(*(_inputs_of(model, shaped, batch, Tensor.tolist) for batch in batches)) if shaped else ()
     return dict.fromkeys(fixed, "its input is the same for every sample, so graphs hold what it gives")
 
 
@@ -117,19 +122,19 @@ def _changes_nothing(model: nn.Module, weights: Sequence[Tensor], inputs: Batch)
     return all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def _alike(one: Mapping[str, list[Any]], two: Mapping[str, list[Any]]) -> tuple[str, ...]:
-    return tuple(name for name, seen in one.items() if seen == two.get(name))
+def _alike(first: Mapping[str, list[Any]], *others: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    return tuple(name for name, seen in first.items() if all(seen == other.get(name) for other in others))
 
 
 def _inputs_of(model: nn.Module, layers: Iterable[str], inputs: Batch, what: Callable[[Tensor], Any]) -> dict[str, list[Any]]:
-    """What a run in evaluation mode puts into each matrix product or convolution of these layers, call by call."""
+    """What a run in evaluation mode puts into each matrix product, convolution or table of these layers, call by call."""
     twin, seen = copy.deepcopy(model).eval(), dict[str, list[Any]]()
 
     def note(name: str, _: nn.Module, x: Tensor) -> None:
         seen.setdefault(name, []).append(what(x.detach()))
 
     for name in layers:
-        if isinstance(layer := twin.get_submodule(name), PRODUCTS):
+        if isinstance(layer := twin.get_submodule(name), (*PRODUCTS, nn.Embedding)):
             on_input(layer, partial(note, name))
     with torch.no_grad(), layer_by_layer():
         twin(**clone(inputs))

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import Batch, take
+from slimline.data.signature import signature_of
 from slimline.errors import InputError, StageError
 from slimline.loaders import Outputs
 from slimline.methods import get_method
@@ -160,6 +161,21 @@ class Biased(nn.Module):
         return logits
 
 
+class Placed(nn.Module):
+    """Token ids [N, T] -> [N, 10] by two tables, of words and of places, as a CLIP, a ViT or a BERT has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.places, self.fc, self.head = nn.Embedding(17, 32), nn.Embedding(12, 32), nn.Linear(32, 32), nn.Linear(32, 10)
+        self.register_buffer("numbers", torch.arange(12)[None])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits."""
+        words = self.embed(ids) + self.places(self.numbers[:, : ids.shape[1]])
+        logits: Tensor = self.head(torch.relu(self.fc(words)).mean(1))
+        return logits
+
+
 class Residual(nn.Module):
     """[N, 16] -> [N, 10] from what each block skips to, as in a WaveNet: nothing reads what the last one hands on."""
 
@@ -205,7 +221,12 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "counting": (Counting, {"x": rows(4, 4)}),
     "biased": (Biased, {"x": rows(16)}),
     "residual": (Residual, {"x": rows(16)}),
+    "placed": (Placed, {"ids": several()["ids"]}),
 }
+
+
+FOLDED = {"biased": ("maker", "position"), "placed": ("places",)}
+"""Layers whose input no sample changes."""
 
 
 def net_of(name: str) -> nn.Module:
@@ -259,7 +280,9 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
     assert model.signature.names == tuple(batch)
 
 
-@pytest.mark.parametrize("name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual"])
+@pytest.mark.parametrize(
+    "name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual", "placed"]
+)
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp_path: Path) -> None:
@@ -274,8 +297,20 @@ def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp
     kept = {layer: entry["reason"] for layer, entry in made.plan["layers"].items() if entry["precision"] == "float32"}
     if name == "residual":
         assert kept == {"rest.1": "no answer depends on it, so no graph holds it"}
-    if name == "biased":
-        assert kept == dict.fromkeys(("maker", "position"), "its input is the same for every sample, so graphs hold what it gives")
+    if name in FOLDED:
+        assert kept == dict.fromkeys(FOLDED[name], "its input is the same for every sample, so graphs hold what it gives")
+
+
+@pytest.mark.parametrize("method", CONFIGS)
+@pytest.mark.parametrize("target", RUNTIMES)
+def test_a_table_of_places_is_stored_small_where_lengths_vary(target: str, method: str, tmp_path: Path) -> None:
+    net, long, short = net_of("placed"), {"ids": several(9)["ids"]}, {"ids": several(4)["ids"]}
+    data = method_data(net, long, signature=signature_of([long, short], predict(net, short)))
+    made = get_method("quantize", method)(net, CONFIGS[method], statistics=collect_statistics(net, long, 16), data=data)
+    assert all(entry["precision"] == "int8" for entry in made.plan["layers"].values())
+    model = compiled(target, net, tmp_path, long, made, short)
+    for batch in (long, short):
+        assert agree(simulate(made.model, made.plan, made.grids), model.predict(arrays(batch)), batch, exact=False)
 
 
 @pytest.mark.parametrize("target", [*RUNTIMES, "torchscript"])

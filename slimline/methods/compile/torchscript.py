@@ -18,7 +18,7 @@ from torch.jit._trace import TracerWarning
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, count, flat, joined, take
-from slimline.data.signature import Signature
+from slimline.data.signature import Signature, shortened
 from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.qdq import explicit, sixteen_bit_net
@@ -96,12 +96,8 @@ def _prepared(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], example
 
 def other_sizes(samples: Batch, signature: Signature) -> tuple[Batch, ...]:
     """Some of the samples, so many as in TRIED, whole and with each varying axis cut to about half."""
-    shorter = {one.name: {axis + 1: (samples[one.name].shape[axis + 1] + 2) // 2 for axis in one.varies} for one in signature.inputs}
-    half = dict(samples)
-    for name, axes in shorter.items():
-        for axis, size in axes.items():
-            half[name] = half[name].narrow(axis, 0, size)
-    return tuple(take(batch, slice(0, size)) for batch in (samples, half) for size in TRIED if size <= count(samples))
+    lengths = (samples, shortened(samples, signature))
+    return tuple(take(batch, slice(0, size)) for batch in lengths for size in TRIED if size <= count(samples))
 
 
 def _traced(model: nn.Module, sample: Batch, other: Sequence[Batch]) -> Any:

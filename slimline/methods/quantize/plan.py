@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from slimline.data.batch import Batch, take
+from slimline.data.batch import take
 from slimline.errors import Impossible, StageError
 from slimline.methods.data import MethodData
 from slimline.methods.layer_use import uses_of, why_folded, why_not_planned, why_unused
@@ -67,22 +67,23 @@ def matrices(layer: nn.RNNBase) -> dict[str, Tensor]:
     return {name: value for name, value in layer.named_parameters() if name.startswith("weight")}
 
 
-def float_reasons(model: nn.Module, keep_float: Sequence[str], samples: Batch | None) -> dict[str, str]:
+def float_reasons(model: nn.Module, keep_float: Sequence[str], data: MethodData | None) -> dict[str, str]:
     """The layers that stay in float, and why: those that keep_float names (`*` stands for any part of a name), and those whose weight
-    no plan can follow, as `samples` show it; without samples every layer counts as used the usual way.
+    no plan can follow, as calibration samples show it; without them every layer counts as used the usual way.
 
     Raises:
         InputError: an entry of keep_float matches no layer.
     """
     layers = every_layer(model)
     kept = dict.fromkeys(matching(keep_float, layers, "quantize: keep_float"), KEPT)
-    if samples is None:
+    if data is None:
         return kept
-    few = take(samples, slice(0, FEW))
-    return why_unused(model, layers, few) | why_folded(model, layers, few) | why_not_planned(layers, uses_of(model, few)) | kept
+    few = take(data.calibration, slice(0, FEW))
+    by_input = why_unused(model, layers, few) | why_folded(model, layers, few, data.signature)
+    return by_input | why_not_planned(layers, uses_of(model, few)) | kept
 
 
-def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], samples: Batch) -> None:
+def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], data: MethodData) -> None:
     """Hold a plan to quantizing anything.
 
     Raises:
@@ -92,7 +93,7 @@ def require_some(plan: Plan, model: nn.Module, keep_float: Sequence[str], sample
     if any(layer["precision"] != FLOAT for layer in plan["layers"].values()):
         return
     reasons = {str(layer["reason"]) for layer in plan["layers"].values()}
-    by_structure = {*float_reasons(model, keep_float, samples).values(), PROJECTED}
+    by_structure = {*float_reasons(model, keep_float, data).values(), PROJECTED}
     why = "; ".join(sorted(reasons)) or "the model has no layer with weights"
     refused = Impossible if reasons <= by_structure else StageError
     raise refused(f"quantize: no layer would be quantized ({why}); change params.yaml: quantize, or remove the variant")
@@ -109,7 +110,7 @@ def entries_of(
     Raises:
         InputError: keep_float names a layer that does not exist.
     """
-    reasons = float_reasons(model, keep_float, None if data is None else data.calibration)
+    reasons = float_reasons(model, keep_float, data)
     owners = table_owners(model)
     for name, owner in owners.items():
         group = [other for other, its in owners.items() if its == owner]
