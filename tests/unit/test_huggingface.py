@@ -105,6 +105,19 @@ def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
         start_from_(built(net), net, folder, ("x", "y"))
 
 
+def test_whole_numbers_beside_the_weights_are_no_quantized_weights(tmp_path: Path) -> None:
+    """As older checkpoints of Swin, BEiT, BERT and GPT-Neo hold them."""
+    from safetensors.torch import load_file, save_file
+
+    weights = made.vit(tmp_path / "vit") / "model.safetensors"
+    places, mask = torch.arange(9).view(3, 3), torch.ones(4, 4, dtype=torch.bool)
+    held = {"layer.relative_position_index": places, "embeddings.position_ids": places.clone(), "layer.attention.bias": mask}
+    save_file(load_file(weights) | held, weights, metadata={"format": "pt"})
+    assert list(problems("hf:vit", tmp_path)) == []
+    net = net_of(tmp_path / "vit", "images")
+    assert start_from_(built(net), net, tmp_path / "vit", ("x", "y"))[0].startswith("It began with the weights of")
+
+
 def spoil(folder: Path, how: str) -> None:
     config, weights = folder / "config.json", folder / "model.safetensors"
     if how == "code":

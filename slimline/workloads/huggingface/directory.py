@@ -23,8 +23,6 @@ LONGEST_CONFIG_BYTES = 2_000_000
 CARRIED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md", "README.md")
 """What belongs to a model wherever it goes: its licence, and its card, which says which one it is."""
 LONGEST_CARRIED_BYTES = 500_000
-COUNTED = ("position_ids", "num_batches_tracked")
-"""Ends of the names of tensors that are no weights, and whole numbers."""
 
 
 def is_directory(architecture: str) -> bool:
@@ -107,10 +105,15 @@ def weight_kinds(folder: Path) -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for path in weight_files(folder):
         found |= stored_kinds(path)
-    if whole := [name for name, kind in found.items() if kind.dtype not in FLOATS and not name.endswith(COUNTED)]:
-        name = min(whole)
+    if quantized := [name for name, kind in found.items() if kind.dtype not in FLOATS and _is_weight(name, kind)]:
+        name = min(quantized)
         raise ArtifactError(f"{folder}: {name} is {found[name].dtype}, no float; give the directory of the float model")
     return found
+
+
+def _is_weight(name: str, kind: Kind) -> bool:
+    """Whether it is no table of places, count or mask, which are whole numbers and stand beside the weights of many a model."""
+    return "weight" in name.rpartition(".")[2] or kind.dtype.startswith("complex")
 
 
 def carried(folder: Path) -> dict[str, str]:

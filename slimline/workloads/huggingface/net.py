@@ -173,5 +173,6 @@ def following(net: Plain, changes: Plain) -> dict[str, tuple[int, ...]]:
 def with_labels(config: Any, labels: Sequence[str]) -> Any:
     """The config for these classes; of one number where there are none."""
     names = list(labels) or ["LABEL_0"]
+    config.num_labels = len(names)  # a setting of its own in a few architectures (PVT)
     config.id2label, config.label2id = dict(enumerate(names)), {name: place for place, name in enumerate(names)}
     return config
