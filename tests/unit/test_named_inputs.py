@@ -176,6 +176,26 @@ class Placed(nn.Module):
         return logits
 
 
+class Squeezed(nn.Module):
+    """[N, 1, 8, 4] -> [N, 10] with squeeze-and-excitation by convolutions, as in RegNet and EfficientNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(1, 16, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+        self.gates = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(16, 8, 1), act, nn.Conv2d(8, 16, 1), nn.Sigmoid()) for act in (nn.ReLU(), nn.SiLU())
+        )
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = torch.relu(self.conv(x))
+        for gate in self.gates:
+            x = x * gate(self.pool(x))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
 class Residual(nn.Module):
     """[N, 16] -> [N, 10] from what each block skips to, as in a WaveNet: nothing reads what the last one hands on."""
 
@@ -222,6 +242,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "biased": (Biased, {"x": rows(16)}),
     "residual": (Residual, {"x": rows(16)}),
     "placed": (Placed, {"ids": several()["ids"]}),
+    "squeezed": (Squeezed, {"x": rows(1, 8, 4)}),
 }
 
 
@@ -281,7 +302,7 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
 
 
 @pytest.mark.parametrize(
-    "name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual", "placed"]
+    "name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual", "placed", "squeezed"]
 )
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from slimline.methods.quantize.plan import Plan, weighted_of_kind
 switch_off_telemetry()
 import nncf  # noqa: E402
 import openvino as ov  # noqa: E402
+from nncf.common.graph.patterns.patterns import IgnoredPatternNames  # noqa: E402
+from nncf.openvino.quantization.ignored_patterns import OPENVINO_IGNORED_PATTERNS  # noqa: E402
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix  # noqa: E402
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: E402
 
@@ -34,7 +37,8 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
     """
     batches = [{name: value.numpy() for name, value in batch.items()} for batch in split(calibration, BATCH_SIZE)]
     statics = weighted_of_kind(plan, "static")
-    with kept_signal_stack(), quiet("nncf", least=logging.WARNING), contextlib.redirect_stdout(io.StringIO()):  # progress bars
+    silent = contextlib.redirect_stdout(io.StringIO())  # progress bars
+    with kept_signal_stack(), _squeezed_and_excited_too(), quiet("nncf", least=logging.WARNING), silent:
         quantized = nncf.quantize(
             model,
             nncf.Dataset(batches),
@@ -51,6 +55,17 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
         _set_range(operation, *plan["layers"][layer]["input_range"])
     _share_scales(model, quantized, plan)
     return quantized
+
+
+@contextlib.contextmanager
+def _squeezed_and_excited_too() -> Iterator[None]:
+    """Meanwhile NNCF quantizes the layers of squeeze-and-excitation, as the plan has them; it leaves them in float by itself, unasked."""
+    patterns = OPENVINO_IGNORED_PATTERNS.registry_dict
+    kept = patterns.pop(IgnoredPatternNames.SE_BLOCK)
+    try:
+        yield
+    finally:
+        patterns[IgnoredPatternNames.SE_BLOCK] = kept
 
 
 def _arithmetic(model: ov.Model) -> list[str]:
