@@ -69,7 +69,7 @@ class Guard:
         pid, born = own_identity()
         command = [sys.executable, "-m", "flows.guard", str(pid), repr(born)]
         code = Path(__file__).parents[1]
-        self._process = subprocess.Popen(command, cwd=code, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        self._process = subprocess.Popen(command, cwd=code, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
 
     def add(self, pid: int, *, in_order: bool) -> tuple[int, float] | None:
         """Watch a process that has just been started: a `dvc repro`, which is stopped in order, or something else."""
@@ -102,8 +102,7 @@ class Guard:
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None
         with self._lock, contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
+            self._process.stdin.write(f"{line}\n".encode())  # unbuffered: what a dead guard did not take is not written again at the end
 
 
 @functools.cache
