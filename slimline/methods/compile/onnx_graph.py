@@ -17,6 +17,7 @@ from torch import nn
 from slimline.data.batch import Batch, joined, take
 from slimline.data.signature import Signature
 from slimline.errors import Impossible
+from slimline.methods.compile.embedding_bags import with_plain_bags
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.exported import exported, reason_of
 from slimline.methods.quantize.plan import every_layer, recurrent_layers, tables
@@ -61,7 +62,7 @@ def export_onnx(model: nn.Module, example: Batch, signature: Signature) -> onnx.
     few = take(joined([ordered] * FEWEST), slice(0, FEWEST))
     try:
         with _quiet():
-            found = exported(model, few, signature=signature)
+            found = exported(with_plain_bags(model), few, signature=signature)
             inputs, outputs = list(signature.names), output_names(signature)
             program = torch.onnx.export(found, (), dynamo=True, input_names=inputs, output_names=outputs, verbose=False)
     except Impossible as error:
