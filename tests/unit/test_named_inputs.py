@@ -196,6 +196,25 @@ class Squeezed(nn.Module):
         return logits
 
 
+class Repeated(nn.Module):
+    """[N, 1, 8, 4] -> [N, 10] by one convolution that is used three times, each time before a batch norm of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.norms, self.head = nn.ModuleList(nn.BatchNorm2d(16) for _ in range(3)), nn.Linear(16, 10)
+        for norm in self.norms:
+            nn.init.uniform_(norm.weight, 0.2, 4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = torch.relu(self.stem(x))
+        for norm in self.norms:
+            x = x + torch.relu(norm(self.conv(x)))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
 class Residual(nn.Module):
     """[N, 16] -> [N, 10] from what each block skips to, as in a WaveNet: nothing reads what the last one hands on."""
 
@@ -243,6 +262,7 @@ CASES: dict[str, tuple[type[nn.Module], Batch]] = {
     "residual": (Residual, {"x": rows(16)}),
     "placed": (Placed, {"ids": several()["ids"]}),
     "squeezed": (Squeezed, {"x": rows(1, 8, 4)}),
+    "repeated": (Repeated, {"x": rows(1, 8, 4)}),
 }
 
 
@@ -302,7 +322,8 @@ def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp
 
 
 @pytest.mark.parametrize(
-    "name", ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual", "placed", "squeezed"]
+    "name",
+    ["several", "attending", "cosine", "namesakes", "one", "siamese", "normed", "biased", "residual", "placed", "squeezed", "repeated"],
 )
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from slimline.methods.compile.integer_weights import IntegerWeight
-from slimline.methods.compile.onnx_graph import initializers, layer_of, producers
+from slimline.methods.compile.onnx_graph import initializers, producers
 from slimline.methods.quantize.plan import stored_bits
 
 OPSET_OF_INT4 = 21
@@ -24,7 +24,8 @@ Array = NDArray[np.generic]
 
 
 def store_integers(graph_model: onnx.ModelProto, weights: Mapping[str, IntegerWeight], *, in_int8: bool = False) -> onnx.ModelProto:
-    """A copy of the graph whose layers (name -> weight) store integers and compute in float32, or `in_int8`.
+    """A copy of the graph whose nodes (name -> weight) store integers and compute in float32, or `in_int8`. A layer that is used again
+    has a node for each time, whose scales are its own where a batch norm of its own is folded into it.
 
     A 4-bit matrix product becomes com.microsoft's MatMulNBits, which keeps its weights packed and unpacks them block by block in
     every run. That kernel takes whole zero points only (with fractional ones, HQQ's, it is 8 times slower than float32), and to
@@ -41,7 +42,7 @@ def store_integers(graph_model: onnx.ModelProto, weights: Mapping[str, IntegerWe
     changed = onnx.ModelProto()
     changed.CopyFrom(_with_int4(graph_model) if in_int8 or any(weight.bits == 4 for weight in weights.values()) else graph_model)
     for node in list(changed.graph.node):
-        weight = weights.get(layer_of(node.name).removesuffix(AS_MATMUL))
+        weight = weights.get(node.name)
         if weight is None or weight_name(changed.graph, node) is None:
             continue
         if _fits_kernel(node, weight, in_int8=in_int8):

@@ -62,7 +62,7 @@ def _integers(graph: onnx.GraphProto, model: nn.Module, plan: Plan, grids: Mappi
         if exported is not None:
             entry = plan["layers"][layer]
             grid = stored_grid(grids, layer, entry)
-            found[layer] = integer_weight(layers[layer].weight, entry, grid, exported.astype(np.float32, copy=False))
+            found[node.name] = integer_weight(layers[layer].weight, entry, grid, exported.astype(np.float32, copy=False))
     return found
 
 
