@@ -27,11 +27,12 @@ def signature_of(batches: Iterable[Batch], outputs: Tensors) -> Signature:
 
 
 def shortened(samples: Batch, signature: Signature) -> Batch:
-    """The samples with each axis that varies cut to about half."""
+    """The samples with each axis that varies cut to about half, no shorter than it is ever."""
     half = dict(samples)
     for one in signature.inputs:
-        for axis in one.varies:
-            half[one.name] = half[one.name].narrow(axis + 1, 0, (samples[one.name].shape[axis + 1] + 2) // 2)
+        for axis, (shortest, _) in one.varies.items():
+            size = samples[one.name].shape[axis + 1]
+            half[one.name] = half[one.name].narrow(axis + 1, 0, min(size, max(shortest, (size + 2) // 2)))
     return half
 
 

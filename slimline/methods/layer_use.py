@@ -75,9 +75,9 @@ def why_folded(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Batch,
     """
     if count(inputs) < 2:
         return {}
-    alone, beside = (take(inputs, slice(0, number)) for number in (1, 2))
-    varies = signature is not None and any(one.varies for one in signature.inputs)
-    batches = (alone, beside, *([shortened(beside, signature)] if signature is not None and varies else ()))
+    batches = [take(inputs, slice(0, number)) for number in (1, 2)]
+    if signature is not None and any(one.varies for one in signature.inputs):
+        batches.append(shortened(batches[-1], signature))
     shaped = _alike(*(_inputs_of(model, layers, batch, lambda x: x.shape) for batch in batches))
     fixed = _alike(*(_inputs_of(model, shaped, batch, Tensor.tolist) for batch in batches)) if shaped else ()
     return dict.fromkeys(fixed, "its input is the same for every sample, so graphs hold what it gives")

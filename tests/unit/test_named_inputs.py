@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import Batch, take
-from slimline.data.signature import signature_of
+from slimline.data.signature import shortened, signature_of
 from slimline.errors import InputError, StageError
 from slimline.loaders import Outputs
 from slimline.methods import get_method
@@ -383,3 +383,12 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             model.predict(wrong)
+
+
+def test_samples_are_shortened_no_further_than_they_ever_are() -> None:
+    whole, least = several(9), several(7)
+    net = net_of("several")
+    half = shortened(whole, signature_of([whole, several(2)], predict(net, whole)))
+    assert {name: value.shape[1] for name, value in half.items()} == {"numbers": 3, "ids": 5, "mask": 5}
+    bounded = shortened(whole, signature_of([whole, least], predict(net, whole)))
+    assert bounded["ids"].equal(whole["ids"][:, :7])
