@@ -27,7 +27,7 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.params import DynamicParams, HalfParams, StaticParams
 from slimline.runtime import load
 from tests.lowering import graph_of, samples, write_compiled
-from tests.method_data import TEN
+from tests.method_data import TEN, method_data
 from tests.shared_export import shared_exports
 from tests.small_nets import seeded
 
@@ -199,7 +199,7 @@ def test_eager_halves_the_bytes(dtype: str, model: nn.Module, inputs: Tensor, tm
 
 def test_eager_halves_attention_whose_projection_no_plan_can_follow(tmp_path: Path) -> None:
     net, inputs = seeded("encoder", 16).eval(), torch.randn(8, 1, 4, 4)
-    given = SimpleNamespace(calibration=named(net, inputs))
+    given = method_data(net, inputs)
     plan = get_method("quantize", "half")(net, SimpleNamespace(dtype="bfloat16"), statistics=None, data=given).plan
     assert layers_of_kind(plan, "float") == ("encoder.layers.0.self_attn.out_proj", "encoder.layers.1.self_attn.out_proj")
     lowered = get_method("compile", "eager")(net, plan, tmp_path, **samples(net, inputs))
