@@ -385,6 +385,16 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
             model.predict(wrong)
 
 
+def test_an_inference_of_shapes_that_stops_leaves_nothing_behind(in_folder: Path) -> None:
+    """Of a table of places and lengths that vary, ONNX Runtime's stops, and writes the graph so far where the process happens to be."""
+    net, long, short = net_of("placed"), {"ids": several(9)["ids"]}, {"ids": several(4)["ids"]}
+    data = method_data(net, long, signature=signature_of([long, short], predict(net, short)))
+    made = get_method("quantize", "dynamic")(net, CONFIGS["dynamic"], statistics=None, data=data)
+    (in_folder / "made").mkdir()
+    compiled("onnxruntime", net, in_folder / "made", long, made, short)
+    assert [path.name for path in in_folder.iterdir()] == ["made"]
+
+
 def test_samples_are_shortened_no_further_than_they_ever_are() -> None:
     whole, least = several(9), several(7)
     net = net_of("several")

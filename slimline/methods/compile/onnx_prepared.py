@@ -21,9 +21,10 @@ def pre_process(exported: onnx.ModelProto, path: Path) -> None:
     """Write the graph to `path` with its shapes inferred, optimised as ONNX Runtime does before it quantizes.
 
     Its own inference of symbolic shapes does not know every operation (a norm of a vector, for one), and stops with whatever its Python
-    meets then, a plain Exception among it. Then ONNX's inference of shapes has to do.
+    meets then, a plain Exception among it. Then ONNX's inference of shapes has to do. What it leaves behind in the working directory when
+    it stops (sym_shape_infer_temp.onnx and its weights) is left beside `path`.
     """
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), contextlib.chdir(path.parent):
         quant_pre_process(exported, path)
         return
     bare = onnx.ModelProto()
