@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from slimline.artifact.compiled import read_compiled
+from slimline.data.batch import as_arrays
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
 from slimline.measure.machine import fingerprint
@@ -56,8 +57,7 @@ def repeat(params: Params, target: str, variants: list[str]) -> Repeat:
     where = locations(params, target)
     chosen = {name: where[name] for name in (BASELINE, TEACHER, *variants)}
     few = head(load_split(get_workload(params.workload).samples, "test"), params.evaluate.batch_size).inputs
-    inputs, signature = {name: values.numpy() for name, values in few.items()}, read_compiled(where[TEACHER]).signature
-    with stored(batches_of(inputs, signature, params.evaluate.batch_size)) as batches:
+    with stored(batches_of(as_arrays(few), read_compiled(where[TEACHER]).signature, params.evaluate.batch_size)) as batches:
         found: Repeat = run([timed_together(chosen, batches, launching(params))], params.gate.confidence)["variants"]
     return found
 
@@ -105,8 +105,9 @@ def main() -> None:
     about = (
         f"{len(repeats)} repeats on {arguments.target}, {arguments.load} busy processes beside; {found['cores']} cores of {found['cpu']}."
     )
-    arguments.out.with_suffix(".md").write_text(page(repeats, about), encoding="utf-8")
-    sys.stdout.write(page(repeats, about))
+    text = page(repeats, about)
+    arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

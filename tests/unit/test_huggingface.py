@@ -105,6 +105,13 @@ def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
         start_from_(built(net), net, folder, ("x", "y"))
 
 
+def test_the_number_of_classes_reaches_an_architecture_that_keeps_it_apart() -> None:
+    """PVT's config has `num_labels` as a setting of its own, 1,000 where nothing else is said."""
+    plain = {"model_type": "pvt", "image_size": 32, "hidden_sizes": [8] * 4, "depths": [1] * 4, "num_attention_heads": [1] * 4}
+    net = sketched({"config": as_plain(with_labels(parsed(plain, {}, "config.json"), ("x", "y", "z"))), "task": "images"})
+    assert net.get_submodule("classifier").weight.shape == (3, 8)
+
+
 def test_whole_numbers_beside_the_weights_are_no_quantized_weights(tmp_path: Path) -> None:
     """As older checkpoints of Swin, BEiT, BERT and GPT-Neo hold them."""
     from safetensors.torch import load_file, save_file

@@ -345,14 +345,17 @@ def test_a_plan_runs_as_it_is_simulated(target: str, method: str, name: str, tmp
 
 @pytest.mark.parametrize("method", CONFIGS)
 @pytest.mark.parametrize("target", RUNTIMES)
-def test_a_table_of_places_is_stored_small_where_lengths_vary(target: str, method: str, tmp_path: Path) -> None:
+def test_a_table_of_places_is_stored_small_where_lengths_vary(target: str, method: str, in_folder: Path) -> None:
+    """ONNX Runtime's inference of shapes stops at it, and writes the graph so far where the process happens to be: nothing of it stays."""
     net, long, short = net_of("placed"), {"ids": several(9)["ids"]}, {"ids": several(4)["ids"]}
     data = method_data(net, long, signature=signature_of([long, short], predict(net, short)))
     made = get_method("quantize", method)(net, CONFIGS[method], statistics=collect_statistics(net, long, 16), data=data)
     assert all(entry["precision"] == "int8" for entry in made.plan["layers"].values())
-    model = compiled(target, net, tmp_path, long, made, short)
+    (in_folder / "made").mkdir()
+    model = compiled(target, net, in_folder / "made", long, made, short)
     for batch in (long, short):
         assert agree(simulate(made.model, made.plan, made.grids), model.predict(arrays(batch)), batch, exact=False)
+    assert [path.name for path in in_folder.iterdir()] == ["made"]
 
 
 @pytest.mark.parametrize("target", [*RUNTIMES, "torchscript"])
@@ -383,16 +386,6 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             model.predict(wrong)
-
-
-def test_an_inference_of_shapes_that_stops_leaves_nothing_behind(in_folder: Path) -> None:
-    """Of a table of places and lengths that vary, ONNX Runtime's stops, and writes the graph so far where the process happens to be."""
-    net, long, short = net_of("placed"), {"ids": several(9)["ids"]}, {"ids": several(4)["ids"]}
-    data = method_data(net, long, signature=signature_of([long, short], predict(net, short)))
-    made = get_method("quantize", "dynamic")(net, CONFIGS["dynamic"], statistics=None, data=data)
-    (in_folder / "made").mkdir()
-    compiled("onnxruntime", net, in_folder / "made", long, made, short)
-    assert [path.name for path in in_folder.iterdir()] == ["made"]
 
 
 def test_samples_are_shortened_no_further_than_they_ever_are() -> None:
