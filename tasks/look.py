@@ -41,14 +41,15 @@ NET = "the net of build_teacher(): copied, stored, built again, called alone and
 SHALLOW = "The net is large and its layers are alike: a few of them stood for all."
 
 
-def looked(stage: Stage) -> list[Trial]:
+def looked(stage: Stage, *, compiles: bool = True) -> list[Trial]:
     """All trials; of a net that cannot be followed itself, that one alone. Targets are tried beside each other, in their own processes."""
+    targets = stage.params.deploy.targets if compiles else ()
     began, found = time.perf_counter(), untrained(stage)
     if problems := (*breach(found.signature, stage.params.evaluate.lengths), *found.problems(stage.workload)):
         return [Trial(NET, REFUSED, "\n".join(problems), time.perf_counter() - began)]
     own = Trial(NET, WORKS, "", time.perf_counter() - began)
-    with ThreadPoolExecutor(max(1, min(len(stage.params.deploy.targets), os.cpu_count() or 1))) as pool:
-        exports = pool.map(exported, stage.params.deploy.targets)
+    with ThreadPoolExecutor(max(1, min(len(targets), os.cpu_count() or 1))) as pool:
+        exports = pool.map(exported, targets)
         variants = tried_variants(stage, found)
         return [own, *variants, *(trial for trials in exports for trial in trials)]
 

@@ -11,11 +11,14 @@ from slimline.errors import InputError, SlimlineError
 
 PREPARING = ("-m", "dvc", "repro", "--single-item", "data")
 TRYING = ("-m", "tasks.deep")
+ONLY_VARIANTS = "--variants"
 REFUSED = "refused"
 
 
-def trials(root: Path) -> list[dict[str, Any]]:
+def trials(root: Path, *, only_variants: bool = False) -> list[dict[str, Any]]:
     """What was tried on the untrained net of a project: {what, outcome, said, seconds} each; prepared data is made anew where it is stale.
+
+    With `only_variants` nothing is compiled.
 
     Raises:
         InputError: the project has no stages of its own to try, or the data or the workload is wrong.
@@ -24,7 +27,7 @@ def trials(root: Path) -> list[dict[str, Any]]:
     if not (root / "tasks/deep.py").is_file():
         raise InputError(f"{root}: no tasks/deep.py; `slimline check --deep` works in a clone of the Slimline project")
     _called(root, PREPARING)
-    found: list[dict[str, Any]] = json.loads(_called(root, TRYING).splitlines()[-1])
+    found: list[dict[str, Any]] = json.loads(_called(root, (*TRYING, *([ONLY_VARIANTS] if only_variants else []))).splitlines()[-1])
     return found
 
 

@@ -9,7 +9,9 @@ import typer
 
 from slimline.artifact.folder import write_text
 from slimline.commands.looked import Looked
+from slimline.commands.suited import is_own, suited
 from slimline.errors import InputError
+from slimline.params import Params
 from slimline.project import find_project
 from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory
 
@@ -48,6 +50,9 @@ def init(
         raise InputError(f"{root / PARAMS} is there already; give --force to write over it")
     looked = _looked(path, target, model, text, tuple(drop or ()), root)
     write_text(root / PARAMS, looked.text)
+    if is_own(Params.load(root / PARAMS, root).model.architecture):
+        sys.stderr.write("trying the variants on the net, untrained …\n")
+        looked = suited(looked, root / PARAMS)
     if as_json:
         sys.stdout.write(json.dumps({"params": str(root / PARAMS), **looked.found}, indent=2) + "\n")
         return
