@@ -1,4 +1,4 @@
-"""The look before training in the foreground, for `slimline check --deep` and `slimline init`: no stage of the DAG, it leaves nothing behind.
+"""The look before training in the foreground, for `slimline check --deep` and `slimline init`: no stage, it leaves nothing behind.
 
 in      data/prepared
 out     standard output: the trials as JSON, whether they work or not

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 from slimline.artifact.folder import write_text
 from slimline.commands.deep import REFUSED, trials
@@ -16,6 +17,8 @@ from slimline.errors import SlimlineError
 from slimline.params import Params
 from slimline.workloads.opened import ARCHITECTURES
 
+LONGEST = 200
+"""Characters of a reason: one that names every layer would fill a screen; `slimline check --deep` says it whole."""
 SECTIONS = ("prune", "quantize", "factorize", "distill")
 VARIANT = re.compile(r"  ([\w.-]+): \{")
 DEPLOYED = re.compile(r"^  variants: \[(.*)\]$", re.MULTILINE)
@@ -88,7 +91,7 @@ def _with_dependents(params: Params, reasons: Mapping[str, str]) -> dict[str, st
 def _reason(place: str, said: str) -> str:
     """A refusal without its place, and without the way out, which has been taken."""
     line = said.splitlines()[0].removeprefix(f"params.yaml: {place}: ")
-    return line.rpartition(";")[0] or line
+    return shorten(line.rpartition(";")[0] or line, LONGEST, placeholder=" …")
 
 
 def _noted(looked: Looked, why: str) -> Looked:

@@ -55,6 +55,11 @@ class Pictures(_Spec):
         """The columns that it reads."""
         return (self.column,)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it gives."""
+        return (self.input,)
+
     def __call__(self, rows: Rows) -> Arrays:
         """The inputs of some rows, whose column holds PIL images."""
         pictures = rows[self.column]
@@ -112,6 +117,11 @@ class Columns(_Spec):
         """The columns that it reads."""
         return (*(column.name for column in self.numbers), *(column.name for column in self.categories))
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it gives."""
+        return tuple(name for name in ("numbers", "categories") if getattr(self, name))
+
     def __call__(self, rows: Rows) -> Arrays:
         """The inputs of some rows: numbers filled and standardised, categories by index."""
         found: Arrays = {}
@@ -138,6 +148,11 @@ class Texts(_Spec):
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads."""
         return (self.column,)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it gives."""
+        return ("ids",)
 
     @functools.cached_property
     def places(self) -> Mapping[str, int]:

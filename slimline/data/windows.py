@@ -50,6 +50,11 @@ class Windows(BaseModel):
         """The columns of raw samples that it reads."""
         return (self.column,)
 
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """The names of the inputs that it gives."""
+        return "input_ids", "attention_mask"
+
     @functools.cached_property
     def reader(self) -> Any:
         """The tokenizer; texts are not cut.
@@ -73,7 +78,7 @@ class Windows(BaseModel):
     @property
     def varies(self) -> dict[str, dict[str, tuple[int, int]]]:
         """The axes that differ from sample to sample, and their bounds: texts have any length that the net takes."""
-        return {name: {"0": (2, self.longest)} for name in ("input_ids", "attention_mask")}
+        return {name: {"0": (2, self.longest)} for name in self.inputs}
 
     def targets(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """What is asked of windows: `tokens` [N, tokens], the one that follows each place or IGNORED; `bytes` and `document` [N]."""

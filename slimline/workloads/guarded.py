@@ -41,7 +41,7 @@ class Guarded:
     def __init__(self, given: str, their: Any, name: str, objective: Objective, members: frozenset[str]) -> None:
         self.given, self.their, self.name, self.objective, self.members = given, their, name, objective, members
         self._is_plain = True
-        self.preprocessing: Preprocessing | None = getattr(their, "preprocessing", None)
+        self.preprocessing = _ours(getattr(their, "preprocessing", None))
         self.carried: Mapping[str, str] = getattr(their, "carried", {})
         self.allows_missing, self.allows_equal = bool(getattr(their, "allows_missing", False)), bool(getattr(their, "allows_equal", False))
 
@@ -122,7 +122,9 @@ class Guarded:
 
     @functools.cached_property
     def first_input(self) -> str:
-        """The first parameter of the teacher's `forward`."""
+        """What the one input is called: as the preprocessing calls it, else the first parameter of the teacher's `forward`."""
+        if self.preprocessing is not None and len(names := self.preprocessing.inputs) == 1:
+            return str(names[0])
         from slimline.data.calling import parameters_of
 
         return next(iter(parameters_of(self._held("build_teacher", self.their.build_teacher, promises.net_breach))), "input")
@@ -169,6 +171,13 @@ def guarded(given: str, their: Any) -> Guarded:
     if problems := [f"workload {given!r}: {member} {breach}" for member, breach in breaches.items() if breach]:
         raise WorkloadError("\n".join(problems))
     return Guarded(given, their, str(found["name"]), found["objective"], frozenset(members))
+
+
+def _ours(preprocessing: object) -> "Preprocessing | None":
+    """That of a door; what somebody's class calls so is their own affair."""
+    from slimline.data.preprocessing import Preprocessing
+
+    return preprocessing if isinstance(preprocessing, Preprocessing) else None
 
 
 def _count(rows: "Rows") -> int:

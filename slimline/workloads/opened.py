@@ -3,6 +3,7 @@
 import copy
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -157,8 +158,9 @@ class Opened:
         if is_directory(architecture) or self.name == LANGUAGE:
             return self._of_directory(architecture, config)
         builder = _builder(DEFAULTS[self.name] if architecture == "default" else architecture, self._root)
+        known = {"preprocessing": self.preprocessing, "outputs": self._outputs, "config": dict(config)}
         with theirs(architecture, "building the net"):
-            net: nn.Module = builder(preprocessing=self.preprocessing, outputs=self._outputs, config=dict(config))
+            net: nn.Module = builder(**_asked_for(builder, architecture, known))
         return net
 
     def _of_directory(self, architecture: str, config: Mapping[str, Any]) -> "nn.Module":
@@ -168,6 +170,27 @@ class Opened:
         from slimline.workloads.huggingface.net import built
 
         return built(self.net, config)
+
+
+def _asked_for(builder: Callable[..., Any], architecture: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is known, what a builder's parameters name: all of it, or nothing, as its author likes.
+
+    Raises:
+        WorkloadError: it needs something else, or is given a `config` that it does not take.
+    """
+    parameters = inspect.signature(builder).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return dict(known)
+    given = {one.name: known[one.name] for one in parameters if one.name in known}
+    needed = [one.name for one in parameters if one.name not in known and one.default is one.empty and one.kind is not one.VAR_POSITIONAL]
+    if needed:
+        raise WorkloadError(
+            f"params.yaml: model.architecture: {architecture} needs {', '.join(needed)}; a builder is given what it names of "
+            f"{', '.join(known)}; give the others a default"
+        )
+    if known["config"] and "config" not in given:
+        raise WorkloadError(f"params.yaml: {architecture} takes no `config`, and is given {', '.join(known['config'])}; add the parameter")
+    return given
 
 
 def _shallow(net: Mapping[str, Any]) -> dict[str, Any] | None:

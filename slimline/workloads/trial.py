@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from slimline.data.batch import Batch, Tensors, clone, count, flat, tensors
+from slimline.data.calling import parameters_of
 from slimline.data.table import Table
 from slimline.errors import InputError, WorkloadError
 from slimline.objectives import Objective
@@ -51,6 +52,9 @@ class _Trial:
         shared = {id(value) for value in teacher.parameters()} & {id(value) for value in again.parameters()} if again is not None else set()
         if shared:
             self._tell("build_teacher() gave the same net twice; build a new one in each call")
+        if breach := _names_breach(teacher, tuple(inputs)):
+            self._tell(f"the net of build_teacher() {breach}")
+            return None
         outputs = self._made(lambda: self._outputs(teacher, inputs))
         if outputs is None:
             return None
@@ -122,6 +126,15 @@ def _with_gradient(outputs: Tensors) -> Tensors:
         return value.detach().clone().requires_grad_(value.is_floating_point())
 
     return leaf(outputs) if isinstance(outputs, torch.Tensor) else {name: leaf(value) for name, value in outputs.items()}
+
+
+def _names_breach(net: nn.Module, given: tuple[str, ...]) -> str:
+    """A net is called by name: its parameters against the inputs that there are."""
+    known = parameters_of(net)
+    if any(one.kind is one.VAR_KEYWORD for one in known.values()) or not (missing := [name for name in given if name not in known]):
+        return ""
+    takes = f"takes {', '.join(known)}" if known else "takes nothing"
+    return f"{takes}, and the data give {', '.join(given)}: name a parameter of forward {missing[0]}"
 
 
 def _outputs_breach(outputs: object, rows: int) -> str:
