@@ -13,8 +13,7 @@ from flows.results import Outcome
 from flows.searched import Searched
 from flows.terminal import Terminal
 from slimline.nights.attribution import shown
-
-PIPE_COLUMNS = 160
+from slimline.report.listing import PIPE_COLUMNS
 
 
 def show(outcome: Outcome | Searched | Bisected, console: Console) -> None:

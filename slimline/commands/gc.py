@@ -69,17 +69,10 @@ def _plain(one: "Stored") -> dict[str, Any]:
 
 
 def _show(found: "list[Stored]", gone: "list[Stored]") -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from slimline.report.listing import listing, minute, wide_console
 
-    table = Table("release", "variant on target", "released (UTC)", "bytes", "kept by")
+    table = listing("release", "variant-target", "released (UTC)", "bytes", "kept by")
     for one in found:
-        released = one.published.isoformat(timespec="seconds")[:19].replace("T", " ")
-        table.add_row(
-            one.identity,
-            one.label or "an interrupted upload",
-            released,
-            f"{one.size_bytes:,}",
-            one.why or ("" if one in gone else "meanwhile"),
-        )
-    Console(markup=False).print(table)
+        label, why = one.label or "an interrupted upload", one.why or ("" if one in gone else "meanwhile")
+        table.add_row(one.identity, label, minute(one.published.isoformat()), f"{one.size_bytes:,}", why)
+    wide_console().print(table)

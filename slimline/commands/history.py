@@ -101,11 +101,15 @@ def _changed(nights: "list[Night]") -> "Iterator[Event]":
 
 
 def _show(found: list[Event]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from slimline.report.listing import listing, minute, two_lines, wide_console
 
-    table = Table("at (UTC)", "event", "alias", "variant", "target", "release", "was", "by", "why")
+    table = listing("release", "at (UTC)", "variant", "alias", "why")
     for one in found:
-        names = (one.variant, one.target, one.release, one.was or "", one.who, one.why)
-        table.add_row(one.at[:19].replace("T", " "), one.event, one.alias or "", *names)
-    Console(markup=False).print(table)
+        table.add_row(
+            two_lines(one.release, f"was {one.was}" if one.was else ""),
+            two_lines(minute(one.at), one.event),
+            two_lines(one.variant, one.target),
+            two_lines(one.alias or "", one.who),
+            one.why,
+        )
+    wide_console().print(table)

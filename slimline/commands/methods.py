@@ -16,6 +16,7 @@ from slimline.commands.methods_test import methods_test
 from slimline.commands.options import options
 from slimline.errors import InputError
 from slimline.params import CONFIGS, VariantParams
+from slimline.report.listing import wide_console
 
 PAGES = {
     "prune": "docs/methods/pruning.md",
@@ -24,7 +25,6 @@ PAGES = {
     "distill": "docs/methods/distillation.md",
 }
 """Stage -> the page that explains its methods, one section each."""
-PIPE_COLUMNS = 160
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to see its options; or test.", show_default=False)]
 File = Annotated[str | None, typer.Argument(metavar="[FILE]", help="For test: a file of your own methods.", show_default=False)]
@@ -50,8 +50,7 @@ def methods(name: Name = None, file: File = None, as_json: AsJson = False) -> No
         detailed = [row | {"options": [asdict(option) for option in options(entry[2])]} for row, entry in zip(rows, chosen, strict=True)]
         sys.stdout.write(json.dumps(rows if name is None else detailed[0], indent=2) + "\n")
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=max(console.width, PIPE_COLUMNS))
+    console = wide_console(markup=True)
     if name is None:
         console.print(_overview(rows))
         return

@@ -46,18 +46,24 @@ def releases(
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from slimline.report.listing import listing, minute, two_lines, wide_console
 
-    table = Table("release", "variant", "target", "precision", "bytes", "quality", "released (UTC)", "aliases")
+    table = listing("release", "variant", "bytes", "quality", "released (UTC)")
     for row in rows:
-        names = ("release", "variant", "target", "precision")
-        size, released = f"{row['size_bytes']:,}", row["published"][:19].replace("T", " ")
-        table.add_row(*(row[name] for name in names), size, _quality(row["evaluation"]), released, ", ".join(row["aliases"]))
-    Console(markup=False).print(table)
+        table.add_row(
+            two_lines(row["release"], ", ".join(row["aliases"])),
+            two_lines(row["variant"], row["target"]),
+            two_lines(f"{row['size_bytes']:,}", row["precision"]),
+            two_lines(*_quality(row["evaluation"])),
+            minute(row["published"]),
+        )
+    wide_console().print(table)
 
 
-def _quality(evaluation: Mapping[str, Any]) -> str:
+def _quality(evaluation: Mapping[str, Any]) -> tuple[str, str]:
+    """The gate's metric, and its interval."""
     drop, quality = evaluation.get("drop"), evaluation.get("quality", {})
     shown = quality.get(drop["metric"]) if drop else None
-    return f"{drop['metric']} {shown['value']:.4f} [{shown['ci'][0]:.4f}, {shown['ci'][1]:.4f}]" if drop and shown else ""
+    if not drop or not shown:
+        return "", ""
+    return f"{drop['metric']} {shown['value']:.4f}", f"[{shown['ci'][0]:.4f}, {shown['ci'][1]:.4f}]"

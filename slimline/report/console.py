@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from slimline.report.listing import two_lines
 from slimline.report.numbers import loss, quantity, ratio, size
 from slimline.report.summary import by_merit, measured
 
@@ -36,7 +37,7 @@ def results_table(summary: Mapping[str, Any], releases: Mapping[str, str] | None
 def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> tuple[Text, ...]:
     if row.get("missed") is not None:
         return (
-            _two_lines(row["variant"], row["target"]),
+            two_lines(row["variant"], row["target"]),
             *[Text("–")] * 4,
             Text(row["verdict"], style=STYLES[row["verdict"]]).append("\nnot made"),
         )
@@ -44,17 +45,13 @@ def _cells(row: Mapping[str, Any], metric: str, releases: Mapping[str, str]) -> 
     shown = 100 if unit == "fraction" else 1
     url = releases.get(f"{row['variant']}-{row['target']}", "")
     return (
-        _two_lines(row["variant"], row["target"]),
-        _two_lines(quantity(quality["value"], unit), _interval([shown * end for end in quality["ci"]])),
-        _two_lines(loss(row["drop"]["value"], unit), ""),
-        _two_lines(size(row["size_bytes"]), ratio(row["size_ratio"])),
-        _two_lines(ratio(speed["value"]), _interval(speed["ci"])),
+        two_lines(row["variant"], row["target"]),
+        two_lines(quantity(quality["value"], unit), _interval([shown * end for end in quality["ci"]])),
+        two_lines(loss(row["drop"]["value"], unit), ""),
+        two_lines(size(row["size_bytes"]), ratio(row["size_ratio"])),
+        two_lines(ratio(speed["value"]), _interval(speed["ci"])),
         Text(row["verdict"], style=STYLES[row["verdict"]]).append(f"\n{PurePosixPath(url).name if url else ''}", style="not bold dim"),
     )
-
-
-def _two_lines(first: str, second: str) -> Text:
-    return Text(first).append(f"\n{second}", style="dim")
 
 
 def _interval(ends: Sequence[float]) -> str:
