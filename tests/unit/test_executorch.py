@@ -185,6 +185,42 @@ def test_the_largest_batch_is_never_the_one_that_torch_fixes(sizes: tuple[int, .
     assert largest_batch(sizes) == bound
 
 
+class Gated(nn.Module):
+    """A gated linear unit, halves that go other ways, and planes taken one by one, on rows of 16 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.turn, self.head = nn.Linear(16, 32), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = nn.functional.glu(self.wide(x)).split([8, 8], 1)
+        first, second = torch.stack((left, self.turn(right)), 1).unbind(1)
+        a, b = (first + second).chunk(2, -1)
+        found: Tensor = self.head(torch.cat((a, torch.sigmoid(b)), -1))
+        return found
+
+
+class Recurrent(nn.Module):
+    """A layer of either kind over four steps of four numbers, and a head on its last state."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.steps, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.steps(x.unflatten(1, (4, 4)))[0][:, -1])
+        return found
+
+
+@pytest.mark.parametrize("net", [Gated(), Recurrent(nn.GRU), Recurrent(nn.LSTM), Recurrent(nn.RNN)], ids=["gated", "gru", "lstm", "rnn"])
+def test_a_net_that_splits_runs_at_every_batch_size(net: nn.Module, tmp_path: Path) -> None:
+    inputs = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    written(net.eval(), None, tmp_path / "c", inputs)
+    runtime, expected = load(tmp_path / "c"), predict(net, named(net, inputs)).numpy()
+    for size in (1, 3, LARGEST):
+        np.testing.assert_allclose(runtime.predict(inputs[:size].numpy()), expected[:size], atol=1e-5)
+
+
 def test_a_convolution_over_three_axes_is_refused_before_it_fails_to_run(tmp_path: Path) -> None:
     net, volumes = nn.Sequential(nn.Conv3d(1, 4, 3), nn.Flatten(), nn.Linear(32, 2)).eval(), torch.randn(4, 1, 4, 4, 4)
     with pytest.raises(StageError, match="compile: '0' is Conv3d: ExecuTorch has no kernel for convolutions over three axes; deploy on"):

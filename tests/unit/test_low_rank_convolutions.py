@@ -158,6 +158,11 @@ def test_layers_named_in_keep_stay() -> None:
         made("svd", model, noise(32, 64), rank=4, keep=("head",))
 
 
+def test_svd_of_convolutions_alone_says_what_takes_them() -> None:
+    with pytest.raises(StageError, match="no layer for svd; set kernels: all, or use spatial_svd, tucker or cp"):
+        made("svd", nn.Sequential(nn.Conv2d(3, 8, 3)), torch.randn(4, 3, 8, 8), rank=2)
+
+
 def test_a_budget_for_a_model_without_such_layers_names_the_method_not_the_budget() -> None:
     with pytest.raises(StageError, match="the model has no layer for tucker"):
         made("tucker", nn.Sequential(nn.Linear(64, 64)), noise(32, 64), budget={"macs": 0.5})

@@ -18,6 +18,7 @@ from slimline.errors import Impossible
 from slimline.methods.compile.lowered import Lowered, require_fixed
 from slimline.methods.compile.qdq import explicit
 from slimline.methods.compile.quiet import quiet
+from slimline.methods.compile.sliced import sliced
 from slimline.methods.compile.xnnpack_graph import computed_types, exported_operations, left_out, running_operations
 from slimline.methods.compile.xnnpack_int8 import close_int8_islands
 from slimline.methods.exported import exported
@@ -152,7 +153,7 @@ def _lowered(exported: ExportedProgram) -> tuple[Any, bytes]:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], transform_passes=[_infer_batch])
+    edge = to_edge_transform_and_lower(sliced(exported), partitioner=[XnnpackPartitioner()], transform_passes=[_infer_batch])
     return edge.exported_program(), bytes(edge.to_executorch().buffer)
 
 

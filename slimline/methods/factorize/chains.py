@@ -19,7 +19,7 @@ from slimline.methods.factorize.whitening import NOT_WHITENED, whitenings
 from slimline.methods.layer_calls import on_input
 from slimline.methods.layer_use import UNREAD, uses_of, why_not_planned
 from slimline.methods.name_patterns import matching
-from slimline.params.factorize import LowRankParams
+from slimline.params.factorize import ConvolutionParams, LowRankParams
 from slimline.training.masks import WEIGHTED
 
 Schemes = Sequence[Scheme]
@@ -177,7 +177,9 @@ def _curves(search: Spent | None) -> tuple[Curve, ...]:
 def _nothing(config: LowRankParams, found: int, stays: Mapping[str, str]) -> str:
     """Why no layer was factorized, and which option to change."""
     if not found:
-        return f"the model has no layer for {config.method}; use svd, or set include_linear: true where this method has it"
+        takes_convolutions = isinstance(config, ConvolutionParams)
+        way_out = "use svd, or set include_linear: true" if takes_convolutions else "set kernels: all, or use spatial_svd, tucker or cp"
+        return f"the model has no layer for {config.method}; {way_out}"
     if len(stays) == found:
         reasons = "; ".join(f"{name}: {why}" for name, why in stays.items())
         return f"all {found} layers are left alone ({reasons}); see min_channels, or use another method"
