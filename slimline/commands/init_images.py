@@ -15,6 +15,8 @@ from slimline.workloads.images import cut_pictures, found_in, usual_side
 from slimline.workloads.listed import path_column
 from slimline.workloads.pictures import Found
 
+WHOLE = 0.98
+"""The share of a picture that is seen, from which a crop is no loss."""
 MANY = 20_000
 """Pictures from which a tenth of them is test enough."""
 SMALL_WIDTHS, STUDENT_WIDTHS = [16, 32, 64, 128], [8, 16, 32, 64]
@@ -45,9 +47,8 @@ def look_at_images(path: Path, model: str, root: Path = Path(), target: str | No
         "shown_drop": shown_drop(splits["test"]),
         "max_drop": margin,
     }
-    lines, scaled = _lines(path, found, splits, side), f"they are scaled to {side}x{side}"
-    if is_directory(model):
-        lines = [line.replace(scaled, f"the image processor of {model} scales them") for line in lines]
+    scaled = f"the image processor of {model} scales them" if is_directory(model) else _scaled(found, side)
+    lines = _lines(path, found, splits, scaled)
     return Looked(tuple(lines), facts, _text(path, model, options, margin, root))
 
 
@@ -66,15 +67,23 @@ def _table_in(folder: Path) -> dict[str, str]:
     return {"table": name, "image": column}
 
 
-def _lines(path: Path, found: Found, splits: dict[str, int], side: int) -> list[str]:
+def _scaled(found: Found, side: int) -> str:
+    """How they are made of one size, and what is lost of them by it."""
+    seen = sum(min(picture.size) / max(picture.size) for picture in found.pictures) / len(found.pictures)
+    cropped = f" and cropped to their middle, {100 * seen:.0f} % of a picture on average" if seen < WHOLE else ""
+    return f"they are scaled to {side}x{side}{cropped}"
+
+
+def _lines(path: Path, found: Found, splits: dict[str, int], scaled: str) -> list[str]:
     counts = Counter(picture.label for picture in found.pictures)
     (most, largest), (least, smallest) = counts.most_common(1)[0], counts.most_common()[-1]
+    there = [split for split in splits if any(picture.split == split for picture in found.pictures)]
     widths, heights = ([picture.size[axis] for picture in found.pictures] for axis in (0, 1))
     spread = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}, median {median(widths):g}x{median(heights):g}"
     lines = [
         f"{path}: {len(found.pictures):,} pictures in {len(counts)} classes, from {smallest:,} ({least}) to {largest:,} ({most})",
-        f"sizes {spread}; they are scaled to {side}x{side}",
-        told_splits(splits) + (" (as the folders say)" if found.is_split else ""),
+        f"sizes {spread}; {scaled}",
+        told_splits(splits) + (f" ({', '.join(there)} as the folders say)" if there else ""),
         told_power(splits["test"]),
     ]
     if found.duplicates:

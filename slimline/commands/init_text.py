@@ -1,5 +1,6 @@
 """What `slimline init` says and writes of a table with a column of texts."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,12 @@ from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.init_table import told_target
 from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.data.preprocessing import words_of
-from slimline.errors import InputError
+from slimline.errors import DataError, InputError
 from slimline.params import DataParams
 from slimline.workloads.huggingface.directory import is_directory
 from slimline.workloads.records import FEW_CLASSES, TableFound, pieces
 from slimline.workloads.table import SPLITS, cut_rows
-from slimline.workloads.text import LONGEST, find_texts
+from slimline.workloads.text import LONGEST, find_texts, vocabulary, words_problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,10 @@ def free_text(path: Path, target: str | None, drop: tuple[str, ...]) -> str | No
 
 def _is_free(cells: "pd.Series") -> bool:
     """Several words in most cells, of letters, so that a date is none; and many different ones, since a few are the names of categories."""
-    if cells.nunique() <= min(FEW_CLASSES, len(cells) // 2):
+    texts = cells[cells.map(lambda cell: isinstance(cell, str))]
+    if texts.nunique() <= min(FEW_CLASSES, len(cells) // 2):
         return False
-    return bool(np.mean([sum(map(str.isalpha, words_of(cell))) for cell in cells] or [0]) >= SEVERAL_WORDS)
+    return bool(np.mean([sum(map(str.isalpha, words_of(text))) for text in texts] or [0]) >= SEVERAL_WORDS)
 
 
 def look_at_text(path: Path, target: str | None, text: str, model: str, root: Path = Path()) -> Looked:
@@ -59,15 +61,17 @@ def look_at_text(path: Path, target: str | None, text: str, model: str, root: Pa
     options = options.model_copy(update={"task": found.task, "calibration_samples": min(256, found.rows // 8)})
     where = cut_rows(found, options, 0)
     splits = {split: int((where == place).sum()) for place, split in enumerate(SPLITS)}
-    lengths = [len(words_of(cell)) for piece in pieces(path) for cell in piece[text]]
+    counts, lengths = _counted(path, text)
+    if not is_directory(model) and (problem := words_problem(vocabulary(counts), f"{path}: column {text!r}")):
+        raise DataError(problem)
     facts = {"workload": "text", "rows": found.rows, "text": text, "task": found.task, "splits": splits, "longest": max(lengths)}
     return Looked(tuple(_lines(path, found, text, lengths, splits, model)), facts, _text(path, model, found, options, splits["test"], root))
 
 
 def _of_encoder(path: Path, text: str, model: str, root: Path) -> Looked:
     """Texts without a target: an encoder's own vectors are what a smaller one is held to."""
-    counted = [(len(piece), [len(words_of(cell)) for cell in piece[text]]) for piece in pieces(path)]
-    rows, lengths = sum(count for count, _ in counted), [length for _, some in counted for length in some]
+    _, lengths = _counted(path, text)
+    rows = len(lengths)
     calibration = max(1, min(256, rows // 8))
     data = (
         f"data: {{path: {inline(str(path))}, text: {inline(text)}, test_fraction: 0.3, validation_fraction: 0.1, "
@@ -94,8 +98,21 @@ def _lines(path: Path, found: TableFound, text: str, lengths: list[int], splits:
     ]
 
 
+def _counted(path: Path, text: str) -> tuple[Counter[str], list[int]]:
+    """How often each word stands in a column, and how many words each cell has."""
+    counts, lengths = Counter[str](), list[int]()
+    for piece in pieces(path):
+        for cell in piece[text]:
+            words = words_of(cell)
+            counts.update(words)
+            lengths.append(len(words))
+    return counts, lengths
+
+
 def _told_texts(path: Path, rows: int, text: str, lengths: list[int]) -> str:
-    return f"{path}: {rows:,} texts in column {text!r}, of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
+    empty = f", {count:,} of them empty" if (count := lengths.count(0)) else ""
+    spread = f"of {int(np.median(lengths)):,} words in the median and {max(lengths):,} at most"
+    return f"{path}: {rows:,} texts in column {text!r}{empty}, {spread}"
 
 
 def _text(path: Path, model: str, found: TableFound, options: DataParams, test: int, root: Path) -> str:

@@ -95,6 +95,11 @@ def cut_pictures(found: Found, options: DataParams, seed: int) -> dict[str, list
     for split, pictures in pools.items():
         counts = Counter(picture.label for picture in pictures)
         if lacking := [label for label in found.labels if not counts[label]]:
+            if any(picture.split == split for picture in pictures):
+                raise DataError(
+                    f"params.yaml: data.path: the folder of {split} holds no picture of class {lacking[0]!r}, which another has; "
+                    "add some there, or take the class out"
+                )
             raise DataError(
                 f"params.yaml: data: the split {split} would hold no picture of class {lacking[0]!r}; raise its share, or give more"
             )

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from slimline.data.preprocessing import Columns, Pictures, Preprocessing, Texts
 from slimline.errors import WorkloadError
+from slimline.workloads.text import words_problem
 
 WIDTHS = (32, 64, 128, 256)
 HIDDEN = (256, 256, 128)
@@ -41,6 +42,8 @@ def convolutional(preprocessing: Preprocessing, outputs: int, config: Mapping[st
     """Convolutions over embedded words, of which the strongest answer of each filter counts (Kim 2014, arXiv:1408.5882)."""
     if not isinstance(preprocessing, Texts):
         raise WorkloadError("model.architecture: convolutional takes texts; take residual for pictures, perceptron for a table")
+    if problem := words_problem(preprocessing.vocabulary, f"params.yaml: data.text: column {preprocessing.column!r}"):
+        raise WorkloadError(problem)
     settings = _settings(config, {"embedding": 64, "widths": (128, 128)})
     return Convolutional(len(preprocessing.vocabulary) + 2, outputs, settings["embedding"], settings["widths"])
 

@@ -91,8 +91,8 @@ def encoded(pictures: Iterable[Picture], labels: tuple[str, ...]) -> Iterator[di
 
 def _files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
     """Every picture's path, class and split; the split's folder stands above that of the class."""
-    parts = {child.name.lower() for child in folder.iterdir() if child.is_dir()}
-    is_split = "train" in {SPLIT_FOLDERS.get(name) for name in parts} and len(parts) > 1
+    parts = [child for child in folder.iterdir() if child.is_dir()]
+    is_split = any(SPLIT_FOLDERS.get(child.name.lower()) == "train" and (len(parts) > 1 or _folders(child)) for child in parts)
     for path in sorted(_below(folder), key=lambda path: path.replace(os.sep, "\0")):
         inside = Path(path).relative_to(folder).parts
         split = SPLIT_FOLDERS.get(inside[0].lower()) if is_split else None
@@ -100,6 +100,18 @@ def _files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
             continue
         if len(inside) > (2 if is_split else 1):
             yield path, inside[1] if is_split else inside[0], split
+
+
+def _folders(folder: Path) -> list[str]:
+    """The folders in a folder that hold pictures."""
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and next(_below(child), None)) if folder.is_dir() else []
+
+
+def _first_of_several(folder: Path) -> Path | None:
+    """The folder itself, or the first in it on the way down, that holds several folders of pictures."""
+    while len(names := _folders(folder)) == 1:
+        folder /= names[0]
+    return folder if names else None
 
 
 def _below(folder: Path) -> Iterator[str]:
@@ -142,7 +154,10 @@ def _problems(folder: Path, pictures: list[Picture]) -> list[str]:
     labels = Counter(picture.label for picture in pictures)
     problems = []
     if len(labels) == 1:
-        problems.append(f"params.yaml: data.path: {folder} holds one class, {next(iter(labels))!r}; give a folder for each of two or more")
+        label = next(iter(labels))
+        inner = _first_of_several(folder / label)
+        meant = f"; or is it {inner}, which holds several folders?" if inner else ""
+        problems.append(f"params.yaml: data.path: {folder} holds one class, {label!r}; give a folder for each of two or more{meant}")
     least = 1 if any(picture.split for picture in pictures) else 4
     problems += [
         f"params.yaml: data.path: class {label!r} has {count} {'picture' if count == 1 else 'pictures'}; give at least {least}, one a split"

@@ -1,6 +1,8 @@
 """A table in a file: which columns it has, of which kinds, and what speaks against them, read piece by piece."""
 
 import hashlib
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,19 +26,33 @@ LABEL = "label"
 """What the target is called among the prepared columns."""
 FEW_CLASSES = 20
 """A target of whole numbers with more different values is a number."""
+SEVERAL_WORDS = 3
+"""A cell of so many words is a text to be read, not a name."""
+PARTS = (list, tuple, set, dict, bytes, np.ndarray)
+"""Cells of a Parquet file that hold several values."""
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}( .*)?")
+WRITTEN = re.compile(r"[^\w\s]?\s*[+-]?\d{1,3}(([ ,.'_]?\d{3})*)([.,]\d+)?\s*([^\w\s]|[A-Z]{3})?")
+"""A number as people write it: $1,000.50, 12 %, 1.000,50 EUR."""
+LOOKED_AT = 20
+"""Texts of a column from which its form is told."""
 Kind = Literal["number", "category"]
 Task = Literal["classification", "regression"]
 
 
 @dataclass
 class ColumnFacts:
-    """What a column holds, gathered piece by piece: how many numbers, texts, missing and infinite cells, and its different texts."""
+    """What a column holds, gathered piece by piece: how many numbers, texts, missing and infinite cells, and its different texts.
+
+    Of the texts, `dates` are dates and `written` numbers as people write them; `nested` cells hold several values.
+    """
 
     name: str
     numbers: int = 0
     texts: int = 0
     missing: int = 0
     dates: int = 0
+    written: int = 0
+    nested: int = 0
     infinite: int = 0
     longest: int = 0
     levels: Counter[str] = field(default_factory=Counter)
@@ -76,7 +92,7 @@ def pieces(path: Path, drop: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
         raise DataError(f"params.yaml: data.path: no file {path}; give a .csv or .parquet table")
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"params.yaml: data.path: {path} ends with {path.suffix or 'nothing'!r}; give a .csv or .parquet table")
-    with told_as(lambda reason: DataError(f"{path}: is no readable {path.suffix[1:]} table: {reason}; save it as UTF-8")):
+    with told_as(lambda reason: DataError(f"{path}: is no readable {path.suffix[1:]} table: {reason}; {_mended(path, reason)}")):
         for piece in _parquet(path) if path.suffix.lower() == ".parquet" else csv_pieces(path, PIECE_ROWS):
             if absent := [name for name in drop if name not in piece.columns]:
                 raise DataError(f"params.yaml: data.drop: {path} has no column {absent[0]!r}; it has: {', '.join(map(str, piece.columns))}")
@@ -96,7 +112,7 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
     for piece in pieces(path, drop):
         names = [str(name) for name in piece.columns]
         if target is None or target not in names:
-            raise DataError(f"params.yaml: data.target: {target!r} is no column of {path}; it has: {', '.join(names)}")
+            raise DataError(f"params.yaml: data.target: {target!r} is no column of {path}; it has: {', '.join(map(_shown, names))}")
         for name in names:
             _gather(columns.setdefault(name, ColumnFacts(name)), piece[name])
         targets += piece[target].tolist()
@@ -105,7 +121,7 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
         raise DataError(f"{path}: holds no row")
     asked = columns.pop(str(target))
     if text is not None and text not in columns:
-        raise DataError(f"params.yaml: data.text: {text!r} is no column of {path}; it has: {', '.join(columns)}")
+        raise DataError(f"params.yaml: data.text: {text!r} is no column of {path}; it has: {', '.join(map(_shown, columns))}")
     problems = [problem for column in columns.values() if column.name != text and (problem := column_problem(path, column, len(targets)))]
     if LABEL in columns:
         problems.append(f"{path}: column {LABEL!r} has the name that targets have here, and is none; rename it, or leave it out")
@@ -127,7 +143,10 @@ def find_table(path: Path, target: str | None, drop: Sequence[str], task: Task |
 
 def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
     """Why a column cannot be learned from as it is, and the way out; empty where it can."""
-    where, out = f"{path}: column {column.name!r}", f"leave it out: data.drop: [{column.name}]"
+    where = f"{path}: column {column.name!r}"
+    out = f"leave it out: data.drop: [{column.name}], or slimline init --drop {shlex.quote(column.name)}"
+    if column.nested:
+        return f"{where} holds several values in a cell, such as {column.example!r}; make a column of each, or {out}"
     if column.numbers and column.texts and sum(map(_is_number, column.levels)) > FEW_CLASSES:
         return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them, or {out}"
     if column.infinite:
@@ -137,6 +156,11 @@ def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
     if column.longest > LONGEST_CELL:
         return f"{where} holds a text of {column.longest:,} characters; take workload: text for it, or {out}"
     if column.texts and (len(column.levels) > MOST_LEVELS or (len(column.levels) > MOST_SHARE * rows and len(column.levels) > FEW_CLASSES)):
+        if column.written:
+            return f"{where} holds {_AS_TEXTS} {column.example!r}; {_PLAINLY}, or {out}"
+        if len(column.example.split()) >= SEVERAL_WORDS:
+            asked = f"--text {shlex.quote(column.name)}"
+            return f"{where} holds texts such as {column.example!r}; learn from one such column alone: {asked}, or {out}"
         return f"{where} holds {len(column.levels):,} different texts in {rows:,} rows, so it names rows and is no category; {out}"
     if column.missing == rows:
         return f"{where} is empty; {out}"
@@ -146,6 +170,8 @@ def column_problem(path: Path, column: ColumnFacts, rows: int) -> str:
 def target_problem(path: Path, column: ColumnFacts, task: Task, rows: int) -> str:
     """Why a column cannot be the target; empty where it can."""
     where = f"params.yaml: data.target: column {column.name!r} of {path}"
+    if column.nested:
+        return f"{where} holds several values in a cell, such as {column.example!r}; name a column of one"
     if column.missing:
         return f"{where} is missing in {column.missing:,} of {rows:,} rows; fill or remove these rows"
     if column.infinite:
@@ -156,11 +182,29 @@ def target_problem(path: Path, column: ColumnFacts, task: Task, rows: int) -> st
         return f"{where} mixes {column.numbers:,} numbers with texts such as {column.example!r}; make it one of them"
     if task == "regression" and column.texts:
         return f"{where} holds texts such as {column.example!r}, which are no numbers; take data.task: classification"
+    if task == "classification" and column.written and len(column.levels) > FEW_CLASSES:
+        return f"{where} holds {_AS_TEXTS} {column.example!r}; {_PLAINLY}"
     if task == "classification" and len(column.levels) > MOST_SHARE * rows:
-        return f"{where} holds {len(column.levels):,} different values in {rows:,} rows, too many to be classes"
+        return f"{where} holds {len(column.levels):,} different values in {rows:,} rows, too many to be classes; name another column"
     if task == "classification" and (rare := [label for label, count in column.levels.items() if count < 4]):
         return f"{where} has the class {rare[0]!r} in {column.levels[rare[0]]} rows; each class needs at least 4, one a split"
     return ""
+
+
+_AS_TEXTS = "numbers that are written as texts, such as"
+_PLAINLY = "write them plainly (1000.5)"
+
+
+def _shown(name: str) -> str:
+    """A column's name; in quotes where one would not see all of it."""
+    return name if name == name.strip() and name else repr(name)
+
+
+def _mended(path: Path, reason: str) -> str:
+    """What to do with a file that cannot be read."""
+    if "codec can't decode" in reason:
+        return "save it as UTF-8"
+    return "its first line names the columns, each other line is a row" if path.suffix.lower() == ".csv" else "write it anew"
 
 
 def _task(target: ColumnFacts) -> Task:
@@ -173,6 +217,10 @@ def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
     facts.missing += len(cells) - len(present)
     if present.empty:
         return
+    if present.dtype == object and (nested := present[present.map(lambda cell: isinstance(cell, PARTS))]).size:
+        facts.nested += len(nested)
+        facts.example = facts.example or str(nested.iloc[0])[:40]
+        return
     if pd.api.types.is_bool_dtype(present) or not pd.api.types.is_numeric_dtype(present):
         is_number = present.map(_is_number)
         texts = present[~is_number].astype(str)
@@ -181,7 +229,9 @@ def _gather(facts: ColumnFacts, cells: pd.Series) -> None:
         if len(texts):
             facts.example = facts.example or texts.iloc[0][:40]
             facts.longest = max(facts.longest, int(texts.str.len().max()))
-            facts.dates += _dates(present, texts)
+            some = texts.head(LOOKED_AT).str.strip()
+            facts.dates += len(texts) if pd.api.types.is_datetime64_any_dtype(present) or some.str.fullmatch(DATE).all() else 0
+            facts.written += len(texts) if some.str.fullmatch(WRITTEN).all() else 0
     else:
         facts.numbers += len(present)
         facts.infinite += int(np.isinf(present.astype(np.float64)).sum())
@@ -198,14 +248,6 @@ def _is_number(cell: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _dates(cells: pd.Series, texts: pd.Series) -> int:
-    if pd.api.types.is_datetime64_any_dtype(cells):
-        return len(cells)
-    some = texts.head(20)
-    looks = some.str.fullmatch(r"\d{4}-\d{2}-\d{2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}( .*)?")
-    return len(texts) if bool(looks.all()) else 0
 
 
 def content_of(piece: pd.DataFrame) -> list[str]:

@@ -70,14 +70,18 @@ def cut_rows(found: TableFound, options: DataParams, seed: int) -> NDArray[np.in
             f"params.yaml: data: the splits take {ends[-1]:.0%} of {found.rows} rows and leave too few to train on; make them smaller"
         )
     where = np.select([share < ends[0], share < ends[1], share < ends[2]], [3, 1, 2], default=0)
+    different = int(group.max()) + 1
+    few = f"; {found.rows:,} rows are {different:,} different ones: equal ones stand in one split" if different < found.rows / 2 else ""
     for place, split in enumerate(SPLITS):
         there = set(found.targets[where == place].tolist())
         if found.labels and (lacking := [label for index, label in enumerate(found.labels) if index not in there]):
             raise DataError(
-                f"params.yaml: data: the split {split} would hold no row of class {lacking[0]!r}; raise its share, or give more rows"
+                f"params.yaml: data: the split {split} would hold no row of class {lacking[0]!r}; raise its share, or give more rows{few}"
             )
         if not there:
-            raise DataError(f"params.yaml: data: the split {split} would hold no row of {found.rows}; raise its share, or give more rows")
+            raise DataError(
+                f"params.yaml: data: the split {split} would hold no row of {found.rows}; raise its share, or give more rows{few}"
+            )
     return np.asarray(where, dtype=np.int64)
 
 

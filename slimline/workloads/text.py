@@ -1,7 +1,7 @@
 """`text`: a CSV or Parquet file with a column of texts and a target, without code."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,24 @@ class TextDoor:
                 words = words_of(text)
                 counts.update(words)
                 lengths.append(len(words))
-        known = [word for word, count in counts.most_common(MOST_WORDS) if count >= LEAST_SEEN]
+        known = vocabulary(counts)
         longest = int(min(max(np.quantile(lengths, USUAL), 8), LONGEST))
         preprocessing = Texts(column=str(self.options.text), vocabulary=tuple(sorted(known)), longest=longest)
         objective = described(objective_of_table(found, train.rows(slice(0, len(train)))[LABEL]))
         learned = {"task": found.task, "rows": found.rows, "words": len(known), "longest": max(lengths)}
         return Facts(preprocessing=preprocessing, objective=objective, outputs=max(len(found.labels), 1), found=learned)
+
+
+def vocabulary(counts: Mapping[str, int]) -> list[str]:
+    """The commonest words, of those that are seen often enough."""
+    return [word for word, count in Counter(counts).most_common(MOST_WORDS) if count >= LEAST_SEEN]
+
+
+def words_problem(known: Iterable[str], where: str) -> str:
+    """Why a net would learn nothing from words; empty where there are some beside punctuation."""
+    if any(word.isalnum() for word in known):
+        return ""
+    return f"{where}: no word is seen twice; texts without blanks between words take a net with a tokenizer: --model hf:DIRECTORY"
 
 
 def find_texts(options: DataParams) -> TableFound:

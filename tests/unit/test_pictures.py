@@ -52,6 +52,27 @@ def test_the_folders_say_what_is_for_test(tmp_path: Path) -> None:
     assert {split: len(pictures) for split, pictures in splits.items()} == {"train": 20, "validation": 8, "calibration": 4, "test": 10}
 
 
+def test_a_folder_of_training_pictures_alone_is_cut(tmp_path: Path) -> None:
+    folder_of(tmp_path / "photos/train", each=20)
+    found = find_pictures(tmp_path / "photos")
+    assert found.labels == ("class0", "class1")
+    splits = cut_pictures(found, DataParams(test_fraction=0.25, validation_fraction=0.1, calibration_samples=4), 0)
+    assert {split: len(pictures) for split, pictures in splits.items()} == {"train": 22, "validation": 4, "calibration": 4, "test": 10}
+
+
+def test_a_class_that_one_of_the_folders_lacks_is_said(tmp_path: Path) -> None:
+    folder_of(tmp_path / "photos/train", classes=2, each=12)
+    folder_of(tmp_path / "photos/test", classes=3, each=4, start=1000)
+    with pytest.raises(DataError, match="the folder of train holds no picture of class 'class2', which another has; add some there"):
+        cut_pictures(find_pictures(tmp_path / "photos"), DataParams(calibration_samples=4), 0)
+
+
+def test_classes_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
+    folder_of(tmp_path / "photos/all/pictures")
+    with pytest.raises(DataError, match=r"holds one class, 'all'; .*; or is it .*photos/all/pictures, which holds several folders\?"):
+        find_pictures(tmp_path / "photos")
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "CMYK", "RGBA", "I;16"])
 def test_pictures_of_every_mode_become_the_same_size(mode: str) -> None:
     picture = Image.fromarray((np.arange(320).reshape(16, 20) * 200).astype(np.uint16)) if mode == "I;16" else drawn(0, mode=mode)

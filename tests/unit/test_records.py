@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from slimline.commands.init_text import free_text
 from slimline.data.preprocessing import Category, Columns, Number, preprocessing_of
 from slimline.data.table import Table, write_table
 from slimline.errors import DataError
@@ -96,10 +97,15 @@ def test_unseen_and_missing_values_have_a_place() -> None:
         ("names", "left", r"column 'town' holds 400 different texts in 400 rows, so it names rows and is no category"),
         ("long", "left", r"column 'town' holds a text of 10,000,000 characters"),
         ("bytes", "left", r"is no readable csv table: .*; save it as UTF-8"),
+        ("no rows", "left", r"is no readable csv table: No columns to parse from file; its first line names the columns"),
+        ("words", "left", r"column 'town' holds texts such as 'a town by the river 0'; learn from one such column alone: --text town"),
+        ("money", "left", r"column 'price' holds numbers that are written as texts, such as '\$1,000.50'; write them plainly"),
+        ("percent", "price", r"data.target: column 'price' of .* holds numbers that are written as texts, such as '0.5 %'"),
+        ("blank", "left", r"data.target: 'left' is no column of .*; it has: age, town, member, visits, price, 'left '"),
         ("wide", "left", r"its rows hold more values than its first line names columns"),
         ("infinite", "left", r"column 'price' is infinite in 3 of 400 rows; write a number there, or nothing, or leave it out"),
         ("infinite", "price", r"data.target: column 'price' of .* is infinite in 3 of 400 rows; mend or remove these rows"),
-        ("empty", "left", r"column 'age' is empty; leave it out: data.drop: \[age\]"),
+        ("empty", "left", r"column 'age' is empty; leave it out: data.drop: \[age\], or slimline init --drop age"),
     ],
 )
 def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, target: str, said: str) -> None:
@@ -115,6 +121,9 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, targe
         "long": {"town": ["x" * 10_000_000, *frame["town"][1:]]},
         "infinite": {"price": [np.inf, -np.inf, np.inf, *frame["price"][3:]]},
         "empty": {"age": np.nan},
+        "words": {"town": [f"a town by the river {row}" for row in range(ROWS)]},
+        "money": {"price": [f"${1000 + row:,}.50" for row in range(ROWS)]},
+        "percent": {"price": [f"{row}.5 %" for row in range(ROWS)]},
     }
     frame = frame.assign(**changes.get(how, {}))
     if how == "mixed":
@@ -122,8 +131,27 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, targe
     frame.to_csv(path, index=False)
     if how == "bytes":
         path.write_bytes(path.read_bytes().replace("Köln".encode(), "Köln".encode("latin-1")))
+    elif how == "no rows":
+        path.write_text("")
+    elif how == "blank":
+        path.write_text(path.read_text().replace("left", "left ", 1))
     elif how == "wide":
         path.write_text(path.read_text().replace("\n", ",1\n").replace(",1\n", "\n", 1))
     with pytest.raises(DataError, match=said) as caught:
         find_table(path, target, (), None)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", ["left", "parts"])
+def test_cells_of_several_values_are_said(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "c.parquet"
+    customers().assign(parts=[[1, 2], [3]] * (ROWS // 2)).to_parquet(path)
+    with pytest.raises(DataError, match=r"column 'parts'.* holds several values in a cell, such as '\[1 2\]'"):
+        find_table(path, target, (), None)
+    assert free_text(path, target, ()) is None
+
+
+def test_rows_that_are_few_different_ones_are_said(tmp_path: Path) -> None:
+    pd.DataFrame({"x": [n % 5 for n in range(300)], "z": [n % 2 for n in range(300)]}).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(DataError, match="300 rows are 5 different ones: equal ones stand in one split"):
+        cut_rows(find_table(tmp_path / "c.csv", "z", (), None), options(tmp_path / "c.csv", "z"), 0)

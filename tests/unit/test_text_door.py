@@ -10,7 +10,7 @@ import torch
 from slimline.commands.init_text import free_text, look_at_text
 from slimline.data.preprocessing import UNSEEN, Texts, preprocessing_of, words_of
 from slimline.data.table import Table, write_table
-from slimline.errors import DataError, InputError
+from slimline.errors import DataError, InputError, WorkloadError
 from slimline.params import DataParams
 from slimline.workloads.nets import convolutional
 from slimline.workloads.text import TextDoor
@@ -66,6 +66,27 @@ def test_init_finds_the_column_of_texts(reviews: Path) -> None:
     assert looked.lines[0].startswith(f"{reviews}: 300 texts in column 'review'")
     with pytest.raises(InputError, match="column 'review' holds texts; name the column to be told from them: --target COLUMN"):
         look_at_text(reviews, None, "review", "default")
+
+
+def test_texts_without_blanks_between_words_take_a_tokenizer(tmp_path: Path) -> None:
+    rows = [{"review": f"これは{row}とても良い商品です番号{row}", "stars": row % 2} for row in range(300)]
+    path = tmp_path / "reviews.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    said = "column 'review': no word is seen twice; texts without blanks between words take a net with a tokenizer: --model hf:DIRECTORY"
+    with pytest.raises(DataError, match=said):
+        look_at_text(path, "stars", "review", "default")
+    with pytest.raises(WorkloadError, match=said):
+        convolutional(Texts(column="review", vocabulary=("。",), longest=8), 2, {})
+
+
+def test_missing_texts_are_counted_and_do_not_hide_the_column(tmp_path: Path) -> None:
+    rows = [{"review": None if row % 2 else f"{GOOD} {row}", "stars": row % 3} for row in range(300)]
+    pd.DataFrame(rows).to_csv(tmp_path / "reviews.csv", index=False)
+    assert free_text(tmp_path / "reviews.csv", "stars", ()) == "review"
+    assert (
+        "300 texts in column 'review', 150 of them empty, of"
+        in look_at_text(tmp_path / "reviews.csv", "stars", "review", "default").lines[0]
+    )
 
 
 def test_a_column_that_is_not_there_is_said(reviews: Path) -> None:
