@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,11 +31,11 @@ def predict(
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
     workload: OwnWorkload = None,
 ) -> None:
-    """Print the answer for each sample, and how sure the model is of it where it can say so.
+    """Print the answer for each sample, how sure the model is of it where it can say so, and of a folder which file it is of.
 
     Example: `slimline predict s3://slimline/releases/images/aliases/latest.json --input photo.png`
     """
-    from slimline.commands.raw_files import is_raw, raw_samples
+    from slimline.commands.raw_files import is_raw, pictures_in, raw_samples
     from slimline.commands.sample_files import samples
     from slimline.runtime import load, workload_of
 
@@ -44,7 +44,8 @@ def predict(
         pieces = raw_samples(inputs, model.preprocessing)
     else:
         pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
-    rows = _rows((model.predict(piece) for piece in pieces), model.reading, str(model.manifest.objective["name"]))
+    files = pictures_in(inputs) if inputs.is_dir() else []
+    rows = _rows((model.predict(piece) for piece in pieces), model.reading, str(model.manifest.objective["name"]), files)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:
             written.write(_object(row) if as_json else _line(row))
@@ -53,8 +54,8 @@ def predict(
         shutil.copyfileobj(written, sys.stdout)
 
 
-def _rows(outputs: "Iterable[Outputs]", reading: "Reading", objective: str) -> Iterator[dict[str, Any]]:
-    """One object a sample: its row, the answer, and where the model tells it the confidence."""
+def _rows(outputs: "Iterable[Outputs]", reading: "Reading", objective: str, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """One object a sample: its row, the answer, where the model tells it the confidence, and its file where there is one a sample."""
     first = 0
     for piece in outputs:
         _require_finite(piece, first)
@@ -63,7 +64,8 @@ def _rows(outputs: "Iterable[Outputs]", reading: "Reading", objective: str) -> I
             confidence = reading.confidence(piece)
             sure = [{}] * len(answers) if confidence is None else [{"confidence": float(value)} for value in confidence]
         for index, (answer, how_sure) in enumerate(zip(answers, sure, strict=True)):
-            yield {"row": first + index, "answer": answer, **how_sure}
+            file = {"file": str(files[first + index])} if files else {}
+            yield {"row": first + index, "answer": answer, **how_sure, **file}
         first += len(answers)
 
 
@@ -82,7 +84,8 @@ def _require_finite(outputs: "Outputs", first: int) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     sure = f"\t{row['confidence']:.4f}" if "confidence" in row else ""
-    return f"{row['row']}\t{_shown(row['answer'])}{sure}\n"
+    file = f"\t{_shown(row['file'])}" if "file" in row else ""
+    return f"{row['row']}\t{_shown(row['answer'])}{sure}{file}\n"
 
 
 def _object(row: dict[str, Any]) -> str:
@@ -90,6 +93,6 @@ def _object(row: dict[str, Any]) -> str:
     return ("[\n" if row["row"] == 0 else ",\n") + indent(json.dumps(row, indent=2), "  ")
 
 
-def _shown(answer: str) -> str:
-    """An answer that nothing in it can move the cursor or begin a line of its own."""
-    return answer if answer.isprintable() else repr(answer)
+def _shown(text: str) -> str:
+    """An answer or a file's name, so that nothing in it can move the cursor or begin a line of its own."""
+    return text if text.isprintable() else repr(text)

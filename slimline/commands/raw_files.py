@@ -37,8 +37,13 @@ def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[st
         yield from _of_table(path, preprocessing)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures below a folder, in the order in which they are read."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+
+
 def _of_pictures(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    files = [path] if path.is_file() else pictures_in(path)
     if not files or files[0].suffix.lower() not in ENDINGS:
         raise InputError(f"--input {path}: holds no picture, which this model takes ({', '.join(sorted(ENDINGS))})")
     for start in range(0, len(files), PIECE):

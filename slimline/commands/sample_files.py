@@ -48,10 +48,10 @@ def samples(path: Path, signature: Signature, workload: "Callable[[], Guarded]")
 
 def _require_file(path: Path) -> None:
     with told_as(lambda reason: InputError(f"--input {str(path)[:300]}: cannot be read: {reason}")):
-        if path.suffix not in ENDINGS:
-            raise InputError(f"--input {path}: ends with {path.suffix or 'nothing'!r}; give one of {', '.join(ENDINGS)}")
         if not path.is_file():
             raise InputError(f"--input {path}: no such file" + (" (it is no regular one)" if path.exists() else ""))
+        if path.suffix not in ENDINGS:
+            raise InputError(f"--input {path}: ends with {path.suffix or 'nothing'!r}; give one of {', '.join(ENDINGS)}")
 
 
 def _require_few(path: Path, rows: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from slimline.artifact.folder import write_json
@@ -22,6 +23,7 @@ from slimline.data.table import write_table
 from slimline.errors import DataError, InputError, WorkloadError
 from slimline.objectives.described import described
 from slimline.workloads import get_workload
+from tests.serving.small_releases import COLOURS, pictures
 
 WORKLOAD = get_workload("tabular")
 STUDENT = Architecture(role="student", config={"widths": [8]})
@@ -142,10 +144,27 @@ def test_complex_numbers_and_empty_tables_are_refused(variant: str, table: pd.Da
         predict(variant, tmp_path / "none.csv")
 
 
+def test_answers_of_a_folder_say_which_file_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release, photos = str(pictures(tmp_path / "release")), tmp_path / "photos"
+    for number, colour in enumerate(COLOURS):
+        (photos / colour).mkdir(parents=True)
+        Image.new("RGB", (20, 16), colour).save(photos / colour / f"{number}.png")
+    predict(release, photos, as_json=True)
+    found = rows(capsys)
+    assert {Path(str(row["file"])).parent.name for row in found} == set(COLOURS)
+    assert [row["answer"] for row in found] == [Path(str(row["file"])).parent.name for row in found]
+    predict(release, photos)
+    assert all(line.split("\t")[3].startswith(str(photos)) for line in capsys.readouterr().out.splitlines())
+    predict(release, photos / COLOURS[0] / "0.png", as_json=True)
+    assert "file" not in rows(capsys)[0]
+
+
 def test_files_that_are_not_there_or_not_known(variant: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         predict(variant, tmp_path / "none.npy")
     with pytest.raises(InputError, match=r"give one of \.npz, \.npy, \.arrow, \.parquet, \.csv"):
+        predict(variant, Path(__file__))
+    with pytest.raises(InputError, match="no such file"):
         predict(variant, tmp_path / "none.pkl")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="is no readable parquet table"):
