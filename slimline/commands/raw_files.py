@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slimline.data.preprocessing import Preprocessing
 
 TABLES = (".csv", ".parquet")
-PIECE = 64
+PIECE, TABLE_ROWS = 64, 4096
 
 
 def is_raw(path: Path) -> bool:
@@ -85,12 +85,7 @@ def _inputs(path: Path, part: Any, first: int, preprocessing: "Preprocessing") -
 
 def _pieces(path: Path) -> Iterator[Any]:
     with told_as(lambda reason: InputError(f"--input {path}: is no readable {path.suffix[1:]} table: {reason}")):
-        if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(path) as file:
-                yield from (batch.to_pandas() for batch in file.iter_batches(4096))
-            return
         from slimline.data.csv_file import csv_pieces
+        from slimline.data.parquet_file import parquet_pieces
 
-        yield from csv_pieces(path, 4096)
+        yield from (parquet_pieces if path.suffix.lower() == ".parquet" else csv_pieces)(path, TABLE_ROWS)

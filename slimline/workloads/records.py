@@ -14,6 +14,7 @@ import pandas as pd
 
 from slimline.artifact.border import told_as
 from slimline.data.csv_file import csv_pieces
+from slimline.data.parquet_file import parquet_pieces
 from slimline.data.preprocessing import texts_of
 from slimline.errors import DataError
 
@@ -93,7 +94,7 @@ def pieces(path: Path, drop: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"params.yaml: data.path: {path} ends with {path.suffix or 'nothing'!r}; give a .csv or .parquet table")
     with told_as(lambda reason: DataError(f"{path}: is no readable {path.suffix[1:]} table: {reason}; {_mended(path, reason)}")):
-        for piece in _parquet(path) if path.suffix.lower() == ".parquet" else csv_pieces(path, PIECE_ROWS):
+        for piece in (parquet_pieces if path.suffix.lower() == ".parquet" else csv_pieces)(path, PIECE_ROWS):
             if absent := [name for name in drop if name not in piece.columns]:
                 raise DataError(f"params.yaml: data.drop: {path} has no column {absent[0]!r}; it has: {', '.join(map(str, piece.columns))}")
             yield piece.drop(columns=list(drop))
@@ -261,11 +262,3 @@ def _in_order(label: str) -> tuple[int, float, str]:
         return 0, float(label), label
     except ValueError:
         return 1, 0.0, label
-
-
-def _parquet(path: Path) -> Iterator[pd.DataFrame]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(PIECE_ROWS):
-            yield batch.to_pandas()

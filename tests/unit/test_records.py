@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from slimline.commands.init_text import free_text
+from slimline.commands.raw_files import raw_samples
 from slimline.data.preprocessing import Category, Columns, Number, preprocessing_of
 from slimline.data.table import Table, write_table
 from slimline.errors import DataError
@@ -149,6 +150,23 @@ def test_cells_of_several_values_are_said(tmp_path: Path, target: str) -> None:
     with pytest.raises(DataError, match=r"column 'parts'.* holds several values in a cell, such as '\[1 2\]'"):
         find_table(path, target, (), None)
     assert free_text(path, target, ()) is None
+
+
+def test_pandas_own_missing_values_are_missing_ones(tmp_path: Path) -> None:
+    frame = customers().assign(member=pd.array([None, True, False, True] * (ROWS // 4), dtype="boolean"))
+    frame["visits"] = pd.array([None, 3, *frame["visits"][2:].astype(int)], dtype="Int64")
+    frame.to_parquet(tmp_path / "c.parquet")
+    door = TableDoor(options(tmp_path / "c.parquet", "left"))
+    for split, rows in door.splits(0).items():
+        write_table(tmp_path / f"{split}.arrow", rows)
+    facts = door.facts(Table(tmp_path / "train.arrow"))
+    assert facts.found["missing"]["member"] == ROWS // 4
+    assert isinstance(facts.preprocessing, Columns)
+    categories = {one.name: (place, one.levels) for place, one in enumerate(facts.preprocessing.categories)}
+    place, levels = categories["member"]
+    assert levels == ("False", "True")
+    raw = next(iter(raw_samples(tmp_path / "c.parquet", facts.preprocessing)))
+    assert raw["categories"][:4, place].tolist() == [0, 2, 1, 2]
 
 
 def test_rows_that_are_few_different_ones_are_said(tmp_path: Path) -> None:
