@@ -100,3 +100,37 @@ def test_a_sixteen_bit_layer_computes_in_its_type_between_float32_neighbours(mod
     assert found.dtype == torch.float32
     assert torch.equal(found, found.to(torch.bfloat16).float())
     assert 30 < sqnr_db(expected, found) < 70
+
+
+class Asking(nn.Module):
+    """A net that asks its layers for their sizes, and for the type and shape of their weights, as transformers' ViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 16, 3, padding=1), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 1, 6, 6] -> [N, 4]."""
+        x = self.stem(x.to(self.stem.weight.dtype)) * (self.stem.kernel_size[0] / 3)
+        x = x.mean((2, 3)).view(-1, self.head.in_features).to(self.head.weight.dtype)
+        assert self.stem.bias is not None
+        return self.head(x)[:, : self.head.weight.shape[0]] + 0.0 * self.stem.bias[0]
+
+
+@pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
+def test_a_layer_still_answers_what_its_net_asks(name: str, inputs: Tensor) -> None:
+    torch.manual_seed(0)
+    asking = Asking().eval()
+    kinds = KINDS | {"bfloat16": {"precision": "bfloat16", "activations": True}}
+    plan = plan_of(asking, **kinds[name])
+    written = explicit(asking, plan, example=EXAMPLE, least_channels=4)
+    with torch.no_grad():
+        expected = simulate(asking, plan)(inputs)
+        assert sqnr_db(expected, written(inputs)) > 45
+        for layer in ("stem", "head"):
+            found, own = written.get_submodule(layer).weight, asking.get_submodule(layer).weight
+            assert (found.dtype, found.shape) == (own.dtype, own.shape)
+            assert sqnr_db(own, found) > 15
+    graph = torch.export.export(written, (), kwargs={"x": inputs}).run_decompositions({}).graph
+    graph.eliminate_dead_code()
+    assert sum("dequantize_per_channel" in str(node.target) for node in graph.nodes) == (0 if name == "bfloat16" else 2)

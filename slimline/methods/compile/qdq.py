@@ -6,7 +6,7 @@ a layer with a dequantized int8 weight. torchao's convert_pt2e writes it with ra
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -57,14 +57,25 @@ def _may_fold(plan: Plan) -> bool:
     return all(entry["granularity"] == "per-channel" and not entry["stored_grid"] for entry in integers)
 
 
-class IntegerWeight(nn.Module):
+class Rewritten(nn.Module):
+    """What stands in a layer's place, and still answers what a net asks of it: its sizes, and the type of its weight."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        constants: Iterable[str] = layer.__constants__  # type: ignore[assignment]
+        for name in constants:
+            if hasattr(layer, name):
+                setattr(self, name, getattr(layer, name))
+
+
+class IntegerWeight(Rewritten):
     """A Linear or convolution with an integer weight that is dequantized, one scale an output channel or group."""
 
     bias: Tensor | None
     weight_shift: Tensor | None
 
     def __init__(self, layer: Layer, entry: Mapping[str, Any], grid: Grid | None) -> None:
-        super().__init__()
+        super().__init__(layer)
         weight = layer.weight.detach()
         self.shape = tuple(weight.shape)
         scale, zero_point = grid or derived_grid(weight, entry)
@@ -81,8 +92,13 @@ class IntegerWeight(nn.Module):
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
         self.computes = _computation(layer)
 
+    @property
     def weight(self) -> Tensor:
-        """The dequantized weight, of the layer's shape; the operation takes whole zero points, a fraction is added after it."""
+        """The dequantized weight, of the layer's shape."""
+        return self.dequantized()[:, : self.shape[1]]
+
+    def dequantized(self) -> Tensor:
+        """The weight as it is computed with; the operation takes whole zero points, a fraction is added after it."""
         scale, points = self.get_buffer(SCALE), self.get_buffer("weight_zero_point")
         found: Tensor = OPS.dequantize_per_channel.default(self.get_buffer(WEIGHT), scale, points, 0, *SIGNED, torch.int8)
         if self.weight_shift is not None:
@@ -91,7 +107,7 @@ class IntegerWeight(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, …] -> what the layer makes of it."""
-        return self.computes(input, self.weight(), self.bias)
+        return self.computes(input, self.dequantized(), self.bias)
 
 
 class StaticInt8(IntegerWeight):
@@ -114,7 +130,7 @@ class StaticInt8(IntegerWeight):
             input = nn.functional.pad(input, (0, 0) * (input.dim() - 2) + (0, self.missing_channels))
         grid = (self.scale, self.zero_point, LOWEST, HIGHEST, torch.uint8)
         rounded = OPS.dequantize_per_tensor.default(OPS.quantize_per_tensor.default(input, *grid), *grid)
-        return self.computes(rounded, self.weight(), self.bias)
+        return self.computes(rounded, self.dequantized(), self.bias)
 
 
 class DynamicInt8(IntegerWeight):
@@ -125,17 +141,22 @@ class DynamicInt8(IntegerWeight):
         scale, zero_point = OPS.choose_qparams.tensor(input, LOWEST, HIGHEST, EPSILON, torch.uint8)
         grid = (scale, zero_point, LOWEST, HIGHEST, torch.uint8)
         rounded = OPS.dequantize_per_tensor.tensor(OPS.quantize_per_tensor.tensor(input, *grid), *grid)
-        return self.computes(rounded, self.weight(), self.bias)
+        return self.computes(rounded, self.dequantized(), self.bias)
 
 
-class IntegerTable(nn.Module):
+class IntegerTable(Rewritten):
     """An embedding whose rows are integers, each with its scale; symmetric, one scale a row."""
 
     def __init__(self, table: nn.Embedding, entry: Mapping[str, Any], grid: Grid | None) -> None:
-        super().__init__()
+        super().__init__(table)
         scale, _ = grid or derived_grid(table.weight, entry)
         self.register_buffer(WEIGHT, levels(table.weight, entry, grid))
         self.register_buffer(SCALE, scale.clone())
+
+    @property
+    def weight(self) -> Tensor:
+        """All rows, dequantized."""
+        return self.get_buffer(WEIGHT).float() * self.get_buffer(SCALE)
 
     def forward(self, input: Tensor) -> Tensor:
         """Whole numbers […] -> their rows […, values]."""
@@ -143,12 +164,17 @@ class IntegerTable(nn.Module):
         return look_up(input, self.get_buffer(WEIGHT)).float() * look_up(input, self.get_buffer(SCALE))
 
 
-class SixteenBitTable(nn.Module):
+class SixteenBitTable(Rewritten):
     """An embedding whose rows are stored in a 16-bit type."""
 
     def __init__(self, table: nn.Embedding, dtype: torch.dtype) -> None:
-        super().__init__()
+        super().__init__(table)
         self.inner = copy.deepcopy(table).to(dtype)
+
+    @property
+    def weight(self) -> Tensor:
+        """All rows, float32."""
+        return self.inner.weight.float()
 
     def forward(self, input: Tensor) -> Tensor:
         """Whole numbers […] -> their rows […, values], float32."""
@@ -156,12 +182,22 @@ class SixteenBitTable(nn.Module):
         return found.float()
 
 
-class SixteenBit(nn.Module):
+class SixteenBit(Rewritten):
     """A layer that computes in a 16-bit type between float32 neighbours."""
 
-    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
+    def __init__(self, inner: Layer, dtype: torch.dtype) -> None:
+        super().__init__(inner)
         self.inner, self.dtype = copy.deepcopy(inner).to(dtype), dtype
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weight, float32: of the type of what goes in and comes out."""
+        return self.inner.weight.float()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias, float32."""
+        return None if self.inner.bias is None else self.inner.bias.float()
 
     def forward(self, input: Tensor) -> Tensor:
         """float32 [N, …] -> float32 [N, …]."""
