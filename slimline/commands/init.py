@@ -13,9 +13,12 @@ from slimline.commands.suited import is_own, suited
 from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
-from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory
+from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory, located
 
 PARAMS = Path("params.yaml")
+ANY = "any of them"
+TAKES = {"default": ANY, "residual": "pictures", "perceptron": "a table", "convolutional": "texts"}
+"""Our nets, and what each is for."""
 
 
 def init(
@@ -66,24 +69,71 @@ def _looked(path: Path, target: str | None, model: str, text: str | None, drop: 
         InputError: an option is for another kind, or the data cannot be learned from.
     """
     from slimline.commands.init_images import look_at_images
-    from slimline.commands.init_language import holds_texts, is_language_model, look_at_language
+    from slimline.commands.init_language import TEXT_ENDS, holds_texts, is_language_model, look_at_language
     from slimline.commands.init_table import look_at_table
     from slimline.commands.init_text import free_text, look_at_text
 
     if (path / CONFIG).is_file():
         path, text, model = _texts_of(path, text)
+    _require_net(model, root)
     is_causal = is_directory(model) and is_language_model(root / model.removeprefix(PREFIX))
-    if is_causal or (path.is_dir() and model == "default" and target is None and holds_texts(path)):
+    is_text = path.is_file() and path.suffix.lower() in TEXT_ENDS
+    if is_causal or (model == "default" and target is None and (is_text or (path.is_dir() and holds_texts(path)))):
         return look_at_language(str(path), text, model, root)
     if path.is_dir():
         if drop or text:
             raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
+        _require_kind(model, "pictures", path)
+        _require_pictures(path)
         return look_at_images(path, model, root, target)
     if found := text or free_text(path, target, drop):
+        _require_kind(model, "texts", path)
         return look_at_text(path, target, found, model, root)
     if is_directory(model):
         raise InputError(f"--model {model}: is for pictures and texts; a table takes perceptron, or path/to/file.py:builder")
+    _require_kind(model, "a table", path)
     return look_at_table(path, target, drop, model)
+
+
+def _require_net(model: str, root: Path) -> None:
+    """Hold `--model` to naming something that there is.
+
+    Raises:
+        InputError: a name that is none of ours, or a file that is not there.
+        ArtifactError: there is no such directory.
+    """
+    if is_directory(model):
+        located(model, root)
+    elif ".py:" in model:
+        if not (root / (file := model.rpartition(":")[0])).is_file():
+            raise InputError(f"--model {model}: no file {file!r}; the path is relative to the project folder")
+    elif model not in TAKES:
+        raise InputError(f"--model {model}: is none of ours ({', '.join(TAKES)}); take hf:DIRECTORY, or path/to/file.py:builder")
+
+
+def _require_kind(model: str, kind: str, path: Path) -> None:
+    """Hold one of our nets to the kind of data that it takes.
+
+    Raises:
+        InputError: it takes another.
+    """
+    if (takes := TAKES.get(model, kind)) not in (kind, ANY):
+        fitting = next(name for name, taken in TAKES.items() if taken == kind)
+        raise InputError(f"--model {model}: takes {takes}, and {path} is of {kind}; take {fitting}")
+
+
+def _require_pictures(folder: Path) -> None:
+    """Hold a folder to holding pictures, before it is said where they should lie.
+
+    Raises:
+        InputError: it holds none, and no texts either.
+    """
+    from slimline.commands.init_language import TEXT_ENDS
+    from slimline.workloads.pictures import ENDINGS
+
+    if not any(file.suffix.lower() in ENDINGS for file in folder.rglob("*")):
+        kinds = f"no pictures ({', '.join(sorted(ENDINGS))}), nor is it mostly texts ({', '.join(TEXT_ENDS)})"
+        raise InputError(f"{folder}: holds {kinds}; a table is named by its file")
 
 
 def _texts_of(folder: Path, text: str | None) -> tuple[Path, str | None, str]:

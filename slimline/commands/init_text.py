@@ -55,6 +55,10 @@ def look_at_text(path: Path, target: str | None, text: str, model: str, root: Pa
         return _of_encoder(path, text, model, root)
     if target is None:
         others = ", ".join(str(name) for name in next(pieces(path)).columns if str(name) != text)
+        if not others:
+            raise InputError(
+                f"{path}: has no column beside the texts {text!r} to be told from them; texts alone are a folder, for a language model"
+            )
         raise InputError(f"{path}: column {text!r} holds texts; name the column to be told from them: --target COLUMN, one of {others}")
     options = DataParams(path=str(path), target=target, text=text)
     found = find_texts(options)

@@ -15,7 +15,7 @@ from slimline.commands.deep import REFUSED, trials
 from slimline.commands.looked import Looked, checked
 from slimline.errors import SlimlineError
 from slimline.params import Params
-from slimline.workloads.opened import ARCHITECTURES
+from slimline.workloads.huggingface.directory import is_directory
 
 LONGEST = 200
 """Characters of a reason: one that names every layer would fill a screen; `slimline check --deep` says it whole."""
@@ -27,7 +27,7 @@ CACHED = re.compile(r"^# .*\ncache: .*\{variant: ([^,]+),.*\n", re.MULTILINE)
 
 def is_own(model: str) -> bool:
     """Whether a net is none of ours, so that it takes a trial to know what can be done to it."""
-    return model not in ("default", *ARCHITECTURES)
+    return is_directory(model) or ".py:" in model
 
 
 def suited(looked: Looked, params: Path) -> Looked:

@@ -23,6 +23,10 @@ def project_here(in_folder: Path) -> Path:
             pixels = np.random.default_rng(number + 100 * (label == "dog")).integers(0, 255, (24, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(in_folder / "photos" / label / f"{number}.png")
     rows = "\n".join(f"{n % 7},{'abc'[n % 3]},{n * 1.5}" for n in range(200))
+    (in_folder / "other").mkdir()
+    (in_folder / "other" / "paper.pdf").write_bytes(b"%PDF")
+    (in_folder / "short.txt").write_text("hello")
+    (in_folder / "words.csv").write_text("text\n" + "\n".join(f"a fine day at the sea {n}" for n in range(99)))
     (in_folder / "table.csv").write_text(f"size,kind,price\n{rows}\n")
     return in_folder
 
@@ -75,7 +79,8 @@ def test_dates_and_long_names_of_categories_are_no_free_text(project_here: Path,
 
 
 def test_a_net_of_ones_own_has_no_student(project_here: Path) -> None:
-    invoke("photos", "--model", "nets.py:build")
+    (project_here / "nets.py").touch()
+    assert "the variants were not tried: " in invoke("photos", "--model", "nets.py:build"), "this project has no stages to try them with"
     params = Params.load()
     assert params.model.architecture == "nets.py:build"
     assert "small" not in params.variants
@@ -99,6 +104,14 @@ def test_what_is_there_is_not_written_over_unasked(project_here: Path) -> None:
         (("table.csv", "--target", "nope"), "'nope' is no column"),
         (("nowhere.csv", "--target", "x"), "no file nowhere.csv"),
         (("dvc.yaml", "--target", "x"), "give a .csv or .parquet table"),
+        (("photos", "--model", "perceptron"), "--model perceptron: takes a table, and photos is of pictures; take residual"),
+        (("table.csv", "--target", "price", "--model", "residual"), "takes pictures, and table.csv is of a table; take perceptron"),
+        (("photos", "--model", "resnet50"), r"--model resnet50: is none of ours \(default, residual, perceptron, convolutional\)"),
+        (("photos", "--model", "nowhere.py:Net"), "--model nowhere.py:Net: no file 'nowhere.py'"),
+        (("photos", "--model", "hf:nowhere"), "hf:nowhere: no folder 'nowhere'"),
+        (("other",), r"other: holds no pictures \(.*\), nor is it mostly texts \(.txt, .*\); a table is named by its file"),
+        (("words.csv",), "has no column beside the texts 'text' to be told from them; texts alone are a folder"),
+        (("short.txt",), "short.txt: holds 5 bytes of text; a language model needs 20,000 or more"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_written(project_here: Path, arguments: tuple[str, ...], said: str) -> None:
