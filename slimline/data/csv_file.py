@@ -22,7 +22,8 @@ def csv_pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     """At most `rows` rows at a time; the first line has the columns' names.
 
     Raises:
-        DataError: a row holds more values than there are names, the names take more than a megabyte, or a name has a control character.
+        DataError: a row holds more values than there are names, the names take more than a megabyte, a name has a control character, or
+            two columns have one name.
         ValueError: pandas cannot read it (pandas.errors.ParserError), or it is no UTF-8.
     """
     lines = _first_lines(path)
@@ -30,9 +31,11 @@ def csv_pieces(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     decimal = "," if mark != "," and _has_decimal_commas(lines[1:], mark) else "."
     options: dict[str, Any] = {"sep": mark, "decimal": decimal, "skipinitialspace": True, "encoding": "utf-8", "low_memory": False}
     try:  # with names, pandas would make row names of the first column, and shift the others
-        pd.read_csv(path, nrows=2, header=None, **options)
+        names = pd.read_csv(path, nrows=2, header=None, **options).iloc[0]
     except pd.errors.ParserError:
         raise DataError(f"{path}: its rows hold more values than its first line names columns") from None
+    if twice := [name for name, count in Counter(map(str, names.dropna())).items() if count > 1]:
+        raise DataError(f"{path}: has several columns {twice[0]!r}; names are unique; rename or drop one")
     with pd.read_csv(path, chunksize=rows, **options) as reader:
         for piece in reader:
             if odd := [name for name in map(str, piece.columns) if not name.isprintable()]:

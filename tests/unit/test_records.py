@@ -103,6 +103,7 @@ def test_unseen_and_missing_values_have_a_place() -> None:
         ("money", "left", r"column 'price' holds numbers that are written as texts, such as '\$1,000.50'; write them plainly"),
         ("percent", "price", r"data.target: column 'price' of .* holds numbers that are written as texts, such as '0.5 %'"),
         ("blank", "left", r"data.target: 'left' is no column of .*; it has: age, town, member, visits, price, 'left '"),
+        ("twice", "left", r"has several columns 'age'; names are unique; rename or drop one"),
         ("wide", "left", r"its rows hold more values than its first line names columns"),
         ("infinite", "left", r"column 'price' is infinite in 3 of 400 rows; write a number there, or nothing, or leave it out"),
         ("infinite", "price", r"data.target: column 'price' of .* is infinite in 3 of 400 rows; mend or remove these rows"),
@@ -134,6 +135,8 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path: Path, how: str, targe
         path.write_bytes(path.read_bytes().replace("Köln".encode(), "Köln".encode("latin-1")))
     elif how == "no rows":
         path.write_text("")
+    elif how == "twice":
+        path.write_text(path.read_text().replace("price", "age", 1))
     elif how == "blank":
         path.write_text(path.read_text().replace("left", "left ", 1))
     elif how == "wide":
