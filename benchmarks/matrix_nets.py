@@ -74,6 +74,7 @@ NETS = {
             "carbon_dioxide",
             "Series",
             metric="mean_absolute_error",
+            methods={"hard-concrete": {"penalty": 1.0}},
         ),
         _directory(
             "vit", "a ViT from a Hugging Face directory (digits of scikit-learn as PNG files)", matrix_folders.vit, {"num_hidden_layers": 2}
