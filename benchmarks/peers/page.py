@@ -1,6 +1,7 @@
 """The page of `make bench`, Markdown and HTML, from what was measured: nothing on it is typed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from frontier import BATCHES, Row, aggregated, standing
 
 from slimline.report.numbers import ABSENT, loss, ratio, size
 from slimline.report.page import Figure, StagePage, Table, write_page
-from slimline.report.pareto import Levels, Point, pareto_figure
+from slimline.report.pareto import Levels, Point, axis_name, axis_text, pareto_figure, upwards
 from slimline.report.plain import span
 
 Seeds = Sequence[Mapping[str, Any]]
+OURS, PEER = "accept", "peer"
+"""How points are drawn: as accepted ones are, and as none of the verdicts."""
 
 
 def write(results: Mapping[str, Seeds], machine: Mapping[str, Any], path: Path, templates: Path) -> None:
@@ -95,16 +98,18 @@ def _cost(row: Row) -> tuple[str, str]:
 def figure_of(name: str, rows: Sequence[Row]) -> Figure:
     """The metric against the bytes."""
     judged = [row for row in rows if "refused" not in row]
-    metric = judged[0]["drop"]["metric"]
+    metric, unit = (judged[0]["drop"][key] for key in ("metric", "unit"))
     points = [
         Point(
             row["variant"] if row["peer"] else f"our {row['variant']}",
             row["target"],
-            "reject" if row["peer"] else "accept",
+            PEER if row["peer"] else OURS,
             float(row["size_bytes"]),
-            float(row["quality"][metric]["value"]),
+            upwards(row["quality"][metric])[0],
         )
         for row in judged
     ]
-    svg = pareto_figure(points, Levels(), x_label="bytes on disk", y_label=metric, x_format=lambda value: size(value))
-    return Figure(f"{name}: {metric} against bytes", svg, "Green: ours; red: a peer's. Shapes are runtimes.")
+    written, words = partial(axis_text, unit=unit), {OURS: "ours", PEER: "a peer's"}
+    labels = {"x_label": "bytes on disk", "y_label": axis_name(metric, unit)}
+    svg = pareto_figure(points, Levels(), **labels, x_format=size, y_format=written, words=words)
+    return Figure(f"{name}: {metric} against bytes", svg, "Filled: ours. Shapes are runtimes. Better is up, and to the left.")

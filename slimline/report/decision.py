@@ -17,7 +17,7 @@ from slimline.report.lineage import Node, lineage_figure
 from slimline.report.lost import LostSamples
 from slimline.report.numbers import gain, loss, milliseconds, percent, quantity, ratio, size
 from slimline.report.page import Figure, Table
-from slimline.report.pareto import Levels, Point, pareto_figure
+from slimline.report.pareto import Levels, Point, axis_name, axis_text, pareto_figure, upwards
 from slimline.report.render import TEMPLATES, render
 from slimline.report.summary import by_merit, count_verdicts, measured, preferred
 from slimline.report.tables import half_table, pages_table, quality_table, speed_table
@@ -116,9 +116,10 @@ def _pareto(evidence: Evidence, point: Callable[[Mapping[str, Any], str], Point]
     shown = measured(summary["variants"])
     base = point(summary["baseline"] | {"verdict": ""}, gate.metric)
     floor = base.y - margin_of(gate, {**shown[0], "baseline": summary["baseline"]}).absolute
-    written = partial(_axis_text, unit=shown[0]["drop"]["unit"])
+    unit = shown[0]["drop"]["unit"]
+    written, y_label = partial(axis_text, unit=unit), axis_name(gate.metric, unit)
     levels, drawn = Levels(base, floor), [point(row, gate.metric) for row in shown]
-    svg = pareto_figure(drawn, levels, x_label=x_label, y_label=gate.metric, x_format=write, y_format=written)
+    svg = pareto_figure(drawn, levels, x_label=x_label, y_label=y_label, x_format=write, y_format=written)
     return Figure(f"{gate.metric.capitalize()} against {x_label.split(' (')[0]}", svg)
 
 
@@ -132,19 +133,12 @@ def _latency_point(row: Mapping[str, Any], metric: str) -> Point:
 
 
 def _y(row: Mapping[str, Any], metric: str) -> tuple[float, None, tuple[float, float]]:
-    """The metric upwards from worse to better: one of which less is better stands with its sign turned."""
-    quality = row["quality"][metric]
-    if quality["better"] == "higher":
-        return quality["value"], None, (quality["ci"][0], quality["ci"][1])
-    return -quality["value"], None, (-quality["ci"][1], -quality["ci"][0])
+    value, interval = upwards(row["quality"][metric])
+    return value, None, interval
 
 
 def _point_name(row: Mapping[str, Any]) -> str:
     return "teacher, eager PyTorch" if row["target"] == "eager" and row["variant"] == TEACHER else row["variant"]
-
-
-def _axis_text(value: float, unit: str) -> str:
-    return f"{100 * abs(value):.4g} %" if unit == "fraction" else f"{abs(value):.4g} {unit}".rstrip()
 
 
 def allowed(gate: GateParams, unit: str) -> str:

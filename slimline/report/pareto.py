@@ -1,6 +1,6 @@
 """Accuracy against what it costs: every deployed variant with its intervals, and the frontier that nothing beats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -42,6 +42,7 @@ POLYGONS = {
 }
 SHAPES = ("circle", "square", *POLYGONS)
 """As many as there are targets."""
+AS_THEY_ARE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,12 @@ def pareto_figure(
     y_label: str,
     x_format: Format = short,
     y_format: Format = short,
+    words: Mapping[str, str] = AS_THEY_ARE,
 ) -> str:
-    """Points with whiskers over a logarithmic cost; colour and filling say the verdict, shape the group, one label a name."""
+    """Points with whiskers over a logarithmic cost; colour and filling say the verdict, shape the group, one label a name.
+
+    `words` are what the key calls the verdicts, where these are none.
+    """
     if not points:
         return empty_figure("no variant is deployed")
     shown = [*points, *([levels.baseline] if levels.baseline else [])]
@@ -83,7 +88,7 @@ def pareto_figure(
     x = Axis(scale(widths, (LEFT, RIGHT), log=True, room=0.05), x_label, x_format)
     y = Axis(scale(heights, (BOTTOM, TOP), room=0.05), y_label, y_format)
     groups = sorted({point.group for point in points})
-    parts = [*_keys(groups, sorted({point.verdict for point in points})), *frame(x, y)]
+    parts = [*_keys(groups, {verdict: words.get(verdict, verdict) for verdict in sorted({one.verdict for one in points})}), *frame(x, y)]
     parts += [*_levels(levels, x, y), *_frontier(points, x, y), *_siblings(points, x, y)]
     leaders, names = _named(points, levels, x, y)
     parts += [*leaders, *(part for point in points for part in _whiskers(point, x, y))]
@@ -92,6 +97,22 @@ def pareto_figure(
     ]
     parts += names
     return drawing(WIDTH, HEIGHT, parts, f"{y_label} against {x_label}, {len(points)} deployed variants")
+
+
+def upwards(quality: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
+    """A metric and its interval from worse to better: one of which less is better stands with its sign turned."""
+    low, high = quality["ci"]
+    return (quality["value"], (low, high)) if quality["better"] == "higher" else (-quality["value"], (-high, -low))
+
+
+def axis_text(value: float, unit: str) -> str:
+    """A metric at a tick of its axis, by its own sign; a unit other than per cent stands at the axis, where there is room."""
+    return f"{100 * abs(value):.4g} %" if unit == "fraction" else f"{abs(value):.4g}"
+
+
+def axis_name(metric: str, unit: str) -> str:
+    """What the axis of a metric is called."""
+    return metric if unit in ("fraction", "") else f"{metric} ({unit})"
 
 
 def frontier(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -187,11 +208,11 @@ def _lines_as_boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
     return boxes + [(across - 1.5, high, across + 1.5, low) for across, low, high in tall]
 
 
-def _keys(groups: Sequence[str], verdicts: Sequence[str]) -> list[str]:
+def _keys(groups: Sequence[str], verdicts: Mapping[str, str]) -> list[str]:
     parts, x = [], LEFT
-    for verdict in verdicts:
-        parts += [_marker(x + 6, 14, "circle", verdict), label(x + 18, 18, verdict)]
-        x += text_px(verdict) + 40
+    for verdict, word in verdicts.items():
+        parts += [_marker(x + 6, 14, "circle", verdict), label(x + 18, 18, word)]
+        x += text_px(word) + 40
     x += 16
     for index, group in enumerate(groups):
         style: dict[str, Any] = {"fill": "none", "stroke": SOFT, "stroke_width": 1.6}

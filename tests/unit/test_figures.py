@@ -8,7 +8,7 @@ from slimline.params import TARGETS
 from slimline.report.figures import bar_figure, histogram_figure, line_figure
 from slimline.report.labels import place_labels
 from slimline.report.lineage import Node, lineage_figure
-from slimline.report.pareto import SHAPES, Levels, Point, frontier, pareto_figure
+from slimline.report.pareto import SHAPES, Levels, Point, axis_name, axis_text, frontier, pareto_figure, upwards
 from slimline.report.svg import Scale, scale
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -124,3 +124,25 @@ def test_lineage_joins_every_variant_to_its_source() -> None:
     svg = lineage_figure(nodes)
     assert len(list(parsed(svg).iter(f"{SVG}path"))) == 3
     assert {"teacher", "small", HOSTILE, "int8"} <= set(texts(svg))
+
+
+def test_an_error_is_drawn_from_more_to_less_and_read_by_its_own_sign() -> None:
+    worse, better = ({"better": "lower", "value": value, "ci": (value - 1, value + 1)} for value in (1950.25, 1850.25))
+    assert upwards(worse) == (-1950.25, (-1951.25, -1949.25))
+    points = [Point(name, "onnxruntime", "accept", 40.0, upwards(one)[0]) for name, one in (("worse", worse), ("better", better))]
+    assert [point.name for point in frontier(points)] == ["better"]
+    assert upwards({"better": "higher", "value": 0.9, "ci": (0.8, 1.0)}) == (0.9, (0.8, 1.0))
+    assert (axis_text(-1850.25, "yrs_married"), axis_name("mean_absolute_error", "yrs_married")) == (
+        "1850",
+        "mean_absolute_error (yrs_married)",
+    )
+    assert (axis_text(0.985, "fraction"), axis_name("accuracy", "fraction")) == ("98.5 %", "accuracy")
+
+
+def test_a_key_may_call_verdicts_otherwise() -> None:
+    points = [Point("a", "onnxruntime", "accept", 1.0, 2.0), Point("b", "onnxruntime", "peer", 2.0, 1.0)]
+    svg = pareto_figure(points, Levels(), x_label="bytes", y_label="accuracy", words={"accept": "ours", "peer": "a peer's"})
+    drawn = "".join(ElementTree.fromstring(svg).itertext())
+    assert "ours" in drawn
+    assert "a peer's" in drawn
+    assert "accept" not in drawn
