@@ -129,7 +129,7 @@ def test_a_metric_of_which_less_is_better_stands_in_its_own_unit(evidence: Evide
         assert f"{row['quality'][metric]['value']:.4f} nats [" in line
         assert "pp" not in line
     figure = html[html.index('<section id="tradeoff">') : html.index('<section id="shortfalls">')]
-    assert "nats</text>" in figure
+    assert "log_loss (nats)</text>" in figure
     assert " %</text>" not in figure
 
 
