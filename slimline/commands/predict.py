@@ -40,11 +40,12 @@ def predict(
     from slimline.runtime import load, workload_of
 
     model = load(location, workload=workload, trust_code=trust_code)
+    files: list[Path] = []
     if model.preprocessing is not None and is_raw(inputs):
         pieces = raw_samples(inputs, model.preprocessing)
+        files = pictures_in(inputs) if inputs.is_dir() else []
     else:
         pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
-    files = pictures_in(inputs) if inputs.is_dir() else []
     rows = _rows((model.predict(piece) for piece in pieces), model.reading, str(model.manifest.objective["name"]), files)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:

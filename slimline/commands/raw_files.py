@@ -18,8 +18,13 @@ PIECE, TABLE_ROWS = 64, 4096
 
 
 def is_raw(path: Path) -> bool:
-    """Whether a path names raw samples rather than arrays."""
-    return path.is_dir() or path.suffix.lower() in (*ENDINGS, *TABLES)
+    """Whether a path names raw samples rather than arrays.
+
+    Raises:
+        InputError: it is no name that a file can have.
+    """
+    with told_as(lambda reason: InputError(f"--input {str(path)[:300]}: cannot be read: {reason}")):
+        return path.is_dir() or path.suffix.lower() in (*ENDINGS, *TABLES)
 
 
 def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":

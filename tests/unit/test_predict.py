@@ -155,6 +155,8 @@ def test_answers_of_a_folder_say_which_file_they_are_of(tmp_path: Path, capsys: 
     assert [row["answer"] for row in found] == [Path(str(row["file"])).parent.name for row in found]
     predict(release, photos)
     assert all(line.split("\t")[3].startswith(str(photos)) for line in capsys.readouterr().out.splitlines())
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        predict(release, photos / ("x" * 5000))
     predict(release, photos / COLOURS[0] / "0.png", as_json=True)
     assert "file" not in rows(capsys)[0]
 

@@ -69,7 +69,7 @@ MEMBERS: list[tuple[str, Callable[..., object], str]] = [
     ("inputs", lambda rows: rows["pixels"], "inputs() gave ndarray"),
     ("inputs", lambda _rows: {}, "inputs() gave no tensor"),
     ("inputs", lambda _rows: {"x": None}, "inputs() gave NoneType for 'x'"),
-    ("inputs", lambda _rows: {"y": torch.ones(8, 1, 8, 8)}, "the net of build_teacher() raised TypeError"),
+    ("inputs", lambda _rows: {"y": torch.ones(8, 1, 8, 8)}, "takes x, and the data give y: name a parameter of forward y"),
     ("targets", lambda _rows: torch.zeros(7, dtype=torch.long), "targets() gave Tensor of int64 [7] for 8 rows"),
     ("targets", lambda _rows: torch.full((8,), 11), "row 0 has the class 11; there are 10 labels"),
     ("outputs", lambda result: result[:, 0], "the net of build_teacher() gives [8] for 8 samples; 10 labels take logits [N, 10]"),
