@@ -14,11 +14,11 @@ from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
 from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory, located
+from slimline.workloads.opened import ARCHITECTURES, DEFAULTS
 
 PARAMS = Path("params.yaml")
-ANY = "any of them"
-TAKES = {"default": ANY, "residual": "pictures", "perceptron": "a table", "convolutional": "texts"}
-"""Our nets, and what each is for."""
+KINDS = {"images": "pictures", "table": "a table", "text": "texts"}
+"""What the data of a workload are called."""
 
 
 def init(
@@ -83,15 +83,15 @@ def _looked(path: Path, target: str | None, model: str, text: str | None, drop: 
     if path.is_dir():
         if drop or text:
             raise InputError(f"{path}: --text and --drop are for tables; a folder is of pictures")
-        _require_kind(model, "pictures", path)
+        _require_kind(model, "images", path)
         _require_pictures(path)
         return look_at_images(path, model, root, target)
     if found := text or free_text(path, target, drop):
-        _require_kind(model, "texts", path)
+        _require_kind(model, "text", path)
         return look_at_text(path, target, found, model, root)
     if is_directory(model):
         raise InputError(f"--model {model}: is for pictures and texts; a table takes perceptron, or path/to/file.py:builder")
-    _require_kind(model, "a table", path)
+    _require_kind(model, "table", path)
     return look_at_table(path, target, drop, model)
 
 
@@ -107,19 +107,19 @@ def _require_net(model: str, root: Path) -> None:
     elif ".py:" in model:
         if not (root / (file := model.rpartition(":")[0])).is_file():
             raise InputError(f"--model {model}: no file {file!r}; the path is relative to the project folder")
-    elif model not in TAKES:
-        raise InputError(f"--model {model}: is none of ours ({', '.join(TAKES)}); take hf:DIRECTORY, or path/to/file.py:builder")
+    elif model not in (ours := ("default", *ARCHITECTURES)):
+        raise InputError(f"--model {model}: is none of ours ({', '.join(ours)}); take hf:DIRECTORY, or path/to/file.py:builder")
 
 
-def _require_kind(model: str, kind: str, path: Path) -> None:
+def _require_kind(model: str, workload: str, path: Path) -> None:
     """Hold one of our nets to the kind of data that it takes.
 
     Raises:
         InputError: it takes another.
     """
-    if (takes := TAKES.get(model, kind)) not in (kind, ANY):
-        fitting = next(name for name, taken in TAKES.items() if taken == kind)
-        raise InputError(f"--model {model}: takes {takes}, and {path} is of {kind}; take {fitting}")
+    if model in ARCHITECTURES and model != DEFAULTS[workload]:
+        takes = next(KINDS[other] for other, net in DEFAULTS.items() if net == model)
+        raise InputError(f"--model {model}: takes {takes}, and {path} is of {KINDS[workload]}; take {DEFAULTS[workload]}")
 
 
 def _require_pictures(folder: Path) -> None:

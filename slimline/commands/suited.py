@@ -14,12 +14,11 @@ from slimline.artifact.folder import write_text
 from slimline.commands.deep import REFUSED, trials
 from slimline.commands.looked import Looked, checked
 from slimline.errors import SlimlineError
-from slimline.params import Params
+from slimline.params import CONFIGS, Params
 from slimline.workloads.huggingface.directory import is_directory
 
 LONGEST = 200
 """Characters of a reason: one that names every layer would fill a screen; `slimline check --deep` says it whole."""
-SECTIONS = ("prune", "quantize", "factorize", "distill")
 VARIANT = re.compile(r"  ([\w.-]+): \{")
 DEPLOYED = re.compile(r"^  variants: \[(.*)\]$", re.MULTILINE)
 CACHED = re.compile(r"^# .*\ncache: .*\{variant: ([^,]+),.*\n", re.MULTILINE)
@@ -41,8 +40,8 @@ def suited(looked: Looked, params: Path) -> Looked:
     except SlimlineError as error:
         return _noted(looked, str(error).splitlines()[0])
     refused = {trial["what"]: trial["said"] for trial in tried if trial["outcome"] == REFUSED}
-    reasons = {place.partition(".")[2]: _reason(place, said) for place, said in refused.items() if place.partition(".")[0] in SECTIONS}
-    if net := [said for place, said in refused.items() if place.partition(".")[0] not in SECTIONS]:
+    reasons = {place.partition(".")[2]: _reason(place, said) for place, said in refused.items() if place.partition(".")[0] in CONFIGS}
+    if net := [said for place, said in refused.items() if place.partition(".")[0] not in CONFIGS]:
         return _noted(looked, net[0].splitlines()[0])
     out = _with_dependents(Params.load(params, root), reasons)
     if not out:
@@ -59,13 +58,13 @@ def without(text: str, reasons: Mapping[str, str]) -> str:
     for line in text.splitlines():
         if line and line[0].isalpha():
             section = line.partition(":")[0]
-        found = VARIANT.match(line) if section in SECTIONS else None
+        found = VARIANT.match(line) if section in CONFIGS else None
         if found and found[1] in reasons:
             kept.append(f"  # {found[1]} is left out: {reasons[found[1]]}")
             continue
         left[section] = left.get(section, 0) + bool(found)
         kept.append(line)
-    kept = [f"{line} {{}}" if line.removesuffix(":") in SECTIONS and not left[line[:-1]] else line for line in kept]
+    kept = [f"{line} {{}}" if line.removesuffix(":") in CONFIGS and not left[line[:-1]] else line for line in kept]
     return checked(_unnamed("\n".join(kept) + "\n", reasons))
 
 
