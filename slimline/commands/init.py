@@ -14,7 +14,6 @@ from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
 from slimline.workloads.huggingface.directory import CONFIG, PREFIX, is_directory, located
-from slimline.workloads.opened import ARCHITECTURES, DEFAULTS
 
 PARAMS = Path("params.yaml")
 KINDS = {"images": "pictures", "table": "a table", "text": "texts"}
@@ -102,6 +101,8 @@ def _require_net(model: str, root: Path) -> None:
         InputError: a name that is none of ours, or a file that is not there.
         ArtifactError: there is no such directory.
     """
+    from slimline.workloads.opened import ARCHITECTURES
+
     if is_directory(model):
         located(model, root)
     elif ".py:" in model:
@@ -117,6 +118,8 @@ def _require_kind(model: str, workload: str, path: Path) -> None:
     Raises:
         InputError: it takes another.
     """
+    from slimline.workloads.opened import ARCHITECTURES, DEFAULTS
+
     if model in ARCHITECTURES and model != DEFAULTS[workload]:
         takes = next(KINDS[other] for other, net in DEFAULTS.items() if net == model)
         raise InputError(f"--model {model}: takes {takes}, and {path} is of {KINDS[workload]}; take {DEFAULTS[workload]}")
