@@ -35,18 +35,18 @@ def predict(
 
     Example: `slimline predict s3://slimline/releases/images/aliases/latest.json --input photo.png`
     """
-    from slimline.commands.raw_files import is_raw, pictures_in, raw_samples
+    from slimline.commands.raw_files import is_raw, raw_samples
     from slimline.commands.sample_files import samples
     from slimline.runtime import load, workload_of
 
     model = load(location, workload=workload, trust_code=trust_code)
-    files: list[Path] = []
+    pieces: Iterable[tuple[Any, list[Path]]]
     if model.preprocessing is not None and is_raw(inputs):
         pieces = raw_samples(inputs, model.preprocessing)
-        files = pictures_in(inputs) if inputs.is_dir() else []
     else:
-        pieces = samples(inputs, model.signature, lambda: workload_of(model.manifest, workload))
-    rows = _rows((model.predict(piece) for piece in pieces), model.reading, str(model.manifest.objective["name"]), files)
+        pieces = ((piece, []) for piece in samples(inputs, model.signature, lambda: workload_of(model.manifest, workload)))
+    answered = ((model.predict(piece), files if inputs.is_dir() else []) for piece, files in pieces)
+    rows = _rows(answered, model.reading, str(model.manifest.objective["name"]))
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+", encoding="utf-8") as written:  # all of it is printed, or nothing
         for row in rows:
             written.write(_object(row) if as_json else _line(row))
@@ -55,17 +55,17 @@ def predict(
         shutil.copyfileobj(written, sys.stdout)
 
 
-def _rows(outputs: "Iterable[Outputs]", reading: "Reading", objective: str, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def _rows(answered: "Iterable[tuple[Outputs, Sequence[Path]]]", reading: "Reading", objective: str) -> Iterator[dict[str, Any]]:
     """One object a sample: its row, the answer, where the model tells it the confidence, and its file where there is one a sample."""
     first = 0
-    for piece in outputs:
+    for piece, files in answered:
         _require_finite(piece, first)
         with told_as(lambda reason: ArtifactError(f"the model's outputs are none of {objective}: {reason}")):
             answers = [reading.shown(answer) for answer in reading.answers(piece)]
             confidence = reading.confidence(piece)
             sure = [{}] * len(answers) if confidence is None else [{"confidence": float(value)} for value in confidence]
         for index, (answer, how_sure) in enumerate(zip(answers, sure, strict=True)):
-            file = {"file": str(files[first + index])} if files else {}
+            file = {"file": str(files[index])} if files else {}
             yield {"row": first + index, "answer": answer, **how_sure, **file}
         first += len(answers)
 

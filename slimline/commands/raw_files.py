@@ -27,8 +27,8 @@ def is_raw(path: Path) -> bool:
         return path.is_dir() or path.suffix.lower() in (*ENDINGS, *TABLES)
 
 
-def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
-    """The model's inputs by name, some samples at a time, in order (of a folder: by path).
+def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[tuple[dict[str, NDArray[Any]], list[Path]]]":
+    """The model's inputs by name, some samples at a time, in order (of a folder: by path), each with its pictures' files.
 
     Raises:
         InputError: no such file, or it is none that the preprocessing takes.
@@ -39,20 +39,17 @@ def raw_samples(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[st
     if preprocessing.kind == "pictures":
         yield from _of_pictures(path, preprocessing)
     else:
-        yield from _of_table(path, preprocessing)
+        yield from ((piece, []) for piece in _of_table(path, preprocessing))
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures below a folder, in the order in which they are read."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-
-
-def _of_pictures(path: Path, preprocessing: "Preprocessing") -> "Iterator[dict[str, NDArray[Any]]]":
-    files = [path] if path.is_file() else pictures_in(path)
-    if not files or files[0].suffix.lower() not in ENDINGS:
+def _of_pictures(path: Path, preprocessing: "Preprocessing") -> "Iterator[tuple[dict[str, NDArray[Any]], list[Path]]]":
+    below = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file for file in below if file.suffix.lower() in ENDINGS]
+    if not files:
         raise InputError(f"--input {path}: holds no picture, which this model takes ({', '.join(sorted(ENDINGS))})")
     for start in range(0, len(files), PIECE):
-        yield preprocessing({preprocessing.columns[0]: [_picture(file) for file in files[start : start + PIECE]]})
+        some = files[start : start + PIECE]
+        yield preprocessing({preprocessing.columns[0]: [_picture(file) for file in some]}), some
 
 
 def _picture(file: Path) -> Any:

@@ -168,7 +168,7 @@ def test_pandas_own_missing_values_are_missing_ones(tmp_path: Path) -> None:
     categories = {one.name: (place, one.levels) for place, one in enumerate(facts.preprocessing.categories)}
     place, levels = categories["member"]
     assert levels == ("False", "True")
-    raw = next(iter(raw_samples(tmp_path / "c.parquet", facts.preprocessing)))
+    raw, _ = next(iter(raw_samples(tmp_path / "c.parquet", facts.preprocessing)))
     assert raw["categories"][:4, place].tolist() == [0, 2, 1, 2]
 
 
