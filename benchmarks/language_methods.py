@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from slimline.calibration.statistics import collect_statistics
 from slimline.data.samples import Samples
 from slimline.data.windows import Windows
 from slimline.methods import get_method
@@ -75,6 +76,12 @@ def three_bits() -> Iterator[Run]:
     yield Run("quantize", "awq", {"bits": 3, "group_size": 64})
 
 
+def mixed() -> Iterator[Run]:
+    for ratio in (4.5, 5.0, 5.5):
+        settings = {"precisions": ("int8", "int4"), "inputs": "running", "budget": {"size_ratio": ratio}, "max_drop": 0.9, "samples": 4}
+        yield Run("quantize", "mixed", settings)
+
+
 def prune() -> Iterator[Run]:
     yield Run("prune", "magnitude", {"fraction": 0.5, "scope": "local"})
     yield Run("prune", "semi_structured", {"n": 2, "m": 4})
@@ -91,7 +98,7 @@ def low_rank() -> Iterator[Run]:
     yield Run("factorize", "svd", {"budget": {"parameters": 0.842}, "round_to": 8, "damping": 0.01, **HEAD})
 
 
-PARTS = {"quantize": quantize, "three_bits": three_bits, "prune": prune, "low_rank": low_rank}
+PARTS = {"quantize": quantize, "three_bits": three_bits, "mixed": mixed, "prune": prune, "low_rank": low_rank}
 
 
 def directory(place: Path) -> Path:
@@ -152,14 +159,17 @@ def bits_per_byte(net: nn.Module, test: Samples) -> float:
 def method_data(calibration: Samples) -> MethodData:
     example = {name: value[:2] for name, value in calibration.inputs.items()}
     whole: dict[str, Any] = {"train": calibration, "validation": calibration, "objective": OBJECTIVE, "metric": "bits_per_byte"}
-    return MethodData(calibration=calibration.inputs, example=example, collect=lambda _: None, **whole)  # type: ignore[arg-type, return-value]
+    return MethodData(
+        calibration=calibration.inputs, example=example, collect=lambda net: collect_statistics(net, calibration.inputs, 2), **whole
+    )
 
 
 def measured(run: Run, net: nn.Module, calibration: Samples, test: Samples) -> dict[str, Any]:
     """A row: bits per byte, the whole model's bytes as stored, and the CPU seconds of the method."""
     config = CONFIGS[run.stage][run.method](source="teacher", method=run.method, **run.settings)
     data, started = method_data(calibration), time.process_time()
-    made = get_method(run.stage, run.method)(net, config, data=data)
+    read = {"statistics": data.collect(net)} if run.method == "mixed" else {}
+    made = get_method(run.stage, run.method)(net, config, data=data, **read)
     seconds = time.process_time() - started
     plan, grids = getattr(made, "plan", NO_PLAN), getattr(made, "grids", {})
     judged = simulate(made.model, plan, grids) if run.stage == "quantize" else made.model
