@@ -12,10 +12,11 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import Batch, take
-from slimline.data.signature import shortened, signature_of
+from slimline.data.signature import InputSignature, Signature, shortened, signature_of
 from slimline.errors import InputError, StageError
 from slimline.loaders import Outputs
 from slimline.methods import get_method
+from slimline.methods.compile.lowered import require_fixed
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.quantize.simulate import simulate
 from slimline.objectives.classification import classification
@@ -373,6 +374,12 @@ def test_axes_that_vary_stay_free(target: str, tmp_path: Path) -> None:
 def test_a_target_with_fixed_sizes_says_what_to_do(target: str, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"input 'ids' is int64 \[N, 4\.\.9\], and .* pad every sample to \[9\], or deploy on onnxruntime"):
         compiled(target, net_of("several"), tmp_path, several(9), None, several(4))
+
+
+def test_the_way_out_is_the_longest_sample_however_short_the_example_is() -> None:
+    ids = InputSignature(name="ids", dtype="int64", shape=(3, 13), varies={1: (2, 48)})
+    with pytest.raises(StageError, match=r"pad every sample to \[3, 48\]"):
+        require_fixed("why", Signature(inputs=(ids,)))
 
 
 def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def require_fixed(why: str, signature: Signature) -> None:
     """
     if varying := [one for one in signature.inputs if one.varies]:
         one = varying[0]
-        way_out = f"let inputs() pad every sample to {list(one.shape)}, or deploy on onnxruntime, openvino or inductor"
+        largest = [one.varies.get(axis, (size, size))[1] for axis, size in enumerate(one.shape)]
+        way_out = f"let inputs() pad every sample to {largest}, or deploy on onnxruntime, openvino or inductor"
         raise Impossible(f"compile: input {one.name!r} is {one.text}, and {why}; {way_out}")
 
 
