@@ -19,3 +19,4 @@ if missing := [name for name in NEEDED if find_spec(name) is None]:
     )
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it cannot fetch is told once, by us
 logging.getLogger("torchao").setLevel(logging.ERROR)  # says that kernels are missing which nothing here uses
+logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # says what torchao should call otherwise
