@@ -2,8 +2,9 @@
 
     python benchmarks/several_machines.py --workers 1,2            # minutes; what is measured is kept, --force measures anew
 
-The workers take the runs of one list, whose variants overlap: `slimline run --share` in each. A stage that two runs need is to be computed
-once, so executions are to equal the distinct stages that DVC's run caches know. Hand-over: from the end of a stage on one worker to
+The workers take the runs of one list: `slimline run --share` in each. They are of three workloads (a table, digits, a series with a GRU),
+and those of one workload overlap in all but a variant. A stage that two runs need is to be computed once, so executions are to equal the
+distinct stages that DVC's run caches know. Hand-over: from the end of a stage on one worker to
 its restored end on another one that waited for it. Writes several-machines-DATE.{json,md} into benchmarks/results.
 """
 
@@ -25,16 +26,49 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import yaml
 
 from slimline.params import PublishParams
 from slimline.storage.server import store_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "benchmarks/results"
-SMALL = PROJECT / "tests/pipeline/params.yaml"
-RATIOS, RANKS = ("0.3", "0.4", "0.5", "0.6", "0.7", "0.8"), ("4", "8", "12", "20", "24", "32")
-RUNS = [run for pair in zip(RATIOS, RANKS, strict=True) for run in (f"prune.channels50.ratio={pair[0]}", f"factorize.svd.rank={pair[1]}")]
-"""Overrides of the small line: all share data and teacher, and each has stages of its own."""
+SMALL, SERIES = PROJECT / "tests/pipeline/params.yaml", PROJECT / "benchmarks/workloads/carbon_dioxide.py"
+SERIES_PARAMS = {
+    "workload": "workloads/carbon_dioxide.py:Series",
+    "seed": 0,
+    "data": {"path": "workloads", "test_fraction": 0.4, "validation_fraction": 0.1, "calibration_samples": 128},
+    "model": {"path": "workloads"},
+    "teacher": {"source": "train", "epochs": 20, "batch_size": 64, "learning_rate": 0.003},
+    "calibrate": {"samples": 128, "batch_size": 32},
+    **{section: {} for section in ("prune", "factorize", "distill")},
+    "quantize": {
+        "int8": {"source": "teacher", "method": "static", "observer": "minmax"},
+        "int8-dynamic": {"source": "teacher", "method": "dynamic"},
+    },
+    "deploy": {"variants": ["teacher", "int8", "int8-dynamic"], "targets": ["onnxruntime"]},
+    "evaluate": {"batch_size": 32, "pairs": 20, "launches": 2, "threads": 1, "resamples": 2000},
+    "gate": {"metric": "mean_absolute_error", "max_relative_drop": 0.05, "min_size_ratio": 1.5, "min_speed_ratio": 1.0, "confidence": 0.95},
+    "publish": {"bucket": "slimline", "alias": "latest"},
+}
+CHANGES = {
+    "params.yaml": ("prune.channels50.ratio=0.4", "factorize.svd.rank=8", "prune.channels50.ratio=0.6", "factorize.svd.rank=24"),
+    "params/digits-small.yaml": (
+        "quantize.int8.observer=mse",
+        "quantize.small-int8.observer=mse",
+        "quantize.int8.observer=percentile",
+        "quantize.small-int8.observer=percentile",
+    ),
+    "params/series.yaml": (
+        "quantize.int8.observer=mse",
+        "quantize.int8.observer=percentile",
+        "quantize.int8.weight_observer=mse",
+        "quantize.int8.activations=symmetric",
+    ),
+}
+"""Of each params file, the runs: one value another in each. All of one file share data and teacher."""
+RUNS = [(name, change) for changes in zip(*CHANGES.values(), strict=True) for name, change in zip(CHANGES, changes, strict=True)]
+Run = tuple[str, str]
 LINE = re.compile(r"^(?P<mark>\S) (?P<stage>\S+)\s+(?P<seconds>[\d.]+) s\s+(?P<state>\w+)")
 NOT_INHERITED = ("AWS_", "PREFECT_", "DVC_", "SLIMLINE_")
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
@@ -75,17 +109,20 @@ class Measured:
 
 
 def snapshot(into: Path) -> Path:
-    """The last commit with the small line's params, as a repository."""
+    """The last commit with the small line's params and those of the series, as a repository."""
     _git(PROJECT, "clone", "-q", "--shared", str(PROJECT), str(into))
     shutil.copyfile(SMALL, into / "params.yaml")
+    shutil.copy(SERIES, into / "workloads")
+    (into / "params/series.yaml").write_text(yaml.safe_dump(SERIES_PARAMS, sort_keys=False), encoding="utf-8")
     (into / "dvc.lock").unlink(missing_ok=True)
-    _git(into, *IDENTITY, "commit", "-qam", "the small line")
+    _git(into, "add", "-A")
+    _git(into, *IDENTITY, "commit", "-qm", "small lines")
     return into
 
 
-def measured(workers: int, runs: Sequence[str], folder: Path) -> Measured:
+def measured(workers: int, runs: Sequence[Run], folder: Path) -> Measured:
     """Run the list with so many workers, from empty caches and an empty store."""
-    source, todo = snapshot(folder / "source"), queue.SimpleQueue[str]()
+    source, todo = snapshot(folder / "source"), queue.SimpleQueue[Run]()
     clones = [_clone(source, folder / f"worker{number}") for number in range(workers)]
     ended: list[Ended] = []
     codes: list[int] = []
@@ -151,7 +188,7 @@ def _work(
     number: int,
     clone: Path,
     store: Mapping[str, str],
-    todo: "queue.SimpleQueue[str]",
+    todo: "queue.SimpleQueue[Run]",
     began: float,
     ended: list[Ended],
     codes: list[int],
@@ -163,7 +200,7 @@ def _work(
             run = todo.get_nowait()
         except queue.Empty:
             return
-        command = [sys.executable, "-m", "flows.compress", "--share", "--no-publish", "--jobs", "1", "--set", run]
+        command = [sys.executable, "-m", "flows.compress", "--share", "--no-publish", "--jobs", "1", "--params", run[0], "--set", run[1]]
         with (
             subprocess.Popen(command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
             (clone.parent / f"{clone.name}.log").open("a", encoding="utf-8") as log,
@@ -171,7 +208,9 @@ def _work(
             for line in process.stdout or ():
                 log.write(line)
                 if told := LINE.match(line):
-                    ended.append(Ended(number, run, told["stage"], told["state"], time.monotonic() - began, float(told["seconds"])))
+                    ended.append(
+                        Ended(number, " ".join(run), told["stage"], told["state"], time.monotonic() - began, float(told["seconds"]))
+                    )
         codes.append(process.returncode)
 
 

@@ -148,7 +148,7 @@ def _collect_inside(old: nn.Module, new: nn.Module, name: str, edits: dict[str, 
 
 def _own_changes(old: nn.Module, new: nn.Module, name: str) -> Spec | None:
     """What a module of a type without a spec holds itself: numbers that a method changed, and tensors of other shapes."""
-    before, values = _numbers(old), _numbers(new)
+    before, values = numbers_of(old), numbers_of(new)
     changed = {key: _plain(value) for key, value in values.items() if key in before and value != before[key]}
     shapes = {
         key: list(value.shape) for key, value in _tensors(new).items() if key in _tensors(old) and value.shape != _tensors(old)[key].shape
@@ -161,7 +161,7 @@ def _own_changes(old: nn.Module, new: nn.Module, name: str) -> Spec | None:
 def _change_(module: nn.Module, spec: Spec) -> None:
     for key, value in spec["numbers"].items():
         value = tuple(value) if isinstance(value, list) else value
-        if not _is_number(value) or type(_numbers(module)[key]) is not type(value):
+        if not _is_number(value) or type(numbers_of(module)[key]) is not type(value):
             raise TypeError(f"{key} is no such number")
         _set_(module, key, value)
     for key, shape in spec["shapes"].items():
@@ -184,7 +184,8 @@ def _shorten_(layers: nn.Module, spec: Spec) -> None:
     del layers[spec["length"] :]
 
 
-def _numbers(module: nn.Module) -> dict[str, Any]:
+def numbers_of(module: nn.Module) -> dict[str, Any]:
+    """The plain numbers that a module holds itself, and those of its config: what a method may change and a spec stores."""
     config = getattr(module, "config", None)
     settings = _own_numbers(config) if hasattr(config, "__dict__") and not isinstance(config, nn.Module) else {}
     return _own_numbers(module) | {f"{CONFIG}{key}": value for key, value in settings.items()}

@@ -11,6 +11,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from slimline.artifact.plain_weights import make_plain_
 from slimline.artifact.structure import structure_edits
+from slimline.calibration.side_effects import side_effects
 from slimline.data.batch import Batch, Tensors, clone, count, joined, split, take, tensors
 from slimline.data.signature import Signature
 from slimline.errors import ArtifactError, StageError
@@ -20,7 +21,6 @@ from slimline.methods.layer_calls import WATCHED, on_input, run_hooked
 SAMPLES = 4
 KEEP_BATCH = "keep the batch axis (no squeeze() without an axis)"
 UNSTEADY = "it answers the same samples differently each time, in evaluation mode too; give dropout and noise `self.training`"
-CHANGING = "it answers the same samples differently each time, since every call changes its buffer {!r}; change it only if `self.training`"
 TOLERANCE = 1e-3
 """Of the largest output: how far an answer may move with the batch that it is in, since kernels differ by batch size."""
 
@@ -36,7 +36,9 @@ def look(model: nn.Module, again: nn.Module, samples: Batch, *, exports: bool, s
         return (problem,)
     twin, few = copy.deepcopy(model).eval(), clone(take(samples, slice(0, SAMPLES)))
     make_plain_(twin)
-    found = [*_unfollowed(twin, few), *_unsteady(twin, few), *_unstorable(twin, again)]
+    found = [*_unfollowed(copy.deepcopy(twin), clone(few))] or [*side_effects(twin, few)]
+    if not found:
+        found += [*_unsteady(twin, few), *_unstorable(twin, again)]
     if not found:
         found += _unstored(twin, again, few)
     if exports and not found:
@@ -69,14 +71,12 @@ def _unfollowed(twin: nn.Module, few: Batch) -> Iterator[str]:
 
 def _unsteady(twin: nn.Module, few: Batch) -> Iterator[str]:
     """Answers that differ from call to call, or with the samples beside them."""
-    before = {name: value.clone() for name, value in twin.named_buffers()}
     with torch.no_grad():
         together, repeated = twin(**few), twin(**few)
         if not (_is_comparable(together, few) and _is_comparable(repeated, few)):
             return
         if _moved(together, repeated):
-            changed = [name for name, value in twin.named_buffers() if name in before and not torch.equal(value, before[name])]
-            yield CHANGING.format(changed[0]) if changed else UNSTEADY
+            yield UNSTEADY
             return
         try:
             alone = [twin(**one) for one in split(few, 1)]

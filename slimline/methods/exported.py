@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._export.verifier import SpecViolationError
 from torch.export import Dim, ExportedProgram
 
 from slimline.data.batch import Batch, clone
@@ -18,7 +19,17 @@ from slimline.errors import Impossible
 from slimline.methods.four_axes import FourAxes
 
 MAX_BATCH = 65536
-REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    SpecViolationError,
+    TypeError,
+    ValueError,
+)
 """What torch.export raises of its own, and what a forward raises that meets a batch without a number."""
 BATCH = "batch"
 """The free axis that all inputs share."""

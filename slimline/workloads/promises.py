@@ -100,20 +100,37 @@ def loss_breach(value: object, outputs: object) -> str:
 
 
 def net_breach(value: object) -> str:
-    """A torch module with float32 parameters."""
+    """A torch module with float32 parameters, whose forward is Python."""
     import torch
     from torch.nn.parameter import UninitializedParameter
 
     if not isinstance(value, torch.nn.Module):
         return f"gave {kind(value)}; it must give an instance of torch.nn.Module"
+    if breach := _wrapped_breach(value):
+        return breach
     parameters = dict(value.named_parameters())
     if not parameters:
         return "gave a net without parameters; there is nothing to train or to compress"
     for name, parameter in parameters.items():
         if isinstance(parameter, UninitializedParameter):
             return f"gave a net whose {name!r} has no size yet (a lazy layer); run it once before you return it"
+        if parameter.is_meta:
+            return f"gave a net whose {name!r} is on the device meta, without values; build it on the CPU"
         if parameter.dtype != torch.float32:
-            return f"gave a net whose {name!r} is {parameter.dtype}; every parameter must be float32"
+            return f"gave a net whose {name!r} is {parameter.dtype}; every parameter must be float32: return net.float()"
+    return ""
+
+
+def _wrapped_breach(net: Any) -> str:
+    """What stands for a net, and cannot be trained, copied or taken apart as one."""
+    import torch
+
+    if "_orig_mod" in dict(net.named_children()):  # OptimizedModule, whose import takes seconds
+        return "gave a net under torch.compile; return the net itself, the line compiles what it deploys"
+    if any(isinstance(one, torch.jit.ScriptModule) for one in net.modules()):
+        return "gave a TorchScript module, which no method can take apart; return the torch.nn.Module that it was made of"
+    if isinstance(net, torch.fx.GraphModule) and "eval" in vars(net):  # torch.export leaves its graph in one mode
+        return "gave the module of a torch.export program, which cannot be trained; return the torch.nn.Module that it was made of"
     return ""
 
 

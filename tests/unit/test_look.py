@@ -69,6 +69,35 @@ class Drifting(Net):
         return super().forward(x - self.mean)
 
 
+class Counting(Net):
+    """Keeps something that its calls change: a number, a buffer that counts them, or a table that the first one makes."""
+
+    def __init__(self, kept: str) -> None:
+        super().__init__()
+        self.kept, self.seen, self._seen = kept, 0, 0
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("table", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept == "table":
+            if self.table is None:
+                self.table = torch.arange(8.0)
+            return super().forward(x + self.table)
+        setattr(self, self.kept, getattr(self, self.kept) + 1)
+        return super().forward(x)
+
+
+class Rewritten(Counting):
+    """Sets its table in every call, to what it was."""
+
+    def __init__(self) -> None:
+        super().__init__("table")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.table = torch.arange(8.0) if self.table is None else self.table
+        return super().forward(x)
+
+
 class Listed(Net):
     """Layers that it keeps where PyTorch does not look for them."""
 
@@ -160,6 +189,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "built otherwise each time": (lambda: Other(), "comes out otherwise when the net is built again", "build the same net in every call"),
     "a running mean that runs on": (lambda: Drifting(), "every call changes its buffer 'mean'", "only if `self.training`"),
+    "an input that is written to": (lambda: Net(lambda x: x.mul_(2)), "its forward changes its input 'x' in place", "x.clone()"),
+    "a count of calls": (lambda: Counting("seen"), "a call changes its number 'seen', in evaluation mode too", "call it '_seen'"),
+    "a buffer that counts": (lambda: Counting("calls"), "every call changes its buffer 'calls'", "only if `self.training`"),
     "layers in a list": (lambda: Listed([nn.Linear(8, 8), nn.ReLU()]), "neither parameters nor buffers: 'kept'", "nn.ModuleList"),
     "layers in a dict": (lambda: Listed({"a": nn.Linear(8, 8)}), "neither parameters nor buffers: 'kept'", "nn.ModuleDict"),
     "a random tensor": (lambda: Net(Projected(torch.randn(8, 8))), "neither parameters nor buffers: somewhere in it", "register_buffer"),
@@ -194,6 +226,9 @@ TAKEN: dict[str, Callable[[], nn.Module]] = {
     "traced": lambda: torch.fx.symbolic_trace(Through(inner=nn.Conv1d(8, 8, 3))),
     "len": lambda: Net(lambda x: x.reshape(len(x), 5, 8)),
     "a constant": lambda: Net(Projected(torch.eye(8))),
+    "a table that is made once": lambda: Counting("table"),
+    "a table that each call sets anew": lambda: Rewritten(),
+    "a count of its own": lambda: Counting("_seen"),
 }
 
 
