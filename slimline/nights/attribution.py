@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimline.nights.night import Figure, Night
-from slimline.nights.trend import UNEXPLAINED, beyond_noise, changes, verdicts
+from slimline.nights.trend import CLOCKS, UNEXPLAINED, beyond_noise, changes, verdicts
 
 VERDICT = "verdict"
-MEASURED = ("speed_ratio", "peak_memory_bytes")
 CODE, PARAMETERS, BOTH, TOGETHER = "code", "parameters", "code and parameters, each by itself", "code and parameters, only together"
 OUTSIDE, UNDECIDED = "not code, not parameters", "undecided"
 Value = Figure | str
@@ -61,7 +60,7 @@ def moves(before: Night, after: Night) -> Iterator[Moved]:
     Not what a clock or a memory counter says: a run made again restores its timing from the cache, and would confirm the noise of that day.
     """
     pair = [one.model_copy(update={"params_file": after.params_file}) for one in (before, after)]
-    yield from (Moved(one.pair, one.figure, one.before, one.after) for one in changes(pair) if not one.figure.startswith(MEASURED))
+    yield from (Moved(one.pair, one.figure, one.before, one.after) for one in changes(pair) if not one.figure.startswith(CLOCKS))
     yield from (Moved(one.pair, VERDICT, one.before, one.after) for one in verdicts(pair))
 
 

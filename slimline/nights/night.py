@@ -27,7 +27,10 @@ class Figure(BaseModel):
 
 
 class Row(BaseModel):
-    """A variant on a target: the gate's verdict and its figures by name (the objective's metrics, drop, size_bytes, speed_ratio …)."""
+    """A variant on a target: the gate's verdict and its figures by name (the objective's metrics, drop, size_bytes, speed_ratio …).
+
+    `release` is the identity of the files that were accepted, from their content; empty where they were not.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +38,7 @@ class Row(BaseModel):
     target: str
     verdict: str
     figures: dict[str, Figure] = Field(default_factory=dict)
+    release: str = ""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -66,8 +70,11 @@ class Night(BaseModel):
         return f"{self.at[:19].replace(':', '')}-{hashlib.sha256(self.as_json()).hexdigest()[:8]}"
 
     def as_json(self) -> bytes:
-        """The file's bytes; an old night, which kept no params, has those that it had."""
-        unsaid = {name for name in ("params_file", "params") if getattr(self, name) == type(self).model_fields[name].default}
+        """The file's bytes; an old night, which kept no params and no releases, has those that it had."""
+        unsaid: dict[str, Any] = {
+            name: True for name in ("params_file", "params") if getattr(self, name) == type(self).model_fields[name].default
+        }
+        unsaid["rows"] = {number: {"release"} for number, row in enumerate(self.rows) if not row.release}
         return (self.model_dump_json(by_alias=True, indent=1, exclude=unsaid) + "\n").encode()
 
 
@@ -124,7 +131,7 @@ def _row(row: Mapping[str, Any]) -> Row:
         figures[f"speed_ratio {batch}"] = Figure(value=one["value"], ci=one["ci"], better="higher")
     if row["peak_memory_bytes"] is not None:
         figures["peak_memory_bytes"] = Figure(value=row["peak_memory_bytes"], better="lower")
-    return Row(variant=row["variant"], target=row["target"], verdict=row["verdict"], figures=figures)
+    return Row(variant=row["variant"], target=row["target"], verdict=row["verdict"], figures=figures, release=row.get("release") or "")
 
 
 def _data(root: Path) -> str:

@@ -2,7 +2,8 @@
 
 Two estimates differ where the distance of their values exceeds the root of the sum of their squared half-intervals: the 95 % interval of a
 difference of independent estimates. Quality of the same bytes on the same samples does not vary by itself, so that this errs on the quiet
-side; of a figure without an interval every change beyond EXACT is one, and of memory beyond MEMORY.
+side; of a figure without an interval every change beyond EXACT is one, and of memory beyond MEMORY. An interval of a speed is that of one
+run's launches, and a machine's speed moves from day to day as well: a clock that moved over the same files is neither worse nor better.
 """
 
 import math
@@ -13,6 +14,9 @@ from slimline.nights.night import UNKNOWN, Figure, Night, Row
 
 EXACT = 0.001
 MEMORY = 0.05
+CLOCKS = ("speed_ratio", "peak_memory_bytes")
+"""How the names of figures begin that are measured on the machine: those of the same files change with its load."""
+SAME_FILES = "the same files on the same kind of machine with the same libraries: its load, or how it was measured"
 UNEXPLAINED = "nothing that is known of the two runs differs: the machine's load, or a training that is not reproducible"
 
 
@@ -65,8 +69,9 @@ def changes(nights: Sequence[Night]) -> Iterator[Change]:
             known = before.figures.get(name)
             if known is None or not beyond_noise(name, known, figure):
                 continue
-            causes = tuple(differences(earlier, later))
-            yield Change(after.pair, name, known, figure, earlier.identity, later.identity, _worse(known, figure), causes)
+            is_load = name.startswith(CLOCKS) and _ran_the_same(earlier, later, before, after)
+            worse, causes = (None, (SAME_FILES,)) if is_load else (_worse(known, figure), tuple(differences(earlier, later)))
+            yield Change(after.pair, name, known, figure, earlier.identity, later.identity, worse, causes)
 
 
 def verdicts(nights: Sequence[Night]) -> Iterator[Verdict]:
@@ -110,6 +115,12 @@ def _neighbours(nights: Sequence[Night]) -> Iterator[tuple[Night, Night, Row, Ro
                 earlier, before = last[place]
                 yield earlier, night, before, row
             last[place] = (night, row)
+
+
+def _ran_the_same(earlier: Night, later: Night, before: Row, after: Row) -> bool:
+    """Whether two rows are of the same files, on the same kind of machine."""
+    machines = [night.fingerprints.get("machine", UNKNOWN) for night in (earlier, later)]
+    return bool(before.release) and before.release == after.release and machines[0] == machines[1] and earlier.libraries == later.libraries
 
 
 def _worse(before: Figure, after: Figure) -> bool | None:

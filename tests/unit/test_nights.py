@@ -7,7 +7,7 @@ import pytest
 
 from slimline.errors import ArtifactError
 from slimline.nights.night import Figure, Night, Row, night_of, parse_night
-from slimline.nights.trend import UNEXPLAINED, beyond_noise, changes, verdicts
+from slimline.nights.trend import SAME_FILES, UNEXPLAINED, beyond_noise, changes, verdicts
 from slimline.report.nights import nights_page
 from slimline.report.page import write_page
 
@@ -20,8 +20,8 @@ def figure(value: float, half: float | None = None, better: str = "higher") -> F
 
 
 def night(day: int, figures: dict[str, Figure], verdict: str = "accept", **differs: Any) -> Night:
-    libraries = differs.pop("libraries", LIBRARIES)
-    row = Row(variant="int8", target="openvino", verdict=verdict, figures=figures)
+    libraries, release = differs.pop("libraries", LIBRARIES), differs.pop("release", "")
+    row = Row(variant="int8", target="openvino", verdict=verdict, figures=figures, release=release)
     at = f"2026-11-{day:02}T02:00:00+00:00"
     return Night(at=at, workload="digits", seconds=60.0, fingerprints=MADE_OF | differs, libraries=libraries, rows=(row,))
 
@@ -54,6 +54,25 @@ def test_a_change_is_put_down_to_what_differs_and_to_nothing_else() -> None:
     assert worse.sentence.startswith("int8-openvino: worse: accuracy 0.98 to 0.95; code differs")
 
 
+@pytest.mark.parametrize(
+    ("differs", "way"),
+    [
+        ({"release": "r1", "code": "b" * 40}, "moved"),
+        ({"release": "r2"}, "worse"),
+        ({"release": ""}, "worse"),
+        ({"release": "r1", "machine": "another CPU"}, "worse"),
+        ({"release": "r1", "libraries": LIBRARIES | {"onnxruntime": "1.32.0"}}, "worse"),
+    ],
+)
+def test_a_clock_over_the_same_files_is_no_regression(differs: dict[str, Any], way: str) -> None:
+    before = night(1, {"speed_ratio batch_1": figure(60.8, 6.2), "accuracy": figure(0.99, 0.001)}, release="r1")
+    after = night(2, {"speed_ratio batch_1": figure(52.1, 1.8), "accuracy": figure(0.98, 0.001)}, **differs)
+    speed, accuracy = changes([before, after])
+    assert (speed.way, accuracy.way) == (way, "worse")
+    assert (SAME_FILES in speed.sentence) is (way == "moved")
+    assert SAME_FILES not in accuracy.sentence
+
+
 def test_a_night_is_held_against_the_last_that_judged_the_same() -> None:
     without = night(2, {}).model_copy(update={"rows": ()})
     (change,) = changes([night(1, {"accuracy": figure(0.9, 0.001)}), without, night(3, {"accuracy": figure(0.8, 0.001)})])
@@ -70,6 +89,9 @@ def test_a_verdict_that_changed_is_told() -> None:
 def test_a_stored_night_comes_back_and_what_is_none_does_not() -> None:
     one = night(1, {"accuracy": figure(0.98, 0.002)})
     assert parse_night(one.as_json()) == one
+    assert b"release" not in one.as_json(), "an old night has no releases, and keeps its name"
+    released = night(1, {"accuracy": figure(0.98, 0.002)}, release="r1")
+    assert parse_night(released.as_json()) == released
     assert one.identity.startswith("2026-11-01T020000-")
     assert one.identity != night(1, {"accuracy": figure(0.981, 0.002)}).identity
     assert parse_night(b"{}") is parse_night(b"\xff") is None
