@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from language_methods import OBJECTIVE, bits_per_byte, files, loaded, rows_of, samples_of
+from language_methods import OBJECTIVE, bits_per_byte, files, loaded, method_data, rows_of, samples_of
 from torch import nn
 
-from slimline.data.samples import Samples, head
+from slimline.data.samples import head
 from slimline.data.windows import Windows
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
@@ -46,13 +46,6 @@ STUDENTS = ("student, soft_targets", "student, labels, equal steps", "student, l
 ROWS = ("whole", "whole, LoRA", "cut", *RECOVERIES, *STUDENTS)
 INT4 = {"bits": 4, "group_size": 64}
 Made = tuple[nn.Module, int]
-
-
-def method_data(train: Samples, validation: Samples) -> MethodData:
-    calibration = head(train, 16)
-    example = {name: value[:2] for name, value in calibration.inputs.items()}
-    judged: dict[str, Any] = {"train": train, "validation": validation, "objective": OBJECTIVE, "metric": "bits_per_byte"}
-    return MethodData(**judged, calibration=calibration.inputs, example=example, collect=lambda _: {})
 
 
 def recovered(net: nn.Module, cut: nn.Module, settings: Mapping[str, Any], data: MethodData, budget: Mapping[str, Any]) -> Made:
@@ -104,10 +97,9 @@ def main() -> None:
     net = loaded(asked.directory)
     windows = Windows(tokenizer=json.loads((asked.directory / "tokenizer.json").read_text()), window=256, longest=2048, pad_id=2)
     texts = files()
-    test, validation = (
-        samples_of(windows, rows_of(windows, part)) for part in (texts[-asked.test :], texts[-asked.test - 8 : -asked.test])
-    )
-    data = method_data(samples_of(windows, rows_of(windows, texts[: asked.train])), validation)
+    parts = (texts[: asked.train], texts[-asked.test - 8 : -asked.test], texts[-asked.test :])
+    train, validation, test = (samples_of(windows, rows_of(windows, part)) for part in parts)
+    data = replace(method_data(head(train, 16)), train=train, validation=validation)
     budget = {
         "epochs": asked.epochs,
         "batch_size": 8,
@@ -120,9 +112,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads(asked.out.read_text()) if asked.out.exists() else []
     for name in asked.rows:
         began = time.process_time()
-        made, size = maker(
-            name, net, lambda: get_method("prune", "depth")(net, config, data=replace(data)).model, asked.layers, data, budget
-        )
+        made, size = maker(name, net, lambda: get_method("prune", "depth")(net, config, data=data).model, asked.layers, data, budget)
         row = {"row": name, "layers": asked.layers, "windows": len(data.train), "epochs": asked.epochs, "bytes": size}
         row |= {"cpu_s": round(time.process_time() - began), "bits_per_byte": bits_per_byte(made.eval(), test), "load": os.getloadavg()[0]}
         rows.append(row)
