@@ -20,15 +20,20 @@ from typing import Any
 import numpy as np
 
 LENGTHS, NEW = (16, 256, 1024), 24
+CALIBRATION, CALIBRATION_FILES = 256, 8
+"""Tokens of a window, and files with two windows each."""
 MODELS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "eager float32": ("eager", None),
     "openvino float32": ("openvino", None),
     "openvino int8": ("openvino", {"method": "weight_only", "bits": 8}),
     "openvino int8 dynamic": ("openvino", {"method": "dynamic"}),
     "openvino int8 dynamic bfloat16": ("openvino", {"method": "dynamic", "rest": "bfloat16"}),
+    "openvino int8 per-token": ("openvino", {"method": "smoothquant", "ranges": "per-token"}),
+    "openvino int8 per-token bfloat16": ("openvino", {"method": "smoothquant", "ranges": "per-token", "rest": "bfloat16"}),
     "openvino int4": ("openvino", {"method": "weight_only", "bits": 4, "granularity": "per-group", "group_size": 64}),
     "onnxruntime float32": ("onnxruntime", None),
     "onnxruntime int8 dynamic": ("onnxruntime", {"method": "dynamic"}),
+    "onnxruntime int8 per-token": ("onnxruntime", {"method": "smoothquant", "ranges": "per-token"}),
     "onnxruntime int4": ("onnxruntime", {"method": "weight_only", "bits": 4, "granularity": "per-group", "group_size": 64}),
     "onnxruntime int4 in int8": (
         "onnxruntime",
@@ -96,13 +101,12 @@ def float_net(directory: Path) -> Any:
 def compiled(directory: Path, folder: Path, target: str, settings: dict[str, Any] | None) -> None:
     """Make a model's folder: quantized by the line's own method, lowered by its own compiler."""
     from slimline.methods import get_generating, get_method
-    from slimline.params.quantize import DynamicParams, WeightOnlyParams
+    from slimline.params import CONFIGS
 
     net, plan, grids = float_net(directory), None, {}
     if settings is not None:
-        kind: Any = {"dynamic": DynamicParams, "weight_only": WeightOnlyParams}[settings["method"]]
-        config = kind.model_validate({"source": "teacher", **settings})
-        found = get_method("quantize", settings["method"])(net, config)
+        config = CONFIGS["quantize"][settings["method"]](source="teacher", **settings)
+        found = get_method("quantize", settings["method"])(net, config, data=calibration_data(directory))
         plan, grids, net = found.plan, found.grids, getattr(found, "model", net)
     folder.mkdir(parents=True)
     compiler: Any = get_generating(target)
@@ -110,6 +114,18 @@ def compiled(directory: Path, folder: Path, target: str, settings: dict[str, Any
     lowered = compiler(net, plan, folder, grids=grids, example={}, calibration={}, signature=None)
     (folder / "execution.json").write_text(json.dumps(lowered.execution))
     print(f"{folder.name}: {lowered.weight_bytes:,} bytes of weights, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def calibration_data(directory: Path) -> Any:
+    """Windows of the standard library's source for the methods that look at their inputs."""
+    from language_methods import files, method_data, rows_of, samples_of
+
+    from slimline.artifact.json_file import read_json
+    from slimline.data.windows import Windows
+
+    tokenizer = read_json(directory / "tokenizer.json", 50_000_000)
+    windows = Windows(tokenizer=tokenizer, window=CALIBRATION, longest=2048, pad_id=2)
+    return method_data(samples_of(windows, rows_of(windows, files()[:CALIBRATION_FILES])))
 
 
 def read_bandwidth(threads: int) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from slimline.params.quantize_targets import NO_INT4, NO_INT8_KERNELS
+from slimline.params.quantize_targets import NO_INT4, NO_INT8_KERNELS, NO_TOKEN_RANGES, TOKEN_RANGES
 from slimline.params.quantize_weights import AwqParams, GptqParams, HqqParams, WeightOnlyParams
 from slimline.params.section import Amount, Count, Epochs, LowRankTraining, Names, Number, Positive, Section, Steps, VariantParams
 
@@ -170,8 +170,24 @@ class SmoothquantParams(CalibratedParams):
     method: Literal["smoothquant"]
     strength: Annotated[float, Number, Field(ge=0, le=1)] = 0.5
     """How much of the inputs' outliers goes into the weights: 1 all of them; 0 puts the weights' own into the inputs instead."""
-    ranges: Literal["dynamic", "static"] = "dynamic"
-    """Whether inputs are ranged while running, or by the calibration sample."""
+    ranges: Literal["dynamic", "per-token", "static"] = "dynamic"
+    """Whether inputs are ranged while running, as a runtime's own kernels do it (dynamic) or each token apart, scales that no norm can take
+    included (per-token), or by the calibration sample (static)."""
+    compensate: bool = True
+    """Of ranges per-token: whether each weight's rounding error is made up for by others of the same output, as gptq does it; minutes."""
+    rest: Literal["float32", "bfloat16"] = "float32"
+    """Of ranges dynamic and per-token, as in `dynamic`: what openvino computes in where it is not int8, if the CPU has bfloat16."""
+
+    @model_validator(mode="after")
+    def _rest_is_no_static_setting(self) -> "SmoothquantParams":
+        if self.ranges == "static" and self.rest != "float32":
+            raise ValueError("takes rest: bfloat16 with ranges dynamic or per-token; what is between static layers is float32")
+        return self
+
+    def refused_by(self, target: str) -> str | None:
+        """Why a target cannot take this variant: ranges for each token are written for two runtimes."""
+        lacks_tokens = self.ranges == "per-token" and target not in self.impossible_on and target not in TOKEN_RANGES
+        return NO_TOKEN_RANGES if lacks_tokens else super().refused_by(target)
 
 
 class DynamicParams(VariantParams):

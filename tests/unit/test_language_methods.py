@@ -141,6 +141,7 @@ CASES: list[tuple[str, Settings]] = [
     ("hqq", {"group_size": 64}),
     ("gptq", {"group_size": 64}),
     ("smoothquant", {}),
+    ("smoothquant", {"ranges": "per-token", "rest": "float32"}),
     ("static", {}),
     ("half", {}),
 ]

@@ -67,6 +67,16 @@ def integer_weight(weight: Tensor, entry: Mapping[str, Any], grid: Grid | None, 
     )
 
 
+def token_weight(weight: Tensor, scale: Tensor, input_scale: Tensor, exported: Floats) -> IntegerWeight:
+    """The same of a layer whose inputs [inputs] are divided by a scale while it runs: int8 of the weight times it, one `scale` an output.
+
+    Raises:
+        StageError: as integer_weight.
+    """
+    entry = {"precision": "int8", "granularity": "per-channel", "group_size": None}
+    return integer_weight(weight.detach() * input_scale, entry, (scale, None), exported * input_scale.numpy())
+
+
 def channel_factor(weight: Tensor, exported: Floats) -> NDArray[np.float64] | None:
     """By what each channel [outputs] of a layer's weight was multiplied to give `exported`, both [outputs, …]; 1 where it is all zeros.
 

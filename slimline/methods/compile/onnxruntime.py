@@ -13,6 +13,7 @@ from slimline.data.signature import Signature
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations, slim
 from slimline.methods.compile.onnx_int8 import quantize_int8
+from slimline.methods.compile.onnx_tokens import range_tokens
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import (
@@ -25,6 +26,7 @@ from slimline.methods.quantize.plan import (
     smallest_precision,
     weighted_of_kind,
 )
+from slimline.methods.quantize.token_ranges import token_ranged
 
 switch_off_telemetry()
 import onnxruntime as ort  # noqa: E402
@@ -81,8 +83,11 @@ def lower(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mappin
     """Int8 layers first; ONNX Runtime's quantizer leaves the others alone, whose constants are then made smaller."""
     lowered = onnx.ModelProto()
     lowered.CopyFrom(exported)
-    if layers_of_kind(plan, "static", "dynamic"):
-        lowered = quantize_int8(lowered, plan, calibration)
+    by_token = token_ranged(plan, grids)
+    others = {**plan, "layers": {name: entry for name, entry in plan["layers"].items() if name not in by_token}}
+    if layers_of_kind(others, "static", "dynamic"):
+        lowered = quantize_int8(lowered, others, calibration)
+    range_tokens(lowered, model, plan, grids)
     return store_weights(lowered, model, plan, grids)
 
 

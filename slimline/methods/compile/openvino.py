@@ -15,10 +15,12 @@ from slimline.data.signature import Signature
 from slimline.errors import MachineError
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import export_onnx, operations
+from slimline.methods.compile.openvino_attention import fuse_attention
 from slimline.methods.compile.openvino_graph import name_apart, name_scaled, stored_layers
 from slimline.methods.compile.openvino_int8 import quantize_int8
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
+from slimline.methods.compile.openvino_tokens import range_tokens
 from slimline.methods.compile.openvino_weights import store_weights
 from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -63,6 +65,8 @@ def openvino(
     exported = export_onnx(model, example, signature)
     plain = _converted(exported)
     lowered = plain if plan is None else lower(_converted(exported), model, plan, grids, calibration)
+    for graph in {id(plain): plain, id(lowered): lowered}.values():
+        fuse_attention(graph)
     stored = () if plan is None else stored_layers(lowered, plan)
     execution = execution_of(plan)
     _save(lowered, folder / MODEL)
@@ -88,6 +92,7 @@ def lower(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Ten
     name_scaled(graph, model)
     lowered = quantize_int8(graph, plan, calibration) if weighted_of_kind(plan, "static") else graph
     store_recurrent(lowered, plan)
+    range_tokens(lowered, model, plan, grids)
     return store_weights(lowered, model, plan, grids)
 
 

@@ -37,6 +37,28 @@ def store_table(operation: Any, weight: IntegerWeight, head: Any | None) -> None
         operation.input(0).replace_source_output(_unpacking_as(weight, list(operation.input(0).get_shape())))
 
 
+def store_table_apart(operation: Any, weight: IntegerWeight, head: Any | None) -> None:
+    """Let a look-up take integer rows and their scales and unpack these, in place; a `head` of the same weight shares the constant.
+
+    Beside a FakeQuantize OpenVINO unpacks the constant of any other look-up, and of the head with it, when it loads the graph.
+    """
+    constant = ops.constant(weight.levels.reshape(len(weight.levels), -1), dtype=SIGNED[weight.bits]) if head is None else _levels(head)
+    places = operation.input_value(1), operation.input_value(2)
+    rows, scales = ops.gather(constant, *places), ops.gather(ops.constant(weight.scale), *places)
+    whole, name = ops.multiply(ops.convert(rows, "f32"), scales).output(0), operation.get_friendly_name()
+    for reader in operation.output(0).get_target_inputs():
+        reader.replace_source_output(whole)
+    operation.set_friendly_name(f"{name}/float32")
+    rows.set_friendly_name(name)
+
+
+def _levels(head: Any) -> Any:
+    node = head.input_value(1).get_node()
+    while node.get_type_name() != "Constant":
+        node = node.input_value(0).get_node()
+    return node
+
+
 def oriented(operation: Any, value: np.ndarray) -> np.ndarray:
     """The weight that an operation reads, turned to [outputs, …]: a MatMul may have it the other way, a grouped convolution split."""
     if operation.get_type_name() == "GroupConvolution":

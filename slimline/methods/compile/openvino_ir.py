@@ -8,9 +8,11 @@ NAMED = ("Parameter", "Result")
 
 
 def slim_ir(path: Path, kept: Collection[str] = ()) -> None:
-    """Rewrite an IR's XML: no rt_info, shapes of inner ports, tensor names (but those `kept`) and blanks; equal constants stand once.
+    """Rewrite an IR's XML: no rt_info, shapes of inner ports and types of read ones, tensor names (but those `kept`) and blanks; equal
+    constants stand once.
 
-    OpenVINO infers inner shapes when it reads the file. Weights, in the .bin beside it, are not touched.
+    OpenVINO infers inner shapes when it reads the file, and what a port reads has the type of what it reads from. Weights, in the .bin
+    beside it, are not touched.
     """
     root = ElementTree.parse(path).getroot()
     for parent in list(root.iter()):
@@ -20,7 +22,7 @@ def slim_ir(path: Path, kept: Collection[str] = ()) -> None:
     _shorten(root, kept)
     for element in root.iter():
         element.text, element.tail = (element.text or "").strip() or None, None
-    path.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+    path.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).replace(b'" />', b'"/>') + b"\n")
 
 
 def _share_constants(root: ElementTree.Element) -> None:
@@ -47,6 +49,8 @@ def _shorten(root: ElementTree.Element, kept: Collection[str]) -> None:
         if layer.get("type") in NAMED:
             continue
         layer.set("name", layer.get("id", ""))
+        for port in layer.findall("input/port"):
+            port.attrib.pop("precision", None)
         for port in layer.iter("port"):
             if port.get("names") not in kept:
                 port.attrib.pop("names", None)

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
 from slimline.methods.compile.openvino_graph import layer_name, layer_operations, table_operations
-from slimline.methods.compile.openvino_integers import oriented, store_integers, store_table
+from slimline.methods.compile.openvino_integers import oriented, store_integers, store_table, store_table_apart
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, table_owners, tables, tables_of_kind, weighted_layers, weighted_of_kind
+from slimline.methods.quantize.token_ranges import token_ranged
 from slimline.methods.quantize.weights import stored_grid
 
 switch_off_telemetry()
@@ -28,8 +29,9 @@ def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[
     owners = table_owners(model)
     heads = {owners[layer_name(operation)]: operation for operation, _ in placed if layer_name(operation) in owners}
     store_integers(placed)
+    store = store_table_apart if token_ranged(plan, grids) else store_table
     for operation, weight in tabled:
-        store_table(operation, weight, heads.get(layer_name(operation)))
+        store(operation, weight, heads.get(layer_name(operation)))
     halves = [(layer, operation, 1) for layer, operation in layer_operations(graph, weighted_of_kind(plan, "half"))]
     halves += [(layer, operation, 0) for layer, operation in table_operations(graph, tables_of_kind(plan, "half"))]
     for layer, operation, place in halves:
@@ -42,7 +44,9 @@ def store_weights(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[
 
 def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
     layers = weighted_layers(model)
-    for layer, operation in layer_operations(graph, weighted_of_kind(plan, "weights", "dynamic")):
+    by_token = token_ranged(plan, grids)
+    wanted = [name for name in weighted_of_kind(plan, "weights", "dynamic") if name not in by_token]
+    for layer, operation in layer_operations(graph, wanted):
         constant = operation.input_value(1).get_node()
         if constant.get_type_name() == "Constant":
             entry = plan["layers"][layer]

@@ -80,12 +80,20 @@ def _layer(block: Block, name: str) -> Layer:
 def _rounded_(layer: Layer, entry: Mapping[str, Any], gram: Gram, config: GptqParams) -> Grid:
     """Put a layer's weight on a grid, in place; that grid."""
     weight, moment = layer.weight.detach().flatten(1), gram.moment
-    order = moment.diagonal().argsort(descending=True) if config.act_order else torch.arange(len(moment))
     grid = searched_grid(weight, entry, moment.diagonal()) if config.search else plain_grid(weight, entry)
-    factor = inverse_factor(moment[order][:, order], config.damping)
-    rounded = compensated(weight[:, order], factor, _nearest(grid, entry, order, weight.shape[1]))
-    layer.weight.data = rounded[:, order.argsort()].reshape(layer.weight.shape)
+    rounded = rounded_with_compensation(weight, entry, grid, moment, act_order=config.act_order, damping=config.damping)
+    layer.weight.data = rounded.reshape(layer.weight.shape)
     return grid
+
+
+def rounded_with_compensation(
+    weight: Tensor, entry: Mapping[str, Any], grid: Grid, moment: Tensor, *, act_order: bool = True, damping: float = 0.01
+) -> Tensor:
+    """A weight [outputs, inputs] on the levels of a grid, column by column; `moment` [inputs, inputs] is the second one of its inputs."""
+    order = moment.diagonal().argsort(descending=True) if act_order else torch.arange(len(moment))
+    factor = inverse_factor(moment[order][:, order], damping)
+    rounded = compensated(weight[:, order], factor, _nearest(grid, entry, order, weight.shape[1]))
+    return rounded[:, order.argsort()]
 
 
 def _nearest(grid: Grid, entry: Mapping[str, Any], order: Tensor, inputs: int) -> Fix:

@@ -15,7 +15,8 @@ class Quantized:
 
     `reference` is the float model that it stands for, where `model` holds weights that are rounded already (layer names and
     shapes are the same). `grids` holds "<layer>.scale" and "<layer>.zero_point", float32 [outputs, groups], for the layers whose entry says
-    `stored_grid`; `notes` are sentences for the page.
+    `stored_grid`, and of those with a range for each token "<layer>.input_scale" [inputs] and "<layer>.input_zero_point" [].
+    `notes` are sentences for the page.
     """
 
     model: nn.Module

@@ -13,6 +13,7 @@ from slimline.data.batch import Batch
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.plan import FLOAT, RECURRENT_TYPES, Plan
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
+from slimline.methods.quantize.token_ranges import TokenRange, token_range
 from slimline.methods.quantize.weights import SIXTEEN_BIT, rounded_weight, stored_grid
 
 
@@ -20,8 +21,9 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
     """A copy of `model` in evaluation mode whose planned layers round their weights and inputs as the plan says.
 
     Integer weights are rounded to their grid (see weights.py; `grids` holds those that are stored); inputs to 256 levels,
-    over the planned range (static) or over that of each batch (dynamic). 16-bit layers round both to the type. Everything is
-    computed in float32. LSTM and GRU layers round their input and, at every step, their hidden state (see recurrent.py).
+    over the planned range (static), over that of each batch (dynamic) or of each token (token_ranges.py). 16-bit layers round
+    both to the type. Everything is computed in float32. LSTM and GRU layers round their input and, at every step, their hidden
+    state (see recurrent.py).
     Jacob et al. 2018, arXiv:1712.05877.
     """
     twin = copy.deepcopy(model).eval().requires_grad_(False)
@@ -34,7 +36,9 @@ def simulate(model: nn.Module, plan: Plan, grids: Mapping[str, Tensor] = NO_GRID
             twin.set_submodule(name, rounded_recurrent(layer, entry, first=first, deeper=deeper), strict=True)
             continue
         layer.weight.data = rounded_weight(layer.weight.data, entry, stored_grid(grids, name, entry))
-        if entry["activations"]:
+        if (by_token := token_range(grids, name)) is not None:
+            on_input(layer, functools.partial(_round_tokens, by_token))
+        elif entry["activations"]:
             on_input(layer, functools.partial(_round_input, entry["precision"], entry["input_range"]))
     return twin
 
@@ -78,6 +82,10 @@ def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs
 
 def _round_input(precision: str, chosen: list[float] | None, _: nn.Module, x: Tensor) -> Tensor:
     return rounded_input(precision, chosen, x)
+
+
+def _round_tokens(chosen: TokenRange, _: nn.Module, x: Tensor) -> Tensor:
+    return chosen.rounded(x)
 
 
 def _recurrent_ranges(entry: Mapping[str, Any]) -> tuple[list[float] | None, list[float] | None]:

@@ -48,8 +48,19 @@ def derived_grid(weight: Tensor, entry: Mapping[str, Any]) -> Grid:
 
 
 def stored_grid(grids: Mapping[str, Tensor], layer: str, entry: Mapping[str, Any]) -> Grid | None:
-    """The grid that was saved beside the plan for a layer; None where the weight itself tells it."""
-    return (grids[f"{layer}.scale"], grids.get(f"{layer}.zero_point")) if entry["stored_grid"] else None
+    """The grid that was saved beside the plan for a layer; None where the weight itself tells it.
+
+    Where the layer's inputs have scales of their own, each weight has: that of its output over that of its input.
+    """
+    if not entry["stored_grid"]:
+        return None
+    scale, input_scale = grids[f"{layer}.scale"], input_scale_of(grids, layer)
+    return scale if input_scale is None else scale / input_scale, grids.get(f"{layer}.zero_point")
+
+
+def input_scale_of(grids: Mapping[str, Tensor], layer: str) -> Tensor | None:
+    """By what a layer's inputs are divided while it runs, [inputs], where they are smoothed so; the levels are of the weight times it."""
+    return grids.get(f"{layer}.input_scale")
 
 
 def _grouped(weight: Tensor, entry: Mapping[str, Any]) -> Tensor:
