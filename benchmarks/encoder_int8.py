@@ -38,6 +38,8 @@ from slimline.workloads.huggingface.net import built
 LENGTH, ROWS, CALIBRATION, TEST = 128, 16, 48, 96
 SCHEMES: dict[str, dict[str, Any]] = {
     "static": {"method": "static"},
+    "smoothquant, per-token": {"method": "smoothquant", "ranges": "per-token", "strength": 0.6},
+    "smoothquant, per-token, rest bfloat16": {"method": "smoothquant", "ranges": "per-token", "strength": 0.6, "rest": "bfloat16"},
     "smoothquant, static": {"method": "smoothquant", "ranges": "static"},
     "dynamic": {"method": "dynamic"},
     "dynamic, rest bfloat16": {"method": "dynamic", "rest": "bfloat16"},

@@ -94,7 +94,7 @@ def _symmetric_activations(case: Case) -> str | None:
 
 
 def _no_int8_kernels(case: Case) -> str | None:
-    if case.config.method not in (*INT8_COMPUTE, "dynamic") or not case.isa or case.isa & INT8_SETS:
+    if case.config.method not in (*INT8_COMPUTE, "dynamic", "smoothquant") or not case.isa or case.isa & INT8_SETS:
         return None
     return "this CPU has neither VNNI nor AMX: int8 gains less speed, and U8 x S8 sums of two products can saturate"
 

@@ -192,12 +192,6 @@ CASES = (
     Case("quantize", of(GptqParams, "gptq"), of(GptqParams, "gptq", keep_float=("*",))),
     Case("quantize", of(AwqParams, "awq"), of(AwqParams, "awq", keep_float=("*",))),
     Case("quantize", of(SmoothquantParams, "smoothquant"), of(SmoothquantParams, "smoothquant", strength=0.0, keep_float=("*",))),
-    Case(
-        "quantize",
-        of(SmoothquantParams, "smoothquant", ranges="per-token"),
-        of(SmoothquantParams, "smoothquant", ranges="per-token", keep_float=("*",)),
-        net="encoder",
-    ),
     Case("factorize", of(SvdParams, "svd", energy=0.7), of(SvdParams, "svd", energy=1.0)),
     Case("factorize", of(SpatialSvdParams, "spatial_svd", parameter_ratio=0.5, **NARROW), of(SpatialSvdParams, "spatial_svd", energy=1.0)),
     Case("factorize", of(TuckerParams, "tucker", budget={"macs": 0.9}, **NARROW), of(TuckerParams, "tucker", energy=1.0)),

@@ -23,8 +23,11 @@ PARAMS: dict[str, Any] = {
     "model": {"architecture": "hf:llama", "path": "llama"},
     "teacher": {"source": "train", "epochs": 1, "batch_size": 16, "learning_rate": 0.01},
     "calibrate": {"samples": 16, "batch_size": 8, "sensitivity_samples": 0},
-    "quantize": {"int8": {"source": "teacher", "method": "weight_only", "bits": 8}},
-    "deploy": {"variants": ["teacher", "int8"], "targets": ["onnxruntime"]},
+    "quantize": {
+        "int8": {"source": "teacher", "method": "weight_only", "bits": 8},
+        "tokens": {"source": "teacher", "method": "smoothquant", "ranges": "per-token"},
+    },
+    "deploy": {"variants": ["teacher", "int8", "tokens"], "targets": ["onnxruntime", "openvino"]},
     "harness": {"int8-onnxruntime": {"variant": "int8", "target": "onnxruntime", "tasks": "tasks"}},
     "evaluate": {"batch_size": 8, "resamples": 200},
     "gate": {"metric": "bits_per_byte", "max_relative_drop": 0.05},
@@ -98,6 +101,14 @@ def test_from_texts_to_a_model_that_goes_on_from_a_prompt(line: Path) -> None:
     assert model.generate("The sea was").tokens == written.tokens
     with pytest.raises(InputError, match="prompt: is empty"):
         model.generate([])
+    stage("quantize", "--variant", "tokens", per="variant")
+    for target in ("onnxruntime", "openvino"):
+        stage("compile", "--variant", "tokens", "--target", target, per="pair")
+        stage("evaluate", "--variant", "tokens", "--target", target, per="pair")
+        found = metrics(f"evaluate/tokens-{target}")
+        assert abs(found["drop"]["value"]) < 0.05
+        assert found["quality"]["next_token_agreement"]["value"] > 0.9
+        assert load(line / f"data/compiled/tokens-{target}").generate("The sea was").text
     stage("cache", "--variant", "int8", "--target", "onnxruntime", per="pair")
     found = metrics("cache/int8-onnxruntime")
     (known,) = found["prefixes"].values()  # a context of 64 tokens has room for one beginning, and that for no block of the cache
