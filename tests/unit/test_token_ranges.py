@@ -134,6 +134,7 @@ def test_an_encoder_computes_its_products_in_int8(target: str, tmp_path: Path) -
     made = per_token(bert(), INPUTS)
     found = lowered(made, target, tmp_path, INPUTS)
     ranged = len(token_ranged(made.plan, made.grids))
+    assert found.computes == {"onnxruntime": "int8", "openvino": "int8+float32"}[target]  # attention
     kinds = {"onnxruntime": ("MatMulIntegerToFloat",), "openvino": ("FullyConnected u8", "FullyConnected i8")}[target]
     assert sum(found.operations_after.get(kind, 0) for kind in kinds) == ranged == 12
     simulated = outputs(simulate(made.model, made.plan, made.grids), INPUTS)

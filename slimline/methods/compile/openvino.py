@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -65,8 +65,7 @@ def openvino(
     exported = export_onnx(model, example, signature)
     plain = _converted(exported)
     lowered = plain if plan is None else lower(_converted(exported), model, plan, grids, calibration)
-    for graph in {id(plain): plain, id(lowered): lowered}.values():
-        fuse_attention(graph)
+    attends = [fuse_attention(graph) for graph in {id(plain): plain, id(lowered): lowered}.values()][-1] > 0
     stored = () if plan is None else stored_layers(lowered, plan)
     execution = execution_of(plan)
     _save(lowered, folder / MODEL)
@@ -74,7 +73,7 @@ def openvino(
     float32_graph, float32_weights = _saved_bytes(plain)
     return Lowered(
         precision="float32" if plan is None else smallest_precision(plan),
-        computes=arithmetic_of(executed, plan),
+        computes=arithmetic_of(executed, plan, (execution["INFERENCE_PRECISION_HINT"],) if attends else ()),
         execution=execution,
         layers=stored,
         weight_bytes=(folder / MODEL).with_suffix(".bin").stat().st_size,
@@ -123,12 +122,12 @@ def _hint(plan: Plan | None) -> str:
     return wanted if capability in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def arithmetic_of(executed: dict[str, int], plan: Plan | None) -> str:
-    """The types in which the plugin runs convolutions, matrix products and recurrent layers.
+def arithmetic_of(executed: dict[str, int], plan: Plan | None, attention: Iterable[str] = ()) -> str:
+    """The types in which the plugin runs convolutions, matrix products and recurrent layers, and `attention`, which it lists as no product.
 
     Of a matrix product with packed weights it tells the type of these; where no layer's inputs are rounded, it computes in float.
     """
-    used = {name.split()[1] for name in executed if name.split()[0] in COMPUTING}
+    used = {*attention, *(name.split()[1] for name in executed if name.split()[0] in COMPUTING)}
     is_float = plan is None or not (layers_of_kind(plan, "static", "dynamic") or computes_in_int8(plan))
     in_int8 = plan is not None and computes_in_int8(plan)
     return arithmetic("float32" if is_float and kind in PACKED else "int8" if in_int8 and kind in PACKED else RUN_AS[kind] for kind in used)
