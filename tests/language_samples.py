@@ -1,7 +1,12 @@
 """Small language models and encoders of transformers, with weights that have outliers, and the samples that methods read."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
+import openvino as ov
 import torch
 from torch import Tensor, nn
 
@@ -76,3 +81,13 @@ def language_data(inputs: Batch) -> MethodData:
         metric="bits_per_byte",
         collect=lambda model: collect_statistics(model, inputs, 4),
     )
+
+
+def run_compiled(target: str, folder: Path, execution: Mapping[str, str], inputs: Batch) -> Tensor:
+    """What a folder's graph gives on onnxruntime or openvino, its first output alone."""
+    given = {name: value.numpy() for name, value in inputs.items()}
+    if target == "onnxruntime":
+        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        return torch.from_numpy(np.asarray(session.run(None, given)[0]))
+    compiled = ov.Core().compile_model(folder / "model.xml", "CPU", dict(execution))
+    return torch.from_numpy(np.array(next(iter(compiled(given).values()))))

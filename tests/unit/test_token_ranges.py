@@ -1,11 +1,9 @@
 """Int8 with a range for each token, and attention as one operation: what they compute, and what the runtimes make of it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import openvino as ov
 import pytest
 import torch
@@ -24,7 +22,7 @@ from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.methods.quantize.token_ranges import LARGEST_LEVEL, TokenRange, finest_zero_point, token_ranged
 from slimline.objectives.embedding import embedding
 from slimline.params.quantize import SmoothquantParams
-from tests.language_samples import bert
+from tests.language_samples import bert, run_compiled
 
 TOKENS = torch.randint(0, 60, (12, 16), generator=torch.Generator().manual_seed(0))
 INPUTS = {"input_ids": TOKENS, "attention_mask": torch.ones_like(TOKENS)}
@@ -75,15 +73,6 @@ def method_data(inputs: Batch) -> MethodData:
     )
 
 
-def run(target: str, folder: Path, execution: Mapping[str, str], inputs: Batch) -> Tensor:
-    given = {name: value.numpy() for name, value in inputs.items()}
-    if target == "onnxruntime":
-        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-        return torch.from_numpy(np.asarray(session.run(None, given)[0]))
-    compiled = ov.Core().compile_model(folder / "model.xml", "CPU", dict(execution))
-    return torch.from_numpy(np.array(next(iter(compiled(given).values()))))
-
-
 def lowered(made: Quantized, target: str, folder: Path, inputs: Batch) -> Any:
     few = {name: value[:2] for name, value in inputs.items()}
     signature = signature_of([few], outputs(made.model, few))
@@ -126,7 +115,7 @@ def test_rows_of_a_table_are_tokens_too(target: str, tmp_path: Path) -> None:
     assert found.layers == ("first", "second")
     assert found.computes == "int8"
     simulated = outputs(simulate(made.model, made.plan, made.grids), rows())
-    assert sqnr_db(simulated, run(target, tmp_path, found.execution, rows())) > 40
+    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > 40
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
@@ -138,7 +127,7 @@ def test_an_encoder_computes_its_products_in_int8(target: str, tmp_path: Path) -
     kinds = {"onnxruntime": ("MatMulIntegerToFloat",), "openvino": ("FullyConnected u8", "FullyConnected i8")}[target]
     assert sum(found.operations_after.get(kind, 0) for kind in kinds) == ranged == 12
     simulated = outputs(simulate(made.model, made.plan, made.grids), INPUTS)
-    assert sqnr_db(simulated, run(target, tmp_path, found.execution, INPUTS)) > 30
+    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, INPUTS)) > 30
 
 
 def test_other_targets_and_static_settings_are_refused_in_a_sentence() -> None:
@@ -159,7 +148,7 @@ def test_attention_is_one_operation_and_a_text_of_nothing_is_no_nan(tmp_path: Pa
     kinds = [node.get_type_name() for node in ov.Core().read_model(tmp_path / "model.xml").get_ops()]
     assert kinds.count("ScaledDotProductAttention") == 2
     assert "Softmax" not in kinds
-    assert sqnr_db(outputs(model, inputs), run("openvino", tmp_path, found.execution, inputs)) > 80
+    assert sqnr_db(outputs(model, inputs), run_compiled("openvino", tmp_path, found.execution, inputs)) > 80
 
 
 def test_a_softmax_that_is_no_attention_stays() -> None:
