@@ -7,7 +7,7 @@ out     data/models/<variant>: weights (the source's own, unless the method roun
 params  workload, seed, calibrate, gate.metric, quantize.<variant>
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from torch import nn
@@ -23,6 +23,7 @@ from slimline.methods.quantize.plan import FEW, FLOAT, Kind, Plan, kind, layers_
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import layer_sqnr, simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes, stored_parts
+from slimline.methods.quantize.token_ranges import token_ranged
 from slimline.methods.transposed import with_linear_layers
 from slimline.params import QuantizeParams, StaticParams
 from slimline.report.draws import draws_tables, draws_text
@@ -68,10 +69,11 @@ def described(plan: Plan, statistics: CalibrationStatistics | None) -> tuple[str
     return planned, *ways, *missed(plan)
 
 
-def plan_table(plan: Plan, sqnr: Mapping[str, float | None]) -> Table:
-    """The plan, layer by layer."""
+def plan_table(plan: Plan, sqnr: Mapping[str, float | None], by_token: Container[str]) -> Table:
+    """The plan, layer by layer; `by_token` are the layers whose inputs have a range for each token."""
+    ranges = {name: "each token's own" if name in by_token else _range_text(layer) for name, layer in plan["layers"].items()}
     rows = tuple(
-        (name, layer["type"], layer["precision"], _grid_text(layer), _range_text(layer), sqnr.get(name), layer["reason"] or "")
+        (name, layer["type"], layer["precision"], _grid_text(layer), ranges[name], sqnr.get(name), layer["reason"] or "")
         for name, layer in plan["layers"].items()
     )
     note = "SQNR: the layer's output with and without its own quantization, on the source's inputs; about 20 dB and less deserves a look."
@@ -134,7 +136,7 @@ def main(stage: Stage) -> None:
         tables=(
             *mixed_tables(made.plan),
             *draws_tables(draws, unit),
-            plan_table(made.plan, shown),
+            plan_table(made.plan, shown, token_ranged(made.plan, made.grids)),
             float_rest_table(parts, made.plan),
         ),
         figures=(*mixed_figures(made.plan), figure),

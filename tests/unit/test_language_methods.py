@@ -23,7 +23,7 @@ from slimline.methods.prune.wanda import wanda
 from slimline.methods.quantize.gptq import rest_of_grids
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
-from slimline.methods.quantize.smoothquant import smoothed
+from slimline.methods.quantize.smoothing import smoothed
 from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.scaling import scalables
 from slimline.params import CONFIGS, MagnitudeParams, SemiStructuredParams, SparsegptParams, WandaParams

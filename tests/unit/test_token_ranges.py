@@ -118,6 +118,32 @@ def test_rows_of_a_table_are_tokens_too(target: str, tmp_path: Path) -> None:
     assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > 40
 
 
+class Repeated(nn.Module):
+    """One layer that runs twice between two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(32, 64), nn.Linear(64, 64), nn.Linear(64, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.again(torch.relu(self.first(x))))
+        found: Tensor = self.last(torch.relu(self.again(hidden)))
+        return found
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_a_layer_that_runs_twice_is_stored_once(target: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = per_token(Repeated().eval(), rows())
+    found = lowered(made, target, tmp_path, rows())
+    assert found.layers == ("first", "again", "last")
+    simulated = outputs(simulate(made.model, made.plan, made.grids), rows())
+    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > 40
+    weights = 32 * 64 + 64 * 64 + 64 * 8
+    parts = [path for path in tmp_path.iterdir() if path.suffix in (".onnx", ".bin")]
+    assert weights <= sum(path.stat().st_size for path in parts) < weights + 64 * 64 + 4096
+
+
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_an_encoder_computes_its_products_in_int8(target: str, tmp_path: Path) -> None:
     made = per_token(bert(), INPUTS)

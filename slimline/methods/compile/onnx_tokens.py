@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from slimline.methods.compile.integer_weights import IntegerWeight, token_weight
-from slimline.methods.compile.onnx_graph import initializers, layer_nodes, layer_of
+from slimline.methods.compile.onnx_graph import layer_nodes, layer_of
 from slimline.methods.compile.onnx_integers import exported_weight
 from slimline.methods.quantize.plan import Plan, weighted_layers
 from slimline.methods.quantize.token_ranges import LARGEST_LEVEL, SMALLEST_SPAN, TokenRange, token_range, token_ranged
@@ -33,21 +33,24 @@ def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gri
         [numpy_helper.from_array(np.array([-1], np.int64), LAST), numpy_helper.from_array(np.float32(SMALLEST_SPAN), SHORTEST)]
     )
     rounded: dict[tuple[str, int, bytes], tuple[str, str]] = {}
+    stored, instead = set[str](), dict[str, list[onnx.NodeProto]]()
     for name, node in wanted.items():
         layer = layer_of(name)
         exported, chosen = exported_weight(graph, node), token_range(grids, layer)
         if exported is None or chosen is None:
             continue
-        weight = token_weight(layers[layer].weight, grids[f"{layer}.scale"], chosen.scale, exported.astype(np.float32, copy=False))
+        if layer not in stored:
+            values = exported.astype(np.float32, copy=False)
+            _store(graph, layer, token_weight(layers[layer].weight, grids[f"{layer}.scale"], chosen.scale, values))
+            stored.add(layer)
         key = node.input[0], chosen.zero_point, chosen.scale.numpy().tobytes()
-        made: list[onnx.NodeProto] = []
+        made = instead[name] = []
         if key not in rounded:
             rounded[key] = _rounded(graph, made, node.input[0], chosen, f"{node.input[0]}_by_token{len(rounded)}")
-        made += _product(graph, node, weight, *rounded[key])
-        place = list(graph.node).index(node)
-        graph.node.remove(node)
-        for offset, one in enumerate(made):
-            graph.node.insert(place + offset, one)
+        made += _product(node, layer, *rounded[key])
+    nodes = [one for node in graph.node for one in instead.get(node.name, [node])]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _rounded(graph: onnx.GraphProto, made: list[onnx.NodeProto], source: str, chosen: TokenRange, name: str) -> tuple[str, str]:
@@ -69,17 +72,24 @@ def _rounded(graph: onnx.GraphProto, made: list[onnx.NodeProto], source: str, ch
     return f"{name}_rounded", f"{name}_span"
 
 
-def _product(graph: onnx.GraphProto, node: onnx.NodeProto, weight: IntegerWeight, rounded: str, span: str) -> list[onnx.NodeProto]:
+def _store(graph: onnx.GraphProto, layer: str, weight: IntegerWeight) -> None:
+    """A layer's levels [inputs, outputs], and the scale and the zero point of each output, for all the nodes that multiply by them."""
+    levels = np.ascontiguousarray(weight.levels.reshape(len(weight.levels), -1).T)
+    values = (levels, weight.scale.reshape(-1), np.zeros(len(weight.scale), np.int8))
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in zip(_parts(layer), values, strict=True))
+
+
+def _parts(layer: str) -> tuple[str, str, str]:
+    return f"{layer}_levels", f"{layer}_scales", f"{layer}_zeros"
+
+
+def _product(node: onnx.NodeProto, layer: str, rounded: str, span: str) -> list[onnx.NodeProto]:
     """The nodes in place of a layer's own; a Gemm's bias is added behind them."""
     name, output = node.name, node.output[0]
     bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-    levels, scale, zero = f"{name}_levels", f"{name}_scales", f"{name}_zeros"
-    whole = np.ascontiguousarray(weight.levels.reshape(len(weight.levels), -1).T)
-    parts = {levels: whole, scale: weight.scale.reshape(-1), zero: np.zeros(len(weight.scale), np.int8)}
-    graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in parts.items() if key not in initializers(graph))
     scaled = f"{name}_scaled" if bias else output
     made = [
-        helper.make_node("DequantizeLinear", [levels, scale, zero], [f"{name}_weight"], axis=1),
+        helper.make_node("DequantizeLinear", _parts(layer), [f"{name}_weight"], axis=1),
         helper.make_node("MatMul", [rounded, f"{name}_weight"], [f"{name}_product"], name=name),
         helper.make_node("Mul", [f"{name}_product", span], [scaled]),
     ]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from slimline.methods.compile.openvino_edits import put_in_place
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -40,9 +41,7 @@ def fuse_attention(graph: ov.Model) -> int:
             if key not in somewhere:
                 somewhere[key] = ops.greater(ops.reduce_max(mask, ops.constant(LAST), True), ops.constant(np.float32(-np.inf)))
             made = ops.select(somewhere[key], made, ops.constant(np.float32(0)))
-        for reader in weighing.output(0).get_target_inputs():
-            reader.replace_source_output(made.output(0))
-        made.set_friendly_name(weighing.get_friendly_name())
+        put_in_place(weighing, made, made)
         found += 1
     return found
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from slimline.methods.compile.integer_weights import channel_factor
 from slimline.methods.compile.onnx_graph import layer_of
+from slimline.methods.compile.openvino_edits import UNPACKING, source_beyond
 from slimline.methods.compile.openvino_integers import oriented
 from slimline.methods.compile.openvino_recurrent import stored_recurrent
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -19,8 +20,6 @@ import openvino as ov  # noqa: E402
 WEIGHTED_OPS = ("Convolution", "GroupConvolution", "MatMul")
 RECURRENT_OPS = ("LSTMSequence", "GRUSequence")
 OTHER_WEIGHTED_OPS = ("Gather", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "RNNSequence", "LSTMCell", "GRUCell", "RNNCell")
-MOVES = ("Reshape", "Transpose")
-UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
 TYPES = {
     ("int8", True): ov.Type.i8,
     ("int8", False): ov.Type.u8,
@@ -100,9 +99,7 @@ def stored_layers(model: ov.Model, plan: Plan) -> tuple[str, ...]:
     found = [(layer, operation.input_value(1)) for layer, operation in layer_operations(model, plan["layers"])]
     found += [(layer, operation.input_value(0)) for layer, operation in table_operations(model, plan["layers"])]
     for layer, read in found:
-        source = read.get_node()
-        while source.get_type_name() in UNPACKING:
-            source = source.input_value(0).get_node()
+        source = source_beyond(read, UNPACKING)
         entry = plan["layers"][layer]
         if source.get_type_name() == "Constant" and source.get_element_type() == TYPES.get(
             (stored_precision(entry["precision"]), entry["symmetric"])

@@ -11,7 +11,8 @@ import torch
 
 from slimline.data.batch import Batch, split
 from slimline.methods.compile.integer_weights import integer_weight
-from slimline.methods.compile.openvino_graph import MOVES, layer_operations, other_operations
+from slimline.methods.compile.openvino_edits import MOVES, source_beyond
+from slimline.methods.compile.openvino_graph import layer_operations, other_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.signal_stack import kept_signal_stack
@@ -87,9 +88,7 @@ def _attends(operation: Any) -> bool:
 
 def _set_range(operation: Any, low: float, high: float) -> None:
     """Give the FakeQuantize before an operation the planned range."""
-    source = operation.input_value(0).get_node()
-    while source.get_type_name() in MOVES:
-        source = source.input_value(0).get_node()
+    source = source_beyond(operation.input_value(0), MOVES)
     if source.get_type_name() != "FakeQuantize":
         return
     for index in range(1, 5):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from slimline.methods.compile.integer_weights import IntegerWeight
+from slimline.methods.compile.openvino_edits import UNPACKING, put_in_place, source_beyond
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -42,21 +43,13 @@ def store_table_apart(operation: Any, weight: IntegerWeight, head: Any | None) -
 
     Beside a FakeQuantize OpenVINO unpacks the constant of any other look-up, and of the head with it, when it loads the graph.
     """
-    constant = ops.constant(weight.levels.reshape(len(weight.levels), -1), dtype=SIGNED[weight.bits]) if head is None else _levels(head)
+    if head is None:
+        constant = ops.constant(weight.levels.reshape(len(weight.levels), -1), dtype=SIGNED[weight.bits])
+    else:
+        constant = source_beyond(head.input_value(1), UNPACKING)
     places = operation.input_value(1), operation.input_value(2)
     rows, scales = ops.gather(constant, *places), ops.gather(ops.constant(weight.scale), *places)
-    whole, name = ops.multiply(ops.convert(rows, "f32"), scales).output(0), operation.get_friendly_name()
-    for reader in operation.output(0).get_target_inputs():
-        reader.replace_source_output(whole)
-    operation.set_friendly_name(f"{name}/float32")
-    rows.set_friendly_name(name)
-
-
-def _levels(head: Any) -> Any:
-    node = head.input_value(1).get_node()
-    while node.get_type_name() != "Constant":
-        node = node.input_value(0).get_node()
-    return node
+    put_in_place(operation, ops.multiply(ops.convert(rows, "f32"), scales), rows)
 
 
 def oriented(operation: Any, value: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from slimline.errors import Impossible
+from slimline.methods.compile.openvino_edits import UNPACKING, source_beyond
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, Recurrent, kind, matrices, recurrent_layers, recurrent_of_kind
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
@@ -22,7 +23,6 @@ FIRST_MATRIX = {"LSTMSequence": 4, "GRUSequence": 3}
 """The input that is the matrix for x; the one for the hidden state follows it. Inputs 0 and 1 are x and the hidden state."""
 PART = "/recurrent/"
 TYPES = {"int8": ov.Type.i8, "float16": ov.Type.f16, "bfloat16": ov.Type.bf16}
-UNPACKING = ("Convert", "Multiply")
 
 Floats = NDArray[np.float32]
 
@@ -120,10 +120,7 @@ def _matrix(operation: Any, index: int) -> Floats:
 
 
 def _constant(operation: Any, index: int) -> Any:
-    node = operation.input_value(FIRST_MATRIX[operation.get_type_name()] + index).get_node()
-    while node.get_type_name() in UNPACKING:
-        node = node.input_value(0).get_node()
-    return node
+    return source_beyond(operation.input_value(FIRST_MATRIX[operation.get_type_name()] + index), UNPACKING)
 
 
 def _keys(layer: Recurrent) -> Iterator[tuple[int, bytes]]:

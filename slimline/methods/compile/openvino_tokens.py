@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from slimline.methods.compile.integer_weights import IntegerWeight, token_weight
+from slimline.methods.compile.openvino_edits import put_in_place
 from slimline.methods.compile.openvino_graph import layer_operations
 from slimline.methods.compile.openvino_integers import oriented
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -61,9 +62,5 @@ def _constant(weight: IntegerWeight) -> Any:
 
 def _replace(operation: Any, weight: IntegerWeight, levels: Any, rounded: Any, span: Any) -> None:
     unpacked = ops.multiply(ops.convert(levels, "f32"), ops.constant(weight.scale))
-    product, name = ops.matmul(rounded, unpacked, False, True), operation.get_friendly_name()
-    whole = ops.multiply(product, span).output(0)
-    for reader in operation.output(0).get_target_inputs():
-        reader.replace_source_output(whole)
-    operation.set_friendly_name(f"{name}/float32")
-    product.set_friendly_name(name)
+    product = ops.matmul(rounded, unpacked, False, True)
+    put_in_place(operation, ops.multiply(product, span), product)

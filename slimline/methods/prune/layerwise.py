@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from slimline.errors import Impossible
-from slimline.methods.blocks import Gram, blocks_of, evaluated_copy, matrix_layers
+from slimline.methods.blocks import Gram, evaluated_copy, matrix_layers
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
+from slimline.methods.layers_in_order import layers_in_order
 from slimline.methods.prune.semi_structured import outside
 from slimline.methods.prune.weights import lowest
 from slimline.params.prune_unstructured import LayerwiseParams
@@ -27,15 +28,10 @@ def pruned_in_order(model: nn.Module, config: LayerwiseParams, data: MethodData,
         StageError: no layer can be pruned so.
     """
     changed, done = evaluated_copy(model), set[str]()
-    for block in blocks_of(changed, data.calibration):
-        for group in block.groups():
-            fitting = [name for name in group if _fits(matrix_layers(block.module)[name], config)]
-            gram = block.gram(fitting[0]) if fitting else Gram()
-            for name in fitting:
-                layer = matrix_layers(block.module)[name]
-                with torch.no_grad():
-                    layer.weight.copy_(prune(layer.weight.detach().flatten(1), gram).reshape(layer.weight.shape))
-                done.add(block.full_name(name))
+    for name, layer, gram in layers_in_order(changed, data.calibration, lambda _, layer: _fits(layer, config)):
+        with torch.no_grad():
+            layer.weight.copy_(prune(layer.weight.detach().flatten(1), gram).reshape(layer.weight.shape))
+        done.add(name)
     if not done:
         raise Impossible(f"prune: {config.method}: no layer can be pruned {config.amount}; give another amount, or take method magnitude")
     left = [name or "the model" for name in matrix_layers(changed) if name not in done]

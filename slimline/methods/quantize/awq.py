@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from slimline.methods.blocks import Block, Gram, blocks_of, evaluated_copy, matrix_layers
 from slimline.methods.data import MethodData
-from slimline.methods.quantize.gptq import mark_fitted, rest_of_grids, takes
+from slimline.methods.quantize.gptq import has_grid, mark_fitted, rest_of_grids
 from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
@@ -56,7 +56,7 @@ def awq(
 
 def _planned(block: Block, one: Scalable, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The entries of a group's layers that are to be rounded, by their names in the block."""
-    return {name: entries[block.full_name(name)] for name in one.consumers if takes(entries.get(block.full_name(name)))}
+    return {name: entries[block.full_name(name)] for name in one.consumers if has_grid(entries.get(block.full_name(name)))}
 
 
 def _scaled_(block: Block, one: Scalable, entries: Mapping[str, Mapping[str, Any]]) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimline.methods.blocks import Block, Gram, blocks_of, evaluated_copy, matrix_layers
+from slimline.methods.blocks import Gram, evaluated_copy
 from slimline.methods.compensation import Fix, compensated, inverse_factor
 from slimline.methods.data import MethodData
+from slimline.methods.layers_in_order import layers_in_order
 from slimline.methods.quantize.grids import plain_grid, searched_grid
 from slimline.methods.quantize.plan import INTEGERS, Layer, table_owners, weighted_layers
 from slimline.methods.quantize.quantized import Quantized
@@ -38,14 +39,9 @@ def gptq(
     mark_fitted(model, entries)
     changed, grids = evaluated_copy(model), dict[str, Tensor]()
     fitted = set[str]()
-    for block in blocks_of(changed, data.calibration):
-        for group in block.groups():
-            planned = [name for name in group if takes(entries.get(block.full_name(name)))]
-            gram = block.gram(planned[0]) if planned else Gram()
-            for name in planned:
-                full = block.full_name(name)
-                grids |= named_grid(full, _rounded_(_layer(block, name), entries[full], gram, config))
-                fitted.add(full)
+    for name, layer, gram in layers_in_order(changed, data.calibration, lambda name, _: has_grid(entries.get(name))):
+        grids |= named_grid(name, _rounded_(layer, entries[name], gram, config))
+        fitted.add(name)
     grids |= rest_of_grids(changed, entries, grids)
     reference = evaluated_copy(model)
     return Quantized(changed, integer_plan("gptq", entries, config), reference=reference, grids=grids, notes=_notes(entries, fitted))
@@ -68,13 +64,9 @@ def rest_of_grids(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], gr
     return found
 
 
-def takes(entry: Mapping[str, Any] | None) -> bool:
-    """Whether a layer is planned in integers with a grid that can be stored."""
+def has_grid(entry: Mapping[str, Any] | None) -> bool:
+    """Whether a layer is planned in integers with a grid that is stored."""
     return entry is not None and entry["precision"] in INTEGERS and bool(entry["stored_grid"])
-
-
-def _layer(block: Block, name: str) -> Layer:
-    return matrix_layers(block.module)[name]
 
 
 def _rounded_(layer: Layer, entry: Mapping[str, Any], gram: Gram, config: GptqParams) -> Grid:

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import split
-from slimline.methods.blocks import Gram, blocks_of, evaluated_copy, matrix_layers
+from slimline.methods.blocks import evaluated_copy
 from slimline.methods.data import MethodData
 from slimline.methods.layer_calls import on_input, run_hooked
-from slimline.methods.quantize.gptq import rounded_with_compensation, takes
+from slimline.methods.layers_in_order import layers_in_order
+from slimline.methods.quantize.gptq import has_grid, rounded_with_compensation
 from slimline.methods.quantize.plan import INT8_WEIGHTS, PROJECTED, Layer, Recurrent, entries_of, float_layer, layer_plan, make_plan
 from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.smoothing import smoothing_scale
 from slimline.methods.quantize.tables import table_entries
 from slimline.methods.quantize.token_ranges import UINT8_TOKENS, TokenRange, finest_zero_point, named_range
 from slimline.methods.quantize.weights import derived_grid, stored_grid
 from slimline.methods.shared_weights import shared_weights
 from slimline.params.quantize import SmoothquantParams
 
-SMALLEST = 1e-5
 LEAST_SCALE, LARGEST_SCALE = 1e-4, 1e4
 """So that scales are stored in float16, exactly."""
 BATCH_SIZE = 8
@@ -60,17 +61,11 @@ def _round_with_compensation_(
 ) -> int:
     """Put the weights of layers with stored grids on them as gptq does, in place, where they are in blocks; how many there were."""
     fitted = 0
-    for block in blocks_of(model, data.calibration):
-        layers = matrix_layers(block.module)
-        for group in block.groups():
-            planned = [name for name in group if takes(entries.get(block.full_name(name)))]
-            gram = block.gram(planned[0]) if planned else Gram()
-            for name in planned:
-                full, weight = block.full_name(name), layers[name].weight
-                grid = stored_grid(grids, full, entries[full])
-                assert grid is not None
-                weight.data = rounded_with_compensation(weight.detach(), entries[full], grid, gram.moment)
-            fitted += len(planned)
+    for name, layer, gram in layers_in_order(model, data.calibration, lambda name, _: has_grid(entries.get(name))):
+        grid = stored_grid(grids, name, entries[name])
+        assert grid is not None
+        layer.weight.data = rounded_with_compensation(layer.weight.detach(), entries[name], grid, gram.moment)
+        fitted += 1
     return fitted
 
 
@@ -83,9 +78,8 @@ def token_ranges(model: nn.Module, strength: float, data: MethodData, left_out: 
     largest, read_with = _largest_inputs(model, [name for name in _linear(model) if name not in left_out], data)
     scales: dict[str, Tensor] = {}
     for name, x in largest.items():
-        weights = torch.stack([_weight(model, other).abs().amax(dim=0) for other in read_with[name]]).amax(dim=0)
-        scale = x.clamp(min=SMALLEST).pow(strength) / weights.clamp(min=SMALLEST).pow(1 - strength)
-        scales[name] = torch.where(x > 0, scale.clamp(LEAST_SCALE, LARGEST_SCALE), torch.ones_like(scale)).half().float()
+        scale = smoothing_scale(x, [_weight(model, other) for other in read_with[name]], strength)
+        scales[name] = scale.clamp(LEAST_SCALE, LARGEST_SCALE).half().float()
     firsts = {name: read_with[name][0] for name in largest}
     points = _zero_points(model, {name: scales[name] for name in dict.fromkeys(firsts.values())}, data)
     return {name: TokenRange(scales[name], points[first]) for name, first in firsts.items()}

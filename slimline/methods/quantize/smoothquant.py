@@ -1,23 +1,18 @@
 """SmoothQuant: outliers of a layer's inputs are moved into its weights before both are rounded to int8."""
 
 import dataclasses
-from collections.abc import Container
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from slimline.methods.blocks import Block, blocks_of, evaluated_copy, matrix_layers
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.per_token import per_token
 from slimline.methods.quantize.plan import float_reasons
 from slimline.methods.quantize.quantized import Quantized
+from slimline.methods.quantize.smoothing import smoothed
 from slimline.methods.quantize.static import calibrated, with_corrected_biases
-from slimline.methods.scaling import Scalable, Scaler, scale_
 from slimline.params.quantize import DynamicParams, SmoothquantParams
 from slimline.training.records import Records
-
-SMALLEST = 1e-5
 
 
 def smoothquant(
@@ -49,29 +44,3 @@ def smoothquant(
         made = calibrated(smooth, config, statistics=data.collect(smooth), data=data)
         made = with_corrected_biases(made, config, data=data)
     return dataclasses.replace(made, plan={**made.plan, "method": "smoothquant"}, notes=(*notes, *made.notes))
-
-
-def smoothed(model: nn.Module, strength: float, data: MethodData, kept: Container[str] = ()) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy that computes the same with smoother inputs of its layers but the `kept` ones, and where that was not possible."""
-    changed, unscaled, count = evaluated_copy(model), list[str](), 0
-    scalables = Scaler()
-    for block in blocks_of(changed, data.calibration):
-        for one in scalables(block):
-            if all(block.full_name(name) in kept for name in one.consumers):
-                continue
-            if one.producer is None:
-                unscaled += [block.full_name(name) for name in one.consumers]
-                continue
-            scale_(block, one, smoothing_scale(block, one, strength))
-            count += len(one.consumers)
-    notes = (f"The inputs of {count} layers are smoothed.",)
-    return changed, (*notes, f"Not smoothed, since nothing before them can take the scale: {', '.join(unscaled)}.") if unscaled else notes
-
-
-def smoothing_scale(block: Block, one: Scalable, strength: float) -> Tensor:
-    """By what a group's columns are multiplied [inputs]."""
-    layers = matrix_layers(block.module)
-    inputs = block.gram(one.consumers[0]).largest.float()
-    weights = torch.stack([layers[name].weight.detach().abs().amax(dim=0) for name in one.consumers]).amax(dim=0)
-    scale = inputs.clamp(min=SMALLEST).pow(strength) / weights.clamp(min=SMALLEST).pow(1 - strength)
-    return torch.where(inputs > 0, scale.clamp(min=SMALLEST), torch.ones_like(scale))

@@ -1,0 +1,24 @@
+"""Steps that several passes over an OpenVINO graph share. Nodes are what OpenVINO's bindings give, which have no types of their own."""
+
+from collections.abc import Container
+from typing import Any
+
+MOVES = ("Reshape", "Transpose")
+UNPACKING = (*MOVES, "Convert", "Multiply", "Subtract", "Squeeze", "Unsqueeze")
+
+
+def source_beyond(read: Any, kinds: Container[str]) -> Any:
+    """The first node of none of these kinds on the way back from what is `read` (an output), over first inputs."""
+    node = read.get_node()
+    while node.get_type_name() in kinds:
+        node = node.input_value(0).get_node()
+    return node
+
+
+def put_in_place(operation: Any, made: Any, named: Any) -> None:
+    """Let everything that reads an operation read the node `made` instead, in place; the node `named` takes the operation's name."""
+    for reader in operation.output(0).get_target_inputs():
+        reader.replace_source_output(made.output(0))
+    name = operation.get_friendly_name()
+    operation.set_friendly_name(f"{name}/float32")
+    named.set_friendly_name(name)
