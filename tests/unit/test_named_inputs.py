@@ -1,5 +1,6 @@
 """Nets as users write them: inputs of any type, outputs by name, axes that vary, one logit; compiled, and run by its runtime."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from slimline.runtime import Model, load
 from slimline.training.fit import predict
 from tests.lowering import samples, write_compiled
 from tests.method_data import TEN, method_data
+from tests.shared_export import shared_exports
 
 CONFIGS = {
     "static": StaticParams(source="teacher", method="static"),
@@ -34,6 +36,12 @@ CONFIGS = {
 }
 RUNTIMES = ("onnxruntime", "openvino")
 COUNT = 48
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exports() -> Iterator[None]:
+    with shared_exports():
+        yield
 
 
 class Several(nn.Module):
