@@ -33,6 +33,7 @@ from slimline.storage.state_file import read_state
 PORT_NAMES = ("master", "volume", "filer", "s3", "admin")
 FIRST_PORT, LAST_PORT = 12000, 22000  # with gRPC at +10000 both stay below the ports that the kernel lends out
 GRPC_OFFSET = 10000
+SOCKETS = Path("/tmp")  # SeaweedFS's own choice, by no flag
 READY_S = 40.0
 STOP_S = 15.0
 POLL_S = 0.1
@@ -144,6 +145,7 @@ def start(folder: Path, bucket: str) -> dict[str, Any]:
         if _comes_up(process, connect(bucket, environment_of(folder, state))):
             return state
         _end(psutil.Process(process.pid)) if process.poll() is None else process.wait()
+        _remove_sockets(folder)
         (folder / "state.json").unlink(missing_ok=True)
     raise StorageUnavailable(f"embedded S3 server: does not start: {_why_it_ended(folder / 'server.log')} ({folder / 'server.log'})")
 
@@ -152,8 +154,18 @@ def stop(folder: Path) -> None:
     """Stop every server on this folder's data, also one that a killed command left; call it under the lock."""
     for process in list(_servers(folder)):
         _end(process)
+    _remove_sockets(folder)
+
+
+def _remove_sockets(folder: Path) -> None:
+    """Remove the sockets that the server which state.json tells of has left, its parts' own in SOCKETS too, where their ports are free."""
     for name in ("s3.sock", "filer.sock"):
         (folder / name).unlink(missing_ok=True)
+    state = read_state(folder / "state.json", _state)
+    for name, port in state["ports"].items() if state is not None else ():
+        if _is_free(port):
+            with contextlib.suppress(PermissionError):
+                (SOCKETS / f"seaweedfs-{name}-grpc-{port + GRPC_OFFSET}.sock").unlink(missing_ok=True)
 
 
 def _spawn(folder: Path, ports: Mapping[str, int], bucket: str) -> subprocess.Popen[bytes]:

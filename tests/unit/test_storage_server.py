@@ -84,12 +84,20 @@ def status_of(url, method="GET"):
         return error.code
 
 
+def sockets_of(root):
+    """What the parts of the server talk through, outside of its folder."""
+    ports = weed.read_state(state_folder(root) / "state.json", weed._state)["ports"]
+    return [path for name, port in ports.items() for path in weed.SOCKETS.glob(f"seaweedfs-{name}-*-{port + weed.GRPC_OFFSET}.sock")]
+
+
 def test_it_is_up_while_used_gone_after_and_keeps_data_keys_and_ports(root):
     with opened_store(root, PUBLISH) as store:
+        assert sockets_of(root)
         endpoint, keys = store.endpoint, weed.keys_of(state_folder(root))
         assert write_if(store, "kept", b"yes", None)
         process = server_process(root)
     assert not process.is_running()
+    assert not sockets_of(root)
     assert not server_state(root, PUBLISH).running
     with opened_store(root, PUBLISH) as store:
         assert read(store, "kept").body == b"yes"
@@ -216,6 +224,7 @@ def test_a_killed_server_comes_back_with_every_object(root):
         server_process(root).send_signal(signal.SIGKILL)
         with opened_store(root, PUBLISH) as again:
             assert {key: read(again, key).body for key in bodies} == bodies
+    assert not sockets_of(root)
 
 
 def test_a_server_whose_state_file_was_lost_is_replaced(root):
