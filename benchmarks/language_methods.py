@@ -77,9 +77,10 @@ def three_bits() -> Iterator[Run]:
 
 
 def mixed() -> Iterator[Run]:
+    shared = {"precisions": ("int8", "int4"), "inputs": "running", "max_drop": 0.9, "samples": 4}
     for ratio in (4.5, 5.0, 5.5):
-        settings = {"precisions": ("int8", "int4"), "inputs": "running", "budget": {"size_ratio": ratio}, "max_drop": 0.9, "samples": 4}
-        yield Run("quantize", "mixed", settings)
+        for compensate in (False, True):
+            yield Run("quantize", "mixed", {"budget": {"size_ratio": ratio}, "compensate": compensate, **shared})
 
 
 def prune() -> Iterator[Run]:

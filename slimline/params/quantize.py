@@ -130,6 +130,9 @@ class MixedParams(CalibratedParams):
     """A finer bound beside it: the share of samples of validation and calibration that may change their class."""
     samples: Count = 64
     """How many samples each of calibration and validation every layer is tried on; whole plans are judged on all."""
+    compensate: bool = False
+    """Whether whole plans have the weights of layers with integer weights alone (int4, and int8 with inputs: running) rounded as gptq does
+    it, each error made up for by others of the same output: seconds for a CNN, minutes for a language model."""
     tries: Count = 3
     """How many layers are tried before one is reverted: the most harmful ones."""
     mac_cost: dict[LayerKind, dict[Precision, Positive]] = MAC_COST

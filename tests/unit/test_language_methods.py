@@ -132,6 +132,14 @@ def test_scales_go_into_norms_and_layers_that_nothing_else_reads() -> None:
     assert notes[0] == "The inputs of 12 layers are smoothed."
 
 
+MIXED = {
+    "precisions": ("int8", "int4"),
+    "inputs": "running",
+    "budget": {"size_ratio": 4.5},
+    "max_drop": 0.9,
+    "samples": 4,
+    "compensate": True,
+}
 CASES: list[tuple[str, Settings]] = [
     ("weight_only", {"bits": 8, "granularity": "per-channel", "compute": "int8"}),
     ("weight_only", {"bits": 4, "group_size": 32, "embeddings": "int4", "compute": "int8"}),
@@ -141,6 +149,7 @@ CASES: list[tuple[str, Settings]] = [
     ("smoothquant", {"ranges": "per-token"}),
     ("static", {}),
     ("half", {}),
+    ("mixed", MIXED),
 ]
 
 

@@ -119,6 +119,19 @@ def test_inputs_rounded_while_running_leave_no_layer_a_fixed_range(net: nn.Modul
     assert made.plan["mixed"]["met"]["budget"]
 
 
+def test_whole_plans_are_rounded_with_compensation_where_that_is_asked_for(net: nn.Module) -> None:
+    settings: dict[str, Any] = {"precisions": ("int8", "int4"), "budget": {"size_ratio": 5.0}, "max_drop": 0.9, "inputs": "running"}
+    plain, fitted = made_of(net, **settings), made_of(net, **settings, compensate=True)
+    assert all(planned(fitted.plan, precision) == planned(plain.plan, precision) for precision in ("int8", "int4"))
+    assert fitted.plan["mixed"]["divergence"] < plain.plan["mixed"]["divergence"]
+    assert fitted.grids.keys() == {f"{name}.scale" for name in fitted.plan["layers"]}
+    assert "Rounded with compensation: 3 layers." in fitted.notes
+    data = data_of(net)
+    twin = simulate(fitted.model, fitted.plan, fitted.grids)
+    outputs = [torch.cat([predict(model, data.calibration), predict(model, data.validation.inputs)]) for model in (net, twin)]
+    assert fitted.plan["mixed"]["divergence"] == pytest.approx(divergence(TEN, *outputs), rel=1e-4)
+
+
 @pytest.mark.parametrize("ratio", [1.5, 2.5, 3.5])
 def test_the_budget_is_met_and_not_overdone(net: nn.Module, ratio: float) -> None:
     made = made_of(net, budget={"size_ratio": ratio}, max_drop=0.9)
@@ -202,26 +215,28 @@ def test_divergence_is_that_of_the_class_probabilities() -> None:
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
 
 
+@pytest.mark.parametrize("compensate", [False, True])
 @pytest.mark.parametrize("target", LOADERS)
-def test_four_precisions_run_side_by_side(target: str, tmp_path: Path) -> None:
+def test_four_precisions_run_side_by_side(target: str, compensate: bool, tmp_path: Path) -> None:
     torch.manual_seed(1)
     convolutions = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
     net = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
     images = inputs(3).view(SAMPLES, 1, 8, 8)
     data = method_data(net, images)
-    config = MixedParams(source="teacher", method="mixed")
+    config = MixedParams(source="teacher", method="mixed", compensate=compensate)
     ready = calibrated(net, config, statistics=collect_statistics(net, named(net, images), 32), data=data)
     choice = {"0": "bfloat16", "2": "int8", "5": "int4", "7": "float32"}
-    made = Realised(ready, candidates(ready, config, data), config, data).of(choice)
+    made = Realised(ready, candidates(ready, config, data), config, data).finished(choice)
     given = samples(net, images)
-    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, **given)
+    lowered = get_method("compile", target)(made.model, made.plan, tmp_path, grids=made.grids, **given)
     assert lowered.layers == ("0", "2", "5")
     assert (lowered.precision, lowered.computes) == ("int4+int8+bfloat16", "int8+float32")
     assert lowered.weight_bytes == pytest.approx(
-        stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, images))), rel=0.02
+        stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, images)), made.grids), rel=0.02
     )
     infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution, signature=given["signature"]), 1)
-    assert sqnr_db(predict(simulate(made.model, made.plan), given["calibration"]), torch.from_numpy(infer({"input": images.numpy()}))) > 30
+    simulated = predict(simulate(made.model, made.plan, made.grids), given["calibration"])
+    assert sqnr_db(simulated, torch.from_numpy(infer({"input": images.numpy()}))) > 30
 
 
 def test_a_target_that_lacks_a_precision_refuses_before_anything_runs() -> None:

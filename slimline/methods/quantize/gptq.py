@@ -1,5 +1,6 @@
 """GPTQ: each weight's rounding error is made up for by the weights of the same output that are not rounded yet."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,11 @@ from slimline.methods.compensation import Fix, compensated, inverse_factor
 from slimline.methods.data import MethodData
 from slimline.methods.layers_in_order import layers_in_order
 from slimline.methods.quantize.grids import plain_grid, searched_grid
-from slimline.methods.quantize.plan import INTEGERS, Layer, table_owners, weighted_layers
+from slimline.methods.quantize.plan import INTEGERS, Layer, Plan, kind, table_owners, weighted_layers
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.weight_only import integer_plan, named_grid, weight_entries
 from slimline.methods.quantize.weights import LARGEST_LEVEL, LEVEL_COUNT, Grid
+from slimline.params import TEACHER
 from slimline.params.quantize_weights import GptqParams
 from slimline.training.records import Records
 
@@ -36,21 +38,35 @@ def gptq(
         InputError: keep_float names a layer that does not exist.
     """
     entries = weight_entries(model, config, data, granularity="per-group", symmetric=config.symmetric)
+    changed, grids, notes = put_on_grids(model, entries, config, data)
+    return Quantized(changed, integer_plan("gptq", entries, config), reference=evaluated_copy(model), grids=grids, notes=notes)
+
+
+def compensated_plan(made: Quantized, data: MethodData) -> Quantized:
+    """The same plan, its layers of integer weights alone rounded as gptq does it by itself, and their grids stored."""
+    entries = {name: dict(entry) for name, entry in made.plan["layers"].items()}
+    alone = {name: entry for name, entry in entries.items() if kind(entry) == "weights"}
+    changed, grids, notes = put_on_grids(made.model, alone, GptqParams(source=TEACHER, method="gptq"), data)
+    plan: Plan = {**made.plan, "layers": entries}
+    return dataclasses.replace(made, model=changed, plan=plan, grids={**made.grids, **grids}, notes=(*made.notes, *notes))
+
+
+def put_on_grids(
+    model: nn.Module, entries: Mapping[str, dict[str, Any]], config: GptqParams, data: MethodData
+) -> tuple[nn.Module, dict[str, Tensor], tuple[str, ...]]:
+    """A copy whose planned layers are on the grids that are given beside it, and notes; the entries say that grids are stored, in place."""
     mark_fitted(model, entries)
-    changed, grids = evaluated_copy(model), dict[str, Tensor]()
-    fitted = set[str]()
+    changed, grids, fitted = evaluated_copy(model), dict[str, Tensor](), set[str]()
     for name, layer, gram in layers_in_order(changed, data.calibration, lambda name, _: has_grid(entries.get(name))):
         grids |= named_grid(name, _rounded_(layer, entries[name], gram, config))
         fitted.add(name)
-    grids |= rest_of_grids(changed, entries, grids)
-    reference = evaluated_copy(model)
-    return Quantized(changed, integer_plan("gptq", entries, config), reference=reference, grids=grids, notes=_notes(entries, fitted))
+    return changed, grids | rest_of_grids(changed, entries, grids), _notes(entries, fitted)
 
 
 def mark_fitted(model: nn.Module, entries: Mapping[str, dict[str, Any]]) -> None:
     """Let the entries of Linear layers and convolutions say that their grids are stored; not where an embedding's weight is shared."""
     shared = table_owners(model)
-    for name in weighted_layers(model).keys() - shared.keys():
+    for name in (weighted_layers(model).keys() - shared.keys()) & entries.keys():
         entries[name]["stored_grid"] |= entries[name]["precision"] in INTEGERS
 
 

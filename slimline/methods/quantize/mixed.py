@@ -45,12 +45,12 @@ def mixed(model: nn.Module, config: MixedParams, *, statistics: Records, data: M
         ladders={name: tuple(entries[name]) for name in alone},
         harms={name: {precision: judged.harm for precision, judged in found.items()} for name, found in alone.items()},
         cost=size if config.budget.size_ratio else latency,
-        judge=lambda assignment: whole(realised.corrected(assignment)),
+        judge=lambda assignment: whole(realised.finished(assignment)),
         trial=lambda assignment: part(realised.corrected(assignment)),
     )
     bound = Bound(config.max_drop, config.max_flips)
     found = reverted(problem, assigned(problem, goal(config.budget)), bound, config.tries)
-    return mixed_plan(realised.corrected(found.assignment), config, Chosen(found, alone, entries, size, latency))
+    return mixed_plan(realised.finished(found.assignment), config, Chosen(found, alone, entries, size, latency))
 
 
 def affordable(model: nn.Module, entries: Candidates, data: MethodData) -> int:

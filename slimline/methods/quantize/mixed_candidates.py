@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from slimline.data.batch import Batch, Tensors, joined, take, tensors
 from slimline.data.samples import Split, head, in_order
 from slimline.methods.data import MethodData
+from slimline.methods.quantize.gptq import compensated_plan
 from slimline.methods.quantize.half import half
 from slimline.methods.quantize.mixed_cost import Assignment, Candidates
 from slimline.methods.quantize.mixed_search import Judged
@@ -104,8 +105,14 @@ class Realised:
         return Quantized(model, plan, reference=reference, notes=self.ready.notes)
 
     def corrected(self, assignment: Assignment) -> Quantized:
-        """The same, its biases corrected where the config says so: what is judged as a whole, and saved."""
+        """The same, its biases corrected where the config says so."""
         return with_corrected_biases(self.of(assignment), self.config, data=self.data)
+
+    def finished(self, assignment: Assignment) -> Quantized:
+        """What is judged as a whole, and saved: where the config says so, integer weights are rounded with compensation too."""
+        made = self.of(assignment)
+        made = compensated_plan(made, self.data) if self.config.compensate else made
+        return with_corrected_biases(made, self.config, data=self.data)
 
 
 @dataclass(frozen=True)
