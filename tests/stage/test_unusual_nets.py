@@ -13,6 +13,7 @@ from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import calibrate, compile, look, quantize, teacher
 from tests.prepared_project import prepare_project
+from tests.shared_export import shared_exports
 
 WORKLOAD = '''
 import numpy as np
@@ -111,6 +112,12 @@ PARAMS: dict[str, Any] = {
     "deploy": {"variants": ["teacher"], "targets": ["onnxruntime", "openvino"]},
 }
 LEFT = ("head", "sliced", "standard", "auxiliary")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exported_once() -> Iterator[None]:
+    with shared_exports():
+        yield
 
 
 @pytest.fixture(autouse=True)
