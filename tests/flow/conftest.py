@@ -1,14 +1,27 @@
-"""The tiny project after a run by DVC alone."""
+"""What tests of the flow share: a Prefect API, its database before anything is in it, and the tiny project after a run by DVC alone."""
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from tests.flow.running import prefect_api
 from tests.tiny_project import make_project
+
+API = ExitStack()
+"""Holds the Prefect API while it is up."""
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The API ends with the last test of this folder: idle, it would take a twentieth of a core until the end of all tests."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        API.close()
 
 
 class Finished:
@@ -37,6 +50,29 @@ def flip(file: Path) -> None:
         stream.write(bytes([first[0] ^ 1]))
     file.chmod(about.st_mode & 0o777)
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a real Prefect API for all tests, and a copy of its database from before they used it."""
+    home = tmp_path_factory.mktemp("prefect")
+    with API:
+        api_url = API.enter_context(prefect_api(home))
+        with closing(sqlite3.connect(home / "prefect.db")) as used, closing(sqlite3.connect(home / "empty.db")) as empty:
+            used.backup(empty)
+        yield api_url, home / "empty.db"
+
+
+@pytest.fixture(scope="session")
+def api(prefect: tuple[str, Path]) -> str:
+    """The address of a real Prefect API."""
+    return prefect[0]
+
+
+@pytest.fixture(scope="session")
+def empty_database(prefect: tuple[str, Path]) -> Path:
+    """A database of Prefect's without any run, which takes a server as long to make as to start."""
+    return prefect[1]
 
 
 @pytest.fixture(scope="session")

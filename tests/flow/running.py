@@ -1,11 +1,14 @@
 """The tiny project as a repository of its own, and the flow in it: what the tests of runs and of their ends share."""
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,12 @@ TINY = Path(__file__).parent / "tiny"
 
 FLOW = (sys.executable, "-m", "flows.compress")
 SLIMLINE_RUN = (sys.executable, "-c", "from slimline.cli import main; main()", "run")
+DVC_CONFIG = """[core]
+    autostage = false
+    remote = store
+['remote "store"']
+    url = {remote}
+"""
 
 
 def clean_environment(folder):
@@ -40,6 +49,21 @@ def hear_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@functools.cache
+def template():
+    """The tiny project in git and DVC, made once for all copies."""
+    folder = Path(tempfile.mkdtemp(prefix="slimline-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root, env = folder / "project", clean_environment(folder)
+    shutil.copytree(TINY, root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "gitignore.txt").rename(root / ".gitignore")
+    (root / "dvc.yaml.txt").rename(root / "dvc.yaml")
+    (root / "flows").symlink_to(REPO / "flows")
+    sh("git", "init", "-q", "-b", "main", cwd=root, env=env)
+    sh(sys.executable, "-m", "dvc", "init", "-q", cwd=root, env=env)
+    return root
+
+
 class Project:
     """A copy of the tiny project in git and DVC, and how to run the flow in it; without an `api_url` a run has its own Prefect server."""
 
@@ -50,14 +74,8 @@ class Project:
         self.started = []
         self.env = clean_environment(folder) | {"TINY_LOG": str(folder / "log"), "TINY_CONTROL": str(self.control)}
         self.env |= {"PREFECT_API_URL": api_url} if api_url else {}
-        shutil.copytree(TINY, self.root, ignore=shutil.ignore_patterns("__pycache__"))
-        (self.root / "gitignore.txt").rename(self.root / ".gitignore")
-        (self.root / "dvc.yaml.txt").rename(self.root / "dvc.yaml")
-        (self.root / "flows").symlink_to(REPO / "flows")
-        sh("git", "init", "-q", "-b", "main", cwd=self.root, env=self.env)
-        self.dvc("init", "-q")
-        self.dvc("config", "core.autostage", "false")
-        self.dvc("remote", "add", "-q", "-d", "store", str(folder / "remote"))
+        shutil.copytree(template(), self.root, symlinks=True)
+        (self.root / ".dvc/config").write_text(DVC_CONFIG.format(remote=folder / "remote"))
         self.commit()
 
     def commit(self):

@@ -7,31 +7,30 @@ import sys
 
 import pytest
 
-from tests.flow.running import REPO, Project, prefect_api, sh
+from tests.flow.running import REPO, Project, sh
 
 SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
 PARAMS, SKILL = "params/tiny.yaml", "tasks/skill.py"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api:
-        made = Project(tmp_path_factory.mktemp("bisect"), api)
-        shutil.copytree(REPO / "tests/flow/tiny_bisect/tasks", made.root / "tasks", dirs_exist_ok=True)
-        deps = "[tasks/dummy.py, tasks/judged.py, tasks/skill.py, data/models/p50]"
-        report = f"cmd: python -m tasks.judged\n    deps: {deps}\n    params: [seed, prune]"
-        dvc_yaml = (made.root / "dvc.yaml").read_text().partition("    cmd: python -m tasks.dummy report")
-        outs = dvc_yaml[2].partition("    outs:")[2]
-        (made.root / "dvc.yaml").write_text(f"{dvc_yaml[0]}    {report}\n    outs:{outs}")
-        (made.root / "params").mkdir()
-        shutil.copy(made.root / "params.yaml", made.root / PARAMS)
-        shutil.copytree(REPO / "reports/templates", made.root / "reports/templates")
-        sh("git", "add", "-f", "reports/templates", cwd=made.root, env=made.env)
-        made.commit()
-        yield made
-        for process in made.started:
-            process.kill()
-            process.wait()
+def project(tmp_path_factory, api):
+    made = Project(tmp_path_factory.mktemp("bisect"), api)
+    shutil.copytree(REPO / "tests/flow/tiny_bisect/tasks", made.root / "tasks", dirs_exist_ok=True)
+    deps = "[tasks/dummy.py, tasks/judged.py, tasks/skill.py, data/models/p50]"
+    report = f"cmd: python -m tasks.judged\n    deps: {deps}\n    params: [seed, prune]"
+    dvc_yaml = (made.root / "dvc.yaml").read_text().partition("    cmd: python -m tasks.dummy report")
+    outs = dvc_yaml[2].partition("    outs:")[2]
+    (made.root / "dvc.yaml").write_text(f"{dvc_yaml[0]}    {report}\n    outs:{outs}")
+    (made.root / "params").mkdir()
+    shutil.copy(made.root / "params.yaml", made.root / PARAMS)
+    shutil.copytree(REPO / "reports/templates", made.root / "reports/templates")
+    sh("git", "add", "-f", "reports/templates", cwd=made.root, env=made.env)
+    made.commit()
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
 
 
 def night(project, **changes):

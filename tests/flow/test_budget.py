@@ -9,7 +9,7 @@ from flows.budget import budget, seconds_of, to_the_end, why_not
 from flows.dag import Dag, Node
 from flows.durations import keep_durations
 from slimline.errors import InputError
-from tests.flow.running import Project, prefect_api
+from tests.flow.running import Project
 
 KNOWN = {"teacher": 100.0, "prune@a": 50.0, "compile@a": 10.0, "compile@b": 30.0, "report": 5.0}
 
@@ -60,12 +60,6 @@ def test_the_reason_says_what_is_needed_and_what_is_left() -> None:
 def test_one_that_is_used_up_begins_nothing_even_where_nothing_is_known() -> None:
     with budget("1s", time.monotonic() - 2, DAG, {}):
         assert "it is used up" in str(why_not("teacher"))
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
 
 
 def test_a_run_skips_what_would_take_too_long_and_says_so(tmp_path, api):

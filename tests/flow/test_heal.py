@@ -162,6 +162,8 @@ def test_overrides_keep_comments_and_are_checked(root):
         check_overrides(root, {"prune.p50.ratoi": "0.6"})
     with pytest.raises(InputError, match=r"no section 'prune\.p51'"):
         check_overrides(root, {"prune.p51.ratio": "0.6"})
+    with pytest.raises(InputError, match=r"no section 'prunee"):
+        check_overrides(root, {"prunee.p50.ratio": "0.6"})
 
 
 def node(name, *needs, depth=1, clean=False, alone=False):

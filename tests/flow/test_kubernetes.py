@@ -20,7 +20,6 @@ from flows.options import Options
 from flows.queues import QUEUES, Needs
 from flows.sending import resources
 from flows.services import POOL
-from tests.flow.running import prefect_api
 
 REPO = Path(__file__).resolve().parents[2]
 DEPLOY = REPO / "deploy/kubernetes"
@@ -40,9 +39,9 @@ def template():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url, temporary_settings({PREFECT_API_URL: api_url}):
-        yield api_url
+def server(api):
+    with temporary_settings({PREFECT_API_URL: api}):
+        yield api
 
 
 def job(template, **values):

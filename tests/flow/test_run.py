@@ -9,19 +9,12 @@ import time
 import httpx
 import pytest
 
-from tests.flow.running import SLIMLINE_RUN, Project, prefect_api, runs, sh
+from tests.flow.running import SLIMLINE_RUN, Project, runs, sh
 from tests.waiting import eventually
 
 NEW = ["tasks/dummy.py", "data/own.safetensors", "workload.py", "own-data/table-é.csv"]
 TEACHER = "python -m tasks.dummy teacher 0.2"
 STAGES = {"teacher", "prune@p50", "quantize@q8", "report"}
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    """A real Prefect API for all runs of this module."""
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
 
 
 @pytest.fixture
@@ -81,7 +74,7 @@ def test_restores_from_the_cache(project):
     assert len(project.executions()["teacher"]) == 1
 
 
-@pytest.mark.parametrize(("stage_code", "exit_code", "tries"), [(2, 2, 1), (1, 1, 1), (-9, 1, 2)])
+@pytest.mark.parametrize(("stage_code", "exit_code", "tries"), [(2, 2, 1), (-9, 1, 2)])
 def test_a_failed_stage_takes_only_its_descendants(project, stage_code, exit_code, tries):
     project.fail("q8", stage_code)
     code, outcome, shown = project.run("--no-publish")
@@ -123,6 +116,7 @@ def test_a_failed_variant_does_not_cost_the_report_of_the_others(project):
     assert code == 1, shown
     assert outcome["stages"]["report"] == "NotReady"
     assert outcome["failures"] == {"prune@p50": 1}
+    assert len(project.executions()["p50"]) == 1, "a stage that ended by itself was tried again"
     assert outcome["message"].endswith("failed: prune@p50; the report shows what stands")
     missing = json.loads((project.root / "reports/summary.json").read_text())["missing"]
     assert missing == [{"variant": "p50", "target": "onnxruntime", "stage": "prune@p50", "reason": "the input of p50 is wrong"}]
@@ -161,10 +155,9 @@ def test_wrong_input_is_refused_before_anything_runs(project):
     assert code == 2
     assert "prune@nope" in shown
     assert "prune@p50" in shown
-    for override in ("prune.p50.ratoi=0.6", "prunee.p50.ratio=0.6", "nonsense"):
-        code, _, shown = project.run("--no-publish", "--set", override)
-        assert code == 2
-        assert override.split("=")[0].split(".")[0] in shown
+    code, _, shown = project.run("--no-publish", "--set", "nonsense")
+    assert code == 2
+    assert "nonsense" in shown
     assert project.executions() == {}
 
 
@@ -244,16 +237,16 @@ def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     assert "Data and pipelines are up to date" in project.dvc("status")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stopped_flow_ends_its_stages_in_order(project, number):
+def test_a_stopped_flow_ends_its_stages_in_order(project):
+    """By the end of its terminal; test_stopping.py stops runs by Ctrl-C, test_search.py by `kill`."""
     project.hold("p50", "q8")
     (project.control / "p50.slow").touch()
     flow = project.start("--no-publish", command=SLIMLINE_RUN)
     project.wait_for("p50")
     began = time.monotonic()
-    flow.send_signal(number)
+    flow.send_signal(signal.SIGHUP)
     flow.communicate(timeout=30)
-    assert flow.returncode == 128 + number
+    assert flow.returncode == 128 + signal.SIGHUP
     assert time.monotonic() - began < 20
     assert not any(map(runs, project.stage_pids("p50")))
     assert json.loads((project.root / ".dvc/tmp/rwlock").read_text() or "{}") in ({}, {"read": {}, "write": {}})

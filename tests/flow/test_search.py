@@ -11,16 +11,10 @@ import pytest
 import yaml
 
 from slimline.params import Params
-from tests.flow.running import REPO, Project, prefect_api, sh
+from tests.flow.running import REPO, Project, sh
 
 JOBS = 2
 SEARCH = (sys.executable, "-m", "flows.search")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
 
 
 @pytest.fixture

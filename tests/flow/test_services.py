@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def wait_for(what, seconds):
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
+def up(tmp_path_factory, empty_database):
     """(root, environment, the bystander's pid) of a project whose services are up."""
     folder = tmp_path_factory.mktemp("services")
     root, env = make_project(folder)
@@ -48,7 +49,9 @@ def up(tmp_path_factory):
     (folder / "control").mkdir()
     env |= {"TINY_CONTROL": str(folder / "control"), "TINY_LOG": str(folder / "log")}
     sink = WebhookSink()
-    env |= {"SLIMLINE_ALERTS": f"{sink.url}/services/{CANARY}"}
+    env |= {"SLIMLINE_ALERTS": f"{sink.url}/services/{CANARY}", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    (root / ".slimline/prefect").mkdir(parents=True)
+    shutil.copy(empty_database, root / ".slimline/prefect/prefect.db")
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(36000)", "prefect", "worker", "start"])
     began = services(root, env, "up", "--port", "0")
     assert began.returncode == 0, began.stdout + began.stderr

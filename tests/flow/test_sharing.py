@@ -1,16 +1,8 @@
 """`--share`: two clones on one real store make each stage once; a store that is gone costs the sharing alone."""
 
-import pytest
-
 from slimline.params import PublishParams
 from slimline.storage.server import store_environment
-from tests.flow.running import prefect_api, sharing_project
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
+from tests.flow.running import sharing_project
 
 
 def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):

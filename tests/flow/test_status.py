@@ -16,14 +16,8 @@ from flows.running import RUNNING, runs_now, seen_by_others
 from flows.status import screen, status_of
 from flows.terminal import Screen
 from slimline.progress import epoch_line
-from tests.flow.running import Project, clean_environment, prefect_api, sh
+from tests.flow.running import Project, clean_environment, sh
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory):
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
 
 
 def shown(status) -> str:

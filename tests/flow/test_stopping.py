@@ -14,7 +14,7 @@ import pytest
 
 from flows.api import GONE, attempt, kept_up
 from flows.events import Noted
-from tests.flow.running import REPO, SLIMLINE_RUN, Project, prefect_api
+from tests.flow.running import REPO, SLIMLINE_RUN, Project
 from tests.waiting import eventually
 
 DAMAGE = {
@@ -25,13 +25,6 @@ DAMAGE = {
     "s3/state.json": b"7",
     "s3/leases/hold": b"\xfe",
 }
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    """A real Prefect API for the runs that are not to start one."""
-    with prefect_api(tmp_path_factory.mktemp("prefect")) as api_url:
-        yield api_url
 
 
 @pytest.fixture
