@@ -11,8 +11,7 @@ import pytest
 @pytest.mark.parametrize(
     ("script", "families"),
     [
-        ("altered_artifacts.py", "memory,code"),
-        ("altered_artifacts.py", "weights,files"),
+        ("altered_artifacts.py", "memory,code,weights,files"),
         ("predict_inputs.py", "places,arrays,csv,parquet,disk"),
     ],
 )

@@ -37,7 +37,8 @@ PARAMS: dict[str, Any] = {
     },
     "distill": {"large": {"source": "teacher", "method": "soft_targets", "student": {"widths": [900, 900]}, "epochs": 1}},
     "deploy": {"variants": ["teacher", "int8", "stuck", "after-int8"], "targets": ["onnxruntime"]},
-    "evaluate": {"pairs": 10, "resamples": 200, "batch_size": 8},
+    "evaluate": {"pairs": 10, "launches": 2, "resamples": 200, "batch_size": 8},
+    "gate": {"confidence": 0.75},
 }
 MISSED = {
     "prune@stuck": "did not shrink 'teacher'",
