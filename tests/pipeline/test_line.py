@@ -5,133 +5,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import pytest
-from PIL import Image
 
 from flows.dag import read_dag
-from slimline.params import Params
+from tests.pipeline.small_run import DEPLOYED, sh
 
-HERE = Path(__file__).parent
-DEPLOYED = ("teacher", "channels50", "small-int8")
 PAGES = {"data/data", "look/look", "teacher/teacher", "calibrate/calibrate", "report/report"}
 PAGES |= {"prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
 PAGES |= {"time/onnxruntime"} | {f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in DEPLOYED}
-IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-NOT_INHERITED = ("AWS_", "PREFECT_", "COV", "PYTEST", "DVC_", "GX_", "ORT_", "NNCF_", "OMP_", "DO_NOT_TRACK", "XDG_")
-"""What the line has to set by itself, telemetry's switches above all."""
 LOOPBACK = ("127.", "::1", "localhost", "/", "b'/", "::ffff:127.", "\x00")
-
-
-def sh(folder: Path, *command: str, env: dict[str, str] | None = None, code: int | None = 0) -> str:
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
-    assert code is None or done.returncode == code, f"{command}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
-    own |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)}
-    own |= {
-        "DVC_SITE_CACHE_DIR": str(home / "site"),
-        "DVC_GLOBAL_CONFIG_DIR": str(home / "global"),
-        "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
-    }
-    return own | more
-
-
-@pytest.fixture(scope="module")
-def snapshot(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkout as it stands, uncommitted changes included, with the small run's params, as a repository of its own."""
-    into, env = tmp_path_factory.mktemp("snapshot"), environment(tmp_path_factory.mktemp("home0"))
-    for name in filter(None, sh(project, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")):
-        if (project / name).is_file():
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(project / name, into / name)
-    shutil.copyfile(HERE / "params.yaml", into / "params.yaml")
-    (into / "dvc.lock").unlink(missing_ok=True)
-    sh(into, "git", "init", "-q", "-b", "main", env=env)
-    sh(into, "git", "add", "-A", env=env)
-    sh(into, "git", *IDENTITY, "commit", "-q", "-m", "small run", env=env)
-    return into
-
-
-def clone(snapshot: Path, into: Path, env: dict[str, str]) -> Path:
-    sh(into, "git", "clone", "-q", str(snapshot), ".", env=env)
-    return into
-
-
-class Watch:
-    """Follows a process and its children: every remote address that any of them has a socket to."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.seen: set[str] = set()
-        self._root, self._stop = psutil.Process(process.pid), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            for one in [self._root, *self._children()]:
-                try:
-                    self.seen |= {link.raddr.ip for link in one.net_connections(kind="inet") if link.raddr}
-                except psutil.Error:
-                    continue
-
-    def _children(self) -> list[psutil.Process]:
-        try:
-            return self._root.children(recursive=True)
-        except psutil.Error:
-            return []
-
-    def end(self) -> set[str]:
-        self._stop.set()
-        self._thread.join()
-        return self.seen
-
-
-@pytest.fixture(scope="module")
-def flow_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run through the flow, published to the embedded S3 server, every connection noted."""
-    home = tmp_path_factory.mktemp("home")
-    hook = tmp_path_factory.mktemp("hook")
-    shutil.copyfile(HERE / "outgoing_hook.py", hook / "sitecustomize.py")
-    log = hook / "outgoing.log"
-    env = environment(home)
-    folder = clone(snapshot, tmp_path_factory.mktemp("flow"), env)
-    watched = env | {"PYTHONPATH": str(hook), "SLIMLINE_OUTGOING_LOG": str(log)}
-    command = [sys.executable, "-m", "flows.compress", "--jobs", "2"]
-    process = subprocess.Popen(command, cwd=folder, env=watched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    watch = Watch(process)
-    try:
-        output, _ = process.communicate(timeout=900)
-    finally:
-        process.kill()
-    return {
-        "folder": folder,
-        "home": home,
-        "env": env,
-        "code": process.returncode,
-        "output": output,
-        "sockets": watch.end(),
-        "log": log.read_text(),
-    }
-
-
-@pytest.fixture(scope="module")
-def dvc_run(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The same params through `dvc repro` alone, in another clone."""
-    home = tmp_path_factory.mktemp("home2")
-    env = environment(home)
-    folder = clone(snapshot, tmp_path_factory.mktemp("dvc"), env)
-    return {"folder": folder, "home": home, "env": env, "output": sh(folder, sys.executable, "-m", "dvc", "repro", env=env)}
 
 
 def test_the_flow_ends_well_and_shows_its_table(flow_run: dict[str, Any]) -> None:
@@ -150,7 +36,7 @@ def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
     assert len(attempts) > 10
     outside = [line for line in attempts if not line[1].strip("'\"").startswith(LOOPBACK) and line[1] not in ("None", "''", "b''")]
     assert outside == []
-    assert {address for address in flow_run["sockets"] if not address.startswith(LOOPBACK)} == set()
+    assert flow_run["sockets"] == set()
 
 
 def test_no_telemetry_is_collected(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
@@ -175,7 +61,7 @@ def test_summary_holds_what_the_checks_read(flow_run: dict[str, Any]) -> None:
     assert {"schema", "workload", "run", "baseline", "variants"} <= summary.keys()
     assert {"git", "params_sha256", "started", "seconds", "machine"} <= summary["run"].keys()
     rows = {row["variant"]: row for row in summary["variants"]}
-    assert rows.keys() == {"teacher", "channels50", "small-int8"}
+    assert rows.keys() == set(DEPLOYED)
     promised = {"variant", "stage", "method", "source", "target", "quality", "drop", "flips", "size_bytes", "size_ratio", "parameters"}
     promised |= {"nonzero", "macs", "latency_ms", "speed_ratio", "speed_ratio_same_runtime", "noise_floor", "peak_memory_bytes"}
     promised |= {"energy_mj", "verdict", "reasons", "release"}
@@ -217,14 +103,6 @@ def test_dvc_draws_the_plots_that_the_line_declares(flow_run: dict[str, Any]) ->
     assert all(row for row in rows)
 
 
-def test_a_second_flow_run_runs_nothing_and_republishing_changes_nothing(flow_run: dict[str, Any]) -> None:
-    folder = flow_run["folder"]
-    before = (folder / "reports/releases.json").read_bytes()
-    told = sh(folder, sys.executable, "-m", "flows.compress", env=flow_run["env"])
-    assert "Running stage" not in told
-    assert (folder / "reports/releases.json").read_bytes() == before
-
-
 def test_a_run_with_nothing_to_do_needs_no_prefect(flow_run: dict[str, Any]) -> None:
     folder = flow_run["folder"]
     before = {path: path.stat().st_mtime_ns for path in (folder / ".slimline/logs").iterdir()}
@@ -237,7 +115,7 @@ def test_a_run_with_nothing_to_do_needs_no_prefect(flow_run: dict[str, Any]) -> 
 
 
 def test_runs_are_remembered_and_held_against_each_other(flow_run: dict[str, Any]) -> None:
-    """Two runs by now, and the second ran nothing: it is no other night."""
+    """Two runs by now, and the second had nothing to do: it is no other night."""
     folder = flow_run["folder"]
     told = sh(folder, "slimline", "s3", "--", "slimline", "history", "--json", env=flow_run["env"])
     events = json.loads(told[told.index("[") : told.rindex("]") + 1])
@@ -293,13 +171,13 @@ def artifacts(folder: Path) -> dict[str, bytes]:
 
 def test_both_doors_give_the_same_bytes(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
     first, second = artifacts(flow_run["folder"]), artifacts(dvc_run["folder"])
-    assert len(first) > 60
+    assert len(first) > 50
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def test_another_kind_of_machine_dirties_the_times_alone(dvc_run: dict[str, Any]) -> None:
-    folder, env = dvc_run["folder"], dvc_run["env"]
+def test_another_kind_of_machine_dirties_the_times_alone(done: dict[str, Any]) -> None:
+    folder, env = done["folder"], done["env"]
     machine, lock = folder / "data/machine.json", folder / "dvc.lock"
     own, locked = machine.read_text(), lock.read_text()
     machine.write_text(own.replace('"cores": ', '"cores": 9'))
@@ -311,8 +189,8 @@ def test_another_kind_of_machine_dirties_the_times_alone(dvc_run: dict[str, Any]
     assert set(dirty) == {"time@onnxruntime"}
 
 
-def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(dvc_run: dict[str, Any]) -> None:
-    folder, env = dvc_run["folder"], dvc_run["env"]
+def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(done: dict[str, Any]) -> None:
+    folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
     own = params.read_text()
     params.write_text(own.replace("method: svd, rank: 16", "method: svd, rank: 15"))
@@ -325,8 +203,8 @@ def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(dvc_run: dict[str,
     assert "Running stage" not in sh(folder, sys.executable, "-m", "dvc", "repro", "teacher", env=env)
 
 
-def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(dvc_run: dict[str, Any]) -> None:
-    folder, env = dvc_run["folder"], dvc_run["env"]
+def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(done: dict[str, Any]) -> None:
+    folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
     own = params.read_text()
     params.write_text(own.replace("prune:\n", "prune:\n  heads50: {source: teacher, method: heads, fraction: 0.5}\n"))
@@ -341,36 +219,8 @@ def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(dvc_run: d
     assert set(outcomes.values()) == {"works"}
 
 
-FLAT = """from torch import nn
-
-
-def build(*, preprocessing, outputs, config):
-    pixels = preprocessing.height * preprocessing.width * len(preprocessing.mode)
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, outputs))
-"""
-
-
-def test_init_takes_out_what_a_net_of_ones_own_cannot_become(snapshot: Path, tmp_path: Path) -> None:
-    env = environment(tmp_path / "home")
-    (tmp_path / "own").mkdir()
-    folder = clone(snapshot, tmp_path / "own", env)
-    (folder / "flat.py").write_text(FLAT)
-    for label, shade in (("dark", 0), ("light", 128)):
-        (folder / "photos" / label).mkdir(parents=True)
-        for number in range(20):
-            pixels = np.random.default_rng(number + shade).integers(shade, shade + 127, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "photos" / label / f"{number}.png")
-    told = sh(folder, "slimline", "init", "photos", "--model", "flat.py:build", "--force", "--json", env=env)
-    found = json.loads(told[told.index("{") : told.rindex("}") + 1])
-    assert found["left_out"].keys() == {"channels50", "channels50-int8"}
-    assert found["left_out"]["channels50-int8"] == "it starts from channels50"
-    assert f"  # channels50 is left out: {found['left_out']['channels50']}" in (folder / "params.yaml").read_text()
-    params = Params.load(folder / "params.yaml")
-    assert (set(params.variants), params.deploy.variants) == ({"int8"}, ("teacher", "int8"))
-
-
-def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:
-    folder, env = dvc_run["folder"], dvc_run["env"]
+def test_a_changed_gate_runs_the_report_alone(done: dict[str, Any]) -> None:
+    folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("min_size_ratio: 1.5", "min_size_ratio: 1000"))
     told = sh(folder, sys.executable, "-m", "dvc", "repro", env=env)
@@ -380,13 +230,13 @@ def test_a_changed_gate_runs_the_report_alone(dvc_run: dict[str, Any]) -> None:
     assert verdicts == {"reject"}
 
 
-def test_publishing_when_nothing_passed_exits_with_3(dvc_run: dict[str, Any]) -> None:
-    told = sh(dvc_run["folder"], sys.executable, "-m", "tasks.publish", env=dvc_run["env"], code=3)
+def test_publishing_when_nothing_passed_exits_with_3(done: dict[str, Any]) -> None:
+    told = sh(done["folder"], sys.executable, "-m", "tasks.publish", env=done["env"], code=3)
     assert len([line for line in told.splitlines() if line.startswith("error:")]) == 1
 
 
-def test_a_failing_stage_leaves_nothing_half_written(dvc_run: dict[str, Any]) -> None:
-    folder, env = dvc_run["folder"], dvc_run["env"]
+def test_a_failing_stage_leaves_nothing_half_written(done: dict[str, Any]) -> None:
+    folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("test_fraction: 0.4", "test_fraction: 0.9"))
     told = sh(folder, sys.executable, "-m", "dvc", "repro", "data", env=env, code=None)
