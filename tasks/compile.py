@@ -189,7 +189,8 @@ def answers_table(parity: Parity) -> Iterator[Table]:
         (one.prompt, one.reference, "the same" if place is None else one.compiled, place)
         for one, place in zip(found.answers, found.parted_at, strict=True)
     )
-    columns = ("prompt (its end)", f"the {parity.reference}", "as compiled", "parts at token")
+    reference = "the source" if parity.tolerance is not None else "the simulation"
+    columns = ("prompt (its end)", reference, "as compiled", "parts at token")
     yield Table("Greedy answers side by side", columns, rows, "Beginnings of validation windows, and the likeliest tokens after them.")
 
 

@@ -54,6 +54,20 @@ def test_a_plan_that_is_far_from_its_source_may_be_compiled_no_further_from_its_
     assert (close.min_sqnr_db, close.min_agreement) == (20, 0.97)
 
 
+def test_a_runtime_that_rounds_as_much_as_the_plan_but_otherwise_is_held_to_the_source() -> None:
+    noise = np.random.default_rng(1).normal(0, 1, (2, *REFERENCE.shape)).astype(np.float32)
+    plan, otherwise = REFERENCE + noise[0], REFERENCE + 0.8 * noise[1]
+    parity = compare_outputs(plan, otherwise, objective=SIX, exact=False, source=REFERENCE)
+    assert parity.reference == "source"
+    assert parity.min_sqnr_db is not None
+    assert parity.sqnr_db is not None
+    assert parity.min_sqnr_db < parity.sqnr_db < 20
+    require_parity("v-onnxruntime", parity, plan, otherwise)
+    further = REFERENCE + 1.5 * noise[1]
+    with pytest.raises(StageError, match="outputs differ from the simulation: "):
+        require_parity("v-onnxruntime", compare_outputs(plan, further, objective=SIX, exact=False, source=REFERENCE), plan, further)
+
+
 def test_a_tie_counts_as_agreement() -> None:
     tied = np.array([[1.0, 1.0, -5.0]], np.float32)
     parity = compare_outputs(tied, np.array([[0.99999, 1.0, -5.0]], np.float32), objective=SIX, exact=True)
