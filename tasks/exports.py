@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from slimline.artifact.manifest import Manifest, write_manifest
 from slimline.artifact.variant import Variant, load_variant, save_variant
 from slimline.calibration.trials import LATER, REFUSED, WORKS, Trial, Tried
@@ -35,9 +37,10 @@ WAY_OUT = "take {!r} out of deploy.targets, or change the net"
 VARIANT_WAY_OUT = "take it out of deploy.variants, or {!r} out of deploy.targets"
 
 
-LOOK_S = 20.0
-"""Once a target has taken so long no further variant is begun: what another one shows is still found by its stage `compile`."""
-OUT_OF_TIME = f"not tried: the look begins no variant after {LOOK_S:g} s on a target; its stage will tell"
+WEIGHTS = 100_000_000
+"""Numbers in the weights of all the plans that are compiled for a target: what a further one shows is still found by its stage `compile`.
+No clock counts, so that a slow machine writes the same page as a quick one."""
+TOO_MUCH = f"not tried: the look compiles as many plans for a target as have {WEIGHTS / 1e6:g} million weights; its stage will tell"
 
 
 def deployed_plans(params: Params, target: str) -> list[str]:
@@ -45,6 +48,11 @@ def deployed_plans(params: Params, target: str) -> list[str]:
     named = [name for name in params.deploy.variants if name in params.quantize and params.quantize[name].refused_by(target) is None]
     first = {params.quantize[name].method: name for name in reversed(named)}.values()
     return sorted(named, key=lambda name: name not in first)
+
+
+def affordable(teacher: nn.Module) -> int:
+    """How many plans of a net are compiled for a target."""
+    return WEIGHTS // max(sum(value.numel() for value in teacher.parameters()), 1)
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,16 @@ class Exports:
     signature: Signature
 
     def trials(self, found: Untrained) -> Iterator[Trial]:
-        """The teacher, stored and read back, and each plan that is deployed, as far as the time goes."""
-        began, params, target = time.perf_counter(), self.stage.params, str(self.stage.target)
+        """The teacher, stored and read back, and the plans that are deployed, as many as affordable."""
+        params, target = self.stage.params, str(self.stage.target)
         with TemporaryDirectory(prefix="slimline-look-") as place:
             yield self._trial(TEACHER, Tried(found.teacher), Path(place))
             names = deployed_plans(params, target)
             lineage = {variant for name in names for variant in params.lineage(name)}
             made = {variant: tried for _, variant, tried in found.trials.of(lineage, found.teacher) if tried is not None}
-            for name in names:
-                if time.perf_counter() - began > LOOK_S:
-                    yield Trial(f"deploy.targets.{target} ({name})", LATER, OUT_OF_TIME, 0.0)
+            for number, name in enumerate(names):
+                if number >= affordable(found.teacher):
+                    yield Trial(f"deploy.targets.{target} ({name})", LATER, TOO_MUCH, 0.0)
                 elif name in made:
                     yield self._trial(name, made[name], Path(place))
 

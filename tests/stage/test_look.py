@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from slimline.params import Params
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import look
-from tasks.exports import deployed_plans
+from tasks.exports import affordable, deployed_plans
 from tests.prepared_project import prepare_project
 
 WORKLOAD = '''
@@ -195,6 +196,11 @@ def test_a_trial_that_does_not_end_is_ended(in_folder: Path, project: Path, monk
     (trial,) = look.exported("onnxruntime")
     assert (trial.what, trial.outcome) == ("deploy.targets.onnxruntime", look.LATER)
     assert trial.said == "a trial took more than 0.05 s and was ended; its stage will tell"
+
+
+def test_of_a_large_net_few_plans_are_compiled_whatever_the_clock_says() -> None:
+    nets = [nn.Linear(width, width, bias=False, device="meta") for width in (1_000, 5_000, 20_000)]
+    assert [affordable(net) for net in nets] == [100, 4, 0]
 
 
 def test_plans_are_tried_one_of_each_method_first() -> None:
