@@ -16,14 +16,6 @@ os.environ.update(
 )
 
 PROJECT = Path(__file__).parents[1]
-LONGEST = ("pipeline", "flow")
-"""The folders whose files take minutes: they begin first, or one of them would be left at the end, on one core alone."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests by their folder; within a file they stay as they stand there."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
