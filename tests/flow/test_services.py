@@ -68,7 +68,7 @@ def create_run(api, deployment, **options):
 
 
 def final_state(api, run):
-    state = httpx.get(f"{api}/flow_runs/{run.id}").json()["state_type"]
+    state = httpx.get(f"{api}/flow_runs/{run.id}", timeout=30).json()["state_type"]
     return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_needs_a_gpu_waits_for_one_and_is_refused_where_there_is_none
 
 
 def state_of(api, identity):
-    state = httpx.get(f"{api}/flow_runs/{identity}").json()["state"]
+    state = httpx.get(f"{api}/flow_runs/{identity}", timeout=30).json()["state"]
     return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
 
