@@ -62,9 +62,10 @@ def test_a_run_is_started_from_the_form_and_completes(site, page, tmp_path):
         expect(page.get_by_text(f"{label} (Optional)").first).to_be_visible(timeout=30_000)
     page.locator("input[type=number]").first.fill("1")
     page.screenshot(path=tmp_path / "form.png", full_page=True)
-    run_name = page.locator("input[type=text]").first.input_value()
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("link", name=run_name).first.click(timeout=60_000)
+    with page.expect_response(lambda response: response.url.endswith("/create_flow_run"), timeout=90_000) as created:
+        page.get_by_role("button", name="Submit").click()
+    run_id = created.value.json()["id"]
+    page.goto(f"{address}/runs/flow-run/{run_id}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=120_000)
     expect(page.get_by_text("q8 works").first).to_be_visible(timeout=30_000)
     page.screenshot(path=tmp_path / "run.png", full_page=True)
@@ -73,6 +74,6 @@ def test_a_run_is_started_from_the_form_and_completes(site, page, tmp_path):
     page.screenshot(path=tmp_path / "artifacts.png", full_page=True)
     assert (root / "data/models/q8/model").read_text() == "q8"
     assert (root / "reports/releases.json").exists()
-    run = page.request.post(f"{address}/api/flow_runs/filter", data={"flow_runs": {"name": {"any_": [run_name]}}}).json()[0]
+    run = page.request.get(f"{address}/api/flow_runs/{run_id}").json()
     assert run["parameters"]["options"]["jobs"] == 1
     assert asked == {"127.0.0.1"}, "the UI asked somebody else"
