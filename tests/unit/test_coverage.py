@@ -12,7 +12,7 @@ from slimline.objectives.regression import regression
 from slimline.verdict.difference import Resampling, metric_drop, tango_interval
 
 EXPERIMENTS = 2000
-RESAMPLES = 199
+RESAMPLES = 399
 Draw = Callable[[np.random.Generator], tuple[Scores, Scores]]
 THREE, LABELS, KWH = classification("abc"), multilabel("abcd"), regression(unit="kWh")
 

@@ -201,14 +201,14 @@ class Gated(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A layer of either kind over two steps of eight numbers, and a head on its last state."""
+    """A layer of either kind over four steps of four numbers, and a head on its last state."""
 
     def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
-        self.steps, self.head = kind(8, 8, batch_first=True), nn.Linear(8, 2)
+        self.steps, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.steps(x.unflatten(1, (2, 8)))[0][:, -1])
+        found: Tensor = self.head(self.steps(x.unflatten(1, (4, 4)))[0][:, -1])
         return found
 
 

@@ -483,7 +483,7 @@ def test_references_mean_an_alias_an_id_or_a_variant_on_a_target(project, store,
         promote_reference(store, base, identity, SAID, alias="production", source="latest")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "MODEL_CARD.md"])
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "report.html"])
 def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_publishing(project, store, workload, name):
     done, _ = published(project)
     base, identity = release_base(workload), one_url(done).rstrip("/").rpartition("/")[2]
