@@ -29,7 +29,7 @@ from slimline.data.table import write_numbered
 from slimline.errors import DataError, SlimlineError, StageError
 from slimline.measure.compute import Compute, count
 from slimline.measure.flips import flips, predictions_table, worst
-from slimline.measure.quality import quality
+from slimline.measure.quality import clusters, quality
 from slimline.measure.size import size_bytes, size_ratio
 from slimline.objectives import Objective, Scores, joined_scores
 from slimline.params import TEACHER, Params
@@ -75,6 +75,7 @@ def run(answered: Answered, objective: Objective, metric: str, params: Params) -
     asked = objective.metrics[metric]
     return {
         "samples": len(answered.predictions),
+        "clusters": clusters(answered.baseline),
         "confidence": confidence,
         "quality": judged[VARIANT],
         "baseline": {"quality": judged[BASELINE], "groups": objective.groups(answered.baseline)},

@@ -61,7 +61,7 @@ def look_at_language(texts: str, column: str | None, model: str, root: Path = Pa
     cut = cut_documents(found, options, 0)
     splits = {split: sum(len(found.texts[number].encode()) for number in numbers) for split, numbers in cut.items()}
     facts = {"workload": LANGUAGE, "documents": len(found.texts), "bytes": found.size_bytes, "splits_bytes": splits, "window": window}
-    return Looked(tuple(_lines(found, splits, model, size)), facts, _text(options, model, size, widths))
+    return Looked(tuple(_lines(found, splits, len(cut["test"]), model, size)), facts, _text(options, model, size, widths))
 
 
 def _net(model: str, root: Path) -> tuple[int, tuple[int, ...], int]:
@@ -84,12 +84,12 @@ def _shares(found: Documents, window: int, *, is_large: bool) -> dict[str, Any]:
     return {"test_fraction": round(test, 3), "validation_fraction": round(test / 3, 3), "calibration_samples": CALIBRATION}
 
 
-def _lines(found: Documents, splits: dict[str, int], model: str, size: int) -> list[str]:
+def _lines(found: Documents, splits: dict[str, int], tested: int, model: str, size: int) -> list[str]:
     cut = "; they are few and long, so each was cut into parts, which count as documents" if found.is_cut else ""
     twice = f"; {found.duplicates} stood there twice and count once" if found.duplicates else ""
     return [
         f"{found.where}: {len(found.texts):,} documents, {found.size_bytes:,} bytes{twice}{cut}",
-        f"{told_splits(splits)} (bytes; whole documents apart)",
+        f"{told_splits(splits)} (bytes; whole documents apart, {tested:,} of them in test, which intervals resample)",
         f"the net is {model}, {size:,} numbers in its weights" if size else "the net is a small Llama of our own, trained here",
     ]
 

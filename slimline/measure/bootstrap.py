@@ -5,6 +5,7 @@ samples are one cell, and the counts of cells are one multinomial draw. Samples 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ def percentile_interval(draws: Floats, confidence: float) -> tuple[float, float]
 def cluster_of(scores: Scores) -> NDArray[np.int64] | None:
     """Which cluster each sample is of, from 0 on [N]; None where every sample stands alone."""
     return np.unique(scores[CLUSTER], return_inverse=True)[1] if CLUSTER in scores else None
+
+
+def effective_units(weights: NDArray[Any]) -> float:
+    """As many units of equal weight say as much as these, weights [units] of which some are more than 0 (Kish 1965, Survey Sampling)."""
+    return float(weights.sum()) ** 2 / float((weights.astype(np.float64) ** 2).sum())
 
 
 def count_draws(units: int, width: int, resamples: int, seed: int) -> Iterator[Floats]:

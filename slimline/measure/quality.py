@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from slimline.measure.bootstrap import metric_draws, percentile_interval
+from slimline.measure.bootstrap import cluster_of, effective_units, metric_draws, percentile_interval
 from slimline.measure.resampled import is_studentised, studentised_figure
 from slimline.objectives import Metric, Objective, Scores, figures
 
@@ -30,6 +30,15 @@ def quality(objective: Objective, scores: Scores, resamples: int, confidence: fl
             ends = percentile_interval(draws[name], confidence)
         found[name] = {"value": values[name], "ci": list(ends)}
     return found
+
+
+def clusters(scores: Scores) -> dict[str, float] | None:
+    """How many clusters the samples are of, and how many of equal size say as much; None where every sample stands alone."""
+    numbers = cluster_of(scores)
+    if numbers is None:
+        return None
+    sizes = np.bincount(numbers)
+    return {"count": len(sizes), "of_equal_size": effective_units(sizes)}
 
 
 def flawless_floor(samples: int, confidence: float) -> float:

@@ -9,6 +9,8 @@ from slimline.report.page import Row, StagePage, Table
 from slimline.verdict.words import moved
 
 Facts = Mapping[str, Any]
+FEW_CLUSTERS = 10
+"""Of fewer, each weighs a tenth or more: intervals cover less than they say (tests/unit/test_coverage.py)."""
 
 
 def evaluation_page(quality: Facts) -> StagePage:
@@ -36,8 +38,19 @@ def _summary(quality: Facts) -> list[str]:
         f"{ratio(quality['size_ratio'])} smaller on disk than the teacher; weights in {quality['precision']}, arithmetic in "
         f"{quality['computes']}. How fast it is stands on the page of {quality['target']}'s times.",
         *generations_text(quality.get("generations")),
+        *_few(quality["clusters"]),
         f"This test set would have shown a true drop of {loss(quality['detectable_drop'], drop['unit'])} or more with a power of 80 %.",
     ]
+
+
+def _few(clusters: Facts | None) -> list[str]:
+    if clusters is None or clusters["of_equal_size"] >= FEW_CLUSTERS:
+        return []
+    return [f"The samples are of {_told(clusters)}: so few leave intervals wide and rough; give the test split more."]
+
+
+def _told(clusters: Facts) -> str:
+    return f"{clusters['count']:,} clusters that belong together, which say as much as {clusters['of_equal_size']:.1f} of equal size"
 
 
 def _flipped(flips: Facts | None) -> str:
@@ -67,7 +80,8 @@ def _interval_table(quality: Facts) -> Table:
         for name, figure in quality["quality"].items()
     )
     columns = ("metric", "variant", "from", "to", "teacher", "from ", "to ")
-    return Table("Quality with intervals", columns, rows, f"Bootstrap intervals at a confidence of {quality['confidence']:g}.")
+    drawn = "" if quality["clusters"] is None else f" over {_told(quality['clusters'])}"
+    return Table("Quality with intervals", columns, rows, f"Bootstrap intervals{drawn} at a confidence of {quality['confidence']:g}.")
 
 
 def _group_table(quality: Facts) -> Table:

@@ -16,6 +16,8 @@ from slimline.workloads.table import SPLITS
 TABLES = (".csv", ".parquet")
 LIBRARY_BYTES = 3_000_000
 """How much of the standard library is read where no text was named."""
+LONGEST_MODULE_BYTES = 30_000
+"""Of the standard library: else one module is most of a split, and documents are what intervals resample."""
 LEFT_OUT = ("test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "encodings", "__pycache__")
 FEW, PARTS = 10, 40
 """Fewer documents than FEW are cut into about PARTS together, at empty lines."""
@@ -163,6 +165,8 @@ def _library() -> Iterator[str]:
     order = sorted(files, key=lambda path: hashlib.sha256(str(path.relative_to(root)).encode()).digest())
     total = 0
     for path in order:
+        if path.stat().st_size > LONGEST_MODULE_BYTES:
+            continue
         text = path.read_bytes().decode("utf-8", "replace")
         total += len(text)
         if total > LIBRARY_BYTES:
