@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import openvino as ov
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from slimline.data.samples import Samples
 from slimline.methods.data import MethodData
 from slimline.objectives.causal_lm import causal_lm
 from slimline.workloads.huggingface.net import built
+from tests.onnx_sessions import exact_session
 
 WORDS, TOKENS = 1200, 24
 LLAMA = {
@@ -87,7 +87,7 @@ def run_compiled(target: str, folder: Path, execution: Mapping[str, str], inputs
     """What a folder's graph gives on onnxruntime or openvino, its first output alone."""
     given = {name: value.numpy() for name, value in inputs.items()}
     if target == "onnxruntime":
-        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        session = exact_session(folder / "model.onnx")
         return torch.from_numpy(np.asarray(session.run(None, given)[0]))
     compiled = ov.Core().compile_model(folder / "model.xml", "CPU", dict(execution))
     return torch.from_numpy(np.array(next(iter(compiled(given).values()))))

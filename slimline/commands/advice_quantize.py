@@ -1,6 +1,7 @@
 """What int8 and 16 bits will not bring: each rule was measured once, and tells its figure."""
 
 from slimline.commands.advice_case import XEON, Case, Layer, Rule, named
+from slimline.methods.compile.saturation import WIDE_SETS
 
 NARROW_CHANNELS = 16
 TINY_CHANNELS = 32
@@ -13,7 +14,7 @@ ROUNDED_AS_TRAINED = ("static", "adaround")
 LSTM_GATES, GRU_GATES = 4, 3
 WEIGHTS_ALONE = ("weight_only", "hqq")
 """Methods that store small weights and compute in float."""
-BFLOAT16_SETS, FLOAT16_SETS, INT8_SETS = {"amx_bf16", "avx512_bf16"}, {"avx512_fp16", "amx_fp16"}, {"avx_vnni", "avx512_vnni", "amx_int8"}
+BFLOAT16_SETS, FLOAT16_SETS = {"amx_bf16", "avx512_bf16"}, {"avx512_fp16", "amx_fp16"}
 
 
 def _unpacked_gru(case: Case) -> str | None:
@@ -94,9 +95,9 @@ def _symmetric_activations(case: Case) -> str | None:
 
 
 def _no_int8_kernels(case: Case) -> str | None:
-    if case.config.method not in (*INT8_COMPUTE, "dynamic", "smoothquant") or not case.isa or case.isa & INT8_SETS:
+    if case.config.method not in (*INT8_COMPUTE, "dynamic", "smoothquant") or not case.isa or case.isa & WIDE_SETS:
         return None
-    return "this CPU has neither VNNI nor AMX: int8 gains less speed, and U8 x S8 sums of two products can saturate"
+    return "this CPU has neither VNNI nor AMX: int8 gains less speed; openvino gets 7-bit weights, or sums of products would saturate"
 
 
 def _no_half_arithmetic(case: Case) -> str | None:

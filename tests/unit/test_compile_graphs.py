@@ -19,7 +19,8 @@ from slimline.errors import StageError
 from slimline.measure.machine import fingerprint
 from slimline.methods import get_method
 from slimline.methods.compile.lowered import Lowered, arithmetic
-from slimline.methods.compile.onnx_graph import layer_nodes, slim
+from slimline.methods.compile.onnx_graph import layer_nodes
+from slimline.methods.compile.onnx_slim import slim
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.compile.xnnpack_graph import computed_types
 from slimline.methods.quantize.plan import Plan, layers_of_kind, planned

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino as ov
 import pytest
 import torch
@@ -36,6 +35,7 @@ from slimline.methods.quantize.weight_only import weight_only
 from slimline.params import DynamicParams, HalfParams, StaticParams, WeightOnlyParams
 from tests.lowering import graph_of, samples
 from tests.method_data import TEN
+from tests.onnx_sessions import exact_session
 from tests.shared_export import shared_exports
 
 STEPS, FEATURES, HIDDEN, CLASSES = 6, 8, 32, 3
@@ -114,7 +114,7 @@ def outputs(folder: Path, target: str, lowered_as: Lowered, inputs: Tensor) -> T
     if target == "openvino":
         compiled = ov.Core().compile_model(folder / "model.xml", "CPU", lowered_as.execution)
         return torch.from_numpy(compiled(inputs.numpy())[0].copy())
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    session = exact_session(folder / "model.onnx")
     return torch.from_numpy(session.run(None, {"x": inputs.numpy()})[0])
 
 

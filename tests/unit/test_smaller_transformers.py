@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino as ov
 import pytest
 import torch
@@ -27,6 +26,7 @@ from slimline.methods.quantize.static import static
 from slimline.params import DepthParams, HeadsParams, StaticParams
 from tests.attention_nets import KINDS, net
 from tests.method_data import method_data
+from tests.onnx_sessions import exact_session
 from tests.shared_export import shared_exports
 from tests.small_nets import seeded
 
@@ -64,7 +64,7 @@ def outputs(folder: Path, target: str, lowered: Lowered, inputs: Batch) -> Tenso
     if target == "openvino":
         compiled = ov.Core().compile_model(folder / "model.xml", "CPU", lowered.execution)
         return torch.from_numpy(compiled({name: value.numpy() for name, value in inputs.items()})[0].copy())
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    session = exact_session(folder / "model.onnx")
     return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
 
 

@@ -24,6 +24,7 @@ from slimline.params import StaticParams
 from slimline.training.fit import predict
 from tests.lowering import samples
 from tests.method_data import TEN
+from tests.onnx_sessions import exact_session
 from tests.shared_export import shared_exports
 from tests.unbalanced import CALIBRATION, HELD_OUT, data_for, unbalanced_net
 
@@ -105,9 +106,7 @@ def test_both_runtimes_follow(options: dict[str, Any], net: nn.Module, tmp_path:
 
 def run(folder: Path, target: str) -> np.ndarray:
     if target == "onnxruntime":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        session = exact_session(folder / "model.onnx")
         return np.asarray(session.run(None, {"x": HELD_OUT["x"].numpy()})[0])
     import openvino
 

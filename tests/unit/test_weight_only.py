@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino as ov
 import pytest
 import torch
@@ -18,7 +17,7 @@ from slimline.methods import get_method
 from slimline.methods.compile import onnx_weights, openvino_weights
 from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import slim
+from slimline.methods.compile.onnx_slim import slim
 from slimline.methods.compile.openvino_graph import stored_layers
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.layer_use import uses_of
@@ -32,6 +31,7 @@ from slimline.methods.quantize.weight_only import weight_only
 from slimline.methods.quantize.weights import levels, stored_grid
 from slimline.params import HqqParams, StaticParams, WeightOnlyParams
 from tests.lowering import graph_of, samples
+from tests.onnx_sessions import exact_session
 from tests.shared_export import shared_exports
 
 TARGETS = ("onnxruntime", "openvino")
@@ -117,9 +117,7 @@ def run(target: str, folder: Path, inputs: Tensor) -> Tensor:
     if target == "openvino":
         settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "INFERENCE_NUM_THREADS": "1"}
         return torch.from_numpy(ov.Core().compile_model(folder / "model.xml", "CPU", settings)([inputs.numpy()])[0].copy())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    session = exact_session(folder / "model.onnx")
     return torch.from_numpy(session.run(None, {"x": inputs.numpy()})[0])
 
 

@@ -1,7 +1,7 @@
 """Integer weights as a graph stores them: the levels that the plan rounds to, and the scales of the weights that were exported."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,19 @@ class IntegerWeight:
             return False
         return bool(np.all(self.zero_point == np.clip(np.round(self.zero_point), 0, 2**self.bits - 1)))
 
+    def in_seven_bits(self) -> "IntegerWeight":
+        """The same in half as many levels: -64…64 of twice the scale."""
+        return replace(self, levels=seven_bits(self.levels), scale=self.scale * 2)
+
     def unpacked(self) -> Floats:
         """What the integers stand for, float32 [outputs, values]."""
         shifted = self.levels.astype(np.float32) - (0 if self.zero_point is None else self.zero_point[..., None])
         return np.asarray(shifted * self.scale[..., None], np.float32).reshape(len(self.scale), -1)
+
+
+def seven_bits(levels: Integers) -> NDArray[np.int8]:
+    """Half as many levels, int8 of any shape: what stood for L stands for L / 2 of twice the scale."""
+    return np.round(levels / 2).astype(np.int8)
 
 
 def integer_weight(weight: Tensor, entry: Mapping[str, Any], grid: Grid | None, exported: Floats) -> IntegerWeight:

@@ -1,7 +1,6 @@
 """A float model as a small, deterministic ONNX graph whose nodes carry the names of the model's layers."""
 
 import contextlib
-import itertools
 import re
 import warnings
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnxscript.optimizer import optimize_ir
 from torch import nn
 
@@ -142,35 +141,12 @@ def without_output_rounding(graph: onnx.GraphProto) -> None:
         exact, readers = rounding.input[0], [node for node in graph.node if name in node.input]
         if readers:
             for node in (last, *readers):
-                _rename(node, {name: f"{name}_rounded"})
+                rename(node, {name: f"{name}_rounded"})
         else:
             graph.node.remove(last)
             graph.node.remove(rounding)
         for node in graph.node:
-            _rename(node, {exact: name})
-
-
-def slim(graph_model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes the same in fewer bytes: no names, notes or inferred shapes, and equal constants stored once."""
-    small = onnx.ModelProto()
-    small.CopyFrom(graph_model)
-    graph = small.graph
-    for message in (small, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        message.ClearField("doc_string")
-        message.ClearField("metadata_props")
-    for field in ("producer_name", "producer_version", "domain", "model_version"):
-        small.ClearField(field)
-    graph.ClearField("value_info")
-    graph.ClearField("quantization_annotation")
-    _share_constants(graph)
-    _drop_unused(graph)
-    _shorten_names(graph)
-    domains = {node.domain for node in graph.node} | {""}
-    imports = sorted((entry.domain, entry.version) for entry in small.opset_import if entry.domain in domains)
-    small.ClearField("opset_import")
-    small.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in imports)
-    onnx.checker.check_model(small)
-    return small
+            rename(node, {exact: name})
 
 
 @contextlib.contextmanager
@@ -210,46 +186,13 @@ def _layer_in_scopes(node: onnx.NodeProto, layers: Set[str]) -> str | None:
     return next((name for name in reversed(re.findall(r"'([^']*)'", scopes)) if name in layers), None)
 
 
-def _share_constants(graph: onnx.GraphProto) -> None:
-    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
-    same: dict[str, str] = {}
-    given = {value.name for value in graph.input}  # what a caller may replace is no constant
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in given]:
-        kept = first.setdefault((tensor.data_type, tuple(tensor.dims), _raw(tensor)), tensor.name)
-        if kept != tensor.name:
-            same[tensor.name] = kept
-            graph.initializer.remove(tensor)
-    for node in graph.node:
-        _rename(node, same)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
-
-
-def _shorten_names(graph: onnx.GraphProto) -> None:
-    kept = [value.name for value in (*graph.input, *graph.output)]
-    short = {name: name for name in (*kept, "")}
-    free = (name for name in (np.base_repr(number, 36) for number in itertools.count(len(short))) if name not in short)
-    for node in graph.node:
-        node.name = ""
-        for name in (*node.input, *node.output):
-            if name not in short:
-                short[name] = next(free)
-    for node in graph.node:
-        _rename(node, short)
-    for tensor in graph.initializer:
-        tensor.CopyFrom(helper.make_tensor(short[tensor.name], tensor.data_type, tensor.dims, _raw(tensor), raw=True))
-
-
-def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node read and write tensors under other names, in place."""
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def _raw(tensor: onnx.TensorProto) -> bytes:
+def raw_bytes(tensor: onnx.TensorProto) -> bytes:
     """A constant's bytes as they are stored: two 4-bit values in one."""
     stored: bytes = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
     return stored

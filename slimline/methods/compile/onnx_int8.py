@@ -23,6 +23,7 @@ from slimline.methods.compile.onnx_prepared import (
     read_exactly,
     release_gemms,
 )
+from slimline.methods.compile.onnx_saturation import saturates
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
@@ -92,6 +93,7 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTIZABLE),
         per_channel=True,
+        reduce_range=saturates(graph),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=[*_others(graph, weighted_of_kind(plan, "static")), *_masked_scores(graph), *outputs],
@@ -124,6 +126,7 @@ def _dynamic(source: Path, plan: Plan) -> onnx.ModelProto:
         target,
         op_types_to_quantize=["MatMul", "LSTM"],
         per_channel=True,
+        reduce_range=saturates(onnx.load(source).graph),
         weight_type=QuantType.QInt8,
         nodes_to_exclude=others,
         extra_options={"MatMulConstBOnly": True},

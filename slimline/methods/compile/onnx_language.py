@@ -20,7 +20,8 @@ from slimline.methods.compile import onnxruntime as plain
 from slimline.methods.compile.genai_config import write_genai_config
 from slimline.methods.compile.language_export import exported_with_cache, generation_facts, quieted, require_free_ranges
 from slimline.methods.compile.lowered import Lowered
-from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, producers, slim
+from slimline.methods.compile.onnx_graph import SCOPES, constant_bytes, initializers, name_nodes, operations, producers
+from slimline.methods.compile.onnx_slim import slim
 from slimline.methods.compile.onnx_weights import stored_layers
 from slimline.methods.quantize.plan import Plan, smallest_precision
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from slimline.methods.compile.integer_weights import IntegerWeight, token_weight
 from slimline.methods.compile.onnx_graph import layer_nodes, layer_of
 from slimline.methods.compile.onnx_integers import exported_weight
+from slimline.methods.compile.onnx_saturation import saturates
 from slimline.methods.quantize.plan import Plan, weighted_layers
 from slimline.methods.quantize.token_ranges import LARGEST_LEVEL, SMALLEST_SPAN, TokenRange, token_range, token_ranged
 
@@ -33,6 +34,7 @@ def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gri
         [numpy_helper.from_array(np.array([-1], np.int64), LAST), numpy_helper.from_array(np.float32(SMALLEST_SPAN), SHORTEST)]
     )
     rounded: dict[tuple[str, int, bytes], tuple[str, str]] = {}
+    in_seven_bits = saturates(graph)
     stored, instead = set[str](), dict[str, list[onnx.NodeProto]]()
     for name, node in wanted.items():
         layer = layer_of(name)
@@ -41,7 +43,8 @@ def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gri
             continue
         if layer not in stored:
             values = exported.astype(np.float32, copy=False)
-            _store(graph, layer, token_weight(layers[layer].weight, grids[f"{layer}.scale"], chosen.scale, values))
+            weight = token_weight(layers[layer].weight, grids[f"{layer}.scale"], chosen.scale, values)
+            _store(graph, layer, weight.in_seven_bits() if in_seven_bits else weight)
             stored.add(layer)
         key = node.input[0], chosen.zero_point, chosen.scale.numpy().tobytes()
         made = instead[name] = []

@@ -11,10 +11,12 @@ from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
 from slimline.data.signature import Signature
 from slimline.methods.compile.lowered import Lowered, arithmetic
-from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations, slim
+from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations
 from slimline.methods.compile.onnx_int8 import quantize_int8
+from slimline.methods.compile.onnx_slim import slim
 from slimline.methods.compile.onnx_tokens import range_tokens
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
+from slimline.methods.compile.saturation import EXACT
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import (
     TABLE,
@@ -113,5 +115,7 @@ def optimised_operations(graph_model: onnx.ModelProto) -> dict[str, int]:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(Path(place) / "optimised.onnx")
         options.intra_op_num_threads, options.log_severity_level = 1, 3
+        for name, value in EXACT.items():
+            options.add_session_config_entry(name, value)
         ort.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return operations(onnx.load(options.optimized_model_filepath).graph)

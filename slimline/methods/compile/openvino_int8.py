@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch, split
 from slimline.methods.compile.integer_weights import integer_weight
 from slimline.methods.compile.openvino_edits import MOVES, source_beyond
 from slimline.methods.compile.openvino_graph import layer_operations, other_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers
+from slimline.methods.compile.openvino_seven_bits import saturating_layers, store_in_seven_bits
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -55,6 +57,7 @@ def quantize_int8(model: ov.Model, plan: Plan, calibration: Batch) -> ov.Model:
     for layer, operation in layer_operations(quantized, statics):
         _set_range(operation, *plan["layers"][layer]["input_range"])
     _share_scales(model, quantized, plan)
+    store_in_seven_bits(quantized, saturating_layers(plan, NO_GRIDS))
     return quantized
 
 

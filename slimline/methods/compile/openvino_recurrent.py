@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from slimline.errors import Impossible
+from slimline.methods.compile.integer_weights import seven_bits
 from slimline.methods.compile.openvino_edits import UNPACKING, source_beyond
+from slimline.methods.compile.saturation import sums_saturate
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, Recurrent, kind, matrices, recurrent_layers, recurrent_of_kind
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE
@@ -100,6 +102,8 @@ def _integers(operation: Any, entry: Mapping[str, Any]) -> list[Any]:
     for value, row, grid in zip(values, rows, grids, strict=True):
         packed = levels(row, entry, grid).reshape(value.shape).numpy()
         scale = grid[0].reshape(*value.shape[:-1], 1).numpy()
+        if is_int8 and sums_saturate():
+            packed, scale = seven_bits(packed), scale * 2
         levels_alone = ops.constant(packed) if is_int8 else ops.convert(ops.constant(packed), "i32")
         made.append(ops.multiply(ops.convert(levels_alone, "f32"), ops.constant(scale)))
     return made

@@ -10,6 +10,7 @@ from slimline.methods.compile.integer_weights import IntegerWeight, token_weight
 from slimline.methods.compile.openvino_edits import put_in_place
 from slimline.methods.compile.openvino_graph import layer_operations
 from slimline.methods.compile.openvino_integers import oriented
+from slimline.methods.compile.saturation import sums_saturate
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, weighted_layers
 from slimline.methods.quantize.token_ranges import LARGEST_LEVEL, SMALLEST_SPAN, TokenRange, token_range, token_ranged
@@ -37,6 +38,8 @@ def range_tokens(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[s
         if constant.get_type_name() != "Constant" or chosen is None:
             continue
         weight = token_weight(layers[layer].weight, grids[f"{layer}.scale"], chosen.scale, oriented(operation, constant.data))
+        if sums_saturate():
+            weight = weight.in_seven_bits()
         source = operation.input_value(0)
         key = source.get_node().get_name(), source.get_index(), chosen.zero_point, chosen.scale.numpy().tobytes()
         if key not in rounded:

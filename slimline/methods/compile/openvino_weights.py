@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from slimline.methods.compile.integer_weights import IntegerWeight, integer_weight
 from slimline.methods.compile.openvino_graph import layer_name, layer_operations, table_operations
 from slimline.methods.compile.openvino_integers import oriented, store_integers, store_table, store_table_apart
+from slimline.methods.compile.openvino_seven_bits import saturating_layers
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, table_owners, tables, tables_of_kind, weighted_layers, weighted_of_kind
 from slimline.methods.quantize.token_ranges import token_ranged
@@ -56,8 +57,10 @@ def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str,
 
 def _tables(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
     embeddings = tables(model)
+    small = {owner for head, owner in table_owners(model).items() if head in saturating_layers(plan, grids)}
     for layer, operation in table_operations(graph, tables_of_kind(plan, "weights")):
         constant = operation.input_value(0).get_node()
         if constant.get_type_name() == "Constant":
             entry = plan["layers"][layer]
-            yield operation, integer_weight(embeddings[layer].weight, entry, stored_grid(grids, layer, entry), constant.data)
+            made = integer_weight(embeddings[layer].weight, entry, stored_grid(grids, layer, entry), constant.data)
+            yield operation, made.in_seven_bits() if layer in small else made
