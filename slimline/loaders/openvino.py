@@ -11,6 +11,8 @@ from slimline.artifact.generating import read_generation
 from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
 from slimline.methods.compile.instruction_sets import instruction_sets
+from slimline.methods.compile.openvino_edits import products_in_int8
+from slimline.methods.compile.saturation import SEVEN_BITS, sums_saturate
 from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
@@ -37,6 +39,7 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     What OpenVINO raises is told by slimline.runtime.
     """
     core = openvino.Core()
+    _require_whole_sums(core, folder / GRAPH)
     config = _settings(core, folder / GRAPH, manifest, threads)
     compiled = core.compile_model(folder / GRAPH, "CPU", config)
     request = compiled.create_infer_request()
@@ -61,6 +64,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     Each loads the IR when it is first asked, for an application needs one of them.
     """
     core, facts = openvino.Core(), read_generation(folder)
+    _require_whole_sums(core, folder / LANGUAGE_GRAPH)
     config = _settings(core, folder / LANGUAGE_GRAPH, manifest, threads)
     requests: list[Any] = []
 
@@ -88,6 +92,19 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
         return OpenVINOGenerator(folder, facts, reader, config, prefix_caching=cache.keeps)  # the engine keeps its own
 
     return Language(infer, config, generating)
+
+
+def _require_whole_sums(core: Any, graph: Path) -> None:
+    """Refuse 8-bit weights of int8 products on a CPU where their sums saturate: what compiles there stores 7 bits.
+
+    Raises:
+        MachineError: they were compiled on another kind of CPU.
+    """
+    if sums_saturate() and any(np.abs(one.data.astype(np.int16)).max() > SEVEN_BITS for one in products_in_int8(core.read_model(graph))):
+        raise MachineError(
+            f"{graph.parent}: multiplies int8 by 8-bit weights, and this CPU has neither VNNI nor AMX: the sums would saturate; compile it "
+            "here, where it gets 7-bit weights, or take it on onnxruntime, which multiplies exactly"
+        )
 
 
 def _settings(core: Any, graph: Path, manifest: CompiledManifest, threads: int) -> dict[str, str]:

@@ -167,7 +167,8 @@ def test_tied_weights_are_stored_once_and_the_page_tells_their_bytes(method: str
     overhead = 13_000 if method == "hqq" and target == "onnxruntime" else 4_000  # rotations and masks; what sums the groups
     assert told <= lowered.weight_bytes <= told * (1 + FEW_PER_CENT) + overhead
     assert lowered.weight_bytes < told + WORDS * 32  # a second copy of the embedding, even of 4 bits, would be more
-    assert sqnr_db(outputs(simulate(made.model, made.plan, made.grids)), run_compiled(target, tmp_path, lowered.execution, UNSEEN)) > 20
+    near = sqnr_db(outputs(simulate(made.model, made.plan, made.grids)), run_compiled(target, tmp_path, lowered.execution, UNSEEN))
+    assert near > min(20, nearness_db(made, model) - 3)  # 3 dB: weights in 7 bits, where sums would saturate
 
 
 def test_an_embedding_is_unpacked_row_by_row(tmp_path: Path) -> None:

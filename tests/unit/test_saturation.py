@@ -14,20 +14,23 @@ from torch import Tensor, nn
 
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.calling import named
+from slimline.errors import MachineError
+from slimline.loaders import openvino as loader
 from slimline.methods import get_method
 from slimline.methods.compile import onnx_saturation, openvino_seven_bits, openvino_tokens
 from slimline.methods.compile.integer_weights import IntegerWeight
-from slimline.methods.compile.saturation import sums_saturate
+from slimline.methods.compile.saturation import SEVEN_BITS, sums_saturate
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
 from slimline.params import CONFIGS
+from slimline.runtime import load
 from slimline.training.fit import predict
-from tests.lowering import samples
+from tests.lowering import samples, write_compiled
 from tests.method_data import method_data
 from tests.onnx_sessions import exact_session
 from tests.shared_export import shared_exports
 
-WIDTH, SEVEN_BITS = 64, 64
+WIDTH = 64
 ALL_HIGH = torch.rand(64, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.8
 """Inputs near the upper end of their range: products with weights at theirs are the largest."""
 
@@ -116,6 +119,20 @@ def test_openvino_gets_seven_bits_where_sums_saturate(settings: dict[str, Any], 
     ]
     assert len(levels) == 2
     assert all(SEVEN_BITS - 1 <= np.abs(each.astype(int)).max() <= SEVEN_BITS for each in levels)
+
+
+@pytest.mark.parametrize("is_made_here", [True, False])
+def test_openvino_refuses_eight_bits_of_another_cpu(is_made_here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_seven_bits, "sums_saturate", lambda: is_made_here)
+    monkeypatch.setattr(loader, "sums_saturate", lambda: True)
+    variant, given = made(plain(), "static"), samples(plain(), ALL_HIGH)
+    lowered = get_method("compile", "openvino")(variant.model, variant.plan, tmp_path, **given)
+    write_compiled(tmp_path, "openvino", lowered, given)
+    if is_made_here:
+        assert load(tmp_path).predict(ALL_HIGH.numpy()).shape == (len(ALL_HIGH), WIDTH)
+    else:
+        with pytest.raises(MachineError, match="8-bit weights, and this CPU has neither VNNI nor AMX"):
+            load(tmp_path)
 
 
 @pytest.mark.usefixtures("saturating")

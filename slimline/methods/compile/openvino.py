@@ -20,7 +20,7 @@ from slimline.methods.compile.openvino_graph import name_apart, name_scaled, sto
 from slimline.methods.compile.openvino_int8 import quantize_int8
 from slimline.methods.compile.openvino_ir import slim_ir
 from slimline.methods.compile.openvino_recurrent import name_recurrent, store_recurrent
-from slimline.methods.compile.openvino_seven_bits import SEVEN_BITS, saturating_layers
+from slimline.methods.compile.openvino_seven_bits import STORED_IN_SEVEN_BITS, saturating_layers
 from slimline.methods.compile.openvino_tokens import range_tokens
 from slimline.methods.compile.openvino_weights import store_weights
 from slimline.methods.compile.signal_stack import kept_signal_stack
@@ -82,7 +82,7 @@ def openvino(
         float32_bytes=float32_graph + float32_weights,
         operations_before=operations(exported.graph),
         operations_after=executed,
-        notes=(*notes_on(plan, execution), *([SEVEN_BITS] if plan is not None and saturating_layers(plan, grids) else [])),
+        notes=(*notes_on(plan, execution), *([STORED_IN_SEVEN_BITS] if plan is not None and saturating_layers(plan, grids) else [])),
     )
 
 

@@ -15,7 +15,7 @@ from slimline.methods.quantize.token_ranges import token_ranged
 switch_off_telemetry()
 import openvino as ov  # noqa: E402
 
-SEVEN_BITS = (
+STORED_IN_SEVEN_BITS = (
     "This CPU has neither VNNI nor AMX and adds two int8 products in 16 bits: weights of int8 arithmetic are stored in 7 bits, "
     "so that no sum saturates."
 )

@@ -10,6 +10,8 @@ from slimline.methods.compile.instruction_sets import CPUINFO, instruction_sets
 
 WIDE_SETS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 """They add four products in 32 bits."""
+SEVEN_BITS = 64
+"""The largest level of a weight that no sum saturates with: 255 × 64 × 2 < 2¹⁵."""
 EXACT = {"session.x64quantprecision": "1"}
 """ONNX Runtime's setting by which it multiplies U8 × U8 on CPUs that saturate; without effect on others."""
 
