@@ -47,10 +47,18 @@ def run(
     """Statistics of the calibration samples, and each layer's sensitivity on validation."""
     device = device_of(config.device)
     statistics = collect_statistics(model, calibration, config.batch_size, device)
-    judged = {"validation": validation, "objective": objective, "metric": metric}
     if not config.sensitivity_samples:
         return statistics, {}
-    effects = sensitivity(model, statistics, calibration=calibration, samples=config.sensitivity_samples, device=device, **judged)
+    effects = sensitivity(
+        model,
+        statistics,
+        calibration=calibration,
+        validation=validation,
+        objective=objective,
+        metric=metric,
+        samples=config.sensitivity_samples,
+        device=device,
+    )
     return statistics, plain(effects)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -34,6 +34,7 @@ from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
 from slimline.runtime import PREPROCESSING
 from slimline.stage import Stage, stage_main, write_metrics
+from slimline.targets import Target
 from tasks.missed import note_miss
 from tasks.parity import check, check_language, signature_from
 
@@ -110,7 +111,7 @@ def manifest_of(
     return CompiledManifest(
         workload=stage.params.workload,
         variant=stage.variant,
-        target=target,
+        target=cast(Target, target),
         precision=lowered.precision,
         computes=lowered.computes,
         stage=source.stage,

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from slimline.artifact.fitted import build_architecture
 from slimline.artifact.json_file import read_json
 from slimline.artifact.structure import replay
 from slimline.calibration.sensitivity import plain, sensitivity
+from slimline.calibration.statistics import CalibrationStatistics
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.edited import Edited
@@ -95,9 +97,16 @@ def _sensitivity(stage: Stage, origin: Origin, data: MethodData) -> Callable[[st
         else:
             model = origin.source.model
             statistics = data.collect(model)
-            judged = {"validation": data.validation, "objective": data.objective, "metric": data.metric}
-            device = device_of(stage.params.calibrate.device)
-            layers = plain(sensitivity(model, statistics, calibration=data.calibration, device=device, **judged))
+            effects = sensitivity(
+                model,
+                cast(CalibrationStatistics, statistics),
+                calibration=data.calibration,
+                validation=data.validation,
+                objective=data.objective,
+                metric=data.metric,
+                device=device_of(stage.params.calibrate.device),
+            )
+            layers = plain(effects)
         return {name: effects[kind]["output_change"] for name, effects in layers.items() if effects[kind] is not None}
 
     return measured

@@ -105,9 +105,9 @@ def answers_of(teacher: nn.Module, worker: Worker, test: Split, objective: Objec
         finite(str(worker.location), outputs, StageError)
         finite(str(MODELS / TEACHER), baseline, DataError)
         targets = samples.targets if objective.needs_targets else baseline
-        scores = [objective.scores(each, targets) for each in (baseline, outputs)]
-        scores[1] |= objective.beside(outputs, baseline, targets)
-        yield Answered(*scores, predictions_table(objective, targets, baseline, outputs))
+        before, after = (objective.scores(each, targets) for each in (baseline, outputs))
+        after |= objective.beside(outputs, baseline, targets)
+        yield Answered(before, after, predictions_table(objective, targets, baseline, outputs))
 
 
 def together(parts: Iterable[Answered]) -> Answered:

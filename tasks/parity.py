@@ -43,7 +43,8 @@ def outputs_of(folder: Path, validation: Split, workload: str) -> Outputs:
     """What the compiled model gives, by way of the runtime that an application uses."""
     model = load(folder, workload=workload, trust_code=True)  # made a moment ago, by ourselves
     parts = [model.predict(as_arrays(batch.inputs)) for batch in in_order(validation, COMPILED_BATCH_SIZE)]
-    return as_arrays(joined([as_tensors(outputs) for outputs in parts]))
+    found: Outputs = as_arrays(joined([as_tensors(outputs) for outputs in parts]))
+    return found
 
 
 def check(label: str, variant: Variant, folder: Path, validation: Split, objective: Objective, workload: str) -> Parity:
@@ -133,4 +134,5 @@ def _as_stage_error(label: str) -> Iterator[None]:
 
 
 def _predicted(model: nn.Module, split: Split) -> Outputs:
-    return as_arrays(joined([predict(model, batch.inputs) for batch in in_order(split, BATCH_SIZE)]))
+    found: Outputs = as_arrays(joined([predict(model, batch.inputs) for batch in in_order(split, BATCH_SIZE)]))
+    return found

@@ -136,9 +136,13 @@ def read_predictions(keys: Sequence[Key], folder: Path = EVALUATED) -> Predictio
     found = {}
     for key in keys:
         path = _evaluated(key, folder, "predictions.parquet")
-        with told_as(lambda reason, path=path: ArtifactError(f"{path}: is damaged: {reason}; evaluate it again")):
+        with told_as(_damaged(path)):
             found[key] = pd.read_parquet(path)
     return found
+
+
+def _damaged(path: Path) -> Callable[[str], ArtifactError]:
+    return lambda reason: ArtifactError(f"{path}: is damaged: {reason}; evaluate it again")
 
 
 def read_changed(keys: Sequence[Key], folder: Path = EVALUATED) -> dict[int, Mapping[str, Any]]:

@@ -66,8 +66,8 @@ def untrained(stage: Stage) -> Untrained:
 
     @functools.cache
     def student(described: str) -> tuple[str, ...]:
-        nets = (build_architecture(workload, Architecture.model_validate_json(described)) for _ in range(2))
-        return look(*nets, some.inputs, exports=exports, signature=signature)
+        net, again = (build_architecture(workload, Architecture.model_validate_json(described)) for _ in range(2))
+        return look(net, again, some.inputs, exports=exports, signature=signature)
 
     def students(architecture: Architecture) -> tuple[str, ...]:
         """A control has the student of what it controls: each is looked at once."""
