@@ -97,7 +97,9 @@ def _symmetric_activations(case: Case) -> str | None:
 def _no_int8_kernels(case: Case) -> str | None:
     if case.config.method not in (*INT8_COMPUTE, "dynamic", "smoothquant") or not case.isa or case.isa & WIDE_SETS:
         return None
-    return "this CPU has neither VNNI nor AMX: int8 gains less speed; openvino gets 7-bit weights, or sums of products would saturate"
+    is_rounded = case.config.method in INT8_COMPUTE or getattr(case.config, "ranges", None) == "per-token"
+    stored = "; openvino gets 7-bit weights, or sums of products would saturate" if is_rounded and "openvino" in case.targets else ""
+    return f"this CPU has neither VNNI nor AMX: int8 gains less speed{stored}"
 
 
 def _no_half_arithmetic(case: Case) -> str | None:

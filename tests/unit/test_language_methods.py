@@ -15,6 +15,7 @@ from slimline.errors import InputError
 from slimline.methods import get_method
 from slimline.methods.blocks import blocks_of, evaluated_copy, stack_of
 from slimline.methods.compensation import compensated, inverse_factor
+from slimline.methods.compile.saturation import sums_saturate
 from slimline.methods.layer_use import uses_of
 from slimline.methods.prune.magnitude import magnitude
 from slimline.methods.prune.semi_structured import semi_structured
@@ -168,7 +169,8 @@ def test_tied_weights_are_stored_once_and_the_page_tells_their_bytes(method: str
     assert told <= lowered.weight_bytes <= told * (1 + FEW_PER_CENT) + overhead
     assert lowered.weight_bytes < told + WORDS * 32  # a second copy of the embedding, even of 4 bits, would be more
     near = sqnr_db(outputs(simulate(made.model, made.plan, made.grids)), run_compiled(target, tmp_path, lowered.execution, UNSEEN))
-    assert near > min(20, nearness_db(made, model) - 3)  # 3 dB: weights in 7 bits, where sums would saturate
+    in_seven_bits = target == "openvino" and sums_saturate()
+    assert near > (min(20, nearness_db(made, model) - 3) if in_seven_bits else 20)
 
 
 def test_an_embedding_is_unpacked_row_by_row(tmp_path: Path) -> None:
