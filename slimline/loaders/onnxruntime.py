@@ -9,7 +9,7 @@ import numpy as np
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
 from slimline.loaders import Array, Infer, Language, Outputs, by_name
-from slimline.methods.compile.saturation import EXACT
+from slimline.methods.compile.saturation import multiply_exactly
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
@@ -60,6 +60,5 @@ def _session(folder: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = SILENT
-    for name, value in EXACT.items():
-        options.add_session_config_entry(name, value)
+    multiply_exactly(options)
     return onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])

@@ -6,9 +6,9 @@ import shutil
 import signal
 import time
 
-import httpx
 import pytest
 
+from tests.flow.prefect_api import API
 from tests.flow.running import SLIMLINE_RUN, Project, runs, sh
 from tests.waiting import eventually
 
@@ -29,11 +29,11 @@ def project(tmp_path, api):
 def latest_run(api):
     """The one that began last; what a schedule of another test only plans has not begun."""
     body = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": {"start_time": {"is_null_": False}}}
-    return httpx.post(f"{api}/flow_runs/filter", json=body).json()[0]
+    return API.post(f"{api}/flow_runs/filter", json=body).json()[0]
 
 
 def task_states(api, flow_run):
-    found = httpx.post(f"{api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run["id"]]}}}).json()
+    found = API.post(f"{api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run["id"]]}}}).json()
     return {task["name"]: task["state_name"] for task in found}
 
 
@@ -53,12 +53,12 @@ def test_runs_everything_then_nothing(project, api):
     assert flow_run["state_type"] == "COMPLETED"
     assert eventually(lambda: set(task_states(api, flow_run).values()) == {"Completed"}, 15)
     assert set(task_states(api, flow_run)) >= STAGES
-    artifacts = httpx.post(f"{api}/artifacts/filter", json={"flow_runs": {"id": {"any_": [flow_run["id"]]}}}).json()
+    artifacts = API.post(f"{api}/artifacts/filter", json={"flow_runs": {"id": {"any_": [flow_run["id"]]}}}).json()
     by_key = {artifact["key"]: artifact for artifact in artifacts}
     assert by_key["report-quantize-q8"]["data"] == "# Page of q8\n"
     assert by_key["progress"]["data"] == 100.0
     assert json.loads(by_key["results"]["data"])[0]["verdict"] == "accept"
-    logs = httpx.post(f"{api}/logs/filter", json={"logs": {"flow_run_id": {"any_": [flow_run["id"]]}}}).json()
+    logs = API.post(f"{api}/logs/filter", json={"logs": {"flow_run_id": {"any_": [flow_run["id"]]}}}).json()
     assert "q8 works" in [line["message"] for line in logs]
 
     code, outcome, shown = project.run("--no-publish")

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 
-import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
@@ -16,6 +15,7 @@ from prefect.states import Cancelling
 from flows.processes import runs, stop_service
 from flows.queues import why_no_gpu
 from tests.alert_sinks import WebhookSink
+from tests.flow.prefect_api import API
 from tests.tiny_project import REPO, make_project
 from tests.waiting import eventually
 
@@ -31,8 +31,8 @@ def recorded(root):
     return json.loads((root / ".slimline/services.json").read_text())
 
 
-def wait_for(what, seconds):
-    found = eventually(what, seconds, every_s=0.5)
+def wait_for(what):
+    found = eventually(what, 400, every_s=0.5)
     assert found, "waited in vain"
     return found
 
@@ -68,7 +68,7 @@ def create_run(api, deployment, **options):
 
 
 def final_state(api, run):
-    state = httpx.get(f"{api}/flow_runs/{run.id}", timeout=30).json()["state_type"]
+    state = API.get(f"{api}/flow_runs/{run.id}").json()["state_type"]
     return state if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
 
@@ -81,44 +81,44 @@ def test_prefect_yaml_names_no_machine():
 
 def test_nightly_gets_scheduled_runs(up):
     api = recorded(up[0])["api_url"]
-    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    nightly = API.get(f"{api}/deployments/name/nightly/nightly").json()
     assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 2 * * *"]
     assert nightly["global_concurrency_limit"]["limit"] == 1
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     query = {"deployments": {"id": {"any_": [nightly["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    runs = wait_for(lambda: httpx.post(f"{api}/flow_runs/filter", json=query).json(), 90)
+    runs = wait_for(lambda: API.post(f"{api}/flow_runs/filter", json=query).json())
     assert all(run["auto_scheduled"] for run in runs)
     assert all("T02:00:00" in run["expected_start_time"] for run in runs)
 
 
 def test_the_form_has_every_option_and_refuses_nonsense(up):
     api = recorded(up[0])["api_url"]
-    on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    on_demand = API.get(f"{api}/deployments/name/compress/on-demand").json()
     options = on_demand["parameter_openapi_schema"]["definitions"]["Options"]["properties"]
     assert options["params_file"]["enum"] == ["params.yaml", "params/gpu.yaml", "params/other.yaml"]
     shown = on_demand["parameter_openapi_schema"]["definitions"]["Options"]["properties"]
     assert {"targets", "set_params", "jobs", "on_failure", "force", "publish"} <= set(shown)
-    refused = httpx.post(f"{api}/deployments/{on_demand['id']}/create_flow_run", json={"parameters": {"options": {"jobs": 99}}})
+    refused = API.post(f"{api}/deployments/{on_demand['id']}/create_flow_run", json={"parameters": {"options": {"jobs": 99}}})
     assert refused.status_code == 409
-    automations = {automation["name"] for automation in httpx.post(f"{api}/automations/filter", json={}).json()}
+    automations = {automation["name"] for automation in API.post(f"{api}/automations/filter", json={}).json()}
     told = {"a run failed", "something got worse", "a disk or bucket is nearly full", "the nightly run was missed"}
     assert automations == {"crash zombie flow runs", *(f"alert: {title}" for title in told)}
-    search = httpx.get(f"{api}/deployments/name/search/search").json()
+    search = API.get(f"{api}/deployments/name/search/search").json()
     assert set(search["parameter_openapi_schema"]["definitions"]["SearchOptions"]["properties"]) == {"jobs", "set_params"}
 
 
 def test_a_night_runs_its_list_leaves_the_tree_alone_and_anyone_reproduces_it(up):
     root, env, *_ = up
     api = recorded(root)["api_url"]
-    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    nightly = API.get(f"{api}/deployments/name/nightly/nightly").json()
     run = create_run(api, nightly, runs=["params.yaml", "params/none.yaml", "params/other.yaml"], publish=False)
-    ended = wait_for(lambda: final_state(api, run), 180)
+    ended = wait_for(lambda: final_state(api, run))
     log = (root / ".slimline/logs/worker.log").read_text()
     assert ended == "FAILED", log[-3000:]
     assert not (root / "data/models").exists()
     assert not (root / "dvc.lock").exists()
     query = {"artifacts": {"key": {"any_": ["nightly"]}, "flow_run_id": {"any_": [str(run.id)]}}}
-    [table] = httpx.post(f"{api}/artifacts/filter", json=query).json()
+    [table] = API.post(f"{api}/artifacts/filter", json=query).json()
     rows = {row["run"]: row for row in json.loads(table["data"])}
     assert [row["state"] for row in rows.values()] == ["Completed", "Failed", "Completed"], "the list goes on after a run that failed"
     assert "no such file" in rows["params/none.yaml"]["what"]
@@ -143,20 +143,20 @@ def test_a_night_runs_its_list_leaves_the_tree_alone_and_anyone_reproduces_it(up
 def test_a_cancelled_run_ends_its_stages_and_the_next_one_runs(up):
     root, *_ = up
     api, (control, log) = recorded(root)["api_url"], (root.parent / name for name in ("control", "log"))
-    on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    on_demand = API.get(f"{api}/deployments/name/compress/on-demand").json()
     before = log.read_text() if log.exists() else ""
     (control / "teacher.hold").touch()
     run = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
-    [stage] = wait_for(lambda: log.exists() and log.read_text().removeprefix(before).splitlines(), 120)
+    [stage] = wait_for(lambda: log.exists() and log.read_text().removeprefix(before).splitlines())
     working = psutil.Process(int(stage.split()[-1]))
     with SyncPrefectClient(api) as client:
         client.set_flow_run_state(run.id, Cancelling())
-    assert wait_for(lambda: final_state(api, run), 120) == "CANCELLED"
+    assert wait_for(lambda: final_state(api, run)) == "CANCELLED"
     assert not runs(working)
     assert json.loads((root / ".dvc/tmp/rwlock").read_text()) in ({}, {"read": {}, "write": {}})
     (control / "teacher.hold").unlink()
     again = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
-    assert wait_for(lambda: final_state(api, again), 120) == "COMPLETED"
+    assert wait_for(lambda: final_state(api, again)) == "COMPLETED"
 
 
 def alerts_noted(root):
@@ -167,16 +167,16 @@ def alerts_noted(root):
 def test_a_failed_run_is_told_by_webhook_and_no_secret_is_left_behind(up):
     root, *_, sink = up
     api, control = recorded(root)["api_url"], root.parent / "control"
-    on_demand = httpx.get(f"{api}/deployments/name/compress/on-demand").json()
+    on_demand = API.get(f"{api}/deployments/name/compress/on-demand").json()
     (control / "teacher.fail").write_text("2")
     run = create_run(api, on_demand, targets=["teacher"], force=True, publish=False)
-    assert wait_for(lambda: final_state(api, run), 120) == "FAILED"
+    assert wait_for(lambda: final_state(api, run)) == "FAILED"
     (control / "teacher.fail").unlink()
-    (text,) = wait_for(lambda: [one["text"] for one in sink.taken if run.name in one["text"]], 60)
+    (text,) = wait_for(lambda: [one["text"] for one in sink.taken if run.name in one["text"]])
     assert text.startswith("a run failed\n")
     assert "failed: teacher" in text
     assert str(run.id) in text
-    noted = wait_for(lambda: [one for one in alerts_noted(root) if run.name in one["text"]], 60)  # the line follows what was sent
+    noted = wait_for(lambda: [one for one in alerts_noted(root) if run.name in one["text"]])  # the line follows what was sent
     assert [(one["title"], one["sent"], one["failed"]) for one in noted] == [("a run failed", 1, [])]
     assert [path for path in (root / ".slimline").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
 
@@ -190,33 +190,33 @@ def sent(root, env, file):
 def test_what_is_sent_goes_to_the_workers_of_its_queue(up):
     root, env, *_ = up
     api = recorded(root)["api_url"]
-    queues = {queue["name"]: queue["priority"] for queue in httpx.post(f"{api}/work_pools/slimline/queues/filter", json={}).json()}
+    queues = {queue["name"]: queue["priority"] for queue in API.post(f"{api}/work_pools/slimline/queues/filter", json={}).json()}
     assert queues == {"gpu": 1, "big-memory": 2, "default": 3}
     usual = sent(root, env, "params/other.yaml")
     assert (usual["queue"], usual["is_served"]) == ("default", True)
-    assert wait_for(lambda: state_of(api, usual["identity"]), 120)["type"] == "COMPLETED"
+    assert wait_for(lambda: state_of(api, usual["identity"]))["type"] == "COMPLETED"
 
 
 @pytest.mark.skipif(why_no_gpu() is None, reason="this machine has a GPU, and nothing is refused")
 def test_a_run_that_needs_a_gpu_waits_for_one_and_is_refused_where_there_is_none(up):
     root, env, *_ = up
     api, log = recorded(root)["api_url"], root.parent / "log"
-    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    nightly = API.get(f"{api}/deployments/name/nightly/nightly").json()
     before = log.read_text() if log.exists() else ""
     waiting = sent(root, env, "params/gpu.yaml")
     assert (waiting["queue"], waiting["is_served"]) == ("gpu", False)
     night = create_run(api, nightly, runs=["params/gpu.yaml"], publish=False)
-    assert "not: params/gpu.yaml" in wait_for(lambda: state_of(api, night.id), 120)["message"]
+    assert "not: params/gpu.yaml" in wait_for(lambda: state_of(api, night.id))["message"]
     assert "no worker asks for the queue gpu" in nightly_table(api, night)[0]["what"]
     assert state_of(api, waiting["identity"]) is None, "a worker of the queue default took it"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "slimline", "--work-queue", "gpu"]
     worker = subprocess.Popen(command, cwd=root, env=env | {"PREFECT_API_URL": api, "SLIMLINE_PROJECT": str(root)})
     try:
-        refused = wait_for(lambda: state_of(api, waiting["identity"]), 120)
+        refused = wait_for(lambda: state_of(api, waiting["identity"]))
         assert (refused["type"], refused["message"].count("\n")) == ("FAILED", 0)
         assert "params/gpu.yaml: teacher.device: cuda: torch " in refused["message"]
         night = create_run(api, nightly, runs=["params/gpu.yaml"], publish=False)
-        wait_for(lambda: state_of(api, night.id), 120)
+        wait_for(lambda: state_of(api, night.id))
         [row] = nightly_table(api, night)
         assert (row["state"], "teacher.device: cuda" in row["what"]) == ("Failed", True)
     finally:
@@ -225,13 +225,13 @@ def test_a_run_that_needs_a_gpu_waits_for_one_and_is_refused_where_there_is_none
 
 
 def state_of(api, identity):
-    state = httpx.get(f"{api}/flow_runs/{identity}", timeout=30).json()["state"]
+    state = API.get(f"{api}/flow_runs/{identity}").json()["state"]
     return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
 
 def nightly_table(api, run):
     query = {"artifacts": {"key": {"any_": ["nightly"]}, "flow_run_id": {"any_": [str(run.id)]}}}
-    [table] = httpx.post(f"{api}/artifacts/filter", json=query).json()
+    [table] = API.post(f"{api}/artifacts/filter", json=query).json()
     return json.loads(table["data"])
 
 
@@ -257,7 +257,7 @@ def test_a_nightly_run_that_does_not_come_and_something_worse_are_told(up):
         texts = dict(one["text"].split("\n", 1) for one in sink.taken)
         return texts if expected <= set(texts) else None
 
-    told = wait_for(found, 90)
+    told = wait_for(found)
     assert told["something got worse"] == ('able-ant: int8-openvino: worse: accuracy 0.9 to "0.8"')
     assert "no nightly run began within 0.00277778 h" in told["the nightly run was missed"]
 

@@ -5,7 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from rich.console import Console
 
@@ -16,6 +15,7 @@ from flows.running import RUNNING, runs_now, seen_by_others
 from flows.status import screen, status_of
 from flows.terminal import Screen
 from slimline.progress import epoch_line
+from tests.flow.prefect_api import API
 from tests.flow.running import Project, clean_environment, sh
 from tests.waiting import eventually
 
@@ -84,7 +84,7 @@ training()
 def test_a_long_training_has_a_bar_in_prefect_that_its_epochs_move(tmp_path: Path, api: str) -> None:
     environment = clean_environment(tmp_path) | {"PREFECT_API_URL": api}
     sh(sys.executable, "-c", LONG_TRAINING, cwd=tmp_path, env=environment)
-    (bar,) = httpx.post(f"{api}/artifacts/filter", json={"artifacts": {"key": {"any_": ["epochs-teacher"]}}}).json()
+    (bar,) = API.post(f"{api}/artifacts/filter", json={"artifacts": {"key": {"any_": ["epochs-teacher"]}}}).json()
     assert (bar["type"], bar["data"], bar["description"]) == ("progress", 75.0, "teacher: epochs")
 
 

@@ -16,6 +16,7 @@ from slimline.data.samples import Samples
 from slimline.data.signature import signature_of
 from slimline.methods import get_method
 from slimline.methods.compile.openvino_attention import fuse_attention
+from slimline.methods.compile.saturation import sums_saturate
 from slimline.methods.data import MethodData
 from slimline.methods.quantize.quantized import Quantized
 from slimline.methods.quantize.simulate import simulate, sqnr_db
@@ -115,7 +116,8 @@ def test_rows_of_a_table_are_tokens_too(target: str, tmp_path: Path) -> None:
     assert found.layers == ("first", "second")
     assert found.computes == "int8"
     simulated = outputs(simulate(made.model, made.plan, made.grids), rows())
-    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > 40
+    in_seven_bits = sums_saturate() and target == "openvino"
+    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > (28 if in_seven_bits else 40)
 
 
 class Repeated(nn.Module):
@@ -138,7 +140,8 @@ def test_a_layer_that_runs_twice_is_stored_once(target: str, tmp_path: Path) -> 
     found = lowered(made, target, tmp_path, rows())
     assert found.layers == ("first", "again", "last")
     simulated = outputs(simulate(made.model, made.plan, made.grids), rows())
-    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > 40
+    assert sqnr_db(simulated, run_compiled(target, tmp_path, found.execution, rows())) > (28 if sums_saturate() else 40)
+    assert any("stored in 7 bits" in note for note in found.notes) is sums_saturate()
     weights = 32 * 64 + 64 * 64 + 64 * 8
     parts = [path for path in tmp_path.iterdir() if path.suffix in (".onnx", ".bin")]
     assert weights <= sum(path.stat().st_size for path in parts) < weights + 64 * 64 + 4096

@@ -23,7 +23,6 @@ from slimline.methods.compile.onnx_prepared import (
     read_exactly,
     release_gemms,
 )
-from slimline.methods.compile.onnx_saturation import saturates
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import Plan, layers_of_kind, recurrent_of_kind, weighted_of_kind
@@ -57,7 +56,7 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {name: value.numpy() for name, value in batch.items()}
 
 
-def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Batch) -> onnx.ModelProto:
+def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Batch, *, in_seven_bits: bool) -> onnx.ModelProto:
     """A copy of the graph in which the plan's static and dynamic layers compute in int8; everything else stays float.
 
     static: QDQ with the plan's input ranges; what lies between layers (residual sums) is ranged by ONNX Runtime's own
@@ -71,14 +70,14 @@ def quantize_int8(exported: onnx.ModelProto, plan: Plan, calibration: Batch) -> 
     with _prepared(exported, plan) as place:
         current = place / "float.onnx"
         if statics:
-            current = _static(current, plan, calibration)
-        quantized = _dynamic(current, plan) if dynamics else onnx.load(current)
+            current = _static(current, plan, calibration, in_seven_bits)
+        quantized = _dynamic(current, plan, in_seven_bits) if dynamics else onnx.load(current)
     if statics:
         without_output_rounding(quantized.graph)
     return quantized
 
 
-def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
+def _static(source: Path, plan: Plan, calibration: Batch, in_seven_bits: bool) -> Path:
     ready, target = onnx.load(source), source.with_name("static.onnx")
     graph = ready.graph
     outputs = part_outputs(graph)
@@ -93,7 +92,7 @@ def _static(source: Path, plan: Plan, calibration: Batch) -> Path:
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTIZABLE),
         per_channel=True,
-        reduce_range=saturates(graph),
+        reduce_range=in_seven_bits,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=[*_others(graph, weighted_of_kind(plan, "static")), *_masked_scores(graph), *outputs],
@@ -115,7 +114,7 @@ def _ranged_while_running(plan: Plan) -> tuple[str, ...]:
     return *layers_of_kind(plan, "dynamic"), *recurrent_of_kind(plan, "static")
 
 
-def _dynamic(source: Path, plan: Plan) -> onnx.ModelProto:
+def _dynamic(source: Path, plan: Plan, in_seven_bits: bool) -> onnx.ModelProto:
     target, ready = source.with_name("dynamic.onnx"), onnx.load(source)
     others = _others(ready.graph, _ranged_while_running(plan))
     hold_gemms(ready.graph, others)
@@ -126,7 +125,7 @@ def _dynamic(source: Path, plan: Plan) -> onnx.ModelProto:
         target,
         op_types_to_quantize=["MatMul", "LSTM"],
         per_channel=True,
-        reduce_range=saturates(onnx.load(source).graph),
+        reduce_range=in_seven_bits,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=others,
         extra_options={"MatMulConstBOnly": True},

@@ -64,7 +64,7 @@ def onnx_language(
     exported = exported_graph(model)
     before = operations(exported.graph)
     float_weights = sum(len(tensor.raw_data) for tensor in exported.graph.initializer)
-    lowered = exported if plan is None else plain.lower(exported, model, plan, grids, calibration)
+    lowered, notes = (exported, ()) if plan is None else plain.lower(exported, model, plan, grids, calibration)
     stored = () if plan is None else stored_layers(lowered.graph, plan)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
@@ -81,7 +81,7 @@ def onnx_language(
         float32_bytes=float_weights + final.ByteSize() - constant_bytes(final.graph),
         operations_before=before,
         operations_after=plain.optimised_operations(final),
-        notes=(*(() if plan is None else plain.notes_on(plan)), *(() if is_uniform else (UNEVEN,))),
+        notes=(*notes, *(() if is_uniform else (UNEVEN,))),
     )
 
 

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from slimline.methods.compile.integer_weights import IntegerWeight, token_weight
 from slimline.methods.compile.onnx_graph import layer_nodes, layer_of
 from slimline.methods.compile.onnx_integers import exported_weight
-from slimline.methods.compile.onnx_saturation import saturates
 from slimline.methods.quantize.plan import Plan, weighted_layers
 from slimline.methods.quantize.token_ranges import LARGEST_LEVEL, SMALLEST_SPAN, TokenRange, token_range, token_ranged
 
 LAST, SHORTEST = "last_axis", "shortest_span"
 
 
-def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> None:
+def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], *, in_seven_bits: bool) -> None:
     """Let the planned layers multiply in int8 with a range for each token, in place.
 
     Rows are divided by their spans and rounded over a fixed range, and products multiplied by them; of QuantizeLinear, DequantizeLinear
@@ -34,7 +33,6 @@ def range_tokens(graph_model: onnx.ModelProto, model: nn.Module, plan: Plan, gri
         [numpy_helper.from_array(np.array([-1], np.int64), LAST), numpy_helper.from_array(np.float32(SMALLEST_SPAN), SHORTEST)]
     )
     rounded: dict[tuple[str, int, bytes], tuple[str, str]] = {}
-    in_seven_bits = saturates(graph)
     stored, instead = set[str](), dict[str, list[onnx.NodeProto]]()
     for name, node in wanted.items():
         layer = layer_of(name)

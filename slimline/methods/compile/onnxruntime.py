@@ -13,10 +13,11 @@ from slimline.data.signature import Signature
 from slimline.methods.compile.lowered import Lowered, arithmetic
 from slimline.methods.compile.onnx_graph import constant_bytes, export_onnx, operations
 from slimline.methods.compile.onnx_int8 import quantize_int8
+from slimline.methods.compile.onnx_saturation import saturates
 from slimline.methods.compile.onnx_slim import slim
 from slimline.methods.compile.onnx_tokens import range_tokens
 from slimline.methods.compile.onnx_weights import store_weights, stored_layers
-from slimline.methods.compile.saturation import EXACT
+from slimline.methods.compile.saturation import multiply_exactly
 from slimline.methods.compile.telemetry import switch_off_telemetry
 from slimline.methods.quantize.plan import (
     TABLE,
@@ -36,6 +37,10 @@ import onnxruntime as ort  # noqa: E402
 MODEL = "model.onnx"
 RANGED = "LSTM layers take the ranges of their inputs while running: ONNX Runtime has no kernel with fixed ones."
 BLOCKWISE = "Matrix products read weights as they are stored, and round their inputs to int8 while running, block by block."
+STORED_IN_SEVEN_BITS = (
+    "Layers share weights, and this CPU has neither VNNI nor AMX and adds two int8 products in 16 bits, which ONNX Runtime avoids for "
+    "weights of their own alone: those of int8 arithmetic are stored in 7 bits, so that no sum saturates."
+)
 UNPACKED = {
     "half": "ONNX Runtime has no 16-bit CPU kernels for these layers: 16-bit weights are unpacked at load, the arithmetic is float32.",
     "weights": "Layers with weights alone in integers compute in float32. 4-bit matrix products unpack them block by block in every run, "
@@ -65,7 +70,7 @@ def onnxruntime(
     """
     exported = export_onnx(model, example, signature)
     before, plain = operations(exported.graph), slim(exported)
-    lowered = exported if plan is None else lower(exported, model, plan, grids, calibration)
+    lowered, notes = (exported, ()) if plan is None else lower(exported, model, plan, grids, calibration)
     final = slim(lowered)
     onnx.save(final, folder / MODEL)
     return Lowered(
@@ -77,19 +82,31 @@ def onnxruntime(
         float32_bytes=plain.ByteSize(),
         operations_before=before,
         operations_after=optimised_operations(final),
-        notes=() if plan is None else notes_on(plan),
+        notes=notes,
     )
 
 
-def lower(exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch) -> onnx.ModelProto:
+def lower(
+    exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy of the graph as planned, in 7 bits where 8 would saturate on this CPU, and what a reader of the page has to know of it."""
+    lowered = _lower(exported, model, plan, grids, calibration, in_seven_bits=False)
+    if not saturates(lowered.graph):
+        return lowered, notes_on(plan)
+    return _lower(exported, model, plan, grids, calibration, in_seven_bits=True), (*notes_on(plan), STORED_IN_SEVEN_BITS)
+
+
+def _lower(
+    exported: onnx.ModelProto, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor], calibration: Batch, *, in_seven_bits: bool
+) -> onnx.ModelProto:
     """Int8 layers first; ONNX Runtime's quantizer leaves the others alone, whose constants are then made smaller."""
     lowered = onnx.ModelProto()
     lowered.CopyFrom(exported)
     by_token = token_ranged(plan, grids)
     others = {**plan, "layers": {name: entry for name, entry in plan["layers"].items() if name not in by_token}}
     if layers_of_kind(others, "static", "dynamic"):
-        lowered = quantize_int8(lowered, others, calibration)
-    range_tokens(lowered, model, plan, grids)
+        lowered = quantize_int8(lowered, others, calibration, in_seven_bits=in_seven_bits)
+    range_tokens(lowered, model, plan, grids, in_seven_bits=in_seven_bits)
     return store_weights(lowered, model, plan, grids)
 
 
@@ -115,7 +132,6 @@ def optimised_operations(graph_model: onnx.ModelProto) -> dict[str, int]:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(Path(place) / "optimised.onnx")
         options.intra_op_num_threads, options.log_severity_level = 1, 3
-        for name, value in EXACT.items():
-            options.add_session_config_entry(name, value)
+        multiply_exactly(options)
         ort.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return operations(onnx.load(options.optimized_model_filepath).graph)

@@ -5,6 +5,7 @@ https://docs.openvino.ai/2024/openvino-workflow/model-optimization-guide/quantiz
 """
 
 from pathlib import Path
+from typing import Any
 
 from slimline.methods.compile.instruction_sets import CPUINFO, instruction_sets
 
@@ -20,3 +21,9 @@ def sums_saturate(cpuinfo: Path = CPUINFO) -> bool:
     """Whether this CPU is one of them."""
     found = set(instruction_sets(cpuinfo))
     return "x86_64" in found and not found & WIDE_SETS
+
+
+def multiply_exactly(options: Any) -> None:
+    """Set it in the SessionOptions of ONNX Runtime."""
+    for name, value in EXACT.items():
+        options.add_session_config_entry(name, value)
