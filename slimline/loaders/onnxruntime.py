@@ -8,12 +8,14 @@ import numpy as np
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
+from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name
 from slimline.methods.compile.saturation import multiply_exactly
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
 switch_off_telemetry()
 import onnxruntime  # noqa: E402
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail as _Refused  # noqa: E402
 
 if TYPE_CHECKING:
     from slimline.data.windows import Windows
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from slimline.generation.prompt_cache import PromptCache
 
 SILENT = 4  # what is wrong is raised as well
+SHARED = "Attempt to replace the existing tensor"
+"""ONNX Runtime's words where layers share the levels that it would write anew to multiply exactly (see onnx_saturation.py)."""
 RUNTIME, GRAPH = f"onnxruntime {onnxruntime.__version__}", "model.onnx"
 
 
@@ -61,4 +65,12 @@ def _session(folder: Path, threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = SILENT
     multiply_exactly(options)
-    return onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+    except _Refused as error:
+        if SHARED not in str(error):
+            raise
+        raise MachineError(
+            f"{folder}: its layers share 8-bit weights, which ONNX Runtime cannot multiply exactly on this CPU without VNNI and AMX; "
+            "compile it here, where it gets 7-bit weights"
+        ) from None

@@ -39,7 +39,7 @@ def load(folder: Path, manifest: CompiledManifest, threads: int) -> tuple[Infer,
     What OpenVINO raises is told by slimline.runtime.
     """
     core = openvino.Core()
-    _require_whole_sums(core, folder / GRAPH)
+    _require_whole_sums(core, folder / GRAPH, manifest)
     config = _settings(core, folder / GRAPH, manifest, threads)
     compiled = core.compile_model(folder / GRAPH, "CPU", config)
     request = compiled.create_infer_request()
@@ -64,7 +64,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     Each loads the IR when it is first asked, for an application needs one of them.
     """
     core, facts = openvino.Core(), read_generation(folder)
-    _require_whole_sums(core, folder / LANGUAGE_GRAPH)
+    _require_whole_sums(core, folder / LANGUAGE_GRAPH, manifest)
     config = _settings(core, folder / LANGUAGE_GRAPH, manifest, threads)
     requests: list[Any] = []
 
@@ -94,13 +94,15 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     return Language(infer, config, generating)
 
 
-def _require_whole_sums(core: Any, graph: Path) -> None:
+def _require_whole_sums(core: Any, graph: Path, manifest: CompiledManifest) -> None:
     """Refuse 8-bit weights of int8 products on a CPU where their sums saturate: what compiles there stores 7 bits.
 
     Raises:
         MachineError: they were compiled on another kind of CPU.
     """
-    if sums_saturate() and any(np.abs(one.data.astype(np.int16)).max() > SEVEN_BITS for one in products_in_int8(core.read_model(graph))):
+    if "int8" not in manifest.computes or not sums_saturate():
+        return
+    if any(np.abs(one.data.astype(np.int16)).max() > SEVEN_BITS for one in products_in_int8(core.read_model(graph))):
         raise MachineError(
             f"{graph.parent}: multiplies int8 by 8-bit weights, and this CPU has neither VNNI nor AMX: the sums would saturate; compile it "
             "here, where it gets 7-bit weights, or take it on onnxruntime, which multiplies exactly"

@@ -17,7 +17,7 @@ from slimline.data.calling import named
 from slimline.errors import MachineError
 from slimline.loaders import openvino as loader
 from slimline.methods import get_method
-from slimline.methods.compile import onnx_saturation, openvino_seven_bits, openvino_tokens
+from slimline.methods.compile import onnx_saturation, onnxruntime, openvino_seven_bits, openvino_tokens
 from slimline.methods.compile.integer_weights import IntegerWeight
 from slimline.methods.compile.saturation import SEVEN_BITS, sums_saturate
 from slimline.methods.quantize.quantized import Quantized
@@ -141,6 +141,17 @@ def test_openvino_refuses_eight_bits_of_another_cpu(is_made_here: bool, tmp_path
     else:
         with pytest.raises(MachineError, match="8-bit weights, and this CPU has neither VNNI nor AMX"):
             load(tmp_path)
+
+
+@pytest.mark.skipif(not sums_saturate(), reason="this CPU sums int8 products whole")
+def test_onnx_runtime_refuses_shared_eight_bits_of_another_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_saturation, "sums_saturate", lambda: False)
+    monkeypatch.setattr(onnxruntime, "optimised_operations", lambda _: {})
+    variant, given = made(Twice(), "static"), samples(Twice(), ALL_HIGH)
+    lowered = get_method("compile", "onnxruntime")(variant.model, variant.plan, tmp_path, **given)
+    write_compiled(tmp_path, "onnxruntime", lowered, given)
+    with pytest.raises(MachineError, match="its layers share 8-bit weights, which ONNX Runtime cannot multiply exactly on this CPU"):
+        load(tmp_path)
 
 
 @pytest.mark.usefixtures("saturating")

@@ -57,7 +57,8 @@ def _integers(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str,
 
 def _tables(graph: ov.Model, model: nn.Module, plan: Plan, grids: Mapping[str, Tensor]) -> Iterator[tuple[Any, IntegerWeight]]:
     embeddings = tables(model)
-    small = {owner for head, owner in table_owners(model).items() if head in saturating_layers(plan, grids)}
+    saturating = saturating_layers(plan, grids)
+    small = {owner for head, owner in table_owners(model).items() if head in saturating}
     for layer, operation in table_operations(graph, tables_of_kind(plan, "weights")):
         constant = operation.input_value(0).get_node()
         if constant.get_type_name() == "Constant":
