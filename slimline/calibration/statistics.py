@@ -1,7 +1,7 @@
 """Per-layer statistics of what goes into every Linear, convolution, LSTM and GRU while calibration samples run through a model."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
 from slimline.artifact.json_file import read_json
 from slimline.artifact.weights import read_weights, write_weights
 from slimline.data.batch import Batch, count, moved, split
+from slimline.data.padding import without_padding
 from slimline.errors import ArtifactError, StageError
-from slimline.methods.layer_calls import WATCHED, on_input
+from slimline.methods.layer_calls import WATCHED, note_inputs
 from slimline.training.device import CPU, any_kernel, device_under
 
 RECURRENT_TYPES = (nn.LSTM, nn.GRU)
@@ -145,23 +145,15 @@ def _loaded(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Lay
 def _run(
     model: nn.Module, layers: dict[str, nn.Module], inputs: Batch, batch_size: int, note: Callable[[str, nn.Module, Tensor], None]
 ) -> int:
-    handles = list(_hooked(layers, note))
-    batches = 0
-    try:
-        device = device_under(model)
-        with torch.no_grad(), any_kernel(device):
-            for batch in split(inputs, batch_size):
-                model(**moved(batch, device))
-                batches += 1
-    finally:
-        for handle in handles:
-            handle.remove()
-    return batches
+    device, batches = device_under(model), list(split(inputs, batch_size))
 
+    def noted(name: str, x: Tensor, there: Tensor) -> None:
+        layer = layers[name]
+        note(name, layer, (without_padding(x, there) if isinstance(layer, nn.Linear) else x).cpu())
 
-def _hooked(layers: dict[str, nn.Module], note: Callable[[str, nn.Module, Tensor], None]) -> Iterator[RemovableHandle]:
-    for name, layer in layers.items():
-        yield on_input(layer, lambda module, x, name=name: note(name, module, x.detach().cpu()), name=name)  # type: ignore[misc]
+    with any_kernel(device):
+        note_inputs(model, layers, (moved(batch, device) for batch in batches), noted)
+    return len(batches)
 
 
 def _note_range(name: str, record: _Record, x: Tensor) -> None:

@@ -31,7 +31,8 @@ class Windows(BaseModel):
 
     `tokenizer` is what tokenizer.json holds (https://huggingface.co/docs/tokenizers). Documents are cut into windows of `window` tokens;
     `longest` is the most that the net takes, prompt and answer together. `ends` are the tokens that end an answer, `chat_template` the
-    Jinja template that makes a prompt of a conversation, where there is one.
+    Jinja template that makes a prompt of a conversation, where there is one, and `bos_token` and `eos_token` what it calls so. What a
+    tokenizer adds behind a text is left out everywhere: texts are cut, and gone on with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,8 @@ class Windows(BaseModel):
     pad_id: int = Field(ge=0)
     ends: tuple[int, ...] = ()
     chat_template: str | None = None
+    bos_token: str | None = None
+    eos_token: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -71,7 +74,8 @@ class Windows(BaseModel):
             tokens, least = list(rows[TOKENS]), self.window
         else:
             read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
-            tokens, least = [np.asarray(one.ids[: self.window], dtype=np.int64) for one in read], 2
+            whole = (one.ids[: len(one.ids) - self.added[1]] for one in read)
+            tokens, least = [np.asarray(ids[: self.window], dtype=np.int64) for ids in whole], 2
         there = [np.ones(len(one), dtype=np.int64) for one in tokens]
         return {"input_ids": filled(tokens, self.pad_id, least), "attention_mask": filled(there, 0, least)}
 
@@ -91,16 +95,29 @@ class Windows(BaseModel):
     def cut(self, text: str) -> Iterator[Window]:
         """A document's windows: each of its tokens but the first is asked for once, and all windows are full where it is long enough.
 
-        The first token of a window is the last of the one before; the last window reaches back, so that it is full as well.
+        The first token of a window is the last of the one before; the last window reaches back, so that it is full as well. A character
+        whose bytes are several tokens counts in the window that has the first of them.
         """
         read = self.reader.encode(text)
-        tokens, places = np.asarray(read.ids, dtype=np.int32), read.offsets
-        told = 1
+        tokens = np.asarray(self.tokens(text), dtype=np.int32)
+        told, known = 1, read.offsets[0][1] if len(tokens) else 0
         while told < len(tokens):
             end = min(told - 1 + self.window, len(tokens))
-            size = len(text[places[told][0] : places[end - 1][1]].encode("utf-8", "surrogatepass"))
-            yield Window(tokens[max(0, end - self.window) : end], end - told, size)
-            told = end
+            place = max(known, read.offsets[end - 1][1])
+            yield Window(tokens[max(0, end - self.window) : end], end - told, len(text[known:place].encode("utf-8", "surrogatepass")))
+            told, known = end, place
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The numbers of a text's tokens, with what the tokenizer puts before it."""
+        ids = self.reader.encode(text).ids
+        return tuple(ids[: len(ids) - self.added[1]])
+
+    @functools.cached_property
+    def added(self) -> tuple[int, int]:
+        """How many special tokens the tokenizer puts before a text, and behind it."""
+        mask = self.reader.encode("a").special_tokens_mask
+        own = [place for place, is_special in enumerate(mask) if not is_special]
+        return (own[0], len(mask) - 1 - own[-1]) if own else (0, 0)
 
     def decoded(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -25,7 +25,7 @@ class Reader:
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens."""
-        return tuple(int(token) for token in self.windows.reader.encode(text).ids)
+        return self.windows.tokens(text)
 
     def prompt(self, prompt: Prompt) -> tuple[int, ...]:
         """A prompt's tokens.

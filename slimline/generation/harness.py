@@ -45,7 +45,8 @@ for name in ("lm_eval", "datasets", "evaluate"):
 class HarnessModel(LM):  # type: ignore[misc]
     """A model of ours as the harness asks it: log-likelihoods by its scoring graph, answers by its generator.
 
-    A text without a beginning is scored after the token that ends texts. What is longer than the net takes loses its beginning.
+    A text without a beginning is scored after the tokenizer's own, or the token that ends texts. What is longer than the net takes loses
+    its beginning.
     """
 
     def __init__(self, predict: Predict, generator: Generator, windows: Windows) -> None:
@@ -63,7 +64,8 @@ class HarnessModel(LM):  # type: ignore[misc]
         """Nats (negative) of whole texts; each token is told once, after as much as the net takes."""
         found = []
         for request in requests:
-            parts = get_rolling_token_windows(self._tokens(request.args[0]), self._first, self._longest, 1)
+            begin, tokens = self._begun(request.args[0])
+            parts = get_rolling_token_windows(tokens, begin[-1], self._longest, 1)
             found.append(sum(nats for nats, _ in self._scored([make_disjoint_window(part) for part in parts])))
         return found
 
@@ -80,11 +82,13 @@ class HarnessModel(LM):  # type: ignore[misc]
             seed=0,
             stop=(ends,) if isinstance(ends, str) else tuple(end for end in ends if end),
         )
-        tokens = self._tokens(prompt) or [self._first]
+        tokens = [*self._windows.tokens(prompt)] or [self._first]
         return self._generator.generate(tokens[-max(1, self._longest - sampling.max_new_tokens) :], sampling).text
 
-    def _tokens(self, text: str) -> list[int]:
-        return [int(token) for token in self._windows.reader.encode(text).ids]
+    def _begun(self, text: str) -> Pair:
+        """What stands before a text, and its own tokens: the tokenizer's beginning, or the token that ends texts."""
+        tokens, begun = [*self._windows.tokens(text)], self._windows.added[0]
+        return (tokens[:begun], tokens[begun:]) if begun else ([self._first], tokens)
 
     def _pair(self, context: str, continuation: str) -> Pair:
         """Both texts as tokens, cut where the context's own tokens end; blanks at its end belong to the continuation."""
@@ -92,8 +96,8 @@ class HarnessModel(LM):  # type: ignore[misc]
         if blanks:
             context, continuation = context[:-blanks], context[-blanks:] + continuation
         if not context:
-            return [self._first], self._tokens(continuation)
-        whole, known = self._tokens(context + continuation), len(self._tokens(context))
+            return self._begun(continuation)
+        whole, known = [*self._windows.tokens(context + continuation)], len(self._windows.tokens(context))
         return whole[:known], whole[known:]
 
     def _scored(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:

@@ -37,6 +37,15 @@ def writable(values: Array) -> Array:
     return np.require(values, requirements=["C", "W"])
 
 
+def of_places(logits: Array, mask: Array) -> Array:
+    """Logits [N, tokens, vocabulary] of a language model, 0 at places that are filled up, as its net itself gives them."""
+    empty = mask == 0
+    if empty.any():
+        logits = writable(logits)
+        logits[empty] = 0
+    return logits
+
+
 def by_name(found: Iterable[Array], signature: Signature) -> Outputs:
     """What a graph gives, in order, as the model gives it.
 

@@ -9,7 +9,7 @@ import numpy as np
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
 from slimline.errors import MachineError
-from slimline.loaders import Array, Infer, Language, Outputs, by_name
+from slimline.loaders import Array, Infer, Language, Outputs, by_name, of_places
 from slimline.methods.compile.saturation import multiply_exactly
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
@@ -48,7 +48,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     def infer(arrays: Mapping[str, Array]) -> Outputs:
         tokens = arrays["input_ids"]
         positions = np.tile(np.arange(tokens.shape[1], dtype=np.int64), (len(tokens), 1))
-        return net.all_logits(tokens, arrays["attention_mask"], positions, None)[0]
+        return of_places(net.all_logits(tokens, arrays["attention_mask"], positions, None)[0], arrays["attention_mask"])
 
     def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
         from slimline.generation.answers import Reader

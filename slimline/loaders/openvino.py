@@ -9,7 +9,7 @@ import numpy as np
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
 from slimline.errors import MachineError
-from slimline.loaders import Array, Infer, Language, Outputs, by_name, writable
+from slimline.loaders import Array, Infer, Language, Outputs, by_name, of_places, writable
 from slimline.methods.compile.instruction_sets import instruction_sets
 from slimline.methods.compile.openvino_edits import products_in_int8
 from slimline.methods.compile.saturation import SEVEN_BITS, sums_saturate
@@ -77,7 +77,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
         requests[0].reset_state()
         taken = {name for port in requests[0].model_inputs for name in port.names}
         found = requests[0].infer({name: writable(values) for name, values in given.items() if name in taken}, share_outputs=True)
-        return np.array(found[0])
+        return of_places(np.array(found[0]), arrays["attention_mask"])
 
     def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
         from slimline.generation.answers import Reader

@@ -7,13 +7,14 @@ import copy
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch, split
+from slimline.data.padding import NO_PADDING, there_of
 from slimline.methods.factorize.whitening import input_rows
 from slimline.methods.layer_calls import layer_input
 
@@ -28,11 +29,12 @@ class _ReachedError(Exception):
 
 @dataclass
 class Call:
-    """How a block is called with one batch: what flows from block to block first, and all else."""
+    """How a block is called with one batch: what flows from block to block first, and all else; `there` see data/padding.py."""
 
     flowing: Tensor | None
     arguments: tuple[Any, ...] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
+    there: Tensor = NO_PADDING
 
     def run(self, block: nn.Module) -> Any:
         """What the block makes of it."""
@@ -60,7 +62,7 @@ class Block:
         held: list[Tensor] = []
         runs: Counter[str] = Counter()
 
-        def note(name: str, x: Tensor) -> None:
+        def note(name: str, x: Tensor, _: Tensor) -> None:
             read.setdefault(name, id(x))
             held.append(x)  # so that no other tensor gets its id
             runs[name] += 1
@@ -73,13 +75,14 @@ class Block:
         return [tuple(names) for names in found.values()]
 
     def watched(
-        self, layers: Mapping[str, nn.Module], note: Callable[[str, Tensor], None], *, only_first: bool = False, stop: bool = False
+        self, layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None], *, only_first: bool = False, stop: bool = False
     ) -> None:
-        """Run the calls, and tell `note` each layer's input; with `stop` no further than to the first of these layers."""
+        """Run the calls, and tell `note` each layer's input and which places are there; with `stop` no further than to the first layer."""
+        there = [NO_PADDING]
 
         def hooked(name: str) -> Callable[..., None]:
             def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-                note(name, layer_input(module, arguments, named, name))
+                note(name, layer_input(module, arguments, named, name), there[0])
                 if stop:
                     raise _ReachedError
 
@@ -88,6 +91,7 @@ class Block:
         handles = [layer.register_forward_pre_hook(hooked(name), with_kwargs=True) for name, layer in layers.items()]
         try:
             for call in self.calls[:1] if only_first else self.calls:
+                there[0] = call.there
                 try:
                     with torch.no_grad():
                         call.run(self.module)
@@ -101,7 +105,7 @@ class Block:
         """The second moment of what a layer's matrix multiplies, and the mean and the largest magnitude of each input."""
         module = matrix_layers(self.module)[layer]
         found = Gram()
-        self.watched({layer: module}, lambda _, x: found.add(input_rows(module, x.detach())), stop=True)
+        self.watched({layer: module}, lambda _, x, there: found.add(input_rows(module, x, there)), stop=True)
         return found
 
 
@@ -156,12 +160,12 @@ def blocks_of(model: nn.Module, inputs: Batch) -> Iterator[Block]:
     """
     names = stack_of(model, inputs)
     if not names:
-        yield Block("", model, [Call(None, (), batch) for batch in split(inputs, BATCH_SIZE)])
+        yield Block("", model, [Call(None, (), batch, there_of(batch)) for batch in split(inputs, BATCH_SIZE)])
         return
     recorded = [_recorded(model, names, batch) for batch in split(inputs, BATCH_SIZE)]
     flowing = [calls[names[0]].flowing for calls in recorded]
     for name in names:
-        calls = [Call(hidden, calls[name].arguments, calls[name].named) for hidden, calls in zip(flowing, recorded, strict=True)]
+        calls = [replace(calls[name], flowing=hidden) for hidden, calls in zip(flowing, recorded, strict=True)]
         block = Block(name, model.get_submodule(name), calls)
         yield block
         with torch.no_grad():
@@ -228,7 +232,7 @@ def _recorded(model: nn.Module, names: tuple[str, ...], batch: Batch) -> dict[st
         def hook(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
             flowing = _flowing(arguments, named) if name == names[0] else None
             rest = dict(named) if arguments else dict(list(named.items())[1:])
-            calls[name] = Call(flowing, arguments[1:], rest)
+            calls[name] = Call(flowing, arguments[1:], rest, there_of(batch))
             if name == names[-1]:
                 raise _ReachedError
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slimline.data.batch import Batch
+from slimline.data.padding import NO_PADDING, there_of
 from slimline.errors import Impossible
 
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
@@ -26,6 +27,24 @@ def on_input(layer: nn.Module, note: Callable[[nn.Module, Tensor], Tensor | None
         return ((changed, *arguments[1:]), named) if arguments else (arguments, {**named, _first_name(named): changed})
 
     return layer.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def note_inputs(model: nn.Module, layers: Iterable[str], batches: Iterable[Batch], note: Callable[[str, Tensor, Tensor], None]) -> None:
+    """Run batches through a model without gradients; `note(name, input, there)` for each run of these layers, see data/padding.py."""
+    there = [NO_PADDING]
+
+    def hooked(name: str) -> Callable[[nn.Module, Tensor], None]:
+        return lambda _, x: note(name, x, there[0])
+
+    handles = [on_input(model.get_submodule(name), hooked(name), name=name) for name in layers]
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                there[0] = there_of(batch)
+                model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tensor | None]) -> RemovableHandle:

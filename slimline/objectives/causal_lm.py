@@ -46,7 +46,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 class CausalLM(Objective):
     """Outputs are logits [N, tokens, vocabulary]; targets TOKENS, BYTES and DOCUMENT. Implements slimline.objectives.Objective.
 
-    Windows of one document are resampled as one. Agreement and KL divergence are against the baseline for the same windows.
+    Windows of one document are resampled as one. Agreement and KL divergence are against the baseline for the same windows. A place
+    whose logits are all 0 is filled up and counts nowhere.
     """
 
     name: str = "causal_lm"
@@ -67,9 +68,8 @@ class CausalLM(Objective):
 
         Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
         """
-        student, teacher = (
-            functional.log_softmax(single(given).flatten(0, 1).float() / temperature, 1) for given in (outputs, teacher_outputs)
-        )
+        there = _there(single(teacher_outputs))
+        student, teacher = (functional.log_softmax(single(given)[there].float() / temperature, 1) for given in (outputs, teacher_outputs))
         return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
@@ -104,13 +104,16 @@ class CausalLM(Objective):
 
     def distance(self, before: Tensors, after: Tensors) -> float:
         """The root of the mean KL divergence a place, nats: for small changes it grows as they do, as other objectives' distances."""
-        pairs = zip(single(before), single(after), strict=True)
-        return float(np.sqrt(np.mean([float(_kl(old, new)) / len(old) for old, new in pairs])))
+        rows = zip(single(before), single(after), _there(single(before)), strict=True)
+        means = [float(_kl(old[there], new[there])) / int(there.sum()) for old, new, there in rows if there.any()]
+        return float(np.sqrt(np.mean(means))) if means else 0.0
 
     def same_answers(self, before: Tensors, after: Tensors) -> NDArray[Any]:
         """Which windows get the same tokens at nearly all places, bool [N]."""
-        same = single(before).argmax(2) == single(after).argmax(2)
-        return (same.double().mean(1) >= SAME_TOKENS).numpy()
+        there = _there(single(before))
+        same = (single(before).argmax(2) == single(after).argmax(2)) & there
+        found: NDArray[Any] = (same.sum(1) >= SAME_TOKENS * there.sum(1)).numpy()
+        return found
 
     def constant(self, targets: Tensors, outputs: Tensors) -> Tensor:
         """The frequencies of tokens, whatever came before them."""
@@ -132,6 +135,11 @@ def causal_lm() -> CausalLM:
 def tokens_of(targets: Tensors) -> Tensor:
     """The token asked for at each place [N, tokens]."""
     return targets if isinstance(targets, Tensor) else targets[TOKENS]
+
+
+def _there(logits: Tensor) -> Tensor:
+    """The places that are not filled up, bool [N, tokens]: the logits of others are 0, whatever computes them."""
+    return (logits != 0).any(2)
 
 
 def _part(targets: Tensors, name: str) -> Tensor:

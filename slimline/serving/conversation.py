@@ -10,6 +10,9 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError
+from jinja2.ext import Extension
+from jinja2.nodes import Node
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from slimline.artifact.border import told_as
@@ -37,15 +40,20 @@ class Conversation:
 
     def rendered(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """The same; what the template raises goes on."""
-        text = self.template.render(messages=list(messages), add_generation_prompt=True, **self._special())
+        special = {"bos_token": self.windows.bos_token or "", "eos_token": self.windows.eos_token or ""}
+        text = self.template.render(messages=list(messages), add_generation_prompt=True, **special)
         return tuple(self.windows.reader.encode(text, add_special_tokens=False).ids)
 
-    def _special(self) -> dict[str, str]:
-        """The tokens that begin and end a text, as far as the tokenizer tells."""
-        reader = self.windows.reader
-        first = [token for token in reader.encode("").ids if token not in self.windows.ends][:1]
-        ends = [reader.id_to_token(token) or "" for token in self.windows.ends[:1]]
-        return {"bos_token": (reader.id_to_token(first[0]) if first else None) or "", "eos_token": ends[0] if ends else ""}
+
+class _Marked(Extension):
+    """{% generation %} … {% endgeneration %}, by which a training finds the assistant's words: here what stands between."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[Node]:
+        """What stands between the tags."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def conversation_of(windows: Windows) -> Conversation | None:
@@ -63,7 +71,7 @@ def conversation_of(windows: Windows) -> Conversation | None:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Marked])
     made.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().astimezone().strftime(form)}
     made.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
     return made

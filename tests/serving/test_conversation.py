@@ -29,7 +29,8 @@ def windows(template: str | None, *, begins: bool = False) -> Windows:
     made.add_special_tokens([AddedToken(token, special=True) for token in special])
     if begins:
         made.post_processor = processors.TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", 1)])
-    return Windows(tokenizer=json.loads(made.to_str()), window=64, longest=128, pad_id=0, ends=(3,), chat_template=template)
+    named = {"bos_token": "<|bos|>", "eos_token": "<|im_end|>", "chat_template": template}
+    return Windows(tokenizer=json.loads(made.to_str()), window=64, longest=128, pad_id=0, ends=(0, 3), **named)
 
 
 def made_of(template: str, *messages: tuple[str, Any], begins: bool = False) -> str:
@@ -45,10 +46,15 @@ def test_a_conversation_becomes_the_templates_prompt() -> None:
     assert text == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_what_marks_the_assistants_words_for_a_training_is_no_text() -> None:
+    marked = "{% for one in messages %}{% generation %}{{ one.content }}{% endgeneration %};{% endfor %}"
+    assert made_of(marked, ("user", "Hi"), ("assistant", "Yes")) == "Hi;Yes;"
+
+
 def test_the_first_token_stands_once_and_only_where_the_template_has_it() -> None:
     assert made_of("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", ("user", "Hi"), begins=True) == "<|bos|>Hi<|im_end|>"
     assert made_of("{{ messages[0].content }}", ("user", "Hi"), begins=True) == "Hi"
-    assert made_of("{{ bos_token }}{{ messages[0].content }}", ("user", "Hi")) == "Hi"
+    assert made_of("{{ bos_token }}{{ messages[0].content }}", ("user", "Hi")) == "<|bos|>Hi"
 
 
 def test_what_the_template_refuses_is_the_clients_mistake() -> None:

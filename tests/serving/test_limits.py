@@ -30,7 +30,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(slow: Path) -> Iterator[Served]:
-    with serving(slow, "--batch-size", "1", "--queue-length", "2", "--timeout-s", "20") as served:
+    with serving(slow, "--batch-size", "1", "--queue-length", "2", "--timeout-s", "300") as served:
         yield served
 
 

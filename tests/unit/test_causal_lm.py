@@ -66,6 +66,16 @@ def test_beside_itself_a_model_agrees_and_guidance_is_nothing() -> None:
     assert objective.same_answers(logits, logits).all()
 
 
+def test_places_that_are_filled_up_count_nowhere() -> None:
+    logits, other, _ = drawn()
+    filled, otherwise = logits.clone(), other.clone()
+    filled[:, 4:], otherwise[:, 4:] = 0, 0
+    objective = causal_lm()
+    for compare in (objective.distance, lambda one, two: objective.guidance(one, two, 2.0).item()):
+        assert compare(filled, otherwise) == pytest.approx(compare(logits[:, :4], other[:, :4]))
+    assert objective.same_answers(filled, otherwise).tolist() == objective.same_answers(logits[:, :4], other[:, :4]).tolist()
+
+
 def test_frequencies_are_what_ignores_its_inputs() -> None:
     logits, _, targets = drawn()
     constant = causal_lm().constant(targets, logits)
@@ -82,4 +92,5 @@ def test_padding_behind_a_text_changes_nothing() -> None:
         whole, short = net(ids, mask), net(ids[1:, :6], mask[1:, :6])
     assert whole.shape == (2, 9, 50)
     assert torch.allclose(whole[1, :6], short[0], atol=1e-5)
+    assert not whole[1, 6:].any()
     assert body_of(net).lm_head.weight is body_of(net).model.embed_tokens.weight

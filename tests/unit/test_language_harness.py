@@ -1,5 +1,6 @@
 """lm-evaluation-harness over a model of ours: log-likelihoods as torch computes them, tasks from local files alone, paired intervals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 import yaml
 from lm_eval.api.instance import Instance
+from tokenizers import processors
 
+from slimline.data.windows import Windows
 from slimline.errors import InputError, ParamsError
 from slimline.generation.harness import HarnessModel, evaluated
 from slimline.generation.harness_tasks import read_tasks
@@ -53,6 +56,19 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, HarnessModel]
     folder = compiled(tmp_path_factory.mktemp("compiled") / "onnxruntime", "onnxruntime", net)
     model = load(folder)
     return net, HarnessModel(model.predict, model.generator, windows())
+
+
+def test_what_begins_every_text_is_not_asked_for(judged: tuple[Any, HarnessModel]) -> None:
+    """A tokenizer that puts a token before each text: its probability is no text's."""
+    _, plain = judged
+    reader = windows().reader.from_str(windows().reader.to_str())
+    reader.post_processor = processors.TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
+    begins = Windows.model_validate(windows().model_dump() | {"tokenizer": json.loads(reader.to_str())})
+    assert begins.added == (1, 0)
+    begun = HarnessModel(plain._predict, plain._generator, begins)
+    for kind, arguments in (("loglikelihood_rolling", ("import re",)), ("loglikelihood", ("", "import re"))):
+        found, wanted = (getattr(one, kind)([asked(kind, *arguments)]) for one in (begun, plain))
+        assert np.allclose(found[0], wanted[0], atol=1e-5)
 
 
 def asked(kind: str, *arguments: Any) -> Instance:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, processors
 
 from slimline.data.windows import LABEL, TOKENS, Windows
 from slimline.objectives.readings import IGNORED
-from slimline.workloads.huggingface.windows import trained_windows
+from slimline.workloads.huggingface.windows import START, trained_windows
 
 TEXT = "The sea was warm, the day was fine; it rained – and “naïve” cats drank 日本 tea 🙂.\n" * 3
 
@@ -36,6 +37,30 @@ def test_every_token_but_the_first_is_asked_for_once(learned: Windows, text: str
 def test_bytes_are_those_of_the_text(learned: Windows, text: str) -> None:
     """The first token stands before the text, so that all of its bytes are asked for."""
     assert sum(one.size_bytes for one in learned.cut(text)) == len(text.encode())
+
+
+@pytest.mark.parametrize("window", [2, 3, 5, 16])
+def test_a_character_of_several_tokens_counts_once(learned: Windows, window: int) -> None:
+    cut = learned.model_copy(update={"window": window})
+    for text in ("日本" * 20, "naïve 🙂 – x"):
+        assert sum(one.size_bytes for one in cut.cut(text)) == len(text.encode())
+
+
+def test_what_a_tokenizer_adds_behind_a_text_is_left_out(learned: Windows) -> None:
+    """As if it added nothing there: a text goes on."""
+    reader = Tokenizer.from_str(json.dumps(learned.tokenizer))
+    special = [(START, 0)]
+    reader.post_processor = processors.TemplateProcessing(single=f"{START} $A {START}", special_tokens=special)
+    ending = Windows.model_validate(learned.model_dump() | {"tokenizer": json.loads(reader.to_str())})
+    assert (learned.added, ending.added) == ((1, 0), (1, 1))
+    for text in ("", "the sea", TEXT):
+        assert ending.tokens(text) == learned.tokens(text) == tuple(learned.reader.encode(text).ids)
+        found, wanted = (list(one.cut(text)) for one in (ending, learned))
+        assert [(one.tokens.tolist(), one.asked, one.size_bytes) for one in found] == [
+            (one.tokens.tolist(), one.asked, one.size_bytes) for one in wanted
+        ]
+    given, known = (one({"text": ["the sea", "it"]}) for one in (ending, learned))
+    assert all(np.array_equal(given[name], known[name]) for name in known)
 
 
 def test_what_is_asked_of_a_window_stands_one_place_before(learned: Windows) -> None:

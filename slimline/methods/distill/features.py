@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
 
 from slimline.data.batch import Batch, Tensors
+from slimline.data.padding import there_of
 from slimline.data.samples import Samples, head
 from slimline.methods.distill.guided import guided
 from slimline.methods.edited import Edited, Listing
@@ -23,7 +24,6 @@ from slimline.params.distill_features import FeatureTraining
 from slimline.training.data import TrainingData
 from slimline.training.device import device_of
 
-MASK = "attention_mask"
 Pairs = Sequence[tuple[str, str]]
 """Modules of the student, each with the one of the teacher that it is compared with."""
 Apart = Callable[[Tensor, Tensor], Tensor]
@@ -132,12 +132,6 @@ def channels_last(state: Tensor, module: nn.Module) -> Tensor:
     working = [inner for inner in module.modules() if isinstance(inner, nn.Linear | nn.LayerNorm | nn.RNNBase | _ConvNd | _BatchNorm)]
     is_map = state.dim() > 3 or (state.dim() == 3 and bool(working) and isinstance(working[-1], _ConvNd | _BatchNorm))
     return state.movedim(1, -1) if is_map else state
-
-
-def there_of(inputs: Batch) -> Tensor:
-    """Which places are not filled up [N, places]; empty where nothing says."""
-    found = inputs.get(MASK)
-    return torch.empty(0) if found is None else found
 
 
 def alike(own: Tensor, theirs: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,11 +72,19 @@ def written(teacher: nn.Module, config: SequenceParams, train: Split, held_out: 
 
 
 def _beginnings(train: Split, config: SequenceParams, seed: int) -> Tensor:
-    """The first tokens of training windows [texts, prompt], by chance; some twice where there are too few."""
+    """The first tokens of training windows [texts, prompt], by chance; some twice where there are too few. None is filled up.
+
+    Raises:
+        Impossible: no window has as many tokens.
+    """
+    length = next(iter(train.batches([slice(0, 1)]))).inputs[IDS].shape[1]
+    prompt = min(config.prompt_tokens, length - 2)
+    whole = torch.tensor([place for place, row in enumerate(_rows_of(train)) if len(row) > prompt])
+    if not len(whole):
+        raise Impossible(f"distill: sequence: no window of training has more than {prompt} tokens to begin with; lower prompt_tokens")
     draw = torch.Generator().manual_seed(seed)
-    places = torch.cat([torch.randperm(len(train), generator=draw) for _ in range(-(-config.texts // len(train)))])[: config.texts]
-    found = next(iter(train.batches([places]))).inputs[IDS]
-    return found[:, : min(config.prompt_tokens, found.shape[1] - 2)]
+    places = torch.cat([whole[torch.randperm(len(whole), generator=draw)] for _ in range(-(-config.texts // len(whole)))])
+    return next(iter(train.batches([places[: config.texts]]))).inputs[IDS][:, :prompt]
 
 
 def _gone_on(teacher: nn.Module, beginnings: Tensor, length: int, config: SequenceParams, seed: int) -> Iterator[NDArray[np.int64]]:

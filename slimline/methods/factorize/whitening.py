@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slimline.data.batch import Batch, split
-from slimline.methods.layer_calls import on_input
+from slimline.data.padding import without_padding
+from slimline.methods.layer_calls import note_inputs
 
 DAMPING = 0.1
 MAX_DENSE = 4096
@@ -43,11 +44,8 @@ def whitenings(model: nn.Module, firsts: Mapping[str, nn.Module], inputs: Batch,
     twin = copy.deepcopy(model).eval()
     batches = list(split(inputs, BATCH_SIZE))
     seen = {name: _Seen() for name in firsts}
-    for name, first in firsts.items():
-        on_input(twin.get_submodule(name), _note(seen[name], first, len(batches)))
-    with torch.no_grad():
-        for batch in batches:
-            twin(**batch)
+    notes = {name: _note(seen[name], first, len(batches)) for name, first in firsts.items()}
+    note_inputs(twin, firsts, batches, lambda name, x, there: notes[name](x, there))
     return {name: _whitening(one, damping) for name, one in seen.items()}
 
 
@@ -85,9 +83,9 @@ class _Seen:
     count: int = 0
 
 
-def _note(seen: _Seen, first: nn.Module, batches: int) -> Callable[[nn.Module, Tensor], None]:
-    def note(_: nn.Module, x: Tensor) -> None:
-        rows = input_rows(first, x.detach())
+def _note(seen: _Seen, first: nn.Module, batches: int) -> Callable[[Tensor, Tensor], None]:
+    def note(x: Tensor, there: Tensor) -> None:
+        rows = input_rows(first, x, there)
         wide = rows.shape[1] > MAX_DENSE
         some = rows[:: math.ceil(len(rows) * batches / (MAX_WIDE_ROWS if wide else MAX_ROWS))]
         seen.count += len(some)
@@ -106,10 +104,10 @@ def _whitening(seen: _Seen, damping: float) -> Whitening:
     return from_rows(torch.cat(seen.rows), damping) if seen.rows else NOT_WHITENED
 
 
-def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
-    """The vectors that a layer's weight, flattened to [outputs, inputs], multiplies: [positions, inputs]."""
+def input_rows(layer: nn.Module, x: Tensor, there: Tensor) -> Tensor:
+    """The vectors that a layer's weight, flattened to [outputs, inputs], multiplies: [positions, inputs]; none of padding, where known."""
     if not isinstance(layer, nn.Conv1d | nn.Conv2d):
-        return x.reshape(-1, x.shape[-1])
+        return without_padding(x, there).reshape(-1, x.shape[-1])
     padded = functional.pad(x, padding_of(layer), mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
     flat = isinstance(layer, nn.Conv1d)
     planes = padded.unsqueeze(2) if flat else padded

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import Batch, split
-from slimline.methods.layer_calls import on_input
+from slimline.data.padding import without_padding
+from slimline.methods.layer_calls import note_inputs
 from slimline.methods.prune.channel_groups import ChannelGroup, Slice
 from slimline.methods.prune.channel_removal import Channels
 from slimline.methods.transposed import is_linear, is_transposed, matrix, widths
@@ -102,15 +103,10 @@ def _measured(model: nn.Module, names: Sequence[str], inputs: Batch) -> Mapping[
     moments: dict[str, Tensor] = {}
     rows: dict[str, int] = dict.fromkeys(names, 0)
 
-    def note(name: str, x: Tensor) -> None:
-        flat = x.detach().reshape(-1, x.shape[-1]).float()
+    def note(name: str, x: Tensor, there: Tensor) -> None:
+        flat = without_padding(x, there).reshape(-1, x.shape[-1]).float()
         rows[name] += len(flat)
         moments[name] = moments[name].addmm_(flat.T, flat) if name in moments else flat.T @ flat
 
-    handles = [on_input(watched.get_submodule(name), lambda _module, x, name=name: note(name, x), name=name) for name in names]  # type: ignore[misc]
-    with torch.no_grad():
-        for batch in split(inputs, SAMPLES):
-            watched(**batch)
-    for handle in handles:
-        handle.remove()
+    note_inputs(watched, names, split(inputs, SAMPLES), note)
     return {name: moment / rows[name] for name, moment in moments.items()}

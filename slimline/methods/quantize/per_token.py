@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.batch import split
+from slimline.data.padding import without_padding
 from slimline.methods.blocks import evaluated_copy
 from slimline.methods.data import MethodData
-from slimline.methods.layer_calls import on_input, run_hooked
+from slimline.methods.layer_calls import note_inputs
 from slimline.methods.layers_in_order import layers_in_order
 from slimline.methods.quantize.gptq import has_grid, rounded_with_compensation
 from slimline.methods.quantize.plan import INT8_WEIGHTS, PROJECTED, Layer, Recurrent, entries_of, float_layer, layer_plan, make_plan
@@ -91,8 +92,8 @@ def _largest_inputs(model: nn.Module, layers: list[str], data: MethodData) -> tu
     groups: dict[str, list[str]] = {}
     seen: dict[int, tuple[Tensor, str]] = {}
 
-    def note(name: str, x: Tensor) -> None:
-        here = x.detach().abs().flatten(0, -2).amax(dim=0)
+    def note(name: str, x: Tensor, there: Tensor) -> None:
+        here = without_padding(x, there).abs().flatten(0, -2).amax(dim=0)
         found[name] = torch.maximum(found.get(name, here), here)
         mine, theirs = groups.setdefault(name, [name]), groups[seen.setdefault(id(x), (x, name))[1]]
         if mine is not theirs:
@@ -108,8 +109,8 @@ def _zero_points(model: nn.Module, scales: dict[str, Tensor], data: MethodData) 
     lows: dict[str, list[Tensor]] = {name: [] for name in scales}
     highs: dict[str, list[Tensor]] = {name: [] for name in scales}
 
-    def note(name: str, x: Tensor) -> None:
-        smooth = x.detach().flatten(0, -2) / scales[name]
+    def note(name: str, x: Tensor, there: Tensor) -> None:
+        smooth = without_padding(x, there).flatten(0, -2) / scales[name]
         lows[name].append(smooth.amin(dim=-1))
         highs[name].append(smooth.amax(dim=-1))
 
@@ -118,13 +119,16 @@ def _zero_points(model: nn.Module, scales: dict[str, Tensor], data: MethodData) 
 
 
 def _watch(
-    model: nn.Module, layers: Iterable[str], data: MethodData, note: Callable[[str, Tensor], None], after: Callable[[], None] = lambda: None
+    model: nn.Module,
+    layers: Iterable[str],
+    data: MethodData,
+    note: Callable[[str, Tensor, Tensor], None],
+    after: Callable[[], None] = lambda: None,
 ) -> None:
-    """Call `note(layer, input)` for each run of these layers on the calibration sample, `after` after each batch."""
+    """Call `note(layer, input, there)` for each run of these layers on the calibration sample, `after` after each batch."""
     twin, names = copy.deepcopy(model).eval(), list(layers)
     for batch in split(data.calibration, BATCH_SIZE):
-        handles = [on_input(twin.get_submodule(name), lambda _, x, name=name: note(name, x), name=name) for name in names]  # type: ignore[misc]
-        run_hooked(twin, batch, handles)
+        note_inputs(twin, names, [batch], note)
         after()
 
 

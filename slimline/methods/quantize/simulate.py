@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.variant import NO_GRIDS
 from slimline.data.batch import Batch
+from slimline.data.padding import there_of, without_padding
 from slimline.methods.layer_calls import on_input
 from slimline.methods.quantize.plan import FLOAT, RECURRENT_TYPES, Plan
 from slimline.methods.quantize.recurrent import HIDDEN_RANGE, rounded_recurrent
@@ -68,10 +69,11 @@ def sqnr_db(signal: Tensor, approximation: Tensor) -> float:
 def layer_sqnr(source: nn.Module, twin: nn.Module, layers: Iterable[str], inputs: Batch) -> dict[str, float]:
     """Each layer's own SQNR in dB: its output on the float model's inputs, in `source` and in the simulation `twin`."""
     reference = copy.deepcopy(source).eval()
-    found: dict[str, float] = {}
+    found, there = dict[str, float](), there_of(inputs)
 
-    def compare(name: str, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        found[name] = sqnr_db(_tensor(output), _tensor(twin.get_submodule(name)(*arguments, **named)))
+    def compare(name: str, layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        both = _tensor(output), _tensor(twin.get_submodule(name)(*arguments, **named))
+        found[name] = sqnr_db(*(without_padding(one, there) if isinstance(layer, nn.Linear) else one for one in both))
 
     for name in layers:
         reference.get_submodule(name).register_forward_hook(functools.partial(compare, name), with_kwargs=True)

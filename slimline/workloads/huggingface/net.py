@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
 
 class CausalNet(nn.Module):
-    """A language model, which gives logits for the token after each place."""
+    """A language model, which gives logits for the token after each place; those of places that are filled up are 0, as nobody asks."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class CausalNet(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Whole numbers [N, tokens], filled up behind -> logits [N, tokens, vocabulary]."""
         found: Tensor = self.body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        return found
+        return found.masked_fill(attention_mask[:, :, None] == 0, 0.0)
 
 
 def parsed(plain: Plain, changes: Plain, where: str) -> Any:

@@ -36,7 +36,16 @@ def windows_of(folder: Path, net: nn.Module, window: int, texts: Sequence[str]) 
     ends = _ends(folder, config, theirs)
     pad = next((number for number in (theirs.pad_token_id, *ends) if number is not None), 0)
     template = theirs.chat_template if isinstance(theirs.chat_template, str) else None
-    found = Windows(tokenizer=plain, window=window, longest=longest, pad_id=pad, ends=ends, chat_template=template)
+    found = Windows(
+        tokenizer=plain,
+        window=window,
+        longest=longest,
+        pad_id=pad,
+        ends=ends,
+        chat_template=template,
+        bos_token=theirs.bos_token,
+        eos_token=theirs.eos_token,
+    )
     rows = body_of(net).get_input_embeddings().num_embeddings
     if (size := max(found.reader.get_vocab(with_added_tokens=True).values()) + 1) > rows:
         raise ArtifactError(f"{folder}: its tokenizer knows {size:,} tokens, its config.json {rows:,}; save both together")
