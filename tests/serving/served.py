@@ -28,7 +28,7 @@ class Served:
 
     def post(self, path: str, body: object) -> httpx.Response:
         """One request."""
-        return httpx.post(self.url + path, json=body, timeout=60)
+        return httpx.post(self.url + path, json=body, timeout=300)
 
     def stopped(self, number: int = signal.SIGTERM) -> int:
         """Its exit code after a signal."""
