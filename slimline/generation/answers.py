@@ -79,6 +79,8 @@ class Writing:
         self._room, self._prompt_tokens = reader.room(prompt, sampling), len(prompt)
         self._tokens: list[int] = []
         self._text, self._told = "", 0
+        self._head, self._whole = ("", 0), ("", 0)
+        """Texts, and how many tokens they are: what is no longer decoded again, and what last ended with a whole character."""
         self._started, self._first_s = time.perf_counter(), 0.0
         self.finish_reason: Literal["stop", "length"] | None = None
         """Why it ended; None as long as it goes on."""
@@ -92,7 +94,7 @@ class Writing:
             self.finish_reason = "stop"
         else:
             self._tokens.append(token)
-            self._text = self._decode(self._tokens)
+            self._text = self._read()
             self._see_stop()
         if self.finish_reason is None and len(self._tokens) >= self._room:
             self.finish_reason = "length"
@@ -102,8 +104,25 @@ class Writing:
     def finished(self, cached_tokens: int) -> Generation:
         """The whole answer."""
         seconds = time.perf_counter() - self._started
-        reason = self.finish_reason or "stop"
-        return Generation(self._text, tuple(self._tokens), reason, self._prompt_tokens, cached_tokens, 1000 * self._first_s, seconds)
+        if self.finish_reason is None:  # the engine has ended it, and told no token for that
+            self.finish_reason = "stop"
+            self._tell()
+        first_ms, tokens = 1000 * self._first_s, tuple(self._tokens)
+        return Generation(self._text, tokens, self.finish_reason, self._prompt_tokens, cached_tokens, first_ms, seconds)
+
+    def _read(self) -> str:
+        """The text so far. It only grows: a decoder that takes whole characters back for half a one behind them starts anew there."""
+        text = self._decoded()
+        if not text.startswith(self._whole[0]):
+            self._head = self._whole
+            text = self._decoded()
+        if not text.endswith(INCOMPLETE):
+            self._whole = text, len(self._tokens)
+        return text
+
+    def _decoded(self) -> str:
+        text, count = self._head
+        return text + self._decode(self._tokens[count:])
 
     def _see_stop(self) -> None:
         places = [place for stop in self._stop if (place := self._text.find(stop)) >= 0]
@@ -111,15 +130,16 @@ class Writing:
             self._text, self.finish_reason = self._text[: min(places)], "stop"
 
     def _tell(self) -> None:
-        """Give on what no later token can change: whole characters, and no beginning of a text that would end the answer."""
-        certain = len(self._text) if self.finish_reason else len(self._text.rstrip(INCOMPLETE)) - self._held()
+        """Give on what no later token can change."""
+        certain = len(self._text) if self.finish_reason else self._certain()
         if self._on_text is None or certain <= self._told:
             return
         piece, self._told = self._text[self._told : certain], certain
         if self._on_text(piece) and self.finish_reason is None:
             self.finish_reason = "stop"
 
-    def _held(self) -> int:
-        """How many of the last characters may be the beginning of a text that ends the answer."""
-        lengths = (length for stop in self._stop for length in range(1, len(stop)) if self._text.endswith(stop[:length]))
-        return max(lengths, default=0)
+    def _certain(self) -> int:
+        """How long the text is in whole characters, less the last ones that may be the beginning of a text that ends the answer."""
+        text = self._text.rstrip(INCOMPLETE)
+        held = (length for stop in self._stop for length in range(1, len(stop)) if text.endswith(stop[:length]))
+        return len(text) - max(held, default=0)
