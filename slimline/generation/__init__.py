@@ -47,6 +47,13 @@ class Generator(Protocol):
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens, as the model was trained on them."""
 
+    def known(self, prompt: Prompt) -> tuple[int, ...]:
+        """A prompt's tokens; whether they leave room for an answer is not asked.
+
+        Raises:
+            InputError: it is empty, or has tokens that the model does not know.
+        """
+
     def generate(self, prompt: Prompt, sampling: Sampling = Sampling(), *, on_text: OnText | None = None) -> Generation:
         """Go on from a prompt.
 

@@ -27,11 +27,11 @@ class Reader:
         """The numbers of a text's tokens."""
         return self.windows.tokens(text)
 
-    def prompt(self, prompt: Prompt) -> tuple[int, ...]:
-        """A prompt's tokens.
+    def known(self, prompt: Prompt) -> tuple[int, ...]:
+        """A prompt's tokens, of any number.
 
         Raises:
-            InputError: it is empty, has tokens that the model does not know, or leaves no room for an answer.
+            InputError: it is empty, or has tokens that the model does not know.
         """
         if not isinstance(prompt, str) and not all(isinstance(token, int | np.integer) for token in prompt):
             raise InputError("prompt: give a text, or the whole numbers of its tokens")
@@ -40,6 +40,15 @@ class Reader:
             raise InputError("prompt: is empty; a language model goes on from at least one token")
         if unknown := [token for token in tokens if not 0 <= token < self.vocabulary]:
             raise InputError(f"prompt: token {unknown[0]} is none of the model's {self.vocabulary:,} (0 to {self.vocabulary - 1})")
+        return tokens
+
+    def prompt(self, prompt: Prompt) -> tuple[int, ...]:
+        """A prompt's tokens.
+
+        Raises:
+            InputError: it is empty, has tokens that the model does not know, or leaves no room for an answer.
+        """
+        tokens = self.known(prompt)
         if len(tokens) >= self.context:
             raise InputError(f"prompt: has {len(tokens):,} tokens; the model takes {self.context:,}, at least one of them for the answer")
         return tokens

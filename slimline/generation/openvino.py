@@ -57,6 +57,10 @@ class OpenVINOGenerator:
         """The numbers of a text's tokens."""
         return self._reader.tokens(text)
 
+    def known(self, prompt: Prompt) -> tuple[int, ...]:
+        """A prompt's tokens, checked; see slimline.generation.Generator."""
+        return self._reader.known(prompt)
+
     def generate(self, prompt: Prompt, sampling: Sampling = Sampling(), *, on_text: OnText | None = None) -> Generation:  # noqa: B008
         """Go on from a prompt; see slimline.generation.Generator."""
         require_sampling(sampling)

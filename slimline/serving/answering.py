@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from slimline.errors import SlimlineError
 from slimline.generation import Generation, Generator, OnText, Sampling
-from slimline.serving.batches import Job
+from slimline.serving.batches import Job, answer_each
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,12 @@ class Answering:
     def __call__(self, jobs: Sequence[Job[Ask]]) -> None:
         """Answer each job, or say what the engine refused."""
         for group in _alike(jobs):
-            began = time.perf_counter()
-            try:
-                found = self._generated(group)
-            except SlimlineError as error:
-                for job in group:
-                    job.done(error)
-                continue
-            for job, one in zip(group, found, strict=True):
-                job.done(Answer(one, began - job.given.asked + one.first_token_ms / 1e3))
+            answer_each(group, self._answer)
+
+    def _answer(self, group: Sequence[Job[Ask]]) -> None:
+        began = time.perf_counter()
+        for job, one in zip(group, self._generated(group), strict=True):
+            job.done(Answer(one, began - job.given.asked + one.first_token_ms / 1e3))
 
     def _generated(self, group: Sequence[Job[Ask]]) -> list[Generation]:
         if len(group) > 1:

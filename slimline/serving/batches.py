@@ -49,6 +49,18 @@ Run = Callable[[Sequence[Job[Any]]], None]
 """Works on jobs together, and calls `done` of each."""
 
 
+def answer_each(jobs: Sequence[Job[Any]], answer: Run) -> None:
+    """Answer jobs together; where that is refused each by itself, so that only the one that is at fault is told why."""
+    try:
+        answer(jobs)
+    except SlimlineError as error:
+        if len(jobs) == 1:
+            jobs[0].done(error)
+            return
+        for job in jobs:
+            answer_each([job], answer)
+
+
 @dataclass
 class Batcher:
     """A queue in front of `run`, which `threads` threads call with jobs of `size` samples together; a larger job comes alone."""

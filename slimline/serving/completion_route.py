@@ -14,6 +14,7 @@ from slimline.generation import Generation, Sampling
 from slimline.serving.answers import Answers, Prompt
 from slimline.serving.batches import in_thread
 from slimline.serving.bodies import ChatBody, CompletionBody, GenerationBody
+from slimline.serving.conversation import Conversation
 from slimline.serving.event_stream import Choice, streaming, usage_of
 from slimline.serving.refusals import bad
 from slimline.serving.service import Service, within
@@ -43,7 +44,7 @@ def routes(service: Service) -> APIRouter:
         answers = _answers(service, body)
         if answers.conversation is None:
             raise bad("this model was released without a chat template; POST /v1/completions", "messages")
-        prompt = await in_thread(answers.conversation.tokens, [message.plain for message in body.messages])
+        prompt = await in_thread(_of_conversation, [message.plain for message in body.messages], answers, answers.conversation)
         asked = [(prompt, _sampling(body, answers.room(prompt, body.max_completion_tokens or body.max_tokens, None)))]
         head = _head("chatcmpl", "chat.completion.chunk" if body.stream else "chat.completion", service)
         if body.stream:
@@ -66,9 +67,18 @@ def _answers(service: Service, body: GenerationBody) -> Answers:
 
 
 def _prompts(given: str | list[Any], answers: Answers) -> list[Prompt]:
-    """The tokens of each prompt."""
+    """The tokens of each prompt.
+
+    Raises:
+        InputError: one is empty, or has tokens that the model does not know; no other request waits in a batch with it then.
+    """
     several = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
-    return [answers.generator.tokens(one) if isinstance(one, str) else tuple(one) for one in several]
+    return [answers.generator.known(one) for one in several]
+
+
+def _of_conversation(messages: list[dict[str, str]], answers: Answers, conversation: Conversation) -> Prompt:
+    """The same of messages."""
+    return answers.generator.known(conversation.tokens(messages))
 
 
 def _sampling(body: GenerationBody, most: int) -> Sampling:

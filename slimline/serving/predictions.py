@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slimline.errors import ArtifactError, SlimlineError
+from slimline.errors import ArtifactError
 from slimline.loaders import Outputs
 from slimline.runtime import Model
-from slimline.serving.batches import Job
+from slimline.serving.batches import Job, answer_each
 from slimline.serving.raw_inputs import Arrays, Samples
 
 MOST_FILLING = 1.2
@@ -28,16 +28,14 @@ class Predictor:
     def __call__(self, jobs: Sequence[Job[Samples]]) -> None:
         """Answer each job with its outputs, or with what the model refused."""
         for group in _alike(jobs):
-            try:
-                outputs = self.outputs(joined([job.given for job in group], self.model))
-            except SlimlineError as error:
-                for job in group:
-                    job.done(error)
-                continue
-            first = 0
-            for job in group:
-                job.done(share(outputs, first, first + job.size))
-                first += job.size
+            answer_each(group, self._answer)
+
+    def _answer(self, group: Sequence[Job[Samples]]) -> None:
+        outputs = self.outputs(joined([job.given for job in group], self.model))
+        first = 0
+        for job in group:
+            job.done(share(outputs, first, first + job.size))
+            first += job.size
 
     def outputs(self, arrays: Arrays) -> Outputs:
         """What the model gives, `size` samples at a time."""

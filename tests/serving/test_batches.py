@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from slimline.errors import MachineError
-from slimline.serving.batches import Batcher, Job
+from slimline.errors import InputError, MachineError
+from slimline.serving.batches import Batcher, Job, answer_each
 from slimline.serving.refusals import Refusal
 
 Asked = Callable[[Batcher], Any]
@@ -133,3 +133,16 @@ def test_a_failure_is_told_to_all_of_its_batch_and_to_nobody_else() -> None:
         return found
 
     assert answered(failing, some) == 6
+
+
+def test_what_a_model_refuses_together_is_asked_one_by_one() -> None:
+    def refusing(jobs: Sequence[Job[Any]]) -> None:
+        if None in [job.given for job in jobs]:
+            raise InputError("None is no number")
+        doubled(jobs)
+
+    async def some(batcher: Batcher) -> list[Any]:
+        return list(await asyncio.gather(*(batcher.answer(given) for given in (1, None, 3)), return_exceptions=True))
+
+    first, refused, last = answered(lambda jobs: answer_each(jobs, refusing), some)
+    assert (first, str(refused), last) == (2, "None is no number", 6)

@@ -14,6 +14,7 @@ import openai
 import pytest
 import torch
 
+from slimline.errors import InputError
 from slimline.generation import Generation, Sampling
 from slimline.generation.answers import Reader
 from slimline.generation.eager import EagerNet
@@ -22,6 +23,7 @@ from slimline.runtime import Model, load
 from slimline.serving.answering import Answering, Ask
 from slimline.serving.batches import Batcher
 from slimline.workloads.huggingface.net import built
+from tests.serving.batch import worked_on
 from tests.serving.served import Served, serving
 from tests.serving.small_releases import LLAMA, language, windows
 from tests.waiting import eventually
@@ -161,6 +163,13 @@ def test_what_cannot_be_asked(server: Served, route: str, body: dict[str, Any], 
     assert error["param"] == param
 
 
+def test_a_prompt_that_the_model_does_not_know_is_never_queued(server: Served) -> None:
+    before = figure(server, "slimline_batch_size_count")
+    answer = server.post("/v1/completions", {"prompt": [[5, 6], [5, 400]], "max_tokens": 2})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "prompt: token 400 is none of the model's 400 (0 to 399)")
+    assert figure(server, "slimline_batch_size_count") == before
+
+
 def test_a_reader_that_goes_away_stops_its_answer(server: Served) -> None:
     body = {"prompt": "the sea", "max_tokens": 200, "stream": True, "seed": 3}
     with httpx.stream("POST", f"{server.url}/v1/completions", json=body) as answer:
@@ -187,6 +196,13 @@ def test_a_job_that_is_given_up_ends_at_its_next_token(stepwise: Stepwise) -> No
         return found.generation
 
     assert len(asyncio.run(stopped()).tokens) < 20
+
+
+def test_only_the_faulty_one_of_a_batch_fails(stepwise: Stepwise) -> None:
+    sampling = Sampling(max_new_tokens=8)
+    first, refused, last = worked_on(Answering(stepwise), [Ask(one, sampling) for one in ((5, 6), (5, 400), (7,))])
+    assert isinstance(refused, InputError)
+    assert [one.generation.tokens for one in (first, last)] == [stepwise.generate(one, sampling).tokens for one in ((5, 6), (7,))]
 
 
 def test_an_engine_that_takes_one_at_a_time_is_given_batches(stepwise: Stepwise) -> None:

@@ -1,10 +1,11 @@
 """`slimline serve` for pictures and tables: the answers of the runtime, and a plain 4xx for what is none of its inputs."""
 
 import base64
+import dataclasses
 import io
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from slimline.errors import ArtifactError
 from slimline.runtime import Model, load
+from slimline.serving.predictions import Predictor
+from slimline.serving.raw_inputs import Samples
+from tests.serving.batch import worked_on
 from tests.serving.served import Served, serving
 from tests.serving.small_releases import close, pictures, table
 
@@ -124,6 +129,18 @@ def test_models_health_and_metrics_tell_what_is_served(server: Served, model: Mo
     assert 'slimline_requests_total{route="/predict",status="200"}' in figures
     assert 'slimline_requests_total{route="unmatched",status="404"}' in figures or "nowhere" not in figures
     assert f'release="{listed["release"]}"' in figures
+
+
+def test_samples_that_the_model_refuses_fail_no_other_request(model: Model) -> None:
+    def infer(arrays: Mapping[str, Any]) -> Any:
+        if (arrays["pixels"] > 8).any():
+            raise ValueError("too bright")
+        return model.infer(arrays)
+
+    given = [Samples({"pixels": np.full((1, 3, 16, 16), bright, np.float32)}) for bright in (0, 9, 1)]
+    first, refused, last = worked_on(Predictor(dataclasses.replace(model, infer=infer), 4), given)
+    assert isinstance(refused, ArtifactError)
+    assert [len(first), len(last)] == [1, 1]
 
 
 def test_the_log_has_a_line_a_request_and_nothing_of_it(server: Served) -> None:
