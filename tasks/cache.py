@@ -226,6 +226,7 @@ def main(stage: Stage) -> None:
         "key_value_precision": manifest.execution.get("KV_CACHE_PRECISION", "f32"),
         "computes": manifest.computes,
         "small_key_values": small,
+        "unkept": model.generator.unkept,
         "prefixes": prefixes,
         "outputs": outputs,
         "meaning": meaning,

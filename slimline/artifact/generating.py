@@ -1,6 +1,6 @@
 """generation.json: what an engine has to know of a compiled language model to go on from a prompt, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from slimline.errors import ArtifactError
 
 GENERATION: Final = "generation.json"
 LONGEST_BYTES = 200_000
+LONG_ROPE = "longrope"
 LANGUAGE = "causal_lm"
 """The objective of language models."""
 
@@ -20,6 +21,25 @@ LANGUAGE = "causal_lm"
 def is_language(objective: Mapping[str, Any]) -> bool:
     """Whether a manifest's objective is that of a language model."""
     return objective.get("name") == LANGUAGE
+
+
+def rotates_by_length(config: Any) -> bool:
+    """Whether a net of transformers takes other frequencies for its rotary positions where the whole is longer.
+
+    `config` is its own: one kind of positions, or one for each type of layer; older ones call it `rope_scaling`.
+    https://huggingface.co/docs/transformers/internal/rope_utils
+    """
+    given = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    return any("dynamic" in kind or kind == LONG_ROPE for kind in _rope_types(given))
+
+
+def _rope_types(given: Any) -> Iterator[str]:
+    """The kinds of rotary positions, at any depth."""
+    if isinstance(given, Mapping):
+        yield from (str(value) for name, value in given.items() if name in ("rope_type", "type"))
+    inner = given.values() if isinstance(given, Mapping) else given if isinstance(given, list) else ()
+    for one in inner:
+        yield from _rope_types(one)
 
 
 class CacheLayer(BaseModel):
@@ -32,13 +52,17 @@ class CacheLayer(BaseModel):
 
 
 class GenerationFacts(BaseModel):
-    """How many tokens there are, the most of prompt and answer together, and what each layer keeps of a token."""
+    """How many tokens there are, the most of prompt and answer together, and what each layer keeps of a token.
+
+    `rotates_by_length`: the keys of a token are others in a longer prompt, so that those of one prompt serve no other.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     vocabulary: int = Field(ge=1, le=10_000_000)
     context: int = Field(ge=2, le=10_000_000)
     layers: tuple[CacheLayer, ...] = Field(min_length=1, max_length=1024)
+    rotates_by_length: bool = False
 
     @property
     def token_bytes(self) -> int:
@@ -48,7 +72,7 @@ class GenerationFacts(BaseModel):
 
 def write_generation(folder: Path, facts: GenerationFacts) -> None:
     """Store the facts beside the graph."""
-    write_json(folder / GENERATION, facts.model_dump(mode="json"))
+    write_json(folder / GENERATION, facts.model_dump(mode="json", exclude_defaults=True))
 
 
 def read_generation(folder: Path) -> GenerationFacts:

@@ -41,6 +41,8 @@ class Generator(Protocol):
 
     context: int
     """The most tokens of prompt and answer together."""
+    unkept: str | None
+    """Why nothing of a prompt is kept for another one that begins alike; None where that is done."""
     takes_many: bool
     """Whether calls from several threads are worked on at the same time; else each waits for the one before."""
 

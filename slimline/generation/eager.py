@@ -10,9 +10,10 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from slimline.artifact.closed import closed
+from slimline.artifact.generating import rotates_by_length
 from slimline.data.windows import Windows
 from slimline.generation.answers import Reader
-from slimline.generation.prompt_cache import Block, PromptCache
+from slimline.generation.prompt_cache import FORGETS, ROTATED, Block, PromptCache
 from slimline.generation.stepwise import Numbers, Stepwise
 
 
@@ -29,7 +30,8 @@ class EagerNet:
 
     def __init__(self, body: Any) -> None:
         self._body = body
-        self.takes_blocks = all(type(layer) is DynamicLayer for layer in DynamicCache(config=body.config).layers)
+        forgets = any(type(layer) is not DynamicLayer for layer in DynamicCache(config=body.config).layers)
+        self.unkept = ROTATED if rotates_by_length(body.config) else FORGETS if forgets else None
 
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None) -> tuple[NDArray[np.float32], Any]:
         """See Net; `past` is transformers' own cache and grows in place."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimline.artifact.generating import GenerationFacts
-from slimline.generation.prompt_cache import Block
+from slimline.generation.prompt_cache import ROTATED, Block
 from slimline.generation.stepwise import Numbers
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
@@ -22,10 +22,9 @@ PARTS = ("key", "value")
 class OnnxNet:
     """A session of a language model; implements slimline.generation.stepwise.Net."""
 
-    takes_blocks = True
-
     def __init__(self, session: Any, facts: GenerationFacts) -> None:
         self._session, self._facts = session, facts
+        self.unkept = ROTATED if facts.rotates_by_length else None
         self._taken = {one.name for one in session.get_inputs()}
         self._tells_from = TOLD_FROM in {one.name for one in session.get_overridable_initializers()}
         self._names = [f"{number}.{part}" for number in range(len(facts.layers)) for part in PARTS]

@@ -15,6 +15,7 @@ from slimline.artifact.generating import GenerationFacts
 from slimline.errors import ArtifactError, MachineError
 from slimline.generation import Generation, OnText, Prompt, Sampling
 from slimline.generation.answers import Reader, Writing, require_sampling
+from slimline.generation.prompt_cache import ROTATED
 from slimline.methods.compile.signal_stack import kept_signal_stack
 from slimline.methods.compile.telemetry import switch_off_telemetry
 
@@ -43,6 +44,8 @@ class OpenVINOGenerator:
         prefix_caching: bool = True,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        self.unkept = ROTATED if facts.rotates_by_length else None
+        prefix_caching = prefix_caching and self.unkept is None
         blocks = max(-(-facts.context // BLOCK) + 1, cache_bytes // (BLOCK * facts.token_bytes))
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.enable_prefix_caching, scheduler.num_kv_blocks = prefix_caching, blocks

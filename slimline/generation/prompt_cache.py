@@ -19,6 +19,9 @@ from slimline.generation.disk import opened
 
 BLOCK = 64
 LARGEST_BYTES = 512 * 1024**2
+ROTATED = "its keys are rotated by the length of the whole prompt"
+FORGETS = "its layers forget what is too far back"
+"""Why keys and values of one prompt serve no other."""
 Block = list[NDArray[Any]]
 """The keys and the values of each layer at BLOCK places: [1, heads, BLOCK, size] each."""
 

@@ -20,8 +20,8 @@ Past = Any
 class Net(Protocol):
     """What an engine has to do."""
 
-    takes_blocks: bool
-    """Whether keys and values can be taken out and put in by place: not where a layer forgets what is too far back."""
+    unkept: str | None
+    """Why keys and values cannot be taken out and put in by place; None where they can."""
 
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Past | None) -> tuple[NDArray[np.float32], Past]:
         """The logits of the last place [N, vocabulary] after tokens [N, T] at `positions` [N, T]; `mask` [N, places] is 0 at fillings."""
@@ -40,8 +40,8 @@ class Stepwise:
 
     def __init__(self, net: Net, reader: Reader, cache: PromptCache | None = None) -> None:
         self._net, self._reader, self._lock = net, reader, threading.Lock()
-        self._cache = cache if cache is not None and net.takes_blocks and cache.keeps else None
-        self.context = reader.context
+        self._cache = cache if cache is not None and net.unkept is None and cache.keeps else None
+        self.context, self.unkept = reader.context, net.unkept
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens."""

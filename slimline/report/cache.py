@@ -91,7 +91,7 @@ def _longest(facts: Facts) -> tuple[str, Facts]:
 
 def _summary(facts: Facts) -> Iterator[str]:
     length, found = _longest(facts)
-    yield _prompt_cache(int(length), found)
+    yield _prompt_cache(int(length), found, facts.get("unkept"))
     shares = [found["equal_answers"] for found in facts["prefixes"].values()]
     if min(shares) == 1:
         yield "Answers with and without the prompt cache are equal token for token."
@@ -106,7 +106,9 @@ def _summary(facts: Facts) -> Iterator[str]:
     yield _judged(facts["meaning"])
 
 
-def _prompt_cache(length: int, found: Facts) -> str:
+def _prompt_cache(length: int, found: Facts, unkept: str | None) -> str:
+    if unkept is not None:
+        return f"The prompt cache keeps nothing of this net: {unkept}."
     if not found["cached_tokens"]:
         return f"A beginning of {length:,} tokens, the longest that the context has room for, is too short for the prompt cache."
     return (

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from slimline.artifact.border import told_as
 from slimline.artifact.closed import closed
-from slimline.artifact.generating import CacheLayer, GenerationFacts
+from slimline.artifact.generating import CacheLayer, GenerationFacts, rotates_by_length
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.quantize.plan import Plan, layers_of_kind
@@ -74,7 +74,8 @@ def generation_facts(model: nn.Module) -> GenerationFacts:
     config: Any = body.config
     layers = tuple(CacheLayer(heads=layer.keys.shape[1], size=layer.keys.shape[3]) for layer in traced(model)["cache"].layers)
     context = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
-    return GenerationFacts(vocabulary=int(config.vocab_size), context=context, layers=layers)
+    turned = rotates_by_length(config)
+    return GenerationFacts(vocabulary=int(config.vocab_size), context=context, layers=layers, rotates_by_length=turned)
 
 
 @contextlib.contextmanager
