@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from slimline.artifact.border import told_as
 from slimline.artifact.compiled import CompiledManifest, is_compiled, read_compiled
 from slimline.artifact.folder import sha256_of
-from slimline.artifact.generating import GENERATION, is_language
+from slimline.artifact.generating import GENERATION, is_language, require_known
 from slimline.artifact.json_file import read_json
 from slimline.artifact.manifest import MANIFEST, Manifest, read_manifest
 from slimline.artifact.signature import NUMBERS, Arrays, Signature
@@ -61,6 +61,8 @@ class Model:
     folder: Path = field(default=Path(), repr=False)
     generating: MakeGenerator | None = field(default=None, repr=False)
     cache_folder: Path | None = None
+    vocabulary: int | None = None
+    """How many tokens a language model has; None of any other, and where it was compiled to score texts alone."""
 
     @functools.cached_property
     def preprocessing(self) -> "Preprocessing | None":
@@ -160,11 +162,22 @@ class Model:
         """The outputs, one array [N, …] or several by name, of inputs by name; of one array where there is one input. N is at least 1.
 
         Raises:
-            InputError: an input is missing or unknown, or has another shape or type.
-            DataError: a number is not finite.
+            InputError, DataError: as `checked` does.
             ArtifactError: the runtime cannot run the graph, or it gives something else than the signature says.
         """
-        return self.run(self.signature.checked(given))
+        return self.run(self.checked(given))
+
+    def checked(self, given: Arrays | Array) -> dict[str, Array]:
+        """Inputs as `run` takes them.
+
+        Raises:
+            InputError: an input is missing or unknown, has another shape or type, or holds a token that the model does not have.
+            DataError: a number is not finite.
+        """
+        arrays = self.signature.checked(given)
+        if self.vocabulary is not None:
+            require_known(arrays, self.vocabulary)
+        return arrays
 
     def run(self, arrays: Arrays) -> Outputs:
         """The same for inputs that are checked already: what a timing measures, the check being the caller's and equal for all models."""
@@ -209,7 +222,7 @@ def load(
     with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
         if GENERATION in manifest.files:
             found = loader.load_language(folder, manifest, threads)
-            parts = (found.infer, of_workload, found.execution, _running(folder), folder, found.generating, cache_folder)
+            parts = (found.infer, of_workload, found.execution, _running(folder), folder, found.generating, cache_folder, found.vocabulary)
             return Model(manifest, manifest.signature, *parts)
         infer, execution = loader.load(folder, manifest, threads)
     return Model(manifest, manifest.signature, infer, of_workload, execution, _running(folder), folder)
@@ -278,6 +291,7 @@ def _load_eager(folder: Path, manifest: CompiledManifest | Manifest, threads: in
                 folder,
                 found.generating,
                 cache_folder,
+                found.vocabulary,
             )
         infer, execution = eager.load_network(*made_of)
     return Model(manifest, signature, infer, lambda: workload, execution, _running(folder), folder)

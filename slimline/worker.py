@@ -193,7 +193,7 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
 def _predict(model: "Model", request: Request) -> Request:
     from slimline.loaders import joined, pieces
 
-    inputs = model.signature.checked(read_arrays(Path(request["inputs"])))
+    inputs = model.checked(read_arrays(Path(request["inputs"])))
     count = len(next(iter(inputs.values())))
     found = [model.run(piece) for piece in pieces(inputs, request["batch_size"] or count)]
     if isinstance(found[0], dict):
@@ -219,7 +219,7 @@ def _called(model: "Model", path: str) -> tuple[Callable[[], object], bool]:
     arrays = read_arrays(Path(path))
     if is_pace(arrays):
         return call_of(model.pacing(), arrays), True
-    return functools.partial(model.run, model.signature.checked(arrays)), False
+    return functools.partial(model.run, model.checked(arrays)), False
 
 
 def _turn(call: Callable[[], object], is_answer: bool, samples: int) -> Request:

@@ -4,18 +4,37 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
 from slimline.artifact.json_file import read_json
-from slimline.errors import ArtifactError
+from slimline.artifact.signature import Arrays
+from slimline.errors import ArtifactError, InputError
 
 GENERATION: Final = "generation.json"
 LONGEST_BYTES = 200_000
+TOKENS = "input_ids"
+"""The input of a language model that holds its tokens."""
 LONG_ROPE = "longrope"
 LANGUAGE = "causal_lm"
 """The objective of language models."""
+
+
+def require_known(arrays: Arrays, vocabulary: int) -> None:
+    """Hold the inputs of a language model to tokens that it has.
+
+    Raises:
+        InputError: there is another one; where it stands is told.
+    """
+    tokens = arrays[TOKENS]
+    if (unknown := (tokens < 0) | (tokens >= vocabulary)).any():
+        sample, place = (int(number) for number in np.argwhere(unknown)[0])
+        raise InputError(
+            f"input {TOKENS!r}: sample {sample} holds {tokens[sample, place]} at place {place}; give tokens of the model's {vocabulary:,} "
+            f"(0 to {vocabulary - 1})"
+        )
 
 
 def is_language(objective: Mapping[str, Any]) -> bool:

@@ -8,6 +8,8 @@ Prompt = str | Sequence[int]
 """A text, or the numbers of its tokens."""
 OnText = Callable[[str], bool]
 """Called with each new piece of the answer as it comes; True stops it."""
+LEAST_TEMPERATURE = 1e-6
+"""Below it the likeliest token is taken: nothing else is ever drawn there, and engines divide by it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts that end the answer, and are no part of it."""
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken and none is drawn."""
+        return self.temperature < LEAST_TEMPERATURE
 
 
 @dataclass(frozen=True)

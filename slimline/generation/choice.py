@@ -9,10 +9,10 @@ from slimline.generation import Sampling
 def chosen(logits: NDArray[np.float32], sampling: Sampling, draws: np.random.Generator) -> int:
     """One token of logits [vocabulary].
 
-    At a temperature above 0 it is drawn from the smallest set of tokens whose probabilities reach `top_p`.
+    Where the sampling is not greedy it is drawn from the smallest set of tokens whose probabilities reach `top_p`.
     Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", arXiv:1904.09751.
     """
-    if sampling.temperature == 0:
+    if sampling.is_greedy:
         return int(logits.argmax())
     scaled = logits.astype(np.float64) / sampling.temperature
     odds = np.exp(scaled - scaled.max())

@@ -118,7 +118,7 @@ class OpenVINOGenerator:
         config.set_eos_token_id(ends[0] if ends else 0)
         config.ignore_eos = not ends
         config.stop_token_ids = set(ends) or {0}
-        if sampling.temperature > 0:
+        if not sampling.is_greedy:
             config.do_sample, config.temperature, config.top_p = True, sampling.temperature, sampling.top_p
             config.rng_seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         return config

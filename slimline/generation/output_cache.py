@@ -112,7 +112,7 @@ class OutputCache:
 
 def repeats(sampling: Sampling) -> bool:
     """Whether the same prompt gets the same answer again."""
-    return sampling.temperature == 0 or sampling.seed is not None
+    return sampling.is_greedy or sampling.seed is not None
 
 
 def _unit(vector: Vector) -> Vector:

@@ -25,11 +25,12 @@ MakeGenerator = Callable[["Windows", "PromptCache"], "Generator"]
 
 @dataclass(frozen=True)
 class Language:
-    """A loaded language model: the logits of whole windows, how it runs, and its generator, made when it is asked for."""
+    """A loaded language model: the logits of whole windows, how it runs, how many tokens it has, and its generator, made on demand."""
 
     infer: Infer
     execution: dict[str, str]
     generating: MakeGenerator
+    vocabulary: int
 
 
 def writable(values: Array) -> Array:

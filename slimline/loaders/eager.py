@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.closed import closed
 from slimline.artifact.fitted import fitted
 from slimline.artifact.manifest import Architecture, Packing
 from slimline.artifact.signature import Signature
@@ -60,7 +61,8 @@ def load_language(
 
         return generator_of(network, windows, cache)
 
-    return Language(infer, execution, generating)
+    body: Any = closed(cast("nn.Module", network.body))
+    return Language(infer, execution, generating, int(body.config.vocab_size))
 
 
 def _network(

@@ -56,7 +56,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
 
         return Stepwise(net, Reader(windows, facts.vocabulary, min(facts.context, windows.longest)), cache)
 
-    return Language(infer, {"threads": str(threads)}, generating)
+    return Language(infer, {"threads": str(threads)}, generating, facts.vocabulary)
 
 
 def _session(folder: Path, threads: int) -> Any:

@@ -91,7 +91,7 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
         reader = Reader(windows, facts.vocabulary, min(facts.context, windows.longest))
         return OpenVINOGenerator(folder, facts, reader, config, prefix_caching=cache.keeps)  # the engine keeps its own
 
-    return Language(infer, config, generating)
+    return Language(infer, config, generating, facts.vocabulary)
 
 
 def _require_whole_sums(core: Any, graph: Path, manifest: CompiledManifest) -> None:

@@ -46,7 +46,7 @@ def samples_of(body: PredictBody, service: Service) -> Samples:
         raise bad("give either inputs (arrays by name) or samples (raw ones)")
     if body.inputs is not None:
         _require_few(max(map(len, body.inputs.values()), default=0), most, "inputs")
-        return of_arrays(body.inputs, model.signature)
+        return of_arrays(body.inputs, model)
     assert body.samples is not None
     _require_few(len(body.samples), most, "samples")
     if model.preprocessing is None:

@@ -14,6 +14,7 @@ from slimline.artifact.border import told_as
 from slimline.artifact.signature import Signature
 from slimline.data.preprocessing import Preprocessing, require_columns
 from slimline.errors import DataError, InputError
+from slimline.runtime import Model
 from slimline.workloads.pictures import MOST_PIXELS
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,7 +45,7 @@ class Samples:
         return tuple(values.shape[1:] for values in self.arrays.values())
 
 
-def of_arrays(given: Mapping[str, Sequence[Any]], signature: Signature) -> Samples:
+def of_arrays(given: Mapping[str, Sequence[Any]], model: Model) -> Samples:
     """Nested lists by input.
 
     Raises:
@@ -52,7 +53,7 @@ def of_arrays(given: Mapping[str, Sequence[Any]], signature: Signature) -> Sampl
         DataError: a number is not finite.
     """
     found = {name: _array(name, values) for name, values in given.items()}
-    return Samples(signature.checked(found))
+    return Samples(model.checked(found))
 
 
 def of_rows(rows: Mapping[str, Any], preprocessing: Preprocessing, signature: Signature) -> Samples:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 AGAIN_S = 1
 """When a refused client is told to come again."""
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+FAILED = "the model failed; the server's log says how"
+"""What a client is told where the reason names places of the server."""
 LONGEST = 300
 """Characters of what a client gave that are shown to it."""
 
@@ -45,7 +47,7 @@ def told(error: SlimlineError) -> Refusal:
     if isinstance(error, InputError) and not isinstance(error, ArtifactError):
         return bad(str(error))
     log.error("error: %s", error)
-    return Refusal(500, str(error), code="model_error")
+    return Refusal(500, FAILED if "/" in str(error) else str(error), code="model_error")
 
 
 def body_of(status: int, message: str, param: str | None, code: str | None) -> dict[str, Any]:

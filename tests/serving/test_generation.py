@@ -14,7 +14,7 @@ import openai
 import pytest
 import torch
 
-from slimline.errors import InputError
+from slimline.errors import ArtifactError, InputError
 from slimline.generation import Generation, Sampling
 from slimline.generation.answers import Reader
 from slimline.generation.eager import EagerNet
@@ -22,6 +22,7 @@ from slimline.generation.stepwise import Stepwise
 from slimline.runtime import Model, load
 from slimline.serving.answering import Answering, Ask
 from slimline.serving.batches import Batcher
+from slimline.serving.refusals import FAILED, told
 from slimline.workloads.huggingface.net import built
 from tests.serving.batch import worked_on
 from tests.serving.served import Served, serving
@@ -168,6 +169,26 @@ def test_a_prompt_that_the_model_does_not_know_is_never_queued(server: Served) -
     answer = server.post("/v1/completions", {"prompt": [[5, 6], [5, 400]], "max_tokens": 2})
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "prompt: token 400 is none of the model's 400 (0 to 399)")
     assert figure(server, "slimline_batch_size_count") == before
+
+
+@pytest.mark.parametrize(("token", "place"), [(400, 1), (-1, 0)])
+def test_predict_takes_tokens_of_the_model_alone(server: Served, token: int, place: int) -> None:
+    tokens = [[5, 6, 7], [5, 6, 7]]
+    tokens[1][place] = token
+    answer = server.post("/predict", {"inputs": {"input_ids": tokens, "attention_mask": [[1, 1, 1]] * 2}})
+    told = f"input 'input_ids': sample 1 holds {token} at place {place}; give tokens of the model's 400 (0 to 399)"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-50, 1e-310])
+def test_a_temperature_next_to_nothing_is_none(server: Served, model: Model, temperature: float) -> None:
+    answer = server.post("/v1/completions", {"prompt": "the sea", "max_tokens": 8, "temperature": temperature})
+    assert answer.json()["choices"][0]["text"] == model.generate("the sea", Sampling(max_new_tokens=8)).text
+
+
+def test_no_client_is_told_where_the_server_keeps_its_files() -> None:
+    assert told(ArtifactError("/srv/models/a b: does not generate: out of memory")).detail == FAILED
+    assert told(ArtifactError("the model gives no finite numbers for this")).detail == "the model gives no finite numbers for this"
 
 
 def test_a_reader_that_goes_away_stops_its_answer(server: Served) -> None:

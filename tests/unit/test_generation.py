@@ -100,6 +100,19 @@ def test_bad_prompts_and_settings_are_one_line_each(engine):
     assert len(made.generate([1] * (CONTEXT - 3), Sampling(max_new_tokens=50)).tokens) <= 3
 
 
+@pytest.mark.parametrize("token", [WORDS, -1])
+def test_tokens_that_the_model_does_not_have_are_told_by_their_place(engine, token):
+    given = {"input_ids": np.array([[5, 6], [5, token]]), "attention_mask": np.ones((2, 2), np.int64)}
+    with pytest.raises(InputError, match=rf"input 'input_ids': sample 1 holds {token} at place 1; .*\(0 to 399\)"):
+        load(engine[1]).predict(given)
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-310])
+def test_a_temperature_next_to_nothing_is_greedy(engine, temperature):
+    made = load(engine[1]).generator
+    assert made.generate(PROMPT, Sampling(max_new_tokens=12, temperature=temperature)).tokens == made.generate(PROMPT, GREEDY).tokens
+
+
 def test_onnxruntime_genai_loads_the_same_folder_and_says_the_same(engine):
     net, folder = engine
     if not (folder / "genai_config.json").is_file():
