@@ -21,13 +21,13 @@ from slimline.workloads.facts import Facts
 from slimline.workloads.huggingface import offline
 from slimline.workloads.huggingface.directory import located, problems
 from slimline.workloads.huggingface.facts import with_net
-from slimline.workloads.huggingface.net import as_plain, built, parsed, sketched, with_labels
+from slimline.workloads.huggingface.net import as_plain, body_of, built, parsed, sketched, with_labels
 from slimline.workloads.huggingface.processor import pictures_of
 from slimline.workloads.huggingface.tokenizer import tokens_of
 from slimline.workloads.huggingface.weights import start_from_
 from tests import huggingface_directories as made
 
-from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoTokenizer  # isort: skip
+from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoModelForImageClassification, AutoTokenizer  # isort: skip
 
 NETS = {"vit": made.vit, "resnet": made.resnet, "convnext": made.convnext, "bert": made.bert}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -103,6 +103,19 @@ def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     net = net_of(folder, "images")
     with pytest.raises(ArtifactError, match=r"its weights are of another net than its config.json: 0 of|asks for"):
         start_from_(built(net), net, folder, ("x", "y"))
+
+
+def test_a_head_stored_beside_its_embedding_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder = made.llama(tmp_path / "llama", "a fine day " * 50, tie_word_embeddings=False)
+    changed(folder / "config.json", tie_word_embeddings=True)
+    net = net_of(folder, "causal-lm")
+    with pytest.raises(ArtifactError, match=r"embed_tokens.weight and lm_head.weight are one weight by .* tie_word_embeddings to false"):
+        start_from_(built(net), net, folder, ())
+    changed(folder / "config.json", tie_word_embeddings=False)
+    ours = built(net := net_of(folder, "causal-lm"))
+    start_from_(ours, net, folder, ())
+    wanted = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in body_of(ours).state_dict().items())
 
 
 def test_the_number_of_classes_reaches_an_architecture_that_keeps_it_apart() -> None:

@@ -46,6 +46,7 @@ def start_from_(net: nn.Module, facts: Plain, folder: Path, labels: Sequence[str
     _require_enough(body, values, folder)
     if broken := [name for name, value in values.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise ArtifactError(f"{folder}: {broken[0]} holds NaN or infinity; save the model again")
+    _require_shared(body, values, folder)
     told = _in_order_(values, facts, read_config(folder), labels, new)
     body.load_state_dict(values, strict=False)
     fresh = f"; drawn anew: {_short(sorted(new))}" if new else ""
@@ -67,6 +68,21 @@ def _require_enough(body: nn.Module, values: Mapping[str, torch.Tensor], folder:
         raise ArtifactError(
             f"{folder}: its weights are of another net than its config.json: {there:,} of {whole:,} numbers are there; save both together"
         )
+
+
+def _require_shared(body: nn.Module, values: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Hold weights that are one in the net to being one in the directory: transformers leaves them apart where both are stored and differ.
+
+    Raises:
+        ArtifactError: they differ, and the last one would stand for all.
+    """
+    first: dict[int, str] = {}
+    for name, weight in body.named_parameters(remove_duplicate=False):
+        if name in values and not torch.equal(values[name], values[other := first.setdefault(id(weight), name)]):
+            raise ArtifactError(
+                f"{folder}: {other} and {name} are one weight by its config.json, and hold other numbers; "
+                "set tie_word_embeddings to false there"
+            )
 
 
 def _in_order_(values: dict[str, torch.Tensor], facts: Plain, config: Plain, labels: Sequence[str], new: set[str]) -> tuple[str, ...]:
