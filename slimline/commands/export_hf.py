@@ -51,6 +51,7 @@ def export_hf(
     beside = located(architecture) if is_directory(architecture) else workload.preprocessing
     if not isinstance(beside, Path | Windows):
         raise InputError(f"params.yaml: model.architecture: {architecture} is no Hugging Face directory; there is none to write")
-    changed = write_back(found.model, net, samples, target, beside, workload.carried)
+    ends = getattr(workload.preprocessing, "ends", ())
+    changed = write_back(found.model, net, samples, target, beside, workload.carried, ends)
     told = ", ".join(f"{name}: {value}" for name, value in changed.items())
     sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")

@@ -100,6 +100,7 @@ def test_a_narrower_model_is_trained_on_and_written_back(folder: Path, monkeypat
             AutoModelForCausalLM.from_pretrained("out")(**some),
         )
     assert torch.allclose(found.logits, wanted, atol=1e-4)
+    assert json.loads(Path("out/generation_config.json").read_text())["eos_token_id"] == list(workload.preprocessing.ends)
     assert AutoTokenizer.from_pretrained("out")("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
 
 

@@ -1,6 +1,7 @@
 """Heads, perceptrons and layers of language models of many architectures: found, taken out, stored, and written back where uniform."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +156,26 @@ def test_what_is_uniform_is_written_back_with_tokenizer_and_licence(tmp_path: Pa
     assert loaded.config.tie_word_embeddings == ARCHITECTURES[name].get("tie_word_embeddings", loaded.config.tie_word_embeddings)
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("ab ba")["input_ids"] == windows().reader.encode("ab ba").ids
     assert (tmp_path / "out/LICENSE").read_text() == "free"
+    assert loaded.generation_config.eos_token_id == [0], "the tokenizer's, whatever config.json says"
+
+
+def test_answers_of_what_is_written_back_end_where_those_of_the_release_do(tmp_path: Path) -> None:
+    net, plain = language_net("llama"), described("llama")
+    own, origin = net.get_submodule("body"), tmp_path / "origin"
+    own.save_pretrained(origin)  # type: ignore[operator]
+    said = {"eos_token_id": [0, 5, 7], "temperature": 0.6, "do_sample": True}
+    (origin / "generation_config.json").write_text(json.dumps(said))
+    for name, ends in (("theirs", ()), ("ours", (0, 5, 7, 9))):
+        write_back(net, plain, GIVEN, tmp_path / name, origin, ends=ends)
+        found = AutoModelForCausalLM.from_pretrained(tmp_path / name).generation_config
+        assert (found.eos_token_id, found.temperature, found.do_sample) == (list(ends or (0, 5, 7)), 0.6, True)
+    (origin / "generation_config.json").write_text('{"eos_token_id": [0, 5')
+    with pytest.raises(InputError, match=r"origin/generation_config.json: is no generation config: .*; mend or remove it"):
+        write_back(net, plain, GIVEN, tmp_path / "broken", origin)
+    assert not (tmp_path / "broken").exists()
 
 
 def windows() -> Windows:
-    import json
-
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     made = Tokenizer(models.BPE({"<end>": 0, **{letter: 1 + place for place, letter in enumerate("abĠ")}}, []))

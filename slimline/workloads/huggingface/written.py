@@ -1,7 +1,7 @@
 """A variant written back as a directory that `from_pretrained` loads, where one config.json says how all its layers are."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,29 +10,38 @@ import torch
 from torch import Tensor, nn
 
 from slimline.artifact.border import told_as
-from slimline.artifact.folder import whole_folder
+from slimline.artifact.folder import whole_folder, write_json
+from slimline.artifact.json_file import parse_json
 from slimline.data.batch import Batch
 from slimline.data.windows import Windows
 from slimline.errors import InputError, SlimlineError, StageError
 from slimline.workloads.huggingface.net import Plain, body_of, built
 from slimline.workloads.huggingface.settings import Weights, changed_settings, renumbered, shapes_of
+from slimline.workloads.huggingface.windows import GENERATION
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 TOLERANCE = 1e-5
-ENDINGS, WEIGHTS = {".json", ".txt", ".model", ".jinja"}, ("config.json", "model.safetensors.index.json", "generation_config.json")
-"""What is copied beside the weights (tokenizer, processor), and what of it is not."""
+ENDINGS, WEIGHTS = {".json", ".txt", ".model", ".jinja"}, ("config.json", "model.safetensors.index.json")
+"""What is copied beside the weights (tokenizer, processor, how answers are made), and what of it is not."""
 
 
 def write_back(
-    model: nn.Module, net: Plain, samples: Batch, into: Path, beside: Path | Windows, carried: Mapping[str, str] = NOTHING
+    model: nn.Module,
+    net: Plain,
+    samples: Batch,
+    into: Path,
+    beside: Path | Windows,
+    carried: Mapping[str, str] = NOTHING,
+    ends: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Write config.json, model.safetensors and what lies beside them into a new folder; returns the settings that changed.
 
     `beside` is the directory that the net came from, whose tokenizer or processor is copied, or, without one, a language model's tokenizer;
-    `carried` are licence and model card. What is loaded from there gives the same outputs on `samples`, or nothing is written.
+    `carried` are licence and model card, `ends` the tokens that end an answer of the release (a tokenizer `beside` has its own). What
+    is loaded from there gives the same outputs on `samples`, or nothing is written.
 
     Raises:
-        InputError: no config describes the model; the message says which layers are in the way.
+        InputError: no config describes the model; the message says which layers are in the way. Or generation_config.json is damaged.
     """
     body = body_of(model)
     values, dropped = renumbered(body)
@@ -48,6 +57,7 @@ def write_back(
             _write_tokenizer(beside, draft)
         else:
             _copy_beside(beside, draft)
+        _end_answers(draft, ends, beside)
         for name, text in carried.items():
             (draft / name).write_text(text, encoding="utf-8")
         _require_equal(model, whole, draft, samples)
@@ -74,12 +84,30 @@ def _write_tokenizer(windows: Windows, folder: Path) -> None:
 
 
 def _copy_beside(origin: Path, draft: Path) -> None:
-    """Tokenizer, processor and pooling, as they are in the directory that the net came from."""
+    """Tokenizer, processor, pooling and how answers are made, as they are in the directory that the net came from."""
     for path in sorted((*origin.glob("*"), *origin.glob("[0-9]_*/*"))):
         inside = path.relative_to(origin)
         if path.is_file() and path.suffix in ENDINGS and str(inside) not in WEIGHTS:
             (draft / inside).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, draft / inside)
+
+
+def _end_answers(draft: Path, ends: Sequence[int], origin: Path | Windows) -> None:
+    """Let `generate` stop where the release does; all else of generation_config.json stays.
+
+    Raises:
+        InputError: transformers cannot read it; it would take what config.json says, without a word.
+    """
+    from transformers import GenerationConfig
+
+    if not (path := draft / GENERATION).is_file():
+        return
+    own = origin.ends if isinstance(origin, Windows) else ends
+    where = origin / GENERATION if isinstance(origin, Path) else GENERATION
+    with told_as(lambda reason: InputError(f"{where}: is no generation config: {reason}; mend or remove it")):
+        settings = dict(parse_json(path.read_bytes()))
+        write_json(path, settings | ({"eos_token_id": list(own)} if own else {}))
+        GenerationConfig.from_pretrained(draft, local_files_only=True)
 
 
 def _require_described(net: Plain, values: Weights, changes: Plain) -> None:
