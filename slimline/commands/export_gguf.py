@@ -35,18 +35,19 @@ def export_gguf(
     from slimline.artifact.variant import load_variant
     from slimline.data.prepared import load_split
     from slimline.data.samples import head
+    from slimline.data.windows import Windows
     from slimline.methods.quantize.simulate import simulate
     from slimline.workloads import get_workload
     from slimline.workloads.huggingface.gguf_written import write_gguf
 
     workload = get_workload(params.workload)
-    tokenizer = getattr(workload.preprocessing, "tokenizer", None)
-    if params.workload != "causal-lm" or tokenizer is None:
+    windows = workload.preprocessing
+    if params.workload != "causal-lm" or not isinstance(windows, Windows):
         raise InputError(f"params.yaml: workload: {params.workload} is no language model; GGUF files hold such alone")
     found = load_variant(Path("data/models") / variant, workload)
     model = found.model if found.plan is None else simulate(found.model, found.plan, found.grids)
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
-    told = write_gguf(model, tokenizer, kind, target, samples)
+    told = write_gguf(model, windows.tokenizer, kind, target, samples, ends=windows.ends, chat_template=windows.chat_template)
     sys.stdout.write(
         f"{file}: {variant} as {kind}, {told['bytes']:,} bytes; the same next token as the variant at {told['agreement']:.1%} of places\n"
     )

@@ -1,5 +1,6 @@
 """GGUF files: what is read of them and written into them, or refused in one line."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from slimline.workloads.huggingface.gguf import import_gguf
 from slimline.workloads.huggingface.gguf_written import write_gguf
 from tests.generating_nets import language_net, windows
 
-from transformers import AutoConfig, AutoModelForCausalLM  # isort: skip
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors  # isort: skip
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # isort: skip
 
 IDS = torch.randint(2, 400, (2, 12), generator=torch.Generator().manual_seed(0))
 GIVEN = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
@@ -121,3 +123,64 @@ def test_what_no_directory_would_say_alike_is_refused(
         import_gguf(with_more(plain, tmp_path / "more.gguf", add, leave), tmp_path / "out")
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+END = "<|end|>"
+
+
+def changed_tokenizer(**more: Any) -> dict[str, Any]:
+    """The tiny nets' own, which puts nothing around a text, with other parts."""
+    reader = Tokenizer.from_str(json.dumps(windows().tokenizer))
+    for name, value in more.items():
+        setattr(reader, name, value)
+    found: dict[str, Any] = json.loads(reader.to_str())
+    return found
+
+
+def around(template: str) -> Any:
+    return processors.TemplateProcessing(single=template, special_tokens=[(END, 0)])
+
+
+def split(*, one_by_one: bool) -> Any:
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=one_by_one), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+
+
+@pytest.mark.parametrize("template", ["$A", f"{END} $A", f"$A {END}", f"{END} $A {END}"])
+@pytest.mark.parametrize("chat_template", [None, "{% for m in messages %}{{ m.content }}{% endfor %}"])
+def test_a_files_tokenizer_is_the_releases_with_its_chat_template(tmp_path: Path, template: str, chat_template: str | None) -> None:
+    tokenizer = changed_tokenizer(post_processor=around(template))
+    write_gguf(language_net(), tokenizer, "F32", tmp_path / "a.gguf", GIVEN, ends=(0, 7), chat_template=chat_template)
+    loaded = AutoTokenizer.from_pretrained(tmp_path, gguf_file="a.gguf")
+    for text in ("import json", "", "def f(x):\n\treturn 12"):
+        assert loaded(text)["input_ids"] == Tokenizer.from_str(json.dumps(tokenizer)).encode(text).ids
+    assert loaded.chat_template == chat_template
+    told = gguf.GGUFReader(tmp_path / "a.gguf").get_field
+    assert told(gguf.Keys.Tokenizer.ADD_BOS).contents() is template.startswith(END)
+    assert told(gguf.Keys.Tokenizer.ADD_EOS).contents() is template.endswith(END)
+    assert told(gguf.Keys.Tokenizer.EOS_ID).contents() == 0, "the release's, whatever config.json says"
+
+
+def test_digits_one_by_one_are_smollms(tmp_path: Path) -> None:
+    """Merges of digits are there, and never reached."""
+    tokenizer = changed_tokenizer(pre_tokenizer=split(one_by_one=True))
+    taken = next(number for token, number in tokenizer["model"]["vocab"].items() if len(token) == 2)
+    vocabulary = {token: number for token, number in tokenizer["model"]["vocab"].items() if number != taken}
+    tokenizer["model"] |= {"vocab": vocabulary | {"12": taken}, "merges": [["1", "2"]]}
+    write_gguf(language_net(), tokenizer, "F32", tmp_path / "a.gguf", GIVEN)
+    assert gguf.GGUFReader(tmp_path / "a.gguf").get_field(gguf.Keys.Tokenizer.PRE).contents() == "smollm"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"pre_tokenizer": split(one_by_one=False)}, r"digits after splitting them off \(use_regex or individual_digits: false\)"),
+        ({"pre_tokenizer": pre_tokenizers.ByteLevel(use_regex=False)}, "leaves words together"),
+        ({"pre_tokenizer": pre_tokenizers.ByteLevel(add_prefix_space=True)}, r"makes \[221, 33, .*\] of .*, the file's would make \[33, "),
+        ({"normalizer": normalizers.NFC()}, r"makes \[.*\] of 'naïve .*', the file's would make"),
+        ({"post_processor": around(f"{END} {END} $A")}, "a GGUF file has one token before a text and one behind"),
+    ],
+)
+def test_a_tokenizer_that_llama_cpp_has_not_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        write_gguf(language_net(), changed_tokenizer(**more), "F32", tmp_path / "a.gguf", GIVEN)
+    assert list(tmp_path.iterdir()) == []

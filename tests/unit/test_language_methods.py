@@ -29,6 +29,7 @@ from slimline.methods.quantize.stored_bytes import stored_bytes
 from slimline.methods.scaling import scalables
 from slimline.params import CONFIGS, MagnitudeParams, SemiStructuredParams, SparsegptParams, WandaParams
 from slimline.workloads.huggingface.gguf_written import write_gguf
+from tests.generating_nets import windows
 from tests.language_samples import WORDS, bert, language_data, llama, run_compiled, text
 from tests.shared_export import shared_exports
 
@@ -230,8 +231,7 @@ def test_mixed_gives_the_shared_weight_one_precision() -> None:
 
 
 def test_gguf_files_hold_what_transformers_reads_back(tmp_path: Path) -> None:
-    vocabulary = {f"t{number}": number for number in range(WORDS)}
-    tokenizer: dict[str, Any] = {"model": {"type": "BPE", "vocab": vocabulary, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}
+    tokenizer = windows().tokenizer
     few = {name: value[:2] for name, value in UNSEEN.items()}
     sizes = {}
     for kind in ("F32", "Q8_0", "Q4_1"):

@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from slimline.artifact.border import told_as
 from slimline.data.batch import Batch
 from slimline.errors import InputError, StageError
+from slimline.workloads.huggingface.gguf_tokenizer import require_alike, write_tokenizer
 from slimline.workloads.huggingface.net import body_of
 
 import transformers  # isort: skip
@@ -38,17 +39,25 @@ NAMES = {
     "mlp.up_proj.weight": "ffn_up.weight",
     "mlp.down_proj.weight": "ffn_down.weight",
 }
-NORMAL, CONTROL = 1, 3
-"""llama.cpp's types of tokens."""
 FILE = "model.gguf"
 TOLERANCE = 1e-3
 
 
-def write_gguf(model: nn.Module, tokenizer: Mapping[str, Any], kind: Kind, path: Path, samples: Batch) -> dict[str, Any]:
+def write_gguf(
+    model: nn.Module,
+    tokenizer: Mapping[str, Any],
+    kind: Kind,
+    path: Path,
+    samples: Batch,
+    *,
+    ends: Sequence[int] = (),
+    chat_template: str | None = None,
+) -> dict[str, Any]:
     """Write a language model into a new file; matrices are rounded to `kind` by the package gguf, norms and what has odd rows stay float32.
 
-    What transformers loads from there is held to the outputs that the rounded weights give on `samples`. Returned are the file's bytes,
-    and the share of places at which it has the model's likeliest next token.
+    `ends` are the tokens that end an answer, the config's where none are given; a file names one of them. What transformers loads from
+    there is held to the outputs that the rounded weights give on `samples`, and to the tokens that `tokenizer` makes of a few texts.
+    Returned are the file's bytes, and the share of places at which it has the model's likeliest next token.
 
     Raises:
         InputError: the model is not of a family that is written, or its tokenizer is none that llama.cpp has.
@@ -59,7 +68,10 @@ def write_gguf(model: nn.Module, tokenizer: Mapping[str, Any], kind: Kind, path:
     if config.model_type not in ARCHITECTURES:
         raise InputError(f"export-gguf: a {config.model_type} is not written, {' and '.join(ARCHITECTURES)} are; use export-hf")
     with tempfile.TemporaryDirectory(prefix=".gguf-", dir=path.parent) as place:
-        _write(Path(place) / FILE, config, dict(_tensors(body, config)), tokenizer, kind)
+        writer = gguf.GGUFWriter(str(Path(place) / FILE), "llama")
+        write_tokenizer(writer, tokenizer, config, ends, chat_template)
+        _write(writer, config, dict(_tensors(body, config)), kind)
+        require_alike(Path(place), FILE, tokenizer, chat_template)
         agreement = _agreement(model, kind, Path(place), samples)
         (Path(place) / FILE).rename(path)
     return {"bytes": path.stat().st_size, "agreement": agreement}
@@ -89,10 +101,8 @@ def rotated_by_pairs(weight: Tensor, heads: int) -> Tensor:
     return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
-def _write(path: Path, config: Any, tensors: Mapping[str, Tensor], tokenizer: Mapping[str, Any], kind: Kind) -> None:
-    writer = gguf.GGUFWriter(str(path), "llama")
+def _write(writer: Any, config: Any, tensors: Mapping[str, Tensor], kind: Kind) -> None:
     _write_settings(writer, config)
-    _write_tokenizer(writer, tokenizer, config)
     for name, value in tensors.items():
         data, stored = _stored(value.numpy(), kind)
         writer.add_tensor(name, data, raw_dtype=stored)
@@ -126,40 +136,6 @@ def _write_settings(writer: Any, config: Any) -> None:
     writer.add_rope_freq_base(float(rope.get("rope_theta", 10000.0)))
     writer.add_layer_norm_rms_eps(float(config.rms_norm_eps))
     writer.add_vocab_size(config.vocab_size)
-
-
-def _write_tokenizer(writer: Any, tokenizer: Mapping[str, Any], config: Any) -> None:
-    vocabulary: dict[str, int] = dict(tokenizer["model"]["vocab"])
-    special = {one["id"] for one in tokenizer.get("added_tokens") or () if one["special"]}
-    vocabulary |= {one["content"]: one["id"] for one in tokenizer.get("added_tokens") or ()}
-    by_id = {number: token for token, number in vocabulary.items()}
-    tokens = [by_id.get(number, f"[unused{number}]") for number in range(config.vocab_size)]
-    merges = [one if isinstance(one, str) else " ".join(one) for one in tokenizer["model"]["merges"]]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(splitting(tokenizer))
-    writer.add_token_list(tokens)
-    writer.add_token_types([CONTROL if number in special else NORMAL for number in range(config.vocab_size)])
-    writer.add_token_merges(merges)
-    for add, number in ((writer.add_bos_token_id, config.bos_token_id), (writer.add_eos_token_id, config.eos_token_id)):
-        first = number[0] if isinstance(number, list) else number
-        if first is not None and first < config.vocab_size:
-            add(first)
-
-
-def splitting(tokenizer: Mapping[str, Any]) -> str:
-    """What llama.cpp calls the way in which a byte-level BPE tokenizer splits a text first.
-
-    Raises:
-        InputError: it is another tokenizer, or splits otherwise.
-    """
-    steps = tokenizer.get("pre_tokenizer") or {}
-    kinds = tuple(step["type"] for step in steps.get("pretokenizers", [steps]) if step)
-    known = {("ByteLevel",): "gpt-2", ("Digits", "ByteLevel"): "smollm"}
-    if tokenizer["model"].get("type") != "BPE" or kinds not in known:
-        raise InputError(
-            f"export-gguf: llama.cpp has no tokenizer like {tokenizer['model'].get('type')} over {', '.join(kinds) or 'nothing'}"
-        )
-    return known[kinds]
 
 
 def rounded(model: nn.Module, kind: Kind) -> nn.Module:
