@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from slimline.artifact.variant import load_variant
+from slimline.commands.export_gguf import export_gguf
 from slimline.commands.export_hf import export_hf
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
@@ -102,6 +103,9 @@ def test_a_narrower_model_is_trained_on_and_written_back(folder: Path, monkeypat
     assert torch.allclose(found.logits, wanted, atol=1e-4)
     assert json.loads(Path("out/generation_config.json").read_text())["eos_token_id"] == list(workload.preprocessing.ends)
     assert AutoTokenizer.from_pretrained("out")("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
+    export_gguf("teacher", Path("out.gguf"), "F32")
+    theirs = AutoTokenizer.from_pretrained(".", gguf_file="out.gguf")
+    assert theirs("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
 
 
 def test_students_are_layers_of_the_teacher_and_a_control_has_as_much_compute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
