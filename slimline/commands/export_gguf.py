@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from slimline.commands.completion import variants
+from slimline.commands.export_hf import net_of
 from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
@@ -39,6 +40,7 @@ def export_gguf(
     from slimline.methods.quantize.simulate import simulate
     from slimline.workloads import get_workload
     from slimline.workloads.huggingface.gguf_written import write_gguf
+    from slimline.workloads.huggingface.written import described
 
     workload = get_workload(params.workload)
     windows = workload.preprocessing
@@ -47,7 +49,8 @@ def export_gguf(
     found = load_variant(Path("data/models") / variant, workload)
     model = found.model if found.plan is None else simulate(found.model, found.plan, found.grids)
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
-    told = write_gguf(model, windows.tokenizer, kind, target, samples, ends=windows.ends, chat_template=windows.chat_template)
+    whole, _ = described(model, net_of(found.manifest, workload.their.net, params))
+    told = write_gguf(whole, windows.tokenizer, kind, target, samples, ends=windows.ends, chat_template=windows.chat_template)
     sys.stdout.write(
         f"{file}: {variant} as {kind}, {told['bytes']:,} bytes; the same next token as the variant at {told['agreement']:.1%} of places\n"
     )

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from slimline.errors import InputError
 from slimline.params import Params
 from slimline.project import find_project
 from slimline.workloads.huggingface.directory import is_directory, located
+
+if TYPE_CHECKING:
+    from slimline.artifact.manifest import Manifest
 
 SAMPLES = 8
 
@@ -44,9 +48,7 @@ def export_hf(
         raise InputError(
             f"{variant}: is {found.manifest.method}, and a Hugging Face directory holds float weights; export its source instead"
         )
-    is_student = found.manifest.architecture.role == "student"
-    changes = params.model.config | (dict(found.manifest.architecture.config) if is_student else {})
-    net = {**workload.their.net, "config": {**workload.their.net["config"], **changes}}
+    net = net_of(found.manifest, workload.their.net, params)
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
     beside = located(architecture) if is_directory(architecture) else workload.preprocessing
     if not isinstance(beside, Path | Windows):
@@ -55,3 +57,10 @@ def export_hf(
     changed = write_back(found.model, net, samples, target, beside, workload.carried, ends)
     told = ", ".join(f"{name}: {value}" for name, value in changed.items())
     sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")
+
+
+def net_of(manifest: "Manifest", net: Mapping[str, Any], params: Params) -> dict[str, Any]:
+    """What describes a variant's net before anything was taken out: the workload's, as params.yaml or a student's config changes it."""
+    is_student = manifest.architecture.role == "student"
+    changes = params.model.config | (dict(manifest.architecture.config) if is_student else {})
+    return {**net, "config": {**net["config"], **changes}}

@@ -103,7 +103,8 @@ def test_a_narrower_model_is_trained_on_and_written_back(folder: Path, monkeypat
     assert torch.allclose(found.logits, wanted, atol=1e-4)
     assert json.loads(Path("out/generation_config.json").read_text())["eos_token_id"] == list(workload.preprocessing.ends)
     assert AutoTokenizer.from_pretrained("out")("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
-    export_gguf("teacher", Path("out.gguf"), "F32")
+    export_gguf("narrow", Path("out.gguf"), "F32")
+    assert torch.allclose(AutoModelForCausalLM.from_pretrained(".", gguf_file="out.gguf")(**some).logits, wanted, atol=1e-4)
     theirs = AutoTokenizer.from_pretrained(".", gguf_file="out.gguf")
     assert theirs("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
 

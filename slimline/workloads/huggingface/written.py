@@ -43,16 +43,9 @@ def write_back(
     Raises:
         InputError: no config describes the model; the message says which layers are in the way. Or generation_config.json is damaged.
     """
-    body = body_of(model)
-    values, dropped = renumbered(body)
-    changes = changed_settings(net, values, dropped) | _untied(body)
-    plain = {**net, "config": {**net["config"], **changes}}
-    _require_described(plain, values, changes)
-    whole = built(plain)
-    own = body_of(whole)
-    own.load_state_dict(dict(values))
+    whole, changes = described(model, net)
     with whole_folder(into) as draft:
-        own.save_pretrained(draft)
+        body_of(whole).save_pretrained(draft)
         if isinstance(beside, Windows):
             _write_tokenizer(beside, draft)
         else:
@@ -62,6 +55,22 @@ def write_back(
             (draft / name).write_text(text, encoding="utf-8")
         _require_equal(model, whole, draft, samples)
     return changes
+
+
+def described(model: nn.Module, net: Plain) -> tuple[nn.Module, dict[str, Any]]:
+    """The same net, built from a config that describes it; and the settings in which that differs from `net`'s.
+
+    Raises:
+        InputError: no config does; the message says which layers are in the way.
+    """
+    body = body_of(model)
+    values, dropped = renumbered(body)
+    changes = changed_settings(net, values, dropped) | _untied(body)
+    plain = {**net, "config": {**net["config"], **changes}}
+    _require_described(plain, values, changes)
+    whole = built(plain).eval()
+    body_of(whole).load_state_dict(dict(values))
+    return whole, changes
 
 
 def _untied(body: Any) -> dict[str, bool]:
@@ -119,14 +128,14 @@ def _require_described(net: Plain, values: Weights, changes: Plain) -> None:
     try:
         wanted = shapes_of(net)
     except SlimlineError as error:
-        raise InputError(f"export-hf: transformers takes no config with {dict(changes)}: {error}") from error
+        raise InputError(f"transformers takes no config with {dict(changes)}: {error}") from error
     found = {name: tuple(value.shape) for name, value in values.items()}
     wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if wrong:
         name = wrong[0]
         kind, told = net["config"]["model_type"], f" (with {dict(changes)})" if changes else ""
         raise InputError(
-            f"export-hf: no config of {kind} describes {len(wrong)} of {len(found)} tensors; first: {name} is "
+            f"no config of {kind} describes {len(wrong)} of {len(found)} tensors; first: {name} is "
             f"{list(found[name]) if name in found else 'not there'}, such a config{told} has "
             f"{list(wanted[name]) if name in wanted else 'none of that name'}"
         )
