@@ -19,6 +19,7 @@ import pandas as pd
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json, write_text
 from slimline.data.table import read_numbered
+from slimline.data.windows import Windows
 from slimline.errors import ArtifactError, StageError
 from slimline.params import GateParams, Params, params_sha256
 from slimline.report import plain, tracked
@@ -82,10 +83,16 @@ def run(
         summary=summary,
         params=params,
         controls=tuple(controls(params, predictions)),
-        lost=lost_samples(predictions, samples, workload.objective.shown, workload.show),
+        lost=lost_samples(predictions, samples, *_shown(workload)),
         rules=_rules(summary, params.gate),
         elsewhere=elsewhere,
     )
+
+
+def _shown(workload: Guarded) -> tuple[Callable[[Any], str], Callable[[Mapping[str, Any]], str]]:
+    """What writes an answer, and what draws a sample: of windows of a text, whose answers are texts, nothing."""
+    windows = workload.preprocessing
+    return (windows.shown, lambda _: "") if isinstance(windows, Windows) else (workload.objective.shown, workload.show)
 
 
 def _rules(summary: Mapping[str, Any], gate: GateParams) -> tuple[RuleResult, ...]:

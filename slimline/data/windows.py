@@ -13,6 +13,7 @@ from slimline.data.columns import Rows
 from slimline.data.tokens import reader_of
 from slimline.objectives.readings import IGNORED
 
+SHOWN_TOKENS = 24
 TOKENS, LABEL = "tokens", "label"
 """The columns of a window: its tokens, and [how many of the last are asked for, their bytes, the document]."""
 
@@ -118,6 +119,11 @@ class Windows(BaseModel):
         mask = self.reader.encode("a").special_tokens_mask
         own = [place for place, is_special in enumerate(mask) if not is_special]
         return (own[0], len(mask) - 1 - own[-1]) if own else (0, 0)
+
+    def shown(self, tokens: Any) -> str:
+        """The text of the first tokens of a window, or of a model's answer to one, on one line; IGNORED ones are left out."""
+        told = [int(token) for token in np.asarray(tokens).reshape(-1) if token != IGNORED]
+        return f"{' '.join(self.decoded(told[:SHOWN_TOKENS]).split())}{' …' if len(told) > SHOWN_TOKENS else ''}"
 
     def decoded(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -74,6 +74,14 @@ def test_what_is_asked_of_a_window_stands_one_place_before(learned: Windows) -> 
     assert targets["document"].tolist() == [7] * len(found)
 
 
+def test_tokens_are_shown_as_text(learned: Windows) -> None:
+    """Of a model's answers and of what was asked, whatever their type is in a table."""
+    tokens = [float(token) for token in learned.tokens("the sea\nwas warm")]
+    assert learned.shown([IGNORED, *tokens]) == "the sea was warm"
+    assert learned.shown(np.array(learned.tokens(TEXT))).startswith("The sea was warm, the day")
+    assert learned.shown(learned.tokens(TEXT)).endswith(" …")
+
+
 def test_texts_are_read_as_they_are_and_come_back(learned: Windows) -> None:
     inputs = learned({"text": ["the sea", "it"]})
     assert inputs["attention_mask"].sum(1).tolist() == [len(learned.reader.encode(text).ids) for text in ("the sea", "it")]
