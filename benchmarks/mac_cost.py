@@ -88,7 +88,8 @@ def compiled(target: str, model: nn.Module, plan: Plan | None, inputs: Batch, fo
     signature = signature_of([few], predict(model, few))
     lowered = get_method("compile", target)(model, plan, folder, example=few, calibration=inputs, signature=signature)
     names: dict[str, Any] = {"variant": folder.name, "target": target, "signature": signature}
-    manifest = CompiledManifest.model_construct(**names, execution=lowered.execution, files=checksums(folder))
+    ran = {"execution": lowered.execution, "computes": lowered.computes}
+    manifest = CompiledManifest.model_construct(**names, **ran, files=checksums(folder))
     infer, _ = LOADERS[target](folder, manifest, 1)
     return infer
 

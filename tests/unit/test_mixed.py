@@ -234,7 +234,9 @@ def test_four_precisions_run_side_by_side(target: str, compensate: bool, tmp_pat
     assert lowered.weight_bytes == pytest.approx(
         stored_bytes(made.model, made.plan, uses_of(made.model, named(made.model, images)), made.grids), rel=0.02
     )
-    infer, _ = LOADERS[target](tmp_path, CompiledManifest.model_construct(execution=lowered.execution, signature=given["signature"]), 1)
+    infer, _ = LOADERS[target](
+        tmp_path, CompiledManifest.model_construct(execution=lowered.execution, signature=given["signature"], computes=lowered.computes), 1
+    )
     simulated = predict(simulate(made.model, made.plan, made.grids), given["calibration"])
     assert sqnr_db(simulated, torch.from_numpy(infer({"input": images.numpy()}))) > 30
 
