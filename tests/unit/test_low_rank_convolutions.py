@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.calling import named
+from slimline.data.padding import NO_PADDING
 from slimline.errors import InputError, StageError
 from slimline.measure.compute import count
 from slimline.methods import get_method
@@ -116,7 +117,7 @@ def test_input_rows_are_what_the_weight_multiplies(geometry: str) -> None:
     layer, inputs = net(of_channel_rank, **GEOMETRY[geometry])[0], noise(2, 36, 9, 11)
     with torch.no_grad():
         outputs = layer(inputs)
-        product = input_rows(layer, inputs) @ layer.weight.flatten(1).T + layer.bias
+        product = input_rows(layer, inputs, NO_PADDING) @ layer.weight.flatten(1).T + layer.bias
     torch.testing.assert_close(product.reshape(2, -1, 40).movedim(1, 2).reshape(outputs.shape), outputs, rtol=1e-4, atol=1e-4)
 
 
