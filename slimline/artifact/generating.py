@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from slimline.artifact.border import told_as
 from slimline.artifact.folder import write_json
 from slimline.artifact.json_file import read_json
-from slimline.artifact.signature import Arrays
+from slimline.artifact.signature import IDS, Arrays
 from slimline.errors import ArtifactError, InputError
 
 GENERATION: Final = "generation.json"
 LONGEST_BYTES = 200_000
-TOKENS = "input_ids"
-"""The input of a language model that holds its tokens."""
 LONG_ROPE = "longrope"
 LANGUAGE = "causal_lm"
 """The objective of language models."""
@@ -28,11 +26,11 @@ def require_known(arrays: Arrays, vocabulary: int) -> None:
     Raises:
         InputError: there is another one; where it stands is told.
     """
-    tokens = arrays[TOKENS]
+    tokens = arrays[IDS]
     if (unknown := (tokens < 0) | (tokens >= vocabulary)).any():
         sample, place = (int(number) for number in np.argwhere(unknown)[0])
         raise InputError(
-            f"input {TOKENS!r}: sample {sample} holds {tokens[sample, place]} at place {place}; give tokens of the model's {vocabulary:,} "
+            f"input {IDS!r}: sample {sample} holds {tokens[sample, place]} at place {place}; give tokens of the model's {vocabulary:,} "
             f"(0 to {vocabulary - 1})"
         )
 

@@ -13,6 +13,8 @@ NUMBERS = "fiub"
 """NumPy's kinds of numbers that a model takes: floats, whole numbers and yes or no."""
 LONGEST = 300
 """Characters of given names that are shown."""
+IDS, MASK = "input_ids", "attention_mask"
+"""What nets of transformers call the numbers of tokens, and which places of them are there."""
 Arrays = Mapping[str, NDArray[Any]]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Size = Annotated[int, Field(ge=0, le=2**31 - 1)]

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
+from slimline.artifact.signature import MASK
 from slimline.data.batch import Batch
 
-MASK = "attention_mask"
-"""The input that says which places are there, as all of transformers' nets take it."""
 NO_PADDING = torch.empty(0)
 """Of samples that say nothing of it."""
 

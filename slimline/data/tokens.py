@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from slimline.artifact.border import told_as
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.columns import Rows
 from slimline.errors import ArtifactError, MachineError
 
@@ -51,9 +52,9 @@ class Tokens(BaseModel):
     def __call__(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The inputs of some rows, filled up to the longest of them, and to 2."""
         read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
-        given = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+        given = {IDS: "ids", MASK: "attention_mask", "token_type_ids": "type_ids"}
         found = {name: np.array([getattr(one, given[name]) for one in read], dtype=np.int64).reshape(len(read), -1) for name in self.inputs}
-        return {name: self._widened(values, self.pad_id if name == "input_ids" else 0) for name, values in found.items()}
+        return {name: self._widened(values, self.pad_id if name == IDS else 0) for name, values in found.items()}
 
     def _widened(self, values: NDArray[np.int64], fill: int) -> NDArray[np.int64]:
         lacking = max(0, 2 - values.shape[1])
@@ -73,3 +74,10 @@ def reader_of(tokenizer: dict[str, Any]) -> Any:
         raise MachineError("texts are read by the package tokenizers, which is not installed; pip install tokenizers") from None
     with told_as(lambda reason: ArtifactError(f"preprocessing: tokenizer: {reason}; build the artifact again")):
         return Tokenizer.from_str(json.dumps(tokenizer))
+
+
+def added_by(reader: Any) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before a text, and behind it; none where it has no token of an "a"."""
+    read = reader.encode("a")
+    own = [place for place, is_special in enumerate(read.special_tokens_mask) if not is_special]
+    return (read.ids[: own[0]], read.ids[own[-1] + 1 :]) if own else ([], [])

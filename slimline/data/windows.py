@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.columns import Rows
-from slimline.data.tokens import reader_of
+from slimline.data.tokens import added_by, reader_of
 from slimline.objectives.readings import IGNORED
 
 SHOWN_TOKENS = 24
@@ -57,7 +58,7 @@ class Windows(BaseModel):
     @property
     def inputs(self) -> tuple[str, str]:
         """The names of the inputs that it gives."""
-        return "input_ids", "attention_mask"
+        return IDS, MASK
 
     @functools.cached_property
     def reader(self) -> Any:
@@ -75,10 +76,9 @@ class Windows(BaseModel):
             tokens, least = list(rows[TOKENS]), self.window
         else:
             read = self.reader.encode_batch([text if isinstance(text, str) else "" for text in rows[self.column]])
-            whole = (one.ids[: len(one.ids) - self.added[1]] for one in read)
-            tokens, least = [np.asarray(ids[: self.window], dtype=np.int64) for ids in whole], 2
+            tokens, least = [np.asarray(self._goes_on(one.ids)[: self.window], dtype=np.int64) for one in read], 2
         there = [np.ones(len(one), dtype=np.int64) for one in tokens]
-        return {"input_ids": filled(tokens, self.pad_id, least), "attention_mask": filled(there, 0, least)}
+        return {IDS: filled(tokens, self.pad_id, least), MASK: filled(there, 0, least)}
 
     @property
     def varies(self) -> dict[str, dict[str, tuple[int, int]]]:
@@ -100,7 +100,7 @@ class Windows(BaseModel):
         whose bytes are several tokens counts in the window that has the first of them.
         """
         read = self.reader.encode(text)
-        tokens = np.asarray(self.tokens(text), dtype=np.int32)
+        tokens = np.asarray(self._goes_on(read.ids), dtype=np.int32)
         told, known = 1, read.offsets[0][1] if len(tokens) else 0
         while told < len(tokens):
             end = min(told - 1 + self.window, len(tokens))
@@ -110,15 +110,17 @@ class Windows(BaseModel):
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The numbers of a text's tokens, with what the tokenizer puts before it."""
-        ids = self.reader.encode(text).ids
-        return tuple(ids[: len(ids) - self.added[1]])
+        return tuple(self._goes_on(self.reader.encode(text).ids))
+
+    def _goes_on(self, ids: list[int]) -> list[int]:
+        """A text's tokens without those that the tokenizer puts behind it."""
+        return ids[: len(ids) - self.added[1]]
 
     @functools.cached_property
     def added(self) -> tuple[int, int]:
         """How many special tokens the tokenizer puts before a text, and behind it."""
-        mask = self.reader.encode("a").special_tokens_mask
-        own = [place for place, is_special in enumerate(mask) if not is_special]
-        return (own[0], len(mask) - 1 - own[-1]) if own else (0, 0)
+        before, behind = added_by(self.reader)
+        return len(before), len(behind)
 
     def shown(self, tokens: Any) -> str:
         """The text of the first tokens of a window, or of a model's answer to one, on one line; IGNORED ones are left out."""

@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from slimline.artifact.closed import closed
 from slimline.artifact.generating import rotates_by_length
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.windows import Windows
 from slimline.generation.answers import Reader
 from slimline.generation.prompt_cache import FORGETS, ROTATED, Block, PromptCache
@@ -36,7 +37,7 @@ class EagerNet:
     def run(self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None) -> tuple[NDArray[np.float32], Any]:
         """See Net; `past` is transformers' own cache and grows in place."""
         cache = DynamicCache(config=self._body.config) if past is None else past
-        given = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
+        given = {IDS: tokens, MASK: mask, "position_ids": positions}
         with torch.inference_mode():
             found = self._body(
                 **{name: torch.from_numpy(value) for name, value in given.items()}, cache=cache, use_cache=True, logits_to_keep=1

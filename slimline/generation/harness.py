@@ -22,6 +22,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from numpy.typing import NDArray
 
 from slimline.artifact.border import told_as
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.windows import Windows, filled
 from slimline.errors import InputError
 from slimline.generation import Generator, Sampling
@@ -106,7 +107,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         for numbers in self._batches([len(known) + len(told) - 1 for known, told in pairs]):
             rows = [np.asarray((pairs[number][0] + pairs[number][1])[:-1][-self._longest :], np.int64) for number in numbers]
             ids, mask = filled(rows, self._windows.pad_id, LEAST), filled([np.ones_like(row) for row in rows], 0, LEAST)
-            logits = np.asarray(self._predict({"input_ids": ids, "attention_mask": mask}))
+            logits = np.asarray(self._predict({IDS: ids, MASK: mask}))
             for number, row, values in zip(numbers, rows, logits, strict=True):
                 found[number] = told(values[: len(row)], pairs[number][1])
         return found

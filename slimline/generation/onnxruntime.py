@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimline.artifact.generating import GenerationFacts
+from slimline.artifact.signature import IDS, MASK
 from slimline.generation.prompt_cache import ROTATED, Block
 from slimline.generation.stepwise import Numbers
 from slimline.methods.compile.telemetry import switch_off_telemetry
@@ -42,7 +43,7 @@ class OnnxNet:
     def _run(
         self, tokens: Numbers, mask: Numbers, positions: Numbers, past: Any | None, more: dict[str, Numbers]
     ) -> tuple[NDArray[np.float32], Any]:
-        given = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
+        given = {IDS: tokens, MASK: mask, "position_ids": positions}
         feeds = {name: _value(array) for name, array in (*given.items(), *more.items()) if name in self._taken or name in more}
         before = self._nothing(len(tokens)) if past is None else past
         feeds |= {f"past_key_values.{name}": value for name, value in zip(self._names, before, strict=True)}

@@ -8,6 +8,7 @@ import numpy as np
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
+from slimline.artifact.signature import IDS, MASK
 from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, of_places
 from slimline.methods.compile.saturation import multiply_exactly
@@ -46,9 +47,9 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     net = OnnxNet(_session(folder, threads), facts)
 
     def infer(arrays: Mapping[str, Array]) -> Outputs:
-        tokens = arrays["input_ids"]
+        tokens = arrays[IDS]
         positions = np.tile(np.arange(tokens.shape[1], dtype=np.int64), (len(tokens), 1))
-        return of_places(net.all_logits(tokens, arrays["attention_mask"], positions, None)[0], arrays["attention_mask"])
+        return of_places(net.all_logits(tokens, arrays[MASK], positions, None)[0], arrays[MASK])
 
     def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
         from slimline.generation.answers import Reader

@@ -8,6 +8,7 @@ import numpy as np
 
 from slimline.artifact.compiled import CompiledManifest
 from slimline.artifact.generating import read_generation
+from slimline.artifact.signature import IDS, MASK
 from slimline.errors import MachineError
 from slimline.loaders import Array, Infer, Language, Outputs, by_name, of_places, writable
 from slimline.methods.compile.instruction_sets import instruction_sets
@@ -71,13 +72,13 @@ def load_language(folder: Path, manifest: CompiledManifest, threads: int) -> Lan
     def infer(arrays: Mapping[str, Array]) -> Outputs:
         if not requests:
             requests.append(core.compile_model(folder / LANGUAGE_GRAPH, "CPU", config).create_infer_request())
-        tokens = arrays["input_ids"]
+        tokens = arrays[IDS]
         positions = np.tile(np.arange(tokens.shape[1], dtype=np.int64), (len(tokens), 1))
         given = {**arrays, "position_ids": positions, "beam_idx": np.arange(len(tokens), dtype=np.int32)}
         requests[0].reset_state()
         taken = {name for port in requests[0].model_inputs for name in port.names}
         found = requests[0].infer({name: writable(values) for name, values in given.items() if name in taken}, share_outputs=True)
-        return of_places(np.array(found[0]), arrays["attention_mask"])
+        return of_places(np.array(found[0]), arrays[MASK])
 
     def generating(windows: "Windows", cache: "PromptCache") -> "Generator":
         from slimline.generation.answers import Reader

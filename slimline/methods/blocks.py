@@ -3,6 +3,7 @@
 At most one block's inputs for the calibration sample are held at a time. Where a model has no stack of blocks, it is one block itself.
 """
 
+import contextlib
 import copy
 import itertools
 from collections import Counter
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from slimline.data.batch import Batch, split
 from slimline.data.padding import NO_PADDING, there_of
 from slimline.methods.factorize.whitening import input_rows
-from slimline.methods.layer_calls import layer_input
+from slimline.methods.layer_calls import Note, hooked, on_inputs, run_hooked
 
 BATCH_SIZE = 8
 """Samples to a run."""
@@ -74,32 +75,17 @@ class Block:
                 found.setdefault((key, *_patches(layers[name])), []).append(name)
         return [tuple(names) for names in found.values()]
 
-    def watched(
-        self, layers: Mapping[str, nn.Module], note: Callable[[str, Tensor, Tensor], None], *, only_first: bool = False, stop: bool = False
-    ) -> None:
-        """Run the calls, and tell `note` each layer's input and which places are there; with `stop` no further than to the first layer."""
-        there = [NO_PADDING]
+    def watched(self, layers: Mapping[str, nn.Module], note: Note, *, only_first: bool = False, stop: bool = False) -> None:
+        """Run the calls, and tell `note` each layer's input; with `stop` no further than to the first layer."""
 
-        def hooked(name: str) -> Callable[..., None]:
-            def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-                note(name, layer_input(module, arguments, named, name), there[0])
-                if stop:
-                    raise _ReachedError
+        def noted(name: str, x: Tensor, there: Tensor) -> None:
+            note(name, x, there)
+            if stop:
+                raise _ReachedError
 
-            return hook
-
-        handles = [layer.register_forward_pre_hook(hooked(name), with_kwargs=True) for name, layer in layers.items()]
-        try:
-            for call in self.calls[:1] if only_first else self.calls:
-                there[0] = call.there
-                try:
-                    with torch.no_grad():
-                        call.run(self.module)
-                except _ReachedError:
-                    continue
-        finally:
-            for handle in handles:
-                handle.remove()
+        for call in self.calls[:1] if only_first else self.calls:
+            with hooked(on_inputs(layers, noted, call.there)), torch.no_grad(), contextlib.suppress(_ReachedError):
+                call.run(self.module)
 
     def gram(self, layer: str) -> "Gram":
         """The second moment of what a layer's matrix multiplies, and the mean and the largest magnitude of each input."""
@@ -214,12 +200,7 @@ def _runs_in_a_row(model: nn.Module, names: tuple[str, ...], few: Batch) -> bool
 
     handles = [model.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True) for name in names]
     handles += [model.get_submodule(name).register_forward_hook(after(name)) for name in names]
-    try:
-        with torch.no_grad():
-            model(**few)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(model, few, handles)
     linked = all(given[later] is not None and given[later] is made[name] for name, later in itertools.pairwise(order))
     return tuple(order) == names and linked and given[names[0]] is not None
 
@@ -239,14 +220,8 @@ def _recorded(model: nn.Module, names: tuple[str, ...], batch: Batch) -> dict[st
         return hook
 
     handles = [model.get_submodule(name).register_forward_pre_hook(hook_of(name), with_kwargs=True) for name in names]
-    try:
-        with torch.no_grad():
-            model(**batch)
-    except _ReachedError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    with contextlib.suppress(_ReachedError):
+        run_hooked(model, batch, handles)
     return calls
 
 

@@ -1,6 +1,7 @@
 """What goes into a layer and comes out of it, however it is called: by position or by keyword (`layer(input=x)`)."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slimline.data.batch import Batch
-from slimline.data.padding import NO_PADDING, there_of
+from slimline.data.padding import there_of
 from slimline.errors import Impossible
 
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
 """The layers whose inputs calibration looks at."""
+Note = Callable[[str, Tensor, Tensor], None]
+"""Is told a layer's name, its input, and which places of it are there (see data/padding.py)."""
 INPUT = "input"
 """What torch calls the first argument of its layers."""
 
@@ -29,22 +32,20 @@ def on_input(layer: nn.Module, note: Callable[[nn.Module, Tensor], Tensor | None
     return layer.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def note_inputs(model: nn.Module, layers: Iterable[str], batches: Iterable[Batch], note: Callable[[str, Tensor, Tensor], None]) -> None:
-    """Run batches through a model without gradients; `note(name, input, there)` for each run of these layers, see data/padding.py."""
-    there = [NO_PADDING]
+def on_inputs(layers: Mapping[str, nn.Module], note: Note, there: Tensor) -> list[RemovableHandle]:
+    """Tell `note` the input of each run of these layers on samples of which the places `there` are there."""
 
-    def hooked(name: str) -> Callable[[nn.Module, Tensor], None]:
-        return lambda _, x: note(name, x, there[0])
+    def noting(name: str) -> Callable[[nn.Module, Tensor], None]:
+        return lambda _, x: note(name, x, there)
 
-    handles = [on_input(model.get_submodule(name), hooked(name), name=name) for name in layers]
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                there[0] = there_of(batch)
-                model(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    return [on_input(layer, noting(name), name=name) for name, layer in layers.items()]
+
+
+def note_inputs(model: nn.Module, names: Iterable[str], batches: Iterable[Batch], note: Note) -> None:
+    """Run batches through a model without gradients, and tell `note` the input of each run of these layers."""
+    layers = {name: model.get_submodule(name) for name in names}
+    for batch in batches:
+        run_hooked(model, batch, on_inputs(layers, note, there_of(batch)))
 
 
 def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tensor | None]) -> RemovableHandle:
@@ -58,10 +59,16 @@ def on_output(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], Tens
 
 def run_hooked(model: nn.Module, inputs: Batch, handles: Iterable[RemovableHandle]) -> None:
     """Run a model once without gradients for what its hooks note or change, and remove them."""
+    with hooked(handles), torch.no_grad():
+        model(**inputs)
+
+
+@contextlib.contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Remove hooks after what runs with them."""
     handles = list(handles)
     try:
-        with torch.no_grad():
-            model(**inputs)
+        yield
     finally:
         for handle in handles:
             handle.remove()

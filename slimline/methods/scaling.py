@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from slimline.methods.blocks import Block, matrix_layers
+from slimline.methods.layer_calls import hooked
 
 TRIED = 4
 """How many of the modules before a layer are tried, the nearest first."""
@@ -94,12 +95,8 @@ def _run_order(block: Block) -> list[str]:
         module.register_forward_pre_hook(lambda *_, name=name: None if name in order else order.append(name))  # type: ignore[misc]
         for name, module in leaves.items()
     ]
-    try:
-        with torch.no_grad():
-            block.calls[0].run(block.module)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), torch.no_grad():
+        block.calls[0].run(block.module)
     return order
 
 

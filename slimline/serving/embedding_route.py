@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
+from slimline.artifact.signature import MASK
 from slimline.loaders import Outputs
 from slimline.serving.batches import in_thread
 from slimline.serving.bodies import EmbeddingsBody
@@ -63,5 +64,5 @@ def _written(vector: NDArray[np.float32], how: Literal["float", "base64"]) -> An
 
 def _tokens(given: Samples) -> int:
     """How many tokens the texts have, those that fill up left out."""
-    there = given.arrays.get("attention_mask", given.arrays.get("ids"))
+    there = given.arrays.get(MASK, given.arrays.get("ids"))
     return int(np.count_nonzero(there if there is not None else next(iter(given.arrays.values()))))

@@ -5,6 +5,7 @@ from typing import Any
 
 from slimline.artifact.folder import write_json
 from slimline.artifact.generating import GenerationFacts
+from slimline.artifact.signature import IDS, MASK
 from slimline.methods.compile.saturation import EXACT
 
 CONFIG = "genai_config.json"
@@ -31,7 +32,7 @@ def write_genai_config(folder: Path, graph: str, facts: GenerationFacts, net: An
         "num_key_value_heads": layer.heads,
         "num_hidden_layers": len(facts.layers),
         "inputs": {
-            **{name: name for name in ("input_ids", "attention_mask", "position_ids")},
+            **{name: name for name in (IDS, MASK, "position_ids")},
             "past_key_names": "past_key_values.%d.key",
             "past_value_names": "past_key_values.%d.value",
         },

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from slimline.artifact.border import told_as
 from slimline.artifact.closed import closed
 from slimline.artifact.generating import CacheLayer, GenerationFacts, rotates_by_length
+from slimline.artifact.signature import IDS, MASK
 from slimline.errors import Impossible
 from slimline.methods.compile.quiet import quiet
 from slimline.methods.quantize.plan import Plan, layers_of_kind
@@ -59,7 +60,7 @@ def traced(model: nn.Module) -> dict[str, Any]:
     with torch.no_grad():
         body(input_ids=tokens[:, :KNOWN], attention_mask=mask[:, :KNOWN], cache=cache, use_cache=True)
     positions = torch.arange(KNOWN, KNOWN + NEW).repeat(ROWS, 1)
-    return {"input_ids": tokens[:, KNOWN:], "attention_mask": mask, "position_ids": positions, "cache": cache}
+    return {IDS: tokens[:, KNOWN:], MASK: mask, "position_ids": positions, "cache": cache}
 
 
 def _free(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from slimline.data.padding import there_of
 from slimline.data.samples import Samples, head
 from slimline.methods.distill.guided import guided
 from slimline.methods.edited import Edited, Listing
+from slimline.methods.layer_calls import hooked
 from slimline.params.distill_features import FeatureTraining
 from slimline.training.data import TrainingData
 from slimline.training.device import device_of
@@ -119,11 +120,8 @@ def run_noting(model: nn.Module, layers: Sequence[str], batch: Batch) -> tuple[T
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in layers]
-    try:
+    with hooked(handles):
         outputs = model(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     return outputs, [found[name] for name in layers]
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slimline.artifact.closed import closed
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.samples import Samples, Split, in_order
 from slimline.errors import Impossible
 from slimline.objectives.causal_lm import BYTES, DOCUMENT, TOKENS
 from slimline.objectives.readings import IGNORED
 from slimline.params import SequenceParams
 
-IDS, MASK = "input_ids", "attention_mask"
 TOGETHER = 32
 """Texts that are written at a time."""
 SIZES = (1, 2, 3)

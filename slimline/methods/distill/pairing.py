@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -10,6 +9,7 @@ from slimline.artifact.stand_ins import Skip
 from slimline.data.batch import Batch
 from slimline.errors import Impossible, InputError
 from slimline.methods.distill.features import channels_last
+from slimline.methods.layer_calls import run_hooked
 from slimline.params.distill_features import DeepTraining, FeatureTraining
 
 WORKING = (nn.Linear, _ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
@@ -112,13 +112,8 @@ def points(model: nn.Module, example: Batch) -> dict[str, tuple[float, tuple[int
     own = [(name, module) for name, module in model.named_modules() if name and not any(part in name for part in TRAINED_ROUNDING)]
     was_training = model.training
     handles = [module.register_forward_hook(hook_of(name)) for name, module in own]
-    try:
-        with torch.no_grad():
-            model.eval()(**example)
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(was_training)
+    run_hooked(model.eval(), example, handles)
+    model.train(was_training)
     whole = steps[0]
     return {name: (step / whole, shape) for step, (name, shape) in ended.items() if step < whole}
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slimline.artifact.signature import IDS
 from slimline.data.batch import Batch, Rows, joined
 from slimline.data.samples import Samples, Split
 from slimline.errors import Impossible
-from slimline.methods.distill.generated import IDS, Written, written
+from slimline.methods.distill.generated import Written, written
 from slimline.methods.edited import Edited, Listing
 from slimline.objectives import Objective
 from slimline.objectives.causal_lm import TOKENS, CausalLM

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from slimline.artifact.signature import MASK
 from slimline.data.batch import Batch, Rows, Tensors, count, joined, moved, take, tensors
 from slimline.data.samples import Samples, Split, head
 from slimline.errors import Impossible
@@ -77,7 +78,7 @@ def require_kind(teacher: nn.Module, example: Batch, data: TrainingData, config:
     Raises:
         StageError: it has not.
     """
-    if isinstance(data.objective, CausalLM) or "attention_mask" in example:
+    if isinstance(data.objective, CausalLM) or MASK in example:
         raise Impossible(f"distill: synthetic: {config.kind} between texts is no text; let the teacher write some: method sequence")
     if config.kind == "inverted":
         if whole := [name for name, value in example.items() if not value.is_floating_point()]:

@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimline.artifact.stand_ins import Skip
 from slimline.data.batch import Batch, count, split
-from slimline.data.padding import NO_PADDING, there_of, without_padding
+from slimline.data.padding import there_of, without_padding
 from slimline.errors import StageError
 from slimline.methods.layer_calls import run_hooked
 from slimline.methods.transposed import is_transposed
@@ -88,25 +88,21 @@ def block_influence(model: nn.Module, names: Sequence[str], inputs: Batch, *, wi
     """
     traced = copy.deepcopy(model).eval()
     found: dict[str, list[float]] = {}
-    there = [NO_PADDING]
 
-    def note(name: str) -> Any:
+    def note(name: str, there: Tensor) -> Any:
         def hook(_module: nn.Module, given: tuple[Any, ...], outputs: Any) -> None:
             output = _first(outputs)
             features = 1 if output.dim() > 3 else -1
             cosines = nn.functional.cosine_similarity(given[0].double(), output.double(), dim=features)
-            cosine = float(without_padding(cosines[..., None], there[0]).mean())
+            cosine = float(without_padding(cosines[..., None], there).mean())
             found.setdefault(name, []).append((1 - cosine) * len(output))
 
         return hook
 
-    for name in names:
-        traced.get_submodule(name).register_forward_hook(note(name))
     _drop_(traced, tuple(without), without)
-    with torch.no_grad():
-        for batch in split(inputs, SAMPLES):
-            there[0] = there_of(batch)
-            traced(**batch)
+    blocks = {name: traced.get_submodule(name) for name in names}
+    for batch in split(inputs, SAMPLES):
+        run_hooked(traced, batch, [block.register_forward_hook(note(name, there_of(batch))) for name, block in blocks.items()])
     return {name: float(sum(parts) / count(inputs)) for name, parts in found.items()}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from slimline.data.batch import Batch
-from slimline.methods.layer_calls import on_input
+from slimline.methods.layer_calls import hooked, on_input
 from slimline.methods.quantize.dataflow import LINEAR, Dataflow, dataflow, operand, shape
 from slimline.methods.quantize.fold import fold_batchnorm
 from slimline.methods.quantize.plan import Layer
@@ -115,9 +115,8 @@ def clipped_shares(model: nn.Module, inputs: Batch) -> dict[str, float]:
     found = {name: module for name, module in model.named_modules() if type(module) is nn.ReLU6}
     handles = [on_input(module, functools.partial(note, name)) for name, module in found.items()]
     if handles:
-        predict(model, inputs)
-    for handle in handles:
-        handle.remove()
+        with hooked(handles):
+            predict(model, inputs)
     return {name: clipped / seen for name, (clipped, seen) in counts.items()}
 
 

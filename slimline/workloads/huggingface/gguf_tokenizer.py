@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slimline.artifact.border import told_as
-from slimline.data.tokens import reader_of
+from slimline.data.tokens import added_by, reader_of
 from slimline.errors import InputError, StageError
 from slimline.workloads.huggingface import net  # noqa: F401 - transformers offline, and quiet
 
@@ -35,14 +35,14 @@ def write_tokenizer(writer: Any, tokenizer: Mapping[str, Any], config: Any, ends
     writer.add_token_list([by_id.get(number, f"[unused{number}]") for number in range(config.vocab_size)])
     writer.add_token_types([kinds.get(number, NORMAL) for number in range(config.vocab_size)])
     writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in tokenizer["model"]["merges"]])
-    before, after = around(_reader(tokenizer))
-    first, last = before or config.bos_token_id, after or ends or config.eos_token_id
+    before, behind = _around(tokenizer)
+    first, last = before or config.bos_token_id, behind or ends or config.eos_token_id
     for add, number in ((writer.add_bos_token_id, first), (writer.add_eos_token_id, last)):
         one = number[0] if isinstance(number, Sequence) else number
         if one is not None and one < config.vocab_size:
             add(one)
     writer.add_add_bos_token(bool(before))
-    writer.add_add_eos_token(bool(after))
+    writer.add_add_eos_token(bool(behind))
     if chat_template is not None:
         writer.add_chat_template(chat_template)
 
@@ -69,20 +69,19 @@ def splitting(tokenizer: Mapping[str, Any]) -> str:
     return known[kinds]
 
 
-def around(reader: Any) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts before and behind a text: one at most.
+def _around(tokenizer: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before and behind a text.
 
     Raises:
-        InputError: there are more, as GGUF files have none.
+        InputError: they are more than one, as GGUF files have none.
     """
-    text, whole = (reader.encode("a", add_special_tokens=asked).ids for asked in (False, True))
-    for place in range(len(whole) - len(text) + 1):
-        before, after = whole[:place], whole[place + len(text) :]
-        if whole[place : place + len(text)] == text and max(len(before), len(after)) <= 1:
-            return before, after
-    raise InputError(
-        f"export-gguf: the tokenizer makes {whole} of {text}; a GGUF file has one token before a text and one behind; use export-hf"
-    )
+    before, behind = added_by(_reader(tokenizer))
+    if max(len(before), len(behind)) > 1:
+        raise InputError(
+            f"export-gguf: the tokenizer puts the tokens {before} before a text and {behind} behind it; a GGUF file has one token before "
+            "a text and one behind; use export-hf"
+        )
+    return before, behind
 
 
 def require_alike(folder: Path, name: str, tokenizer: Mapping[str, Any], chat_template: str | None) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from slimline.artifact.border import told_as
 from slimline.data.batch import Batch
+from slimline.data.padding import there_of
 from slimline.errors import InputError, StageError
 from slimline.workloads.huggingface.gguf_tokenizer import require_alike, write_tokenizer
 from slimline.workloads.huggingface.net import body_of
@@ -156,7 +157,7 @@ def _agreement(model: nn.Module, kind: Kind, folder: Path, samples: Batch) -> fl
     """
     with told_as(lambda reason: StageError(f"export-gguf: transformers does not load what was written: {reason}")):
         loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, local_files_only=True)
-    there = samples["attention_mask"].bool()
+    there = there_of(samples).bool()
     with torch.inference_mode():
         wanted, held = model.eval()(**samples)[there], rounded(model, kind)(**samples)[there]
         found = loaded.eval()(**samples, use_cache=False).logits[there]

@@ -11,13 +11,14 @@ from torch import nn
 
 from slimline.artifact.border import told_as
 from slimline.artifact.json_file import read_json
+from slimline.artifact.signature import IDS, MASK
 from slimline.data.tokens import Tokens
 from slimline.errors import ArtifactError
 from slimline.workloads.huggingface.net import body_of
 
 from transformers import AutoTokenizer  # isort: skip
 
-NEEDED, TYPES = ("input_ids", "attention_mask"), "token_type_ids"
+NEEDED, TYPES = (IDS, MASK), "token_type_ids"
 SENTENCE_LIMIT = "sentence_bert_config.json"
 LONGEST_BYTES = 32_000_000
 """Of a tokenizer as JSON: it goes into every release."""
