@@ -5,12 +5,11 @@
 
 For each workload and seed the stages of the line run one by one in a folder of --out; then every tool, at its documented defaults and in an
 environment of its own where it needs one, makes something of the same teacher. All of it is answered by the test split, and on the first
-seed timed in turns. What is there is kept, so that a second call goes on; what other workloads gave earlier in the day stays beside it.
-Writes benchmarks/results/DATE.{json,md,html} and README's first table.
+seed timed in turns. What is there is kept, so that a second call goes on. Writes benchmarks/results/DATE.{json,md,html} and README's
+first table after each workload; beside it stand the others as they were measured last, each with its day and its machine.
 """
 
 import argparse
-import datetime
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from bench_workloads import SETTINGS, Setting, params_of
 from environments import PEERS, interpreter
 from handover import PROJECT, Made, packed, write_handover
 from measuring import MODELS, Cost, Refused, quality_of, ran, stage_ran, times_of
+from results import Results, measured_on, read_results, write_results
 
 from slimline.artifact.json_file import read_json
 from slimline.artifact.missed import read_missed
@@ -192,14 +192,8 @@ def _add_times(stage: Stage, target: str, rows: list[dict[str, Any]], made: Sequ
             row |= found | {"verdict": together(findings(row, found, params.gate))}
 
 
-def measured_today(path: Path, machine: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What an earlier call of this day measured on this kind of machine, by workload."""
-    kept = read_json(path) if path.is_file() else {}
-    return dict(kept["workloads"]) if kept.get("machine") == machine else {}
-
-
 def main() -> None:
-    """Measure what is asked, write the results of all that stands."""
+    """Measure what is asked, and write it beside what stands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PROJECT / ".slimline/bench")
     parser.add_argument("--workloads", type=lambda given: given.split(","), default=list(SETTINGS))
@@ -208,17 +202,18 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    path, machine = RESULTS / datetime.datetime.now(tz=datetime.UTC).date().isoformat(), fingerprint()
-    results = measured_today(path.with_suffix(".json"), machine)
     for name in arguments.workloads:
         setting, found = SETTINGS[name], []
         for seed in arguments.seeds or setting.seeds:
             with chdir(project_of(arguments.out / name, setting, seed)):
                 found.append(measured(setting, seed, arguments))
-        results[name] = found
-    RESULTS.mkdir(exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps({"machine": machine, "workloads": results}, indent=1, default=str), encoding="utf-8")
-    page.write(results, machine, path, TEMPLATES)
+        written(read_results(RESULTS) | {name: measured_on(fingerprint(), found)})
+
+
+def written(found: Results) -> None:
+    """Write today's results, their page and README's table."""
+    results, path = write_results(found, SETTINGS, RESULTS)
+    page.write(results, path, TEMPLATES)
     headline.write(results, f"{path.name}.md", PROJECT / "README.md")
     sys.stdout.write(f"{path}.md, .html and .json\n")
 

@@ -1,11 +1,11 @@
 """README's first table: on each workload the best of ours beside the best of the peers, and how many of theirs ours dominate."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from frontier import BATCHES, Row, aggregated, standing
+from results import Results
 
 from slimline.report.numbers import ABSENT, loss, ratio
 
@@ -15,10 +15,10 @@ COLUMNS = ("workload", "best of ours", *FIGURES, "best of the peers", *FIGURES, 
 FLOAT = ("teacher", "bf16")
 
 
-def table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def table(results: Results) -> str:
     """Markdown: a row a workload; the best is what is smaller times faster at batch 1, of what the gate accepts where it accepts any."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|:--|:--|--:|--:|--:|:--|--:|--:|--:|--:|"]
-    return "\n".join([*lines, *("| " + " | ".join(_cells(name, aggregated(seeds))) + " |" for name, seeds in results.items())])
+    return "\n".join([*lines, *("| " + " | ".join(_cells(name, aggregated(result["seeds"]))) + " |" for name, result in results.items())])
 
 
 def _cells(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -43,12 +43,12 @@ def _speed(row: Row) -> float:
     return float(row["speed_ratio"][BATCHES[0]]["value"])
 
 
-def block(results: Mapping[str, Sequence[Mapping[str, Any]]], page: str) -> str:
+def block(results: Results, page: str) -> str:
     """What stands between the marks of the README, the marks included."""
-    return f"{BEGIN}\n{table(results)}\n\n[All rows, intervals, and who is ahead](benchmarks/results/{page}).\n{END}"
+    return f"{BEGIN}\n{table(results)}\n\n[All rows, intervals, machines, and who is ahead](benchmarks/results/{page}).\n{END}"
 
 
-def write(results: Mapping[str, Sequence[Mapping[str, Any]]], page: str, readme: Path) -> None:
+def write(results: Results, page: str, readme: Path) -> None:
     """Put it there."""
     text = readme.read_text(encoding="utf-8")
     marked = f"{re.escape(BEGIN)}.*?{re.escape(END)}"

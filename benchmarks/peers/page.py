@@ -7,21 +7,21 @@ from typing import Any
 
 from bench_workloads import SETTINGS
 from frontier import BATCHES, Row, aggregated, standing
+from results import Results, where
 
 from slimline.report.numbers import ABSENT, loss, ratio, size
 from slimline.report.page import Figure, StagePage, Table, write_page
 from slimline.report.pareto import Levels, Point, axis_name, axis_text, pareto_figure, upwards
 from slimline.report.plain import span
 
-Seeds = Sequence[Mapping[str, Any]]
 OURS, PEER = "accept", "peer"
 """How points are drawn: as accepted ones are, and as none of the verdicts."""
 
 
-def write(results: Mapping[str, Seeds], machine: Mapping[str, Any], path: Path, templates: Path) -> None:
-    """Write `path`.md and `path`.html of workload -> what its seeds gave."""
-    tables = [table for name, seeds in results.items() for table in tables_of(name, seeds)]
-    figures = tuple(figure_of(name, aggregated(seeds)) for name, seeds in results.items())
+def write(results: Results, path: Path, templates: Path) -> None:
+    """Write `path`.md and `path`.html of what was measured."""
+    tables = [table for name, result in results.items() for table in tables_of(name, result)]
+    figures = tuple(figure_of(name, aggregated(result["seeds"])) for name, result in results.items())
     page = StagePage(
         stage="bench",
         variant=path.name,
@@ -31,7 +31,7 @@ def write(results: Mapping[str, Seeds], machine: Mapping[str, Any], path: Path, 
         tables=tuple(tables),
         figures=figures,
         notes=(
-            f"Measured on {machine['cpu']}, {machine['cores']} cores, one thread a model; same teacher, data and machine for all.",
+            "The day and the machine stand below each workload's table; one thread a model; the same teacher and data for all of it.",
             "Every tool at its documented defaults; what it made was run by the same worker, answered the same test samples and was timed "
             "in turns with ours. Speed: than the teacher in eager PyTorch, on CPU time, with 95 % intervals; the other ratios are than the "
             "float32 teacher on the same runtime. A drop's interval is over seeds where there are several, else over paired test samples.",
@@ -41,10 +41,10 @@ def write(results: Mapping[str, Seeds], machine: Mapping[str, Any], path: Path, 
     write_page(page, path, templates=templates)
 
 
-def verdicts(results: Mapping[str, Seeds]) -> Iterator[str]:
+def verdicts(results: Results) -> Iterator[str]:
     """A sentence a workload: how many of the peers' points are dominated."""
-    for name, seeds in results.items():
-        rows = aggregated(seeds)
+    for name, result in results.items():
+        rows = aggregated(result["seeds"])
         peers, ours = (
             [row for row in rows if row["peer"] == is_peer and row["variant"] not in ("teacher", "bf16")] for is_peer in (True, False)
         )
@@ -56,14 +56,15 @@ def verdicts(results: Mapping[str, Seeds]) -> Iterator[str]:
         )
 
 
-def tables_of(name: str, seeds: Seeds) -> Iterator[Table]:
+def tables_of(name: str, result: Mapping[str, Any]) -> Iterator[Table]:
     """One table of figures, and one of who is ahead."""
+    seeds = result["seeds"]
     rows = aggregated(seeds)
     ours = [row for row in rows if not row["peer"] and row["variant"] != "teacher"]
     columns = ("who", "what", "runtime", "drop", "bytes", "smaller")
     columns += tuple(f"{batch.replace('_', ' ')}: {what}" for batch in BATCHES for what in ("than eager", "same runtime", "noise"))
     columns += ("verdict", "minutes", "peak memory")
-    note = f"{SETTINGS[name].text}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {seeds[0]['samples']} test samples."
+    note = f"{SETTINGS[name].text}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {seeds[0]['samples']} test samples; {where(result)}."
     yield Table(name, columns, tuple(tuple(_cells(row)) for row in rows if "refused" not in row), note)
     told = tuple((row["variant"], row["target"], standing(row, ours)) for row in rows if row["peer"] and "refused" not in row)
     yield Table(f"{name}: who is ahead", ("peer", "runtime", "beside ours"), told)

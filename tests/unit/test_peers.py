@@ -78,5 +78,5 @@ def test_seeds_become_one_row_with_an_interval_over_them(module: Any) -> None:
 
 def test_the_readme_shows_what_the_newest_results_say(module: Any, project: Path) -> None:
     headline = module("headline")
-    newest = max((project / "benchmarks/results").glob("2*.json"))
+    newest = module("results").newest(project / "benchmarks/results")
     assert headline.block(json.loads(newest.read_text())["workloads"], f"{newest.stem}.md") in (project / "README.md").read_text()

@@ -1,0 +1,50 @@
+"""What was measured of each workload, with its day and machine: one JSON file a day, which carries along what was not measured anew."""
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slimline.artifact.json_file import read_json
+
+Seeds = Sequence[Mapping[str, Any]]
+Results = Mapping[str, Mapping[str, Any]]
+"""Workload -> `date`, `machine` (see slimline.measure.machine) and `seeds`: of each its rows."""
+
+
+def today() -> str:
+    """As results are named after it."""
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+
+
+def newest(folder: Path) -> Path | None:
+    """The last day's file."""
+    return max(folder.glob("2*.json"), default=None, key=lambda path: path.name)
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the last day's file has."""
+    found = newest(folder)
+    return dict(read_json(found)["workloads"]) if found is not None else {}
+
+
+def measured_on(machine: Mapping[str, Any], seeds: Seeds) -> dict[str, Any]:
+    """Today's result of one workload."""
+    return {"date": today(), "machine": machine, "seeds": seeds}
+
+
+def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple[Results, Path]:
+    """Write today's file, its workloads in this order; and its path without a suffix."""
+    ordered = {name: results[name] for name in order if name in results}
+    folder.mkdir(exist_ok=True)
+    path = folder / today()
+    path.with_suffix(".json").write_text(json.dumps({"workloads": ordered}, indent=1, default=str), encoding="utf-8")
+    return ordered, path
+
+
+def where(result: Mapping[str, Any]) -> str:
+    """The day and the machine in words."""
+    machine = result["machine"]
+    sets = ", ".join(name for name in machine["isa"] if "512" in name or name.startswith(("amx", "avx_vnni"))) or "AVX2 alone"
+    return f"{result['date']}, {machine['cpu']} ({sets}), {machine['cores']} cores"
