@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import apprise
 import httpx
@@ -25,25 +24,28 @@ def addresses(environment: Mapping[str, str], project: Path) -> tuple[str, ...]:
     """Every address, the environment's before the file's.
 
     Raises:
-        InputError: others can read the file, or an address is none; it is named by its first word alone, since the rest is a secret.
+        InputError: others can read the file, it is no text, or an address is none; it is named by its kind alone, since the rest is a
+            secret.
     """
+    _quiet()
     path = state_folder(project) / FILE
     text = environment.get(ADDRESSES, "")
     if not text and path.is_file():
         if path.stat().st_mode & OTHERS:
             raise InputError(f"{path}: others can read it, and it holds secrets; chmod 600 {path}")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8", "replace")
     found = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
     for address in found:
-        if not _is_hook(address) and not apprise.Apprise().add(address):
-            scheme = address.partition(":")[0][:20]
-            raise InputError(f"alerts: an address that begins with {scheme!r} is none that Apprise knows; correct {ADDRESSES} or {path}")
+        if not _is_known(address):
+            raise InputError(
+                f"alerts: an address that begins with {_kind(address)!r} is none that can be sent to; correct {ADDRESSES} or {path}"
+            )
     return found
 
 
 def deliver(places: Sequence[str], title: str, text: str) -> tuple[str, ...]:
     """Send to every address; the kinds (https, mailto, …) of those that did not take it after three tries."""
-    return tuple(kind for address in places if not _sent(address, title, text) and (kind := urlsplit(address).scheme))
+    return tuple(_kind(address) for address in places if not _sent(address, title, text))
 
 
 def _sent(address: str, title: str, text: str) -> bool:
@@ -65,11 +67,23 @@ def _posted(address: str, text: str) -> bool:
         return False
 
 
+def _is_known(address: str) -> bool:
+    """Whether it can be sent to; what its parts are wrong in is not told, since libraries quote them whole."""
+    try:
+        return bool(httpx.URL(address).host) if _is_hook(address) else bool(apprise.Apprise().add(address))
+    except (httpx.InvalidURL, ValueError):
+        return False
+
+
 def _is_hook(address: str) -> bool:
-    return urlsplit(address).scheme in ("http", "https")
+    return _kind(address) in ("http", "https")
 
 
-def quiet() -> None:
+def _kind(address: str) -> str:
+    return address.partition(":")[0][:20].lower()
+
+
+def _quiet() -> None:
     """Neither library writes an address into a log."""
     for name in ("apprise", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

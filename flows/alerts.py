@@ -1,7 +1,7 @@
 """The service that passes alerts on: `python -m flows.alerts PORT`, started by `make up`.
 
 Prefect's automations call it on loopback: addresses and their secrets stay out of Prefect's database, and an alert goes out though the
-worker is dead. Every alert is noted in .slimline/alerts.jsonl; the same one within ten minutes is sent once.
+worker is dead. Every alert is noted in .slimline/alerts.jsonl; the same one within ten minutes of its arrival is not sent again.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flows.alert_targets import addresses, deliver, quiet
+from flows.alert_targets import addresses, deliver
 from flows.environment import ALERT_TOKEN, now_utc, state_folder
 from slimline.errors import SlimlineError
 from slimline.project import find_project
@@ -46,10 +46,12 @@ class Passing:
             return Response(status_code=400)
         if time.monotonic() - self._last.get(alert, -ONCE_WITHIN_S) >= ONCE_WITHIN_S:
             self._last[alert] = time.monotonic()
-            await asyncio.to_thread(self._pass_on, *alert)
+            if not await asyncio.to_thread(self._pass_on, *alert):
+                del self._last[alert]
         return Response(status_code=202)
 
-    def _pass_on(self, title: str, text: str) -> None:
+    def _pass_on(self, title: str, text: str) -> bool:
+        """Send and note it; whether all took it whom it was sent to."""
         try:
             places = addresses(os.environ, self._project)
             failed, problem = deliver(places, title, text), ""
@@ -58,12 +60,12 @@ class Passing:
         noted = {"at": now_utc(), "title": title, "text": text, "sent": len(places) - len(failed), "failed": failed, "problem": problem}
         with (state_folder(self._project) / NOTED).open("a", encoding="utf-8") as file:
             file.write(json.dumps(noted) + "\n")
+        return not (failed or problem)
 
 
 def main() -> None:
     """Serve until it is ended."""
     project, port = find_project(), int(sys.argv[1])
-    quiet()
     passing = Passing(project, os.environ[ALERT_TOKEN])
     app = Starlette(routes=[Route("/{token}", passing.take, methods=["POST"])])
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -20,18 +20,22 @@ from slimline.errors import SlimlineError
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
-def register(project: Path, api_url: str, pool: str, alerts_url: str) -> None:
-    """Create or update all of it; may be repeated. Alerts go to `alerts_url`.
-
-    Raises:
-        SlimlineError: Prefect refuses, for example because prefect.yaml is wrong.
-    """
+def register(api_url: str, pool: str, alerts_url: str) -> None:
+    """Create or update the work pool and the automations; may be repeated. Alerts go to `alerts_url`."""
     with temporary_settings({PREFECT_API_URL: api_url}):
         with get_client(sync_client=True) as client:
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
             make_queues(client, pool)
         watch_for_zombies()
         register_alerts(alerts_url, alerts())
+
+
+def deploy(project: Path, api_url: str) -> None:
+    """Create the deployments, or update them to what prefect.yaml says now.
+
+    Raises:
+        SlimlineError: Prefect refuses, for example because prefect.yaml is wrong.
+    """
     _prefect(project, api_url, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
 
 

@@ -22,8 +22,12 @@ def written(overrides: Any) -> Any:
 
 
 VALUE = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "array", "object", "null")]}
+SECRETS = {r"^publish(\.|$)": {"not": {"pattern": "[@?#]"}}}
+"""Addresses with a password: Prefect refuses them before its database has them."""
 Overrides = Annotated[
-    dict[str, str], BeforeValidator(written), WithJsonSchema({"type": "object", "additionalProperties": VALUE}, mode="validation")
+    dict[str, str],
+    BeforeValidator(written),
+    WithJsonSchema({"type": "object", "additionalProperties": VALUE, "patternProperties": SECRETS}, mode="validation"),
 ]
 
 

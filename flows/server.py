@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -63,16 +64,16 @@ def is_healthy(api_url: str) -> bool:
         return False
 
 
-def wait_until_healthy(api_url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the first answer.
+def wait_until_healthy(api_url: str, poll: Callable[[], int | None], log: Path) -> None:
+    """Wait for an answer; `poll` gives the exit code of the server's process once it has ended.
 
     Raises:
         SlimlineError: the process ended or did not answer in time; the message names its log.
     """
     deadline = time.monotonic() + START_SECONDS
     while not is_healthy(api_url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SlimlineError(f"Prefect's server did not start (exit code {process.poll()}): {complaint(log)}")
+        if poll() is not None or time.monotonic() > deadline:
+            raise SlimlineError(f"Prefect's server does not answer (exit code {poll()}): {complaint(log)}")
         time.sleep(0.05)
 
 
@@ -126,7 +127,7 @@ def _start(port: int, log: Path) -> str:
     watched = guard().add(process.pid, in_order=False)
     atexit.register(_stop, process, watched)
     api_url = f"http://127.0.0.1:{port}/api"
-    wait_until_healthy(api_url, process, log)
+    wait_until_healthy(api_url, process.poll, log)
     started_here.append(api_url)
     return api_url
 

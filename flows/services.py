@@ -13,17 +13,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import psutil
 import typer
 
 from flows.environment import ALERT_TOKEN, now_utc, prefect_home, state_folder
 from flows.prefect_home import healed_database
-from flows.processes import find, identity, stop_service
+from flows.processes import find, identity, runs, stop_service
 from flows.server import free_port, is_healthy, wait_until_healthy
 from slimline.artifact.folder import write_json
 from slimline.errors import BusyError, SlimlineError
@@ -33,6 +34,7 @@ from slimline.storage.state_file import read_state, refusal, set_aside, state_fo
 
 DEFAULT_PORT = 4200
 POOL = "slimline"
+NAMES = ("server", "alerts", "worker")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -67,7 +69,16 @@ class Services:
     @property
     def are_up(self) -> bool:
         """Whether every process lives and the server answers."""
-        return all(service.process for service in self.processes) and is_healthy(self.api_url)
+        return len(self.living.processes) == len(NAMES) and is_healthy(self.api_url)
+
+    @property
+    def living(self) -> "Services":
+        """Those whose process lives."""
+        return replace(self, processes=tuple(service for service in self.processes if service.process is not None))
+
+    def process(self, name: str) -> psutil.Process | None:
+        """The process of this name, if it lives."""
+        return next((service.process for service in self.processes if service.name == name), None)
 
 
 def recorded(project: Path) -> Services | None:
@@ -85,26 +96,30 @@ def _services(content: Any) -> Services:
 def running_api_url(project: Path) -> str | None:
     """The address of the lasting server's API while it is up."""
     services = recorded(project)
-    server = services and next((service for service in services.processes if service.name == "server"), None)
-    return services.api_url if services and server and server.process else None
+    return services.api_url if services and services.process("server") else None
 
 
 def start_services(project: Path, port: int = DEFAULT_PORT) -> Services:
-    """Bring up what is not up yet, and register the deployments. Port 0 takes a free one.
+    """Bring up what is not up yet, and register the deployments; what lives goes on, with its runs. Port 0 takes a free one.
 
     Raises:
         BusyError: the port is taken.
+        InputError: an address of alerts is none.
         SlimlineError: a service did not start; nothing that this call started is left.
     """
+    from flows.alert_targets import addresses
+    from flows.deployments import deploy
+
     params = Params.load(project / "params.yaml")
+    addresses(os.environ, project)
     with _only_one(project):
         before = recorded(project)
         if before is not None and before.are_up:
             _hold_store(project, params)
+            deploy(project, before.api_url)
             return before
-        if before is not None:
-            _stop(project, before)
-        return _start_all(project, params, port)
+        left = before.living if before is not None and before.living.processes else None
+        return _start_missing(project, params, left, port)
 
 
 def stop_services(project: Path) -> Services | None:
@@ -119,28 +134,55 @@ def stop_services(project: Path) -> Services | None:
         return services
 
 
-def _start_all(project: Path, params: Params, port: int) -> Services:
-    from flows.deployments import register
+def _start_missing(project: Path, params: Params, left: Services | None, port: int) -> Services:
+    """Start what is not among those that are left; they stay where they are, also where something does not start."""
+    from flows.deployments import deploy
 
-    healed_database(prefect_home(os.environ))
-    chosen = _checked(port)
-    api_url = f"http://127.0.0.1:{chosen}/api"
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", *_queues()]
-    alerts_port, token = free_port(), secrets.token_urlsafe(24)
-    services = Services(api_url, now_utc(), ())
+    services = left or Services(f"http://127.0.0.1:{_checked(port)}/api", now_utc(), ())
+    has_server = services.process("server") is not None
     with ExitStack() as where_it_fails:
-        where_it_fails.callback(lambda: _stop(project, services))
+        where_it_fails.callback(lambda: _stop(project, services, left))
         with ThreadPoolExecutor(1) as beside:
             store = beside.submit(_hold_store, project, params)
-            process, services = _start(project, services, "server", server)
-            wait_until_healthy(api_url, process, _log(project, "server"))
+            services = _with_server(project, services)
             store.result()
-        alerts = [sys.executable, "-m", "flows.alerts", str(alerts_port)]
-        process, services = _start(project, services, "alerts", alerts, {ALERT_TOKEN: token})
-        register(project, api_url, POOL, f"http://127.0.0.1:{alerts_port}/{token}")
-        process, services = _start(project, services, "worker", worker)
+        if services.process("alerts") is None or not has_server:  # a server's database knows where to send alerts
+            services = _with_new_alerts(project, services)
+        deploy(project, services.api_url)
+        if services.process("worker") is None:
+            worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", *_queues()]
+            services = _start(project, services, "worker", worker)[1]
         where_it_fails.pop_all()
+    return services
+
+
+def _with_server(project: Path, services: Services) -> Services:
+    """Prefect's server among them, and answering."""
+    log = _log(project, "server")
+    if (server := services.process("server")) is not None:
+        wait_until_healthy(services.api_url, lambda: None if runs(server) else 0, log)
+        return services
+    healed_database(prefect_home(os.environ))
+    port = str(_checked(urlsplit(services.api_url).port or 0))
+    process, services = _start(project, services, "server", [sys.executable, "-m", "prefect", "server", "start", *_at(port)])
+    wait_until_healthy(services.api_url, process.poll, log)
+    return services
+
+
+def _at(port: str) -> tuple[str, ...]:
+    return "--host", "127.0.0.1", "--port", port
+
+
+def _with_new_alerts(project: Path, services: Services) -> Services:
+    """A new process that passes alerts on among them, and the server told of it."""
+    from flows.deployments import register
+
+    if (old := services.process("alerts")) is not None:
+        stop_service(old)
+    port, token = free_port(), secrets.token_urlsafe(24)
+    command = [sys.executable, "-m", "flows.alerts", str(port)]
+    _, services = _start(project, services.living, "alerts", command, {ALERT_TOKEN: token})
+    register(services.api_url, POOL, f"http://127.0.0.1:{port}/{token}")
     return services
 
 
@@ -169,17 +211,20 @@ def _start(
     return process, services
 
 
-def _stop(project: Path, services: Services) -> None:
-    """The worker first, so that its runs can still be settled at the server."""
+def _stop(project: Path, services: Services, but: Services | None = None) -> None:
+    """End them `but` some. The worker first, so that its runs can still be settled at the server."""
     from flows.deployments import settle_runs
 
-    for service in reversed(services.processes):
+    for service in reversed([one for one in services.processes if but is None or one not in but.processes]):
         if service.process is None:
             continue
         stop_service(service.process)
         if service.name == "worker" and is_healthy(services.api_url):
             settle_runs(services.api_url, POOL)
-    _record(project).unlink(missing_ok=True)
+    if but is None:
+        _record(project).unlink(missing_ok=True)
+    else:
+        write_json(_record(project), asdict(but))
 
 
 def _hold_store(project: Path, params: Params) -> None:
@@ -231,7 +276,7 @@ def _explained() -> Iterator[None]:
 
 @app.command()
 def up(port: Annotated[int, typer.Option(help="Of Prefect's UI and API; 0 takes a free one.")] = DEFAULT_PORT) -> None:
-    """Start Prefect's server and UI, a worker, the S3 store and the deployments; does nothing where all are up."""
+    """Start what is not up of Prefect's server and UI, a worker and the S3 store; and make the deployments what prefect.yaml says."""
     with _explained():
         services = start_services(find_project(), port)
         typer.echo(f"up since {services.since}: Prefect {services.ui_url}, deployments nightly/nightly and compress/on-demand")

@@ -4,6 +4,7 @@ A clone, not a worktree: worktrees share refs/stash, and `dvc exp save` in two o
 """
 
 import configparser
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from slimline.params import Params
 from slimline.params.files import USUAL, located
 from slimline.params.overrides import with_overrides
 from slimline.params.yaml_file import parse_yaml, yaml_text
+from slimline.storage.url import refuse_secrets
 
 HEAD = "HEAD"
 
@@ -107,13 +109,15 @@ def check_overrides(project: Path, overrides: Mapping[str, str], given: str = US
     Raises:
         InputError: there is no such params file.
         ParamsError: the params file or an override is wrong; every mistake is named.
+        StorageRefused: the store's address holds a password, which Prefect's database would keep.
     """
     file = located(project, given)
     params = checked_params(project, file, elsewhere=elsewhere)
-    if not overrides:
-        return params
-    origin = f"{file} with --set"
-    return Params.parse(parse_yaml(with_overrides(yaml_text(project / file), overrides), origin), origin=origin, root=project)
+    if overrides:
+        origin = f"{file} with --set"
+        params = Params.parse(parse_yaml(with_overrides(yaml_text(project / file), overrides), origin), origin=origin, root=project)
+    refuse_secrets(params.publish.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    return params
 
 
 def _clone(project: Path, folder: Path, commit: str, *, carry: bool) -> None:

@@ -17,7 +17,7 @@ from slimline.commands.deep import problems_of, table, trials
 from slimline.commands.preflight import preflight
 from slimline.commands.refusals import refusals
 from slimline.commands.run import ParamsFile
-from slimline.errors import InputError, ParamsError, WorkloadError
+from slimline.errors import InputError, MachineError, ParamsError, WorkloadError
 from slimline.generation.harness_tasks import read_tasks
 from slimline.params import Params
 from slimline.params.files import USUAL, located
@@ -203,7 +203,7 @@ def check(
             tried = trials(root)
             if problems := problems_of(tried):
                 raise ParamsError(problems)
-    except InputError as error:
+    except (InputError, MachineError) as error:
         if not as_json:
             sys.stderr.write(table(tried))
             raise

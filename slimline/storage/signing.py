@@ -25,6 +25,21 @@ def signature_of(folder: Path, environment: Mapping[str, str]) -> bytes | None:
         InputError: the key is not there, others can read it, or it is none.
         MachineError: the package is not installed.
     """
+    if (config := signer_of(environment)) is None:
+        return None
+    _, hashing = _packages()
+    with tempfile.TemporaryDirectory(prefix="slimline-sign-") as scratch:
+        path = Path(scratch) / SIGNATURE
+        config.set_hashing_config(_without_papers(hashing, folder)).sign(folder, path)
+        return path.read_bytes()
+
+
+def signer_of(environment: Mapping[str, str]) -> Any:
+    """What signs with the key that is named; None where none is.
+
+    Raises:
+        InputError, MachineError: as `signature_of` does.
+    """
     if not (named := environment.get(KEY)):
         return None
     key = Path(named).expanduser()
@@ -32,15 +47,11 @@ def signature_of(folder: Path, environment: Mapping[str, str]) -> bytes | None:
         raise InputError(f"{KEY}: {key}: no such file; name a private key as PEM, or unset it")
     if key.stat().st_mode & OTHERS:
         raise InputError(f"{KEY}: {key}: others can read it; chmod 600 {key}")
-    signing, hashing = _packages()
-    with tempfile.TemporaryDirectory(prefix="slimline-sign-") as scratch:
-        path = Path(scratch) / SIGNATURE
-        try:
-            config = signing.Config().use_elliptic_key_signer(private_key=key)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{KEY}: {key}: is no private elliptic curve key in PEM without a password: {_line(error)}") from None
-        config.set_hashing_config(_without_papers(hashing, folder)).sign(folder, path)
-        return path.read_bytes()
+    signing, _ = _packages()
+    try:
+        return signing.Config().use_elliptic_key_signer(private_key=key)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{KEY}: {key}: is no private elliptic curve key in PEM without a password: {_line(error)}") from None
 
 
 def verify_signature(folder: Path, public_key: Path) -> None:

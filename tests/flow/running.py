@@ -158,7 +158,7 @@ def prefect_api(folder):
     with (folder / "log.txt").open("wb") as log:
         server = subprocess.Popen(server_command(port), env=env, stdout=log, stderr=log)
     api_url = f"http://127.0.0.1:{port}/api"
-    wait_until_healthy(api_url, server, folder / "log.txt")
+    wait_until_healthy(api_url, server.poll, folder / "log.txt")
     yield api_url
     stop_service(psutil.Process(server.pid), 20)
 

@@ -1,9 +1,16 @@
 """Where alerts go: webhooks and mail on loopback, addresses from the environment or a file that its owner alone reads."""
 
+import asyncio
+import json
+
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from flows import alert_targets
 from flows.alert_targets import addresses, deliver
+from flows.alerts import Passing
 from slimline.errors import InputError
 from tests.alert_sinks import MailSink, WebhookSink
 
@@ -55,6 +62,39 @@ def test_the_file_must_be_its_owners_alone_and_the_environment_comes_first(tmp_p
 
 
 def test_an_address_that_is_none_is_told_without_its_secret(tmp_path):
-    with pytest.raises(InputError, match="begins with 'carrierpigeon' is none that Apprise knows") as refused:
-        addresses({"SLIMLINE_ALERTS": "carrierpigeon://user:secret@roof"}, tmp_path)
+    for address in ("carrierpigeon://user:secret@roof", "mailto://user:secret℀@roof", "https://roof℀/secret", "http:///secret"):
+        kind = address.partition(":")[0]
+        with pytest.raises(InputError, match=f"begins with '{kind}' is none that can be sent to") as refused:
+            addresses({"SLIMLINE_ALERTS": address}, tmp_path)
+        assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_told_without_its_bytes(tmp_path):
+    path = tmp_path / ".slimline/alerts"
+    path.parent.mkdir()
+    path.write_bytes(b"mailto\xff://secret")
+    path.chmod(0o600)
+    with pytest.raises(InputError, match="none that can be sent to") as refused:
+        addresses({}, tmp_path)
     assert "secret" not in str(refused.value)
+
+
+def test_an_alert_that_nobody_took_is_sent_again_when_it_comes_again(monkeypatch, tmp_path, webhook):
+    monkeypatch.setattr(alert_targets, "PAUSE_S", 0.01)
+    (tmp_path / ".slimline").mkdir()
+    passing = Passing(tmp_path, "word")
+    app = Starlette(routes=[Route("/{token}", passing.take, methods=["POST"])])
+
+    async def told(times: int) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            for _ in range(times):
+                assert (await client.post("/word", json={"title": "a run failed", "text": "able-ant"})).status_code == 202
+
+    monkeypatch.setenv("SLIMLINE_ALERTS", "http://127.0.0.1:9/secret")
+    asyncio.run(told(1))
+    assert webhook.taken == []
+    monkeypatch.setenv("SLIMLINE_ALERTS", f"{webhook.url}/x")
+    asyncio.run(told(3))
+    assert webhook.taken == [{"text": "a run failed\nable-ant"}]
+    noted = [json.loads(line) for line in (tmp_path / ".slimline/alerts.jsonl").read_text().splitlines()]
+    assert [(one["sent"], one["failed"]) for one in noted] == [(0, ["http"]), (1, [])]

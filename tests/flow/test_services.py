@@ -100,6 +100,9 @@ def test_the_form_has_every_option_and_refuses_nonsense(up):
     assert {"targets", "set_params", "jobs", "on_failure", "force", "publish"} <= set(shown)
     refused = API.post(f"{api}/deployments/{on_demand['id']}/create_flow_run", json={"parameters": {"options": {"jobs": 99}}})
     assert refused.status_code == 409
+    secret = {"set_params": {"publish.endpoint_url": f"http://bob:{CANARY}@127.0.0.1"}}
+    refused = API.post(f"{api}/deployments/{on_demand['id']}/create_flow_run", json={"parameters": {"options": secret}})
+    assert refused.status_code == 409
     automations = {automation["name"] for automation in API.post(f"{api}/automations/filter", json={}).json()}
     told = {"a run failed", "something got worse", "a disk or bucket is nearly full", "the nightly run was missed"}
     assert automations == {"crash zombie flow runs", *(f"alert: {title}" for title in told)}
@@ -262,6 +265,19 @@ def test_a_nightly_run_that_does_not_come_and_something_worse_are_told(up):
     assert "no nightly run began within 0.00277778 h" in told["the nightly run was missed"]
 
 
+def _without_alerts(root, env, before):
+    """What is recorded once `up` has replaced the one service that was killed."""
+    psutil.Process(next(one["pid"] for one in before["processes"] if one["name"] == "alerts")).kill()
+    wait_for(lambda: services(root, env, "status").returncode == 1)
+    again = services(root, env, "up", "--port", "0")
+    assert again.returncode == 0, again.stderr
+    after = recorded(root)
+    pids = [{one["name"]: one["pid"] for one in record["processes"]} for record in (before, after)]
+    assert {name: pids[0][name] == pids[1][name] for name in pids[0]} == {"server": True, "worker": True, "alerts": False}
+    assert after["api_url"] == before["api_url"]
+    return after
+
+
 def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     root, env, bystander, _ = up
     before = recorded(root)
@@ -269,6 +285,7 @@ def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     assert again.returncode == 0
     assert recorded(root) == before
     assert services(root, env, "status").returncode == 0
+    before = _without_alerts(root, env, before)
     served = [psutil.Process(service["pid"]) for service in before["processes"]]
     family = [child for process in served for child in process.children(recursive=True)]
     below = f"{root}/.slimline/s3"
