@@ -23,7 +23,7 @@ from flows.processes import own_identity
 from flows.results import Outcome
 from flows.searched import Searched
 from flows.server import complaint, is_healthy, start_temporary_server, started_here, temporary_log
-from flows.services import running_api_url
+from flows.service_record import running_api_url
 from flows.shown import console_of, print_json, show
 from flows.signals import Stopped, end_with_wrapper, leave_at_once, listen
 from flows.terminal import Screen, Terminal

@@ -17,7 +17,7 @@ from flows.processes import own_identity
 from flows.results import Outcome
 from flows.searched import Searched
 from flows.server import started_here
-from flows.services import running_api_url
+from flows.service_record import running_api_url
 from slimline.project import find_project
 
 MAX_TASKS = 128

@@ -18,7 +18,8 @@ from flows.command import pairs
 from flows.environment import prepare
 from flows.options import Options
 from flows.queues import QUEUES, Needs, needs_of
-from flows.services import POOL, running_api_url
+from flows.service_record import running_api_url
+from flows.services import POOL
 from flows.workspace import check_overrides
 from slimline.commands.run import DEFAULT_JOBS, AsJson, Force, Jobs, NoPublish, Overrides, ParamsFile, Targets
 from slimline.commands.send import Queue

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import psutil
@@ -24,79 +23,18 @@ import typer
 
 from flows.environment import ALERT_TOKEN, now_utc, prefect_home, state_folder
 from flows.prefect_home import healed_database
-from flows.processes import find, identity, runs, stop_service
+from flows.processes import identity, runs, stop_service
 from flows.server import free_port, is_healthy, wait_until_healthy
-from slimline.artifact.folder import write_json
+from flows.service_record import Service, Services, recorded, write_record
 from slimline.errors import BusyError, SlimlineError
 from slimline.params import Params
 from slimline.project import find_project
-from slimline.storage.state_file import read_state, refusal, set_aside, state_folder_at
+from slimline.storage.state_file import refusal, set_aside, state_folder_at
 
 DEFAULT_PORT = 4200
 POOL = "slimline"
-NAMES = ("server", "alerts", "worker")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
-
-
-@dataclass(frozen=True)
-class Service:
-    """One process that `up` started."""
-
-    name: str
-    pid: int
-    born: float
-
-    @property
-    def process(self) -> psutil.Process | None:
-        """The process, if it still lives."""
-        return find(self.pid, self.born)
-
-
-@dataclass(frozen=True)
-class Services:
-    """All that `up` started, and where it answers."""
-
-    api_url: str
-    since: str
-    processes: tuple[Service, ...]
-
-    @property
-    def ui_url(self) -> str:
-        """What one opens in a browser."""
-        return self.api_url.removesuffix("/api")
-
-    @property
-    def are_up(self) -> bool:
-        """Whether every process lives and the server answers."""
-        return len(self.living.processes) == len(NAMES) and is_healthy(self.api_url)
-
-    @property
-    def living(self) -> "Services":
-        """Those whose process lives."""
-        return replace(self, processes=tuple(service for service in self.processes if service.process is not None))
-
-    def process(self, name: str) -> psutil.Process | None:
-        """The process of this name, if it lives."""
-        return next((service.process for service in self.processes if service.name == name), None)
-
-
-def recorded(project: Path) -> Services | None:
-    """What .slimline/services.json says."""
-    return read_state(_record(project), _services)
-
-
-def _services(content: Any) -> Services:
-    processes = tuple(Service(str(one["name"]), int(one["pid"]), float(one["born"])) for one in content["processes"])
-    if any(service.pid <= 0 for service in processes):
-        raise ValueError("no process has such a number")
-    return Services(str(content["api_url"]), str(content["since"]), processes)
-
-
-def running_api_url(project: Path) -> str | None:
-    """The address of the lasting server's API while it is up."""
-    services = recorded(project)
-    return services.api_url if services and services.process("server") else None
 
 
 def start_services(project: Path, port: int = DEFAULT_PORT) -> Services:
@@ -207,7 +145,7 @@ def _start(
     if known is None:
         raise SlimlineError(f"{name} ended at once; see {log}")
     services = Services(services.api_url, services.since, (*services.processes, Service(name, *known)))
-    write_json(_record(project), asdict(services))
+    write_record(project, services)
     return process, services
 
 
@@ -221,10 +159,7 @@ def _stop(project: Path, services: Services, but: Services | None = None) -> Non
         stop_service(service.process)
         if service.name == "worker" and is_healthy(services.api_url):
             settle_runs(services.api_url, POOL)
-    if but is None:
-        _record(project).unlink(missing_ok=True)
-    else:
-        write_json(_record(project), asdict(but))
+    write_record(project, but)
 
 
 def _hold_store(project: Path, params: Params) -> None:
@@ -252,10 +187,6 @@ def _only_one(project: Path) -> Iterator[None]:
     with lock.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-def _record(project: Path) -> Path:
-    return state_folder(project) / "services.json"
 
 
 def _log(project: Path, name: str) -> Path:

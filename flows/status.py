@@ -21,7 +21,7 @@ from rich.text import Text
 from flows.durations import durations, left_s
 from flows.results import RELEASES, SUMMARY, read_json
 from flows.running import runs_now
-from flows.services import recorded
+from flows.service_record import recorded
 from slimline.commands.status import AsJson, Once
 from slimline.errors import SlimlineError
 from slimline.params import Params

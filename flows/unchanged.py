@@ -59,7 +59,7 @@ def unchanged(project: Path) -> Outcome | None:
     from flows.dag import read_dag
     from flows.heal import wait_for_others
     from flows.lock import workspace_lock
-    from flows.services import running_api_url
+    from flows.service_record import running_api_url
     from slimline.measure.machine import record
 
     if running_api_url(project):

@@ -8,6 +8,7 @@ from flows import services
 from flows.heal import heal
 from flows.lock import is_held, workspace_lock
 from flows.prefect_home import healed_database, prepared_home
+from flows.service_record import recorded
 from slimline.errors import SlimlineError
 from slimline.storage import leases, weed
 from slimline.storage.state_file import read_state, refusal, state_folder_at
@@ -47,7 +48,7 @@ def was_set_aside(path):
 
 def test_the_record_of_services(tmp_path, damage):
     path = damage(tmp_path / ".slimline/services.json")
-    assert services.recorded(tmp_path) is None
+    assert recorded(tmp_path) is None
     assert was_set_aside(path)
     assert services.stop_services(tmp_path) is None
 
