@@ -79,7 +79,7 @@ def _start_missing(project: Path, params: Params, left: Services | None, port: i
     services = left or Services(f"http://127.0.0.1:{_checked(port)}/api", now_utc(), ())
     has_server = services.process("server") is not None
     with ExitStack() as where_it_fails:
-        where_it_fails.callback(lambda: _stop(project, services, left))
+        where_it_fails.callback(lambda: _take_back(project, services, left))
         with ThreadPoolExecutor(1) as beside:
             store = beside.submit(_hold_store, project, params)
             services = _with_server(project, services)
@@ -92,6 +92,15 @@ def _start_missing(project: Path, params: Params, left: Services | None, port: i
             services = _start(project, services, "worker", worker)[1]
         where_it_fails.pop_all()
     return services
+
+
+def _take_back(project: Path, services: Services, left: Services | None) -> None:
+    """End what was started, the store too where nothing else is left."""
+    from slimline.storage.server import release_server
+
+    _stop(project, services, left)
+    if left is None:
+        release_server(project)
 
 
 def _with_server(project: Path, services: Services) -> Services:

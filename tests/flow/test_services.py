@@ -301,6 +301,16 @@ def test_up_twice_changes_nothing_and_down_stops_exactly_these(up):
     assert "nothing was up" in services(root, env, "down").stdout
 
 
+def test_what_does_not_come_up_leaves_nothing(tmp_path):
+    root, env = make_project(tmp_path)
+    (root / "prefect.yaml").write_text("deployments: [{name: nightly, entrypoint: flows/nowhere.py:nightly}]\n")
+    refused = services(root, env, "up", "--port", "0")
+    assert refused.returncode == 1
+    assert "prefect --no-prompt deploy --all" in refused.stderr
+    assert not (root / ".slimline/services.json").exists()
+    assert [process for process in psutil.process_iter(["cmdline"]) if f"{root}/" in " ".join(process.info["cmdline"] or ())] == []
+
+
 def test_a_taken_port_and_a_foreign_pid(tmp_path):
     root, env = make_project(tmp_path)
     with socket.socket() as taken:
