@@ -23,7 +23,6 @@ from flows.frame import MAX_TASKS, ended
 from flows.guard import guard
 from flows.heal import heal_runs
 from flows.line import run_in
-from flows.lock import workspace_lock
 from flows.one_run import Run
 from flows.options import Options
 from flows.trials import without_variants
@@ -159,8 +158,7 @@ def replayed(project: Path, commit: str, text: str, name: str, jobs: int) -> Nig
             Options(publish=False, jobs=jobs),
             Params.parse(parse_yaml(text, "params.yaml"), root=project),
         )
-        opened = run_workspace(project, f"{name}-{os.getpid()}", cache, {}, carry=False, state=State(commit, text))
-        with opened as workspace, workspace_lock(workspace.folder):
+        with run_workspace(project, f"{name}-{os.getpid()}", cache, {}, carry=False, state=State(commit, text)) as workspace:
             outcome = run_in(Run(project, workspace.folder, options, params, time.monotonic()))
             if engine.STOPPING.is_set():
                 raise SlimlineError("bisect: stopped; what was made is kept, the next call goes on from here")

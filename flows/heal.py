@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from flows.lock import is_held
+from flows.lock import CLONE_LOCK, clone_lock
 from slimline.artifact.folder import write_text
 from slimline.errors import BusyError, InputError
 from slimline.params.yaml_file import read_yaml
@@ -65,11 +65,23 @@ def _holders(path: Path) -> set[tuple[int, str]]:
 
 
 def heal_runs(project: Path) -> tuple[str, ...]:
-    """Remove clones whose run is gone."""
-    abandoned = [folder for folder in (project / RUNS).glob("*") if folder.is_dir() and not folder.is_symlink() and not is_held(folder)]
-    for folder in abandoned:
-        shutil.rmtree(folder, ignore_errors=True)
-    return tuple(f"removed {folder.relative_to(project)}, the clone of a run that was killed" for folder in abandoned)
+    """Remove clones whose run is gone, and the locks of clones that are gone already."""
+    runs = project / RUNS
+    clones = {path for path in runs.glob("*") if path.is_dir() and not path.is_symlink()}
+    clones |= {path.with_name(path.name.removesuffix(CLONE_LOCK)) for path in runs.glob(f"*{CLONE_LOCK}") if path.is_file()}
+    removed = [folder.relative_to(project) for folder in sorted(clones) if _removed_if_free(folder)]
+    return tuple(f"removed {folder}, the clone of a run that was killed" for folder in removed)
+
+
+def _removed_if_free(clone: Path) -> bool:
+    """Whether there was a clone that nobody holds; its lock, taken for the removal, goes with it."""
+    try:
+        with clone_lock(clone, wait_s=0):
+            was_there = clone.is_dir()
+            shutil.rmtree(clone, ignore_errors=True)
+            return was_there
+    except BusyError:
+        return False
 
 
 def snapshot(root: Path) -> None:

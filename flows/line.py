@@ -76,8 +76,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
     cache = read_dag(project).cache
     carry = not (options.isolated or _is_scheduled())
     file = located(project, options.params_file)
-    opened = run_workspace(project, _run_name(), cache, options.set_params, carry=carry, file=file)
-    with opened as workspace, workspace_lock(workspace.folder):
+    with run_workspace(project, _run_name(), cache, options.set_params, carry=carry, file=file) as workspace:
         outcome = run_in(Run(project, workspace.folder, options, params, began))
         _keep_reports(project, workspace)
         if all(state in DONE for state in outcome.states.values()):

@@ -69,7 +69,6 @@ def run_search(project: Path, options: SearchOptions) -> Searched:
     with (
         workspace_lock(state),
         run_workspace(project, name, cache, options.set_params, carry=True) as workspace,
-        workspace_lock(workspace.folder),
         fork_server(WORTH_IT),
         engine.stopped_on_the_way_out(),
     ):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flows.carry import carry_changes, lend_teacher
 from flows.heal import GOOD, RUNS, is_dvc_lock
+from flows.lock import clone_lock
 from slimline.commands.check import checked_params
 from slimline.errors import InputError, SlimlineError
 from slimline.params import Params
@@ -49,29 +50,36 @@ class Workspace:
 def run_workspace(
     project: Path, name: str, cache: Path, overrides: Mapping[str, str], *, carry: bool, file: str = USUAL, state: State = COMMITTED
 ) -> Iterator[Workspace]:
-    """Clone the project's last commit (with `carry`: and what is not committed yet), and remove the clone afterwards.
+    """Clone the project's last commit (with `carry`: and what is not committed yet), hold it, and remove it afterwards.
 
     The clone's params.yaml is the params file `file`, or what `state` gives, with the overrides.
 
     Raises:
         InputError: the project has no such commit, or the commit has no such params file.
         ParamsError: the params file or the overrides are wrong.
+        BusyError: another run works in a clone of this name.
     """
     folder = project / RUNS / name
-    try:
-        _clone(project, folder, state.commit, carry=carry)
-        _share_settings(project, folder, cache)
-        _share_finished_stages(project, folder)
-        _place(folder, file, state.params)
-        if overrides:
-            override(folder / "params.yaml", overrides)
-        params = Params.load(folder / "params.yaml")
-        for source in (params.teacher.source, params.model.architecture):
-            lend_teacher(project, folder, source)
-        _run(sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing", folder=folder)
-        yield Workspace(folder, name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with clone_lock(folder):
+        try:
+            _build(project, folder, cache, overrides, carry=carry, file=file, state=state)
+            yield Workspace(folder, name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build(project: Path, folder: Path, cache: Path, overrides: Mapping[str, str], *, carry: bool, file: str, state: State) -> None:
+    """The clone with its params.yaml, the project's cache and finished stages, and every output that is in the cache."""
+    _clone(project, folder, state.commit, carry=carry)
+    _share_settings(project, folder, cache)
+    _share_finished_stages(project, folder)
+    _place(folder, file, state.params)
+    if overrides:
+        override(folder / "params.yaml", overrides)
+    params = Params.load(folder / "params.yaml")
+    for source in (params.teacher.source, params.model.architecture):
+        lend_teacher(project, folder, source)
+    _run(sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing", folder=folder)
 
 
 def save_experiment(project: Path, workspace: Workspace, stages: Sequence[str], remote: str | None = None) -> str:

@@ -6,16 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from flows.dag import Node, read_dag
 from flows.heal import heal, heal_runs, remove_drafts, snapshot, wait_for_others
-from flows.lock import is_held, workspace_lock
+from flows.lock import clone_lock, is_held, workspace_lock
 from flows.results import Outcome
 from flows.schedule import startable
-from flows.workspace import check_overrides, override
+from flows.workspace import check_overrides, override, run_workspace
 from slimline.artifact.folder import whole_folder
 from slimline.errors import BusyError, InputError, ParamsError
 
@@ -136,11 +137,68 @@ def test_drafts_of_killed_stages_go_and_nothing_else(root):
 
 
 def test_abandoned_clones_go_and_those_at_work_stay(root):
-    for name in ("dead", "living"):
-        (root / ".dvc/tmp/runs" / name).mkdir(parents=True)
-    with workspace_lock(root / ".dvc/tmp/runs/living"):
-        assert len(heal_runs(root)) == 1
-        assert (root / ".dvc/tmp/runs/living").exists()
+    runs = root / ".dvc/tmp/runs"
+    for name in ("dead", "dead-and-locked-once", "living"):
+        (runs / name).mkdir(parents=True)
+    for name in ("dead-and-locked-once.lock", "gone.lock"):
+        (runs / name).touch()
+    with clone_lock(runs / "living"):
+        assert [line.split(",")[0] for line in heal_runs(root)] == [
+            "removed .dvc/tmp/runs/dead",
+            "removed .dvc/tmp/runs/dead-and-locked-once",
+        ]
+        assert sorted(path.name for path in runs.iterdir()) == ["living", "living.lock"]
+    assert len(heal_runs(root)) == 1
+    assert list(runs.iterdir()) == []
+
+
+def test_a_clone_that_is_being_built_is_not_taken_for_abandoned(root):
+    built, said = threading.Event(), []
+
+    def others_start():
+        while not built.is_set():
+            said.extend(heal_runs(root))
+
+    other = threading.Thread(target=others_start)
+    other.start()
+    try:
+        with run_workspace(root, "mine", read_dag(root).cache, {"seed": "7"}, carry=True) as workspace:
+            built.set()
+            other.join()
+            assert "seed: 7" in (workspace.folder / "params.yaml").read_text()
+            assert heal_runs(root) == ()
+            assert (workspace.folder / "dvc.lock").is_file()
+    finally:
+        built.set()
+    assert said == []
+    assert list((root / ".dvc/tmp/runs").iterdir()) == []
+
+
+def test_a_lock_that_was_removed_before_it_was_taken_holds_nothing(root):
+    folder, alive, most = root / ".dvc/tmp/runs/clone", [], []
+
+    def work():
+        for _ in range(50):
+            with clone_lock(folder):
+                alive.append(1)
+                most.append(len(alive))
+                alive.pop()
+
+    working = [threading.Thread(target=work) for _ in range(4)]
+    for one in working:
+        one.start()
+    for one in working:
+        one.join()
+    assert (len(most), max(most)) == (200, 1)
+
+
+def test_a_clone_of_the_same_name_is_refused_and_stays(root):
+    folder = root / ".dvc/tmp/runs/mine"
+    with clone_lock(folder):
+        folder.mkdir()
+        with pytest.raises(BusyError, match=rf"another run holds this workspace: process {os.getpid()} "), clone_lock(folder, wait_s=0):
+            pass
+    assert folder.is_dir()
 
 
 def test_the_lock_names_its_holder(root):
