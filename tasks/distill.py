@@ -16,6 +16,7 @@ from slimline.data.samples import head
 from slimline.errors import InputError, WorkloadError
 from slimline.measure.layers import layer_sizes
 from slimline.methods import get_method
+from slimline.methods.distill.alone import of_steps, steps_of, student_steps
 from slimline.methods.distill.cost import steps_of_equal_compute
 from slimline.methods.distill.learner import Learner, learner
 from slimline.methods.distill.students import Student, student_of
@@ -31,7 +32,6 @@ from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
 from slimline.training.data import TrainingData
 from slimline.training.fit import require_learned
-from slimline.training.order import steps_per_epoch
 from tasks.outcome import Origin, Outcome, Sizes
 from tasks.teacher_worth import teacher_worth
 from tasks.variant import load_origin, note_missed, require_shrunk, save_outcome, training_data
@@ -44,16 +44,19 @@ def run(student: nn.Module, teacher: nn.Module, config: StudentTraining, data: T
 
 
 def with_equal_budget(stage: Stage, student: nn.Module, teacher: nn.Module, data: TrainingData) -> tuple[StudentTraining, tuple[str, ...]]:
-    """The config, of a control of equal compute with as many steps as that gives, and what there is to say of it."""
+    """The config, of a control with as many steps as its student had or as equal compute gives, and what there is to say of it."""
     config: StudentTraining = stage.config
-    if not isinstance(config, ScratchParams) or config.equal == "steps":
+    if not isinstance(config, ScratchParams):
         return config, ()
-    studied = stage.params.distill[config.control_of]
+    studied, samples = stage.params.distill[config.control_of], len(data.train)
+    before = student_steps(studied, samples)
+    if config.equal == "steps":
+        asked = of_steps(config, before)
+        return asked, () if before == steps_of(config, samples) else (f"It has {asked.steps:,} steps, as {config.control_of} had.",)
     anew, some = data.augment is not None, head(data.train, 2)
-    steps = steps_of_equal_compute(student, teacher, studied, some, data.objective, len(data.train), anew=anew)
-    before = studied.epochs * steps_per_epoch(len(data.train), studied)
-    told = f"It has {steps:,} steps, where {config.control_of} had {before:,} and its teacher: as many multiply-accumulates in all."
-    return config.model_copy(update={"steps": steps}), (told,)
+    asked = of_steps(config, steps_of_equal_compute(student, teacher, studied, some, data.objective, samples, anew=anew))
+    told = f"It has {asked.steps:,} steps, where {config.control_of} had {before:,} and its teacher: as many multiply-accumulates in all."
+    return asked, (told,)
 
 
 def student_table(student: nn.Module) -> Table:
@@ -124,7 +127,7 @@ def main(stage: Stage) -> None:
     made = run(learning.model, teacher, config, data)
     if is_fresh:
         require_learned(made.history, config)
-    worth = teacher_worth(stage, learning.model, teacher, made.model, data)
+    worth = teacher_worth(stage, learning.model, teacher, made, data)
     history = made.history
     trained = f"Trained for {len(history.epochs)} epochs; the weights of epoch {history.best_epoch} are kept, chosen on validation."
     told = outcome_of(origin, learning, made)

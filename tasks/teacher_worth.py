@@ -9,8 +9,9 @@ from torch import nn
 
 from slimline.data.samples import head
 from slimline.methods import get_method
-from slimline.methods.distill.alone import share_of, steps_of, with_all_steps, without_teacher
+from slimline.methods.distill.alone import of_steps, share_of, student_steps, with_all_steps, without_teacher
 from slimline.methods.distill.cost import steps_of_equal_compute
+from slimline.methods.edited import Edited
 from slimline.params.student import ControlledTraining
 from slimline.report.controls import Control, compared
 from slimline.report.page import Figure, Table
@@ -42,17 +43,17 @@ class Worth:
     details: dict[str, Any] | None = None
 
 
-def teacher_worth(stage: Stage, student: nn.Module, teacher: nn.Module, made: nn.Module, data: TrainingData) -> Worth:
+def teacher_worth(stage: Stage, student: nn.Module, teacher: nn.Module, made: Edited, data: TrainingData) -> Worth:
     """Train what the entry asks for beside `made`, the student as it was taught; `student` is how all of them begin."""
     config = stage.config
     if not isinstance(config, ControlledTraining) or config.epochs == 0:
         return Worth()
     quiet = replace(data, on_epoch=None)
-    found, steps = _controls(stage, student, teacher, made, quiet)
+    found, steps = _controls(stage, student, teacher, made.model, quiet)
     shares = tuple(_shares(stage, student, teacher, quiet))
     details = {"teacher_worth": plain_facts(found, steps), **({"label_shares": share_facts(shares)} if shares else {})}
     return Worth(
-        (*worth_sentences(found), *share_sentences(shares)),
+        (*worth_sentences(found, len(made.history.epochs), config.epochs), *share_sentences(shares)),
         (*worth_tables(found, steps), *share_tables(shares)),
         share_figures(shares),
         details if found or shares else None,
@@ -62,12 +63,12 @@ def teacher_worth(stage: Stage, student: nn.Module, teacher: nn.Module, made: nn
 def _controls(stage: Stage, student: nn.Module, teacher: nn.Module, made: nn.Module, data: TrainingData) -> tuple[list[Control], list[int]]:
     config, samples = stage.config, len(data.train)
     counted: dict[str, Callable[[], int]] = {
-        "steps": lambda: config.alone_steps(steps_of(config, samples)),
+        "steps": lambda: student_steps(config, samples),
         "compute": lambda: steps_of_equal_compute(
             student, teacher, config, head(data.train, 2), data.objective, samples, anew=data.augment is not None
         ),
     }
-    steps = [counted[equal]() for equal in config.controls]
+    steps = [of_steps(config, counted[equal]()).steps for equal in config.controls]
     found = []
     for equal, taken in zip(config.controls, steps, strict=True):
         log.info("%s: the same student on labels alone, at equal %s: %d steps", stage.variant, equal, taken)
@@ -83,7 +84,7 @@ def _shares(stage: Stage, student: nn.Module, teacher: nn.Module, data: Training
         part = share_of(data, share)
         log.info("%s: with and without the teacher on %d of %d samples", stage.variant, len(part.train), len(data.train))
         made = get_method("distill", config.method)(student, teacher, config, data=part).model
-        control = without_teacher(student, config, part, config.alone_steps(steps_of(config, len(data.train))))
+        control = without_teacher(student, config, part, student_steps(stage.config, len(data.train)))
         yield Share(share, len(part.train), _compared(stage, made, control, data))
 
 

@@ -55,6 +55,14 @@ class SequenceParams(ControlledTraining):
     overlap_tokens: Count = 24
     """A text with so many tokens in a row that stand in test, behind its prompt or across its end, is thrown away."""
 
+    def trained_samples(self, samples: int) -> int:
+        """The texts, and the real windows among them."""
+        return self.texts + min(samples, self.real_windows(self.texts))
+
+    def real_windows(self, texts: int) -> int:
+        """How many real windows are to be among so many texts."""
+        return round(texts * self.real / (1 - self.real))
+
     def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
         """Once for each text: with keys and values kept, writing one runs each token once."""
         del samples, steps, anew

@@ -23,10 +23,8 @@ class FeatureTraining(GuidedTraining):
         return self
 
     def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
-        """Once in each step, and what samples that are made up take."""
-        del anew
-        made = self.synthetic.teacher_passes() if self.synthetic else 0
-        return made + steps * min(self.batch_size, samples)
+        """For its layers once in each step, beside what its answers take."""
+        return super().teacher_passes(samples, steps, anew=anew) + steps * min(self.batch_size, samples)
 
 
 class DeepTraining(FeatureTraining):
@@ -58,6 +56,18 @@ class HintsParams(DeepTraining):
     """How much the mean square of the difference, over that of the teacher's own features, counts beside the rest of the loss."""
     hint_epochs: Epochs = 0
     """So many epochs before, on the features alone, as the paper has it; 0 trains on all at once."""
+
+    def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
+        """In the epochs before too."""
+        return super().teacher_passes(samples, self.alone_steps(steps), anew=anew)
+
+    def student_passes(self, samples: int, steps: int) -> int:
+        """In the epochs before too, without what is made up."""
+        return super().student_passes(samples, steps) + (self.alone_steps(steps) - steps) * min(self.batch_size, samples)
+
+    def alone_steps(self, steps: int) -> int:
+        """With those of the epochs before, which are as long."""
+        return steps + self.hint_epochs * steps // max(1, self.epochs)
 
 
 class AttentionTransferParams(DeepTraining):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slimline.params.section import Amount, Number, Positive
 from slimline.params.student import ControlledTraining, GuidedTraining, StudentShape, keeps_answers
@@ -39,6 +39,12 @@ class SelfParams(GuidedTraining):
     method: Literal["self"]
     generations: Annotated[int, Number, Field(ge=2, le=20)] = 2
     """How often it is trained; the first time on the labels alone."""
+
+    @model_validator(mode="after")
+    def _labels_are_there(self) -> "SelfParams":
+        if self.synthetic and self.synthetic.alone:
+            raise ValueError("synthetic: alone: the first generation has the labels, which made-up samples have not; take soft_targets")
+        return self
 
     def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
         """Never: the student itself is asked."""

@@ -97,12 +97,16 @@ class StudentTraining(VariantParams, Training):
         """On how many samples the teacher runs in so many steps over so many samples; `anew` where something augments them."""
         raise NotImplementedError
 
+    def trained_samples(self, samples: int) -> int:
+        """On how many samples the student is trained, where the training split has so many."""
+        return samples
+
     def student_passes(self, samples: int, steps: int) -> int:
         """On how many samples nets of the student's size are trained."""
         return steps * min(self.batch_size, samples)
 
     def alone_steps(self, steps: int) -> int:
-        """How many steps a student without a teacher takes to have as many as the taught one."""
+        """How many steps a student without a teacher takes to have as many as the taught one; `steps` are those of one training."""
         return steps
 
 
@@ -166,6 +170,10 @@ class GuidedTraining(ControlledTraining):
         if self.synthetic and self.synthetic.alone and self.alpha:
             raise ValueError("synthetic: alone: samples that are made up have no labels; give alpha: 0")
         return self
+
+    def trained_samples(self, samples: int) -> int:
+        """Those that are made up, where they are trained on alone."""
+        return self.synthetic.samples if self.synthetic and self.synthetic.alone else samples
 
     def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
         """Once over the samples where they come around again, else once in each step; and what samples that are made up take."""

@@ -22,12 +22,13 @@ class Share:
     control: Control
 
 
-def worth_sentences(found: Sequence[Control]) -> tuple[str, ...]:
-    """One sentence; none where nothing was compared."""
+def worth_sentences(found: Sequence[Control], ran: int, epochs: int) -> tuple[str, ...]:
+    """What was found, and that the student stopped where it `ran` for fewer than its epochs; none where nothing was compared."""
     if not found:
         return ()
     said = "; ".join(f"at equal {one.equal} {_plain(one)} (interval {one.span})" for one in found)
-    return (f"Beside the same student on labels alone, on {WHERE}: {said}.",)
+    stopped = (f"The student had enough after {ran} of {epochs} epochs, by its patience; without the teacher all steps were taken.",)
+    return (f"Beside the same student on labels alone, on {WHERE}: {said}.", *(stopped if ran < epochs else ()))
 
 
 def worth_tables(found: Sequence[Control], steps: Sequence[int]) -> tuple[Table, ...]:

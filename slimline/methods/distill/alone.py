@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from slimline.params import StudentTraining
 from slimline.training.data import TrainingData
 from slimline.training.order import steps_per_epoch
 
+Control = TypeVar("Control", bound=StudentTraining)
 FEWEST = 2
 """Samples of a share: batch norms take no single one."""
 
@@ -32,14 +34,24 @@ class Part:
 
 
 def steps_of(config: StudentTraining, samples: int) -> int:
-    """The steps of a training of the student."""
-    return config.epochs * steps_per_epoch(samples, config)
+    """The steps of one training of the student, on what it is trained on where the training split has so many samples."""
+    return config.epochs * steps_per_epoch(config.trained_samples(samples), config)
+
+
+def student_steps(config: StudentTraining, samples: int) -> int:
+    """The steps of all its trainings: what a control of equal steps has."""
+    return config.alone_steps(steps_of(config, samples))
+
+
+def of_steps(config: Control, steps: int) -> Control:
+    """The config of a control: so many steps, rounded up to whole epochs, all of which are taken."""
+    epochs = max(1, config.epochs)
+    return config.model_copy(update={"steps": epochs * -(-steps // epochs), "patience": None})
 
 
 def without_teacher(student: nn.Module, config: StudentTraining, data: TrainingData, steps: int) -> nn.Module:
     """The student trained on labels alone for so many steps, in as many epochs; the student itself stays as it is."""
-    asked = config if steps == steps_of(config, len(data.train)) else config.model_copy(update={"steps": steps})
-    return data.fitted(student, asked)[0]
+    return data.fitted(student, of_steps(config, steps))[0]
 
 
 def share_of(data: TrainingData, share: float) -> TrainingData:
@@ -48,6 +60,6 @@ def share_of(data: TrainingData, share: float) -> TrainingData:
     return replace(data, train=Part(data.train, order[: max(FEWEST, round(share * len(data.train)))]))
 
 
-def with_all_steps(config: StudentTraining, samples: int) -> StudentTraining:
+def with_all_steps(config: Control, samples: int) -> Control:
     """The config with the steps that it has over so many samples, however few there are."""
     return config.model_copy(update={"steps": steps_of(config, samples)})

@@ -8,11 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimline.data.batch import count, take
 from slimline.data.samples import Samples
+from slimline.methods.distill.alone import steps_of
 from slimline.methods.distill.assistant import assistants
 from slimline.methods.macs import MORE_OPERATIONS, layer_by_layer, macs
 from slimline.objectives import Objective
 from slimline.params import AssistantParams, StudentTraining
-from slimline.training.order import steps_per_epoch
 
 
 def steps_of_equal_compute(
@@ -23,19 +23,19 @@ def steps_of_equal_compute(
     `some` are two samples; `samples` is how many the training split has; `anew` whether something augments them, so that
     the teacher is asked in every step.
     """
-    steps = config.epochs * steps_per_epoch(samples, config)
+    steps, seen = steps_of(config, samples), config.trained_samples(samples)
     each, batch = step_macs(student, some, objective), min(config.batch_size, samples)
-    asked = config.teacher_passes(samples, steps, anew=anew) * macs(teacher, some.inputs)
+    asked = config.teacher_passes(seen, steps, anew=anew) * macs(teacher, some.inputs)
     helped = _assistants_macs(teacher, config, some, objective, samples, anew=anew) if isinstance(config, AssistantParams) else 0
-    return -(-(config.student_passes(samples, steps) * each + asked + helped) // (each * batch))
+    return -(-(config.student_passes(seen, steps) * each + asked + helped) // (each * batch))
 
 
 def _assistants_macs(teacher: nn.Module, config: AssistantParams, some: Samples, objective: Objective, samples: int, *, anew: bool) -> int:
     """What the assistants' trainings cost, and what each answers for the one below it."""
-    steps, made = config.epochs * steps_per_epoch(samples, config), 0
+    steps, seen, made = steps_of(config, samples), config.trained_samples(samples), 0
     for net in assistants(teacher, config, some.inputs):
-        made += config.student_passes(samples, steps) * step_macs(net, some, objective)
-        made += config.teacher_passes(samples, steps, anew=anew) * macs(net, some.inputs)
+        made += config.student_passes(seen, steps) * step_macs(net, some, objective)
+        made += config.teacher_passes(seen, steps, anew=anew) * macs(net, some.inputs)
     return made
 
 

@@ -24,6 +24,7 @@ from slimline.methods.layer_calls import hooked
 from slimline.params.distill_features import FeatureTraining
 from slimline.training.data import TrainingData
 from slimline.training.device import device_of
+from slimline.training.order import steps_per_epoch
 
 Pairs = Sequence[tuple[str, str]]
 """Modules of the student, each with the one of the teacher that it is compared with."""
@@ -96,7 +97,8 @@ def trained_beside(
             return 0.0 * loss(outputs, batch)
 
         if epochs_before:
-            first = config.model_copy(update={"epochs": epochs_before, "steps": None, "patience": None})
+            steps = epochs_before * steps_per_epoch(len(guidance.data.train), config)
+            first = config.model_copy(update={"epochs": epochs_before, "steps": steps, "patience": None})
             noted = guidance.data.fitted(noted, first, loss=nothing, penalty=penalty, keep="last")[0]
         made, history = guidance.fitted(noted, config, loss=loss, penalty=penalty)
     rows = tuple((one, other, *width) for (one, other), width in zip(comparison.pairs, widths, strict=True))

@@ -16,6 +16,7 @@ from slimline.artifact.signature import IDS
 from slimline.data.batch import Batch, Rows, joined
 from slimline.data.samples import Samples, Split
 from slimline.errors import Impossible
+from slimline.methods.distill.alone import with_all_steps
 from slimline.methods.distill.generated import Written, written
 from slimline.methods.edited import Edited, Listing
 from slimline.objectives import Objective
@@ -65,6 +66,8 @@ def _filled(part: Samples, length: int) -> Samples:
 def sequence(student: nn.Module, teacher: nn.Module, config: SequenceParams, *, data: TrainingData) -> Edited:
     """Return the student trained on `config.texts` windows that the teacher wrote, real ones among them, and what the former are like.
 
+    Texts that are thrown away cost no steps.
+
     Raises:
         StageError: the objective is not the next token of a text, or nothing that was written can be used.
     """
@@ -72,7 +75,7 @@ def sequence(student: nn.Module, teacher: nn.Module, config: SequenceParams, *, 
         return Edited(*data.fitted(student, config))
     require_text(data.objective)
     made = written(teacher, config, data.train, data.held_out, data.seed)
-    model, history = replace(data, train=_mixed(made, config, data)).fitted(student, config)
+    model, history = replace(data, train=_mixed(made, config, data)).fitted(student, with_all_steps(config, len(data.train)))
     rows = tuple((name, value if value % 1 else int(value)) for name, value in made.findings.items())
     notes = () if data.held_out is not None else (NOT_COMPARED,)
     listing = Listing("What the teacher wrote", ("", "number or share"), rows)
@@ -90,6 +93,6 @@ def require_text(objective: Objective) -> None:
 
 
 def _mixed(made: Written, config: SequenceParams, data: TrainingData) -> Split:
-    count = round(len(made.rows) * config.real / (1 - config.real))
+    count = config.real_windows(len(made.rows))
     draw = torch.Generator().manual_seed(data.seed + 1)
     return Mixed(made.samples, data.train, torch.randperm(len(data.train), generator=draw)[:count])
