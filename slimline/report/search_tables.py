@@ -48,7 +48,7 @@ def effects_table(effects: Sequence[Effect], unit: str) -> Table:
     """The analysis of variance."""
     rows = tuple((effect.what, effect.response, *_told(effect, unit), effect.p_value, effect.share, effect.chains) for effect in effects)
     columns = ("what", "response", "effect", "95 % interval", "p", "share of variance", "chains")
-    note = "A positive effect on the drop is worse, on doublings better. No row: too few chains had one and the other."
+    note = "A positive effect on the drop is worse, on doublings better. No row: too few chains had one and the other, or all are equal."
     return Table("What techniques and orders are worth", columns, rows, note)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from slimline.search.chains import LETTERS
@@ -21,6 +22,8 @@ from slimline.search.record import Tried
 CONFIDENCE = 0.95
 LEAST_FREE = 3
 """Degrees of freedom that have to be left for a spread to be told."""
+ALIKE = 1e-9
+"""Chains that differ by less are equal: a response in which all are is explained by nothing, and has no effects."""
 NAMES = {"P": "pruning", "L": "low rank", "D": "distillation", "Q": "quantization"}
 Columns = dict[str, NDArray[np.float64]]
 
@@ -76,12 +79,21 @@ def _effects(known: Sequence[Tried], asked: Columns) -> Iterator[Effect]:
         return
     for response in responses(Figures(0.0, 1.0, 1.0)):
         values = np.array([responses(one.brief)[response] for one in known if one.brief is not None])
+        if np.allclose(values, values[0], rtol=0, atol=ALIKE):
+            continue
         fitted = OLS(values, design).fit()
         intervals = fitted.conf_int(1 - CONFIDENCE)
         for index, name in enumerate(names, start=1):
-            t, free = float(fitted.tvalues[index]), float(fitted.df_resid)
             value, (low, high) = float(fitted.params[index]), map(float, intervals[index])
-            yield Effect(name, response, value, low, high, float(fitted.pvalues[index]), t**2 / (t**2 + free), len(known))
+            yield Effect(name, response, value, low, high, *_worth(value, float(fitted.bse[index]), float(fitted.df_resid)), len(known))
+
+
+def _worth(value: float, error: float, free: float) -> tuple[float, float]:
+    """The p-value and the partial share of the variance; all of it where nothing is left unexplained."""
+    if error == 0:
+        return (0.0, 1.0) if value else (1.0, 0.0)
+    t = value / error
+    return float(2 * stats.t.sf(abs(t), free)), t**2 / (t**2 + free)
 
 
 def _design(known: Sequence[Tried], asked: Columns) -> tuple[list[str], NDArray[np.float64]]:

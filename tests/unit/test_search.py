@@ -170,6 +170,14 @@ def test_effects_are_those_that_were_planted() -> None:
     assert order_effects(tried[:3]) == (), "too few to tell"
 
 
+def test_a_response_in_which_all_chains_are_equal_has_no_effects() -> None:
+    """Methods without an estimated speed have a time_ratio of exactly 1; what is explained wholly has a p and a share all the same."""
+    slow = [replace(one, brief=replace(one.brief, drop=0.01 * ("Q" in one.letters), time_ratio=1.0)) for one in planted() if one.brief]
+    effects = (*technique_effects(slow), *order_effects(slow))
+    assert {effect.response for effect in effects} == {"drop", "doublings smaller"}
+    json.dumps([vars(effect) for effect in effects], allow_nan=False)
+
+
 def test_figures_of_a_variant_that_was_not_made_are_its_reason() -> None:
     made = {"estimated": {"drop": 0.01, "time_ratio": 3.0}, "size_bytes": 50, "baseline": {"size_bytes": 200}}
     assert figures_of(made) == Figures(0.01, 4.0, 3.0)
