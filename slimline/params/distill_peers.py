@@ -12,6 +12,7 @@ class MutualParams(ControlledTraining):
     """Train several students together, each on the labels and on what the others answer; the best by validation is kept."""
 
     judgement: ClassVar[str] = "Without any teacher; costs as many trainings as there are peers, which at equal compute is seldom worth it."
+    takes_no_variant: ClassVar[str] = "mutual starts its peers from other random weights, and a variant has its own"
 
     method: Literal["mutual"]
     peers: Annotated[int, Number, Field(ge=2, le=16)] = 2

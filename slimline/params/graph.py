@@ -128,8 +128,8 @@ def _student_problems(params: "Params", known: list[str]) -> Iterator[str]:
             yield f"{where}.student.variant: no variant {student!r} that could learn from the teacher; known: {others}"
         elif config.source != student:
             yield f"{where}.source: write source: {student}, the student itself, which DVC follows; it learns from the teacher all the same"
-        if config.method == "mutual":
-            yield f"{where}.student: mutual starts its peers from other random weights, and a variant has its own; take another student"
+        if config.takes_no_variant:
+            yield f"{where}.student: {config.takes_no_variant}; take another student"
 
 
 def _order_problems(where: str, section: str, variant: VariantParams, source_stage: str) -> Iterator[str]:

@@ -51,6 +51,8 @@ class StudentTraining(VariantParams, Training):
     trains: ClassVar[bool] = True
     changes_shape: ClassVar[bool] = True
     may_follow: ClassVar[frozenset[str]] = frozenset({"teacher", "prune", "factorize", "distill"})
+    takes_no_variant: ClassVar[str] = ""
+    """Why no variant can be the student; empty where one can."""
 
     student: dict[str, Any] = Field(default_factory=dict)
     """What the workload's build_student is given: numbers, texts, lists and mappings of them; or {width: 0.25, depth: 0.5}, shares of the

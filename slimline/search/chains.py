@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimline.params import TEACHER, VariantParams, config_class
+from slimline.params import TEACHER, StudentTraining, VariantParams, config_class
 from slimline.params.search import Offered, SearchParams
 
 LETTERS = {"prune": "P", "factorize": "L", "distill": "D", "quantize": "Q"}
 """Stage -> its letter in the name of an order, as papers write them."""
 Order = tuple[str, ...]
 """Names of offered methods, the one that starts from the teacher first."""
-STUDENT = "student"
+STUDENT, SOURCE_LAYERS = "student", "source_layers"
+"""Keys by which a distillation says who learns."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def legal_orders(search: SearchParams, targets: Sequence[str]) -> tuple[Order, .
 def knobs(search: SearchParams, order: Order) -> tuple[dict[str, tuple[Any, ...]], ...]:
     """The strengths to choose from, a mapping for each method of the order; a variant that is the student itself has no other student."""
     return tuple(
-        {knob: values for knob, values in search.methods[name].strengths.items() if index == 0 or not _is_student(search, name, knob)}
+        {knob: values for knob, values in search.methods[name].strengths.items() if index == 0 or not _says_student(search, name, knob)}
         for index, name in enumerate(order)
     )
 
@@ -54,11 +55,17 @@ def space_size(search: SearchParams, orders: Sequence[Order]) -> int:
 def _orders(search: SearchParams, configs: Mapping[str, VariantParams], begun: Order = ()) -> Iterator[Order]:
     source_stage = _kind(search, begun)
     for name, config in configs.items():
-        learns_in_place = search.methods[name].stage == "distill" and bool(begun)
-        if name not in begun and (learns_in_place or source_stage in config.may_follow):
+        if name not in begun and _may_come(config, source_stage, is_first=not begun):
             yield (*begun, name)
             if len(begun) + 1 < search.longest:
                 yield from _orders(search, configs, (*begun, name))
+
+
+def _may_come(config: VariantParams, source_stage: str, *, is_first: bool) -> bool:
+    """Whether a method takes what a chain is so far; a distillation that is not the first has it as its student."""
+    if isinstance(config, StudentTraining) and not is_first:
+        return not config.takes_no_variant
+    return source_stage in config.may_follow
 
 
 def _kind(search: SearchParams, begun: Order) -> str:
@@ -73,8 +80,8 @@ def _is_taken(search: SearchParams, configs: Mapping[str, VariantParams], order:
     return all(configs[name].refused_by(target) is None for name in (*ends, order[-1]) for target in targets)
 
 
-def _is_student(search: SearchParams, name: str, knob: str) -> bool:
-    return search.methods[name].stage == "distill" and knob.partition(".")[0] == STUDENT
+def _says_student(search: SearchParams, name: str, knob: str) -> bool:
+    return search.methods[name].stage == "distill" and knob.partition(".")[0] in (STUDENT, SOURCE_LAYERS)
 
 
 def _some_config(offered: Offered) -> VariantParams:

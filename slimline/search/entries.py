@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimline.params import CONFIGS, TEACHER, config_class
-from slimline.search.chains import STUDENT, Step
+from slimline.params.student import VARIANT
+from slimline.search.chains import SOURCE_LAYERS, STUDENT, Step
 
 HASH_CHARACTERS = 8
 TRAININGS = ("recover", "training", "schedule")
@@ -45,7 +46,9 @@ def entries_of(chain: Sequence[Step], epochs_share: float = 1.0) -> tuple[Entry,
 def placed(step: Step, source: str) -> dict[str, Any]:
     """The entry with its source; distillation in a chain has the variant before it as the student, which the teacher teaches."""
     entry = {"source": source, **step.offered.entry(step.chosen)}
-    return entry | {STUDENT: {"variant": source}} if step.offered.stage == "distill" and source != TEACHER else entry
+    if step.offered.stage != "distill" or source == TEACHER:
+        return entry
+    return {key: value for key, value in entry.items() if key != SOURCE_LAYERS} | {STUDENT: {VARIANT: source}}
 
 
 def named(step: Step, content: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from slimline.params import Params
 from slimline.params.search import Halving
 from slimline.params.yaml_file import parse_yaml
 from slimline.report.search_page import found_yaml, write_search
-from slimline.search.chains import Step, legal_orders, letters, space_size
+from slimline.search.chains import Step, knobs, legal_orders, letters, space_size
 from slimline.search.effects import order_effects, technique_effects
 from slimline.search.entries import entries_of, sections
 from slimline.search.figures import Figures, figures_of
@@ -70,6 +70,27 @@ def test_the_legal_orders_are_those_that_check_accepts() -> None:
     assert set(ORDERS) == {order for order in every if accepted(order)}
     assert {"P", "Q", "D", "PL", "LP", "PLQ", "LPQ", "DPQ"} <= {letters(ASKED, order) for order in ORDERS}
     assert space_size(ASKED, [("channels", "svd"), ("int8",)]) == 3 * 2 + 1
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_a_distillation_behind_another_method_has_that_as_its_student_or_is_not_proposed(share: float) -> None:
+    """`source_layers` says who learns where it is first alone; mutual takes no variant as a student, so it is never anywhere else."""
+    cut = {"stage": "distill", "method": "soft_targets", "epochs": 10, "source_layers": 3, "strengths": {"source_layers": [2, 3]}}
+    found = parsed(
+        methods={"p": METHODS["channels"], "cut": cut, "m": {"stage": "distill", "method": "mutual", "student": {"a": 1}}}
+    ).search
+    assert found is not None
+    orders = legal_orders(found, ["onnxruntime"])
+    assert {("cut",), ("p", "cut"), ("m",), ("m", "p"), ("m", "cut")} <= set(orders)
+    assert not [order for order in orders if "m" in order[1:]]
+    assert ["source_layers" in of for of in knobs(found, ("cut", "p"))] == [True, False]
+    for order in orders:
+        steps = [
+            Step(name, found.methods[name], {knob: values[0] for knob, values in of.items()})
+            for name, of in zip(order, knobs(found, order), strict=True)
+        ]
+        entries = entries_of(steps, share)
+        Params.parse(RAW | sections(entries) | {"deploy": {"variants": ["teacher", entries[-1].name], "targets": ["onnxruntime"]}})
 
 
 def test_a_target_that_takes_no_int8_gets_no_chain_that_ends_with_it() -> None:
