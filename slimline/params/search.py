@@ -67,7 +67,7 @@ class Halving(Section):
     """Successive halving: all chains are trained briefly, the best of them in full."""
 
     epochs_share: Fraction = 0.2
-    """The share of every training's epochs that the first look has, at least one epoch."""
+    """The share of every training's epochs and steps that the first look has, at least one epoch; it trains no controls."""
     keep: Fraction = 0.34
     """The share of all chains looked at so far that is trained in full."""
     hopeless_drop: Positive | None = None

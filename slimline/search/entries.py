@@ -2,21 +2,16 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimline.params import CONFIGS, TEACHER, config_class
+from slimline.params import CONFIGS, TEACHER
 from slimline.params.student import VARIANT
+from slimline.search.brief import shortened
 from slimline.search.chains import SOURCE_LAYERS, STUDENT, Step
 
 HASH_CHARACTERS = 8
-TRAININGS = ("recover", "training", "schedule")
-"""Sections of an entry that have epochs of their own."""
-
-
-CONTROLS = "controls"
 
 
 @dataclass(frozen=True)
@@ -57,40 +52,12 @@ def named(step: Step, content: Mapping[str, Any]) -> str:
     return f"{step.name}-{hashlib.sha256(told.encode()).hexdigest()[:HASH_CHARACTERS]}"
 
 
-def shortened(stage: str, content: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """The entry with so much of its epochs, at least one where it has any; those that the config has by default are counted too.
-
-    Controls that a distillation would train beside its student are left out.
-    """
-    if share == 1:
-        return dict(content)
-    config = config_class(stage, str(content["method"])).model_validate(content)
-    cut = dict(content)
-    if (epochs := getattr(config, "epochs", None)) is not None:
-        cut["epochs"] = _cut(epochs, share)
-    if hasattr(config, CONTROLS):
-        cut[CONTROLS] = []
-    for part in TRAININGS:
-        if (epochs := getattr(getattr(config, part, None), "epochs", None)) is not None and _has_epochs(config, part):
-            cut[part] = {**cut.get(part, {}), "epochs": _cut(epochs, share)}
-    return cut
-
-
 def sections(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     """The entries by section of params.yaml, each once."""
     found: dict[str, dict[str, Any]] = {stage: {} for stage in CONFIGS}
     for entry in entries:
         found[entry.stage][entry.name] = dict(entry.content)
     return found
-
-
-def _has_epochs(config: Any, part: str) -> bool:
-    """A schedule of one shot trains nothing itself."""
-    return part != "schedule" or config.schedule.kind != "one_shot"
-
-
-def _cut(epochs: int, share: float) -> int:
-    return math.ceil(epochs * share)
 
 
 def unique(entries: Sequence[Entry]) -> Iterator[Entry]:

@@ -120,6 +120,20 @@ def test_the_brief_training_is_shorter_everywhere_and_never_nothing() -> None:
     assert entries_of(chain("svd"), 0.2)[0].content["recover"]["epochs"] == 0, "svd trains nothing by default"
 
 
+def test_the_brief_training_counts_steps_and_hints_and_trains_nothing_beside() -> None:
+    lengths = {"epochs": 2, "steps": 5000}
+    guided = {"stage": "distill", "method": "hints", "hint_epochs": 20, "label_shares": [0.1, 0.5], **lengths}
+    lottery = {"stage": "prune", "method": "lottery_ticket", "training": {"epochs": 10}, "rewind_epoch": 3}
+    offered = parsed(
+        methods={"h": guided, "c": {"stage": "prune", "method": "channels", "ratio": 0.5, "recover": lengths}, "l": lottery}
+    ).search
+    assert offered is not None
+    brief = {name: entries_of([Step(name, of, {})], 0.2)[0].content for name, of in offered.methods.items()}
+    assert brief["h"] | {"epochs": 1, "steps": 1000, "hint_epochs": 4, "label_shares": [], "controls": []} == brief["h"]
+    assert brief["c"]["recover"] == {"epochs": 1, "steps": 1000}
+    assert (brief["l"]["training"], brief["l"]["rewind_epoch"], brief["l"]["control_rounds"]) == ({"epochs": 2}, 0, [])
+
+
 def test_the_frontier_is_what_nothing_beats() -> None:
     found = {"a": Figures(0.0, 2, 2), "b": Figures(0.01, 4, 2), "c": Figures(0.01, 3, 2), "d": Figures(0.0, 2, 2)}
     assert frontier(found) == ("a", "b", "d")
