@@ -51,19 +51,6 @@ def clone_lock(folder: Path, wait_s: float = CLONE_WAIT_S) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a run works in this folder now."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    with path.open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
 @contextmanager
 def _taken(folder: Path, path: Path, wait_s: float) -> Iterator[TextIO]:
     """The file at `path`, locked and signed."""
