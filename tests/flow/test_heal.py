@@ -202,9 +202,8 @@ def test_a_clone_of_the_same_name_is_refused_and_stays(root):
 
 
 def test_the_lock_names_its_holder(root):
-    with workspace_lock(root):
-        with pytest.raises(BusyError, match=rf"process {os.getpid()} .* kill {os.getpid()}"), workspace_lock(root):
-            pass
+    with workspace_lock(root), pytest.raises(BusyError, match=rf"process {os.getpid()} .* kill {os.getpid()}"), workspace_lock(root):
+        pass
     with workspace_lock(root):
         pass
 
