@@ -11,8 +11,9 @@ from typing import Any
 from slimline.objectives import Objective, Scores
 from slimline.verdict.difference import Resampling, metric_drop
 
-SHARES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Parts of the level for which bounds are made; for another the next smaller part is taken, which is on the safe side."""
+SHARES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Parts of the level for which bounds are made; for another the next smaller part is taken, which is on the safe side. Of more variants
+than the last none is shown anything."""
 Bounds = Mapping[str, Mapping[str, float | None]]
 """Part of the level -> the upper bound of the drop, `value` in the metric's unit and `relative` as a share of the baseline's figure."""
 
@@ -30,8 +31,7 @@ def upper_bounds(objective: Objective, metric: str, baseline: Scores, variant: S
 def keeps_together(bounds: Mapping[str, Bounds], most: float, *, relative: bool) -> frozenset[str]:
     """Which variants are shown to drop by at most `most`, all of them together at the confidence that the bounds were made for."""
     kind, left = "relative" if relative else "value", dict(bounds)
-    while left:
-        share = next((str(one) for one in SHARES if one >= len(left)), str(SHARES[-1]))
+    while share := next((str(one) for one in SHARES if one >= len(left) > 0), ""):
         shown = [name for name, of in left.items() if (bound := of[share][kind]) is not None and bound <= most]
         if not shown:
             break

@@ -1,6 +1,8 @@
 """Holm over the variants of a run: the chance that even one worse model is let through stays within the level."""
 
 import numpy as np
+import pytest
+from scipy.stats import norm
 
 from slimline.objectives.classification import classification
 from slimline.verdict.difference import Resampling
@@ -40,6 +42,21 @@ def test_what_holds_alone_may_not_hold_among_many() -> None:
     margin = edge["1"]["value"] + 1e-6
     assert keeps_together({"a": edge, "b": bounds_of(60, 0)}, margin, relative=False) == frozenset()
     assert keeps_together({"a": edge, "b": good}, margin, relative=False) == {"a", "b"}, "what is shown leaves the level to the others"
+
+
+@pytest.mark.parametrize("judged", [64, 200, 256, 600])
+def test_the_level_holds_for_as_many_as_a_search_may_judge(judged: int) -> None:
+    reach, wrong, experiments = {share: norm.ppf(1 - 0.05 / share) for share in SHARES}, 0, 200
+    for drops in np.random.default_rng(0).standard_normal((experiments, judged)):  # all of them at the margin
+        bounds = {str(name): {str(share): {"value": drop + reach[share]} for share in SHARES} for name, drop in enumerate(drops)}
+        wrong += bool(keeps_together(bounds, 0.0, relative=False))
+    assert wrong / experiments <= 0.05 + 2 * (0.05 * 0.95 / experiments) ** 0.5
+
+
+def test_more_than_that_are_shown_nothing() -> None:
+    good = {str(share): {"value": 0.0} for share in SHARES}
+    assert keeps_together(dict.fromkeys(map(str, range(256)), good), 0.01, relative=False)
+    assert keeps_together(dict.fromkeys(map(str, range(257)), good), 0.01, relative=False) == frozenset()
 
 
 def test_a_relative_margin_is_read_of_the_relative_bounds() -> None:
