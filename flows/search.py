@@ -25,9 +25,10 @@ from flows.searched import Searched
 from flows.searching import Search, run_to
 from flows.trials import Clone, without_variants
 from flows.workspace import check_overrides, run_workspace
+from slimline.artifact.folder import sha256_of
 from slimline.errors import InputError, SlimlineError
 from slimline.params import GateParams, Params
-from slimline.params.own import is_own
+from slimline.params.own import FOLDER as METHODS
 from slimline.params.search import SearchParams
 from slimline.params.yaml_file import read_yaml
 from slimline.search.chains import legal_orders
@@ -96,20 +97,19 @@ def asked_of(params: Params) -> SearchParams:
 
 
 def key_of(folder: Path, params: Params) -> str:
-    """What a search is known by: params but for its bounds, the bytes of the teacher and of the data, and the files of own methods."""
+    """What a search is known by: params but for its bounds, the bytes of the teacher and of the data, and all code of one's own."""
     bounds = {"minutes", "trials", "frontier", "beside", "at_once"}
     content = params.model_dump(mode="json", exclude={"deploy": {"variants"}, "search": bounds, "publish": True})
     made = read_yaml(folder / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in ("data", "teacher") for out in made[stage]["outs"] if out["path"].startswith("data/")}
     variants = dict.fromkeys(("prune", "quantize", "factorize", "distill"))
-    return hashlib.sha256(json.dumps([content | variants, outs, own_files(folder, params)], sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([content | variants, outs, own_code_of(folder)], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def own_files(folder: Path, params: Params) -> dict[str, str]:
-    """Checksums of the files whose own methods are looked through."""
-    methods = [offered.method for offered in params.search.methods.values()] if params.search else []
-    files = {method.rpartition(":")[0] for method in methods if is_own(method)}
-    return {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in sorted(files)}
+def own_code_of(folder: Path) -> dict[str, str]:
+    """Checksums of the files below the folders of one's own workloads and methods, which DVC's stages depend on as a whole too."""
+    files = sorted(path for name in (METHODS, "workloads") for path in (folder / name).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files if "__pycache__" not in path.parts}
 
 
 def margin_of(folder: Path, gate: GateParams) -> float:

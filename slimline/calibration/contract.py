@@ -16,7 +16,7 @@ from slimline.calibration.contract_nets import NETS, SEED, STUDENT_WIDTH, SmallW
 from slimline.calibration.least_work import least_work
 from slimline.calibration.statistics import collect_statistics
 from slimline.data.batch import flat
-from slimline.errors import ArtifactError, Diverged, InputError, StageError
+from slimline.errors import ArtifactError, Diverged, InputError, MethodError, StageError
 from slimline.methods import get_method
 from slimline.methods.data import MethodData
 from slimline.methods.exported import REFUSALS, reason_of
@@ -26,6 +26,7 @@ from slimline.methods.quantize.plan import Plan
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.params import EditParams, StudentTraining, VariantParams
+from slimline.params.own import checked_entry
 from slimline.training.fit import predict
 
 
@@ -81,7 +82,10 @@ def stage_of(kind: type[VariantParams]) -> str:
 def breaches(method: str, kind: type[VariantParams]) -> Iterator[str]:
     """What a method does not keep of the contract, a line each; none where it keeps all of it."""
     try:
-        config = least_work(kind.model_validate({"source": "teacher", "method": method}))
+        config = least_work(checked_entry(kind, {"source": "teacher", "method": method}))
+    except MethodError as error:
+        yield str(error)
+        return
     except ValidationError as error:
         names = ", ".join(".".join(map(str, problem["loc"])) or problem["msg"] for problem in error.errors())
         yield f"{kind.__name__}: cannot be made without settings ({names}); give every knob a default, so that it can be tried"

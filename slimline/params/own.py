@@ -110,27 +110,26 @@ def _built(section: str, where: str, entry: Mapping[str, Any], root: Path) -> _B
     if not issubclass(kind, GROUND[section]):
         return _Built(stand_in, (f"{where}: {kind.__name__} is no config for {section}; make it from {GROUND[section].__name__}",))
     try:
-        with own_code(str(entry["method"]), f"making a {kind.__name__}"):
-            return _Built(_validated(kind, entry))
-    except _WrongEntry as error:
-        return _Built(stand_in, tuple(explained(error.cause, where, kind, {})))
+        return _Built(checked_entry(kind, entry))
+    except ValidationError as error:
+        return _Built(stand_in, tuple(explained(error, where, kind, {})))
     except MethodError as error:
         return _Built(stand_in, (f"{where}: {error}",))
 
 
-class _WrongEntry(MethodError):
-    """An entry does not fit its config; `cause` says how."""
+def checked_entry(kind: type[VariantParams], entry: Mapping[str, Any]) -> VariantParams:
+    """An entry as its config, whoever wrote that.
 
-    def __init__(self, cause: ValidationError) -> None:
-        self.cause = cause
-        super().__init__("its entry is wrong")
-
-
-def _validated(kind: type[VariantParams], entry: Mapping[str, Any]) -> VariantParams:
-    try:
-        return kind.model_validate(dict(entry))
-    except ValidationError as error:
-        raise _WrongEntry(error) from None
+    Raises:
+        ValidationError: the entry does not fit.
+        MethodError: the config's own code raised something else.
+    """
+    with own_code(str(entry["method"]), f"making a {kind.__name__}"):
+        try:
+            return kind.model_validate(dict(entry))
+        except ValidationError as error:
+            wrong = error
+    raise wrong
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The section `search` of params.yaml: which methods may be chained, at which strengths, and how long is looked."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,11 +10,13 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from slimline.errors import MethodError
 from slimline.params.explained import explained
 from slimline.params.graph import TEACHER, VARIANT_NAME
-from slimline.params.own import is_own, own_config
+from slimline.params.own import checked_entry, is_own, own_config
 from slimline.params.section import Count, Fraction, Names, Number, Positive, Section, Text, VariantParams
 from slimline.targets import Target
 
 Configs = Mapping[str, Mapping[str, type[VariantParams]]]
+FIXED = ("source", "method", "stage")
+"""Of an entry that no strength may be."""
 MOST_VALUES = 1000
 """Combinations of strengths that one method may have."""
 
@@ -36,6 +38,17 @@ class Offered(Section):
     def _few_enough(self) -> "Offered":
         if (count := self.combinations) > MOST_VALUES:
             raise ValueError(f"its strengths have {count:,} combinations; give at most {MOST_VALUES:,}")
+        return self
+
+    @model_validator(mode="after")
+    def _knobs_have_their_place(self) -> "Offered":
+        for knob in self.strengths:
+            if (outer := knob.partition(".")[0]) in FIXED:
+                raise ValueError(f"strengths.{knob}: the search sets {outer}; leave it out")
+            if any(other.startswith(f"{knob}.") for other in self.strengths):
+                raise ValueError(f"strengths.{knob}: holds another knob; give the whole of it, or its parts one by one")
+            if (part := _no_mapping(self.model_extra or {}, knob.split(".")[:-1])) is not None:
+                raise ValueError(f"strengths.{knob}: the entry's {part!r} holds no others; leave it out, or make it a mapping")
         return self
 
     @property
@@ -133,11 +146,28 @@ def search_problems(search: SearchParams, variants: Mapping[str, Any], configs: 
 
 
 def _breaches(where: str, offered: Offered, kind: type[VariantParams]) -> Iterator[str]:
-    for chosen in offered.every_choice():
-        try:
-            kind.model_validate({"source": TEACHER, **offered.entry(chosen)})
-        except ValidationError as error:
-            yield from explained(error, where, kind, {})
+    try:
+        for chosen in offered.every_choice():
+            yield from _said_of(where, kind, {"source": TEACHER, **offered.entry(chosen)})
+    except MethodError as error:
+        yield f"{where}: {error}"
+
+
+def _said_of(where: str, kind: type[VariantParams], entry: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        checked_entry(kind, entry)
+    except ValidationError as error:
+        yield from explained(error, where, kind, {})
+
+
+def _no_mapping(entry: Mapping[str, Any], way: Sequence[str]) -> str | None:
+    """The first part of a way into an entry that leads nowhere."""
+    within: Any = entry
+    for part in way:
+        within = within.get(part, {})
+        if not isinstance(within, Mapping):
+            return part
+    return None
 
 
 def _copied(value: Any) -> Any:

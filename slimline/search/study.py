@@ -116,7 +116,7 @@ class Study:
         self.tell(one.number, before.brief)
 
     def _sampled(self, trial: Trial) -> tuple[Step, ...]:
-        order = trial.suggest_categorical(ORDER, [THEN.join(order) for order in self._orders])
+        order = trial.suggest_categorical(ORDER, sorted(THEN.join(order) for order in self._orders))
         return self._steps(order, lambda knob, count: trial.suggest_int(knob, 0, count - 1))
 
     def _chain(self, params: Mapping[str, Any]) -> tuple[Step, ...] | None:

@@ -105,6 +105,20 @@ def test_a_wrong_entry_is_one_line_beside_all_others(own: Path, method: str, ent
     assert any("prune.other" in line for line in caught.value.problems)
 
 
+def test_a_config_whose_own_code_raises_is_one_line_everywhere(own: Path) -> None:
+    raising = documented().replace(
+        "    share: ", '    def model_post_init(self, _: object) -> None:\n        {}["share"]\n\n    share: ', 1
+    )
+    (own / "methods/quiet.py").write_text(raising)
+    said = "making a QuietParams raised KeyError: 'share'"
+    (line,) = breaches(QUIET, own_config(QUIET))
+    assert said in line
+    offered = {"methods": {"quiet": {"stage": "prune", "method": QUIET}}, "trials": 3}
+    for raw in ({"search": offered}, {"prune": {"quiet30": {"source": "teacher", "method": QUIET}}}):
+        with pytest.raises(ParamsError, match=said):
+            Params.parse(RAW | raw)
+
+
 def test_a_config_for_another_stage_is_refused(own: Path) -> None:
     with pytest.raises(ParamsError, match="QuietParams is no config for distill; make it from StudentTraining"):
         Params.parse(RAW | {"distill": {"own": {"source": "teacher", "method": QUIET}}})

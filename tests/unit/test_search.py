@@ -250,3 +250,28 @@ def test_all_that_is_wrong_is_told_together() -> None:
         assert part in lines
     with pytest.raises(ParamsError, match="give minutes, trials, or both"):
         parsed(trials=None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"strengths": {"source": ["teacher"]}}, "strengths.source: the search sets source; leave it out"),
+        ({"recover": 3, "strengths": {"recover.epochs": [1]}}, "strengths.recover.epochs: the entry's 'recover' holds no others"),
+        ({"strengths": {"recover": [{"epochs": 1}], "recover.epochs": [1]}}, "strengths.recover: holds another knob"),
+    ],
+)
+def test_a_knob_that_no_chain_could_have_is_told(entry: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParamsError, match=re.escape(said)):
+        parsed(methods=METHODS | {"channels": {"stage": "prune", "method": "channels"} | entry})
+
+
+def test_methods_in_another_order_are_the_same_search(tmp_path: Path) -> None:
+    study = Study(tmp_path / "journal.log", ASKED, ORDERS)
+    for one in study.propose(len(ORDERS) + 2):
+        study.note(one.number, brief=Figures(0.01, 2, 2))
+        study.tell(one.number, Figures(0.01, 2, 2))
+    turned = parsed(methods=dict(reversed(METHODS.items()))).search
+    assert turned is not None
+    again = Study(tmp_path / "journal.log", turned, legal_orders(turned, PARAMS.deploy.targets))
+    assert [one.name for one in again.tried()] == [one.name for one in study.tried()]
+    assert len(again.propose(2)) == 2
