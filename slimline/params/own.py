@@ -19,6 +19,8 @@ from slimline.params.explained import explained
 from slimline.params.section import EditParams, VariantParams
 from slimline.params.student import StudentTraining
 
+READ = ("idle", "asked")
+"""What the stages ask of a config."""
 FOLDER = "methods"
 """Where they lie: dvc.yaml watches this folder, so that a changed file makes its variants anew."""
 GROUND: Mapping[str, type[VariantParams]] = {
@@ -118,18 +120,24 @@ def _built(section: str, where: str, entry: Mapping[str, Any], root: Path) -> _B
 
 
 def checked_entry(kind: type[VariantParams], entry: Mapping[str, Any]) -> VariantParams:
-    """An entry as its config, whoever wrote that.
+    """An entry as its config, whoever wrote that, which says what the stages ask of it.
 
     Raises:
         ValidationError: the entry does not fit.
         MethodError: the config's own code raised something else.
     """
+    found: VariantParams | ValidationError
     with own_code(str(entry["method"]), f"making a {kind.__name__}"):
         try:
-            return kind.model_validate(dict(entry))
+            found = kind.model_validate(dict(entry))
         except ValidationError as error:
-            wrong = error
-    raise wrong
+            found = error
+    if isinstance(found, ValidationError):
+        raise found
+    for name in (name for name in READ if hasattr(kind, name)):
+        with own_code(str(entry["method"]), f"{kind.__name__}.{name}"):
+            getattr(found, name)
+    return found
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """The strict, frozen ground that every section of params.yaml stands on."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -149,5 +150,5 @@ class EditParams(VariantParams):
 
     @property
     def asked(self) -> str:
-        """What the config asks for, in a sentence for the page."""
-        raise NotImplementedError
+        """What the config asks for, in a sentence for the page; unless it says, how its class is described."""
+        return (inspect.getdoc(type(self)) or type(self).__name__).splitlines()[0]

@@ -119,6 +119,17 @@ def test_a_config_whose_own_code_raises_is_one_line_everywhere(own: Path) -> Non
             Params.parse(RAW | raw)
 
 
+def test_what_an_own_config_asks_for_is_read_before_anything_starts(own: Path) -> None:
+    asked = re.search(r"    @property\n    def asked.*?\n\n", documented(), re.DOTALL)
+    assert asked is not None
+    (own / "methods/quiet.py").write_text(documented().replace(asked[0], ""))
+    assert params_with().variants["quiet30"][1].asked == own_config(QUIET).__doc__.splitlines()[0]
+    own_module.cache_clear()
+    (own / "methods/quiet.py").write_text(documented().replace("{self.share:.0%}", "{self.shares}"))
+    with pytest.raises(ParamsError, match=r"QuietParams\.asked raised AttributeError"):
+        params_with()
+
+
 def test_a_config_for_another_stage_is_refused(own: Path) -> None:
     with pytest.raises(ParamsError, match="QuietParams is no config for distill; make it from StudentTraining"):
         Params.parse(RAW | {"distill": {"own": {"source": "teacher", "method": QUIET}}})
