@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from prefect.automations import Automation
 from prefect.blocks.webhook import Webhook
@@ -21,7 +22,7 @@ MISSED_AFTER = timedelta(hours=26)
 BLOCK = "slimline-alerts"
 ANY = ResourceSpecification({})
 RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
-OF_THE_LINE = ResourceSpecification({"prefect.resource.role": ["flow"], "prefect.resource.name": ["compress"]})
+OF_THE_LINE = ResourceSpecification({"prefect.resource.role": ["flow"], "prefect.resource.name": ["compress", "nightly"]})
 NIGHTLY = ResourceSpecification({"prefect.resource.role": ["deployment"], "prefect.resource.name": ["nightly"]})
 OURS = ResourceSpecification({"prefect.resource.id": ["slimline.*"]})
 A_RUN = "{{ (flow_run.name ~ ': ' ~ (flow_run.state.message or flow_run.state.name) ~ ' ' ~ (flow_run | ui_url)) | tojson }}"
@@ -61,13 +62,22 @@ def alerts(missed_after: timedelta = MISSED_AFTER) -> Iterator[Alert]:
 
 
 def register_alerts(address: str, wanted: Iterator[Alert]) -> None:
-    """Let Prefect call `address` for each; may be repeated."""
+    """Let Prefect call `address` for each, and for none of an earlier call's that differs; may be repeated."""
     block = Webhook(method="POST", url=address).save(BLOCK, overwrite=True)
     with get_client(sync_client=True) as client:
         for alert in wanted:
-            if not client.read_automations_by_name(alert.name):
+            standing = client.read_automations_by_name(alert.name)
+            outdated = [one for one in standing if _differ(one.trigger, alert.trigger)]
+            for one in outdated:
+                client.delete_automation(one.id)
+            if len(outdated) == len(standing):
                 payload = f'{{"title": "{alert.title}", "text": {alert.text}}}'
                 Automation(name=alert.name, trigger=alert.trigger, actions=[CallWebhook(block_document_id=block, payload=payload)]).create()
+
+
+def _differ(standing: Any, wanted: EventTrigger) -> bool:
+    """Whether an automation waits for something else than it should: one of an earlier version, or of other hours."""
+    return any(getattr(standing, part, None) != getattr(wanted, part) for part in ("expect", "match", "match_related", "within"))
 
 
 def watch_for_zombies() -> None:

@@ -13,11 +13,11 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
-from prefect.states import Completed, Failed
+from prefect.states import Cancelling, Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import engine
-from flows.api import attempt
+from flows.api import NO_ANSWER, attempt
 from flows.compress import compress
 from flows.events import Event, listeners
 from flows.options import Options
@@ -29,6 +29,10 @@ from flows.workspace import check_overrides
 from slimline.errors import SlimlineError
 from slimline.params.files import USUAL
 from slimline.project import find_project
+
+WAITED_S = 20 * 3600
+"""For a run on another machine: the next night is due after 24 hours, and one begins when the one before it has ended."""
+LATE = "not ended 20 hours after it was sent; its worker may be gone"
 
 
 class NightlyOptions(BaseModel):
@@ -82,16 +86,27 @@ def needs_of_another(file: str) -> Needs | None:
 
 
 def row_from_elsewhere(asked: Options, needs: Needs) -> dict[str, str]:
-    """The line of a run on a machine of its queue. Where no worker asks for the queue nobody is waited for."""
+    """The line of a run on a machine of its queue. Where no worker asks for the queue nobody is waited for, nor where Prefect refuses."""
     row = {"run": asked.params_file, "state": "NotSent", "experiment": "", "seconds": ""}
-    with get_client(sync_client=True) as client:
-        if not is_served(client.read_work_queue_by_name(needs.queue, work_pool_name=POOL)):
-            return row | {"what": nobody_asks(needs.queue)}
-        asks = resources(client.read_work_pool(POOL), asked, needs)
-    parameters = handed(asked, needs)
-    run = run_deployment(DEPLOYMENT, parameters=parameters, work_queue_name=needs.queue, job_variables=asks, timeout=None)
+    try:
+        with get_client(sync_client=True) as client:
+            if not is_served(client.read_work_queue_by_name(needs.queue, work_pool_name=POOL)):
+                return row | {"what": nobody_asks(needs.queue)}
+            asks = resources(client.read_work_pool(POOL), asked, needs)
+        return row | ended_elsewhere(handed(asked, needs), needs.queue, asks)
+    except NO_ANSWER as error:
+        return row | {"what": f"Prefect refuses the run for the queue {needs.queue}, make up: {' '.join(str(error).split())[:200]}"}
+
+
+def ended_elsewhere(parameters: dict[str, Any], queue: str, asks: dict[str, Any]) -> dict[str, str]:
+    """How a run on another machine ended; one that does not within WAITED_S is cancelled, so that the next night can begin."""
+    run = run_deployment(DEPLOYMENT, parameters=parameters, work_queue_name=queue, job_variables=asks, timeout=WAITED_S)
     seconds = f"{run.total_run_time.total_seconds():.0f}"
-    return row | {"state": run.state_name or "", "seconds": seconds, "what": (run.state and run.state.message) or ""}
+    if run.state is None or not run.state.is_final():
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Cancelling(message=LATE))
+        return {"state": "Late", "seconds": seconds, "what": LATE}
+    return {"state": run.state_name or "", "seconds": seconds, "what": run.state.message or ""}
 
 
 @contextmanager
