@@ -1,24 +1,21 @@
-"""How long each stage took when it last ran to its end on this machine: .slimline/durations.json, stage -> seconds."""
+"""How long each stage took when it last ran to its end on this machine, in seconds: .slimline/durations.json."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from slimline.artifact.folder import write_json
-from slimline.storage.state_file import read_state
+from flows.stage_numbers import keep_numbers, numbers_of
 
 DURATIONS = ".slimline/durations.json"
 
 
-def durations(project: Path) -> dict[str, float]:
-    """Seconds by stage; empty where nothing is known."""
-    return read_state(project / DURATIONS, lambda found: {str(stage): float(seconds) for stage, seconds in found.items()}) or {}
+def durations(project: Path, file: str) -> dict[str, float]:
+    """Seconds by stage of a params file; empty where nothing is known."""
+    return numbers_of(project / DURATIONS, file)
 
 
-def keep_durations(project: Path, seconds: Mapping[str, float]) -> None:
+def keep_durations(project: Path, file: str, seconds: Mapping[str, float]) -> None:
     """Add those of a run."""
-    if seconds:
-        known = durations(project) | {name: round(one, 1) for name, one in seconds.items()}
-        write_json(project / DURATIONS, dict(sorted(known.items())))
+    keep_numbers(project / DURATIONS, file, {name: round(one, 1) for name, one in seconds.items()})
 
 
 def left_s(stage: str, elapsed_s: float, known: Mapping[str, float]) -> float | None:

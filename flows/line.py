@@ -18,7 +18,7 @@ from flows.budget import budget
 from flows.cache import Cache, lock_text, made_bytes
 from flows.dag import Dag, read_dag
 from flows.durations import durations
-from flows.environment import EXPERIMENTS, added, state_folder
+from flows.environment import EXPERIMENTS, added
 from flows.events import Noted, Planned, tell
 from flows.forked import fork_server
 from flows.guard import guard
@@ -32,7 +32,7 @@ from flows.orphans import remove_orphans
 from flows.peaks import keep_peaks
 from flows.queues import Needs, lacking, needs_of
 from flows.release import released, remember_run, store
-from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
+from flows.results import DONE, RELEASES, RUN_REPORTS, SUMMARY, Outcome, read_json
 from flows.running import seen_by_others
 from flows.schedule import Failure, failure_of, run_dag
 from flows.sharing import sharing
@@ -81,7 +81,7 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
         _keep_reports(project, workspace)
         if all(state in DONE for state in outcome.states.values()):
             outcome = _saved(project, workspace, outcome, tuple(outcome.states) if options.targets else ())
-    return replace(outcome, reports=state_folder(project) / "runs" / workspace.name, seconds=time.monotonic() - began)
+    return replace(outcome, reports=project / RUN_REPORTS / workspace.name, seconds=time.monotonic() - began)
 
 
 def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[str, ...]) -> Outcome:
@@ -108,7 +108,7 @@ def run_in(run: Run) -> Outcome:
         if run.params.teacher.source.startswith("s3://") or run.options.pull or run.options.share:
             open_until_the_end.enter_context(store(run))
         open_until_the_end.enter_context(engine.stopped_on_the_way_out())
-        open_until_the_end.enter_context(seen_by_others(run.project, run.folder))
+        open_until_the_end.enter_context(seen_by_others(run.project, run.folder, run.options.params_file))
         outcome = released(run, _run_stages(run))
         if "publish" in outcome.failures and _mend(run, read_dag(run.folder), outcome.states, outcome.states):
             outcome = released(run, _run_stages(run))
@@ -129,7 +129,7 @@ def _run_stages(run: Run) -> Outcome:
     if clean < len(dag.nodes):
         _preflight(run, dag)
     shared = sharing(run.params.publish, remote=dag.remote, wanted=run.options.share)
-    timed = budget(run.options.budget, run.began, dag, durations(run.project))
+    timed = budget(run.options.budget, run.began, dag, durations(run.project, run.options.params_file))
     with shared, timed, fork_server(len(dag.nodes) - clean), engine.stopped_on_the_way_out():
         states, failed = _states(run, dag)
         if _mend(run, dag, dag.above(failed) | {dag.maker(SUMMARY) or ""}, states):
@@ -224,7 +224,7 @@ def _run_name() -> str:
 
 def _keep_reports(project: Path, workspace: Workspace) -> None:
     """The clone goes; its decision page stays, below .slimline/runs/."""
-    kept = state_folder(project) / "runs" / workspace.name
+    kept = project / RUN_REPORTS / workspace.name
     kept.mkdir(parents=True, exist_ok=True)
     for name in KEPT_REPORTS:
         if (workspace.folder / "reports" / name).is_file():

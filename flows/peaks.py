@@ -1,4 +1,4 @@
-"""How much memory each stage took when it last ran here: .slimline/peaks.json, params file -> stage -> bytes of its largest process.
+"""How much memory each stage took when it last ran here, in bytes of its largest process: .slimline/peaks.json.
 
 Linux keeps the most that a process ever held (VmHWM); it is read every second for as long as the stage lives. Elsewhere nothing is known.
 """
@@ -7,10 +7,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from slimline.artifact.folder import write_json
-from slimline.storage.state_file import read_state
+from flows.stage_numbers import keep_numbers, numbers_of
 
 PEAKS = ".slimline/peaks.json"
 EVERY_S = 1.0
@@ -20,15 +18,13 @@ _taken: dict[str, int] = {}
 
 def peaks(project: Path, file: str) -> dict[str, int]:
     """Bytes by stage of a params file; empty where nothing is known."""
-    return _kept(project).get(file, {})
+    return {stage: int(found) for stage, found in numbers_of(project / PEAKS, file).items()}
 
 
 def keep_peaks(project: Path, file: str) -> None:
     """Write down what the stages of this process's run took, and begin anew."""
-    if _taken:
-        known = _kept(project)
-        write_json(project / PEAKS, known | {file: dict(sorted((peaks(project, file) | _taken).items()))})
-        _taken.clear()
+    keep_numbers(project / PEAKS, file, _taken)
+    _taken.clear()
 
 
 def took(stage: str, peak_bytes: int) -> None:
@@ -72,11 +68,3 @@ def _peak_of(pid: int) -> int:
         return int(fields["VmHWM"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):  # it has ended
         return 0
-
-
-def _kept(project: Path) -> dict[str, dict[str, int]]:
-    return read_state(project / PEAKS, _by_file) or {}
-
-
-def _by_file(content: Any) -> dict[str, dict[str, int]]:
-    return {str(file): {str(stage): int(found) for stage, found in stages.items()} for file, stages in content.items()}

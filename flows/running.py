@@ -30,10 +30,11 @@ class Doing:
 
 @dataclass
 class Run:
-    """A run as others see it: its process, its folder, since when, how many stages it has and how many have ended."""
+    """A run as others see it: its process, its folder, its params file, since when, how many stages it has and how many have ended."""
 
     process: str
     folder: str
+    file: str
     since: float
     stages: int = 0
     done: int = 0
@@ -44,8 +45,8 @@ class Run:
 class Recorder:
     """Listens to a run's events, from whichever thread, and keeps its file."""
 
-    def __init__(self, project: Path, folder: Path) -> None:
-        self.run = Run(process_mark(), str(folder), time.time())
+    def __init__(self, project: Path, folder: Path, file: str) -> None:
+        self.run = Run(process_mark(), str(folder), file, time.time())
         self.seconds: dict[str, float] = {}
         self.path = project / RUNNING / f"{os.getpid()}.json"
         self._lock, self._written = threading.Lock(), 0.0
@@ -84,9 +85,9 @@ class Recorder:
 
 
 @contextmanager
-def seen_by_others(project: Path, folder: Path) -> Iterator[None]:
+def seen_by_others(project: Path, folder: Path, file: str) -> Iterator[None]:
     """For the length of the block `slimline status` sees this run; a disk that is full costs the sight of it alone."""
-    recorder = Recorder(project, folder)
+    recorder = Recorder(project, folder, file)
 
     def hear(event: Event) -> None:
         try:
@@ -101,14 +102,14 @@ def seen_by_others(project: Path, folder: Path) -> Iterator[None]:
         if hear in listeners:
             listeners.remove(hear)
             recorder.path.unlink(missing_ok=True)
-            keep_durations(project, recorder.seconds)
+            keep_durations(project, file, recorder.seconds)
 
 
 def runs_now(project: Path) -> list[dict[str, Any]]:
     """The runs whose process lives, oldest first; what the dead have left is removed."""
     found = []
     for path in sorted((project / RUNNING).glob("*.json")):
-        run = read_state(path, lambda run: run | {"since": float(run["since"]), "process": str(run["process"])})
+        run = read_state(path, lambda run: run | {"since": float(run["since"]), "process": str(run["process"]), "file": str(run["file"])})
         if run is not None and is_alive(run["process"]):
             found.append(run)
         elif run is not None:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.durations import durations, left_s
-from flows.results import RELEASES, SUMMARY, read_json
+from flows.results import RELEASES, RUN_REPORTS, SUMMARY, read_json
 from flows.running import runs_now
 from flows.service_record import recorded
 from slimline.commands.status import AsJson, Once
@@ -45,7 +45,7 @@ def status_of(project: Path) -> dict[str, Any]:
         "ui": services.ui_url if services else None,
         "store": _store(project),
         "scheduled": _scheduled(services.api_url) if services else [],
-        "running": [_with_left(run, durations(project)) for run in runs_now(project)],
+        "running": [_with_left(run, durations(project, run["file"])) for run in runs_now(project)],
         "verdicts": _verdicts(project),
     }
 
@@ -78,9 +78,17 @@ def _with_left(run: dict[str, Any], known: Mapping[str, float]) -> dict[str, Any
     return run
 
 
-def _verdicts(project: Path) -> dict[str, Any] | None:
+def _verdicts(project: Path) -> list[dict[str, Any]]:
+    """The last ones of each workload, the newest first: of this project, of nights and of other runs in a clone."""
+    folders = [(project / SUMMARY).parent, *(project / RUN_REPORTS).glob("*/")]
+    found = sorted(filter(None, map(_verdict, folders)), key=lambda one: str(one["started"]))
+    newest = {one["workload"]: one for one in found}
+    return sorted(newest.values(), key=lambda one: str(one["started"]), reverse=True)
+
+
+def _verdict(reports: Path) -> dict[str, Any] | None:
     try:
-        summary, releases = read_json(project / SUMMARY), read_json(project / RELEASES)
+        summary, releases = (read_json(reports / Path(name).name) for name in (SUMMARY, RELEASES))
         return _counted(summary, releases) if summary else None
     except (ValueError, KeyError, TypeError):  # of another version, or damaged
         return None
@@ -136,9 +144,12 @@ def _run(run: Mapping[str, Any]) -> Group:
 
 
 def _foot(status: Mapping[str, Any]) -> Text:
-    verdicts = status["verdicts"]
-    if verdicts is None:
+    if not status["verdicts"]:
         return Text("\nno report yet; slimline run makes one", style="dim")
+    return Text().join(map(_last, status["verdicts"]))
+
+
+def _last(verdicts: Mapping[str, Any]) -> Text:
     text = Text.assemble("\n", ("last  ", "dim"), f"{verdicts['workload']}, {_at(verdicts['started'])}: ")
     text.append_text(Text(", ").join(Text(f"{verdicts[name]} {name}", style) for name, style in STYLES.items() if verdicts.get(name)))
     for name in verdicts["accepted"]:

@@ -9,6 +9,7 @@ from flows.budget import budget, seconds_of, to_the_end, why_not
 from flows.dag import Dag, Node
 from flows.durations import keep_durations
 from slimline.errors import InputError
+from slimline.params.files import USUAL
 from tests.flow.running import Project
 
 KNOWN = {"teacher": 100.0, "prune@a": 50.0, "compile@a": 10.0, "compile@b": 30.0, "report": 5.0}
@@ -64,7 +65,7 @@ def test_one_that_is_used_up_begins_nothing_even_where_nothing_is_known() -> Non
 
 def test_a_run_skips_what_would_take_too_long_and_says_so(tmp_path, api):
     project = Project(tmp_path, api)
-    keep_durations(project.root, {"teacher": 1.0, "prune@p50": 7000.0, "quantize@q8": 1.0, "report": 1.0})
+    keep_durations(project.root, USUAL, {"teacher": 1.0, "prune@p50": 7000.0, "quantize@q8": 1.0, "report": 1.0})
     code, outcome, shown = project.run("--no-publish", "--budget", "1h")
     assert code == 1
     assert outcome["stages"]["quantize@q8"] == "Completed"

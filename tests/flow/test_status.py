@@ -14,6 +14,7 @@ from flows.events import Ended, Planned, Said, Started, tell
 from flows.running import RUNNING, runs_now, seen_by_others
 from flows.status import screen, status_of
 from flows.terminal import Screen
+from slimline.params.files import USUAL
 from slimline.progress import epoch_line
 from tests.flow.prefect_api import API
 from tests.flow.running import Project, clean_environment, sh
@@ -41,14 +42,15 @@ def test_a_run_is_seen_while_it_goes_on_and_its_durations_are_kept(tmp_path, api
     code, _, told = project.end(process)
     assert code == 0, told
     assert runs_now(project.root) == []
-    assert set(durations(project.root)) == {"teacher", "prune@p50", "quantize@q8", "report"}
+    assert set(durations(project.root, USUAL)) == {"teacher", "prune@p50", "quantize@q8", "report"}
     assert "runs  " not in sh(sys.executable, "-m", "flows.status", "--once", cwd=project.root, env=project.env)
 
 
 def test_a_stage_says_how_long_it_will_take_and_what_it_does(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("{}")
-    keep_durations(tmp_path, {"teacher": 100.0})
-    with seen_by_others(tmp_path, tmp_path):
+    keep_durations(tmp_path, USUAL, {"teacher": 100.0})
+    keep_durations(tmp_path, "params/table.yaml", {"teacher": 2.0})
+    with seen_by_others(tmp_path, tmp_path, USUAL):
         tell(Planned(3, 1, str(tmp_path)))
         tell(Started("teacher"))
         tell(Said("teacher", epoch_line("teacher", 3, 30, 0.4, 0.9)))
@@ -62,7 +64,8 @@ def test_a_stage_says_how_long_it_will_take_and_what_it_does(tmp_path: Path) -> 
     assert run["doing"]["look"]["epochs"] is None
     assert "1 min 39 s left" in text or "1 min 40 s left" in text
     assert "first time" in text
-    assert durations(tmp_path) == {"teacher": 100.0}
+    assert durations(tmp_path, USUAL) == {"teacher": 100.0}
+    assert durations(tmp_path, "params/table.yaml") == {"teacher": 2.0}
 
 
 LONG_TRAINING = """
@@ -112,12 +115,12 @@ def test_the_terminal_shows_the_epochs_of_a_stage_as_a_bar() -> None:
 def test_what_the_dead_left_is_removed_and_damage_is_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / RUNNING
     folder.mkdir(parents=True)
-    (folder / "1.json").write_text(json.dumps({"process": "1:1.0", "since": 1.0, "doing": {}}))
+    (folder / "1.json").write_text(json.dumps({"process": "1:1.0", "file": USUAL, "since": 1.0, "doing": {}}))
     (folder / "2.json").write_text("{")
     assert runs_now(tmp_path) == []
     assert [path.name for path in folder.iterdir()] == ["2.json.damaged-1"]
     (tmp_path / DURATIONS).write_text("[1]")
-    assert durations(tmp_path) == {}
+    assert durations(tmp_path, USUAL) == {}
     assert left_s("teacher", 1.0, {}) is None
     assert left_s("teacher", 9.0, {"teacher": 5.0}) == 0.0
 
@@ -126,3 +129,21 @@ def test_with_nothing_there_it_says_so(tmp_path: Path) -> None:
     text = shown(status_of(tmp_path))
     assert "make up starts them" in text
     assert "no report yet" in text
+
+
+def test_the_newest_verdicts_of_each_workload_are_shown_wherever_their_run_was(tmp_path: Path) -> None:
+    def judged(folder: str, workload: str, day: int, verdict: str) -> None:
+        (tmp_path / folder).mkdir(parents=True)
+        row = {"variant": "int8", "target": "onnxruntime", "verdict": verdict}
+        summary = {"workload": workload, "run": {"started": f"2026-11-{day:02}T02:00:00+00:00"}, "variants": [row]}
+        (tmp_path / folder / "summary.json").write_text(json.dumps(summary))
+
+    judged("reports", "digits", 10, "reject")
+    judged(".slimline/runs/night-abc", "digits", 12, "accept")
+    judged(".slimline/runs/night-abd", "table", 11, "reject")
+    judged(".slimline/runs/night-abb", "table", 9, "accept")
+    (tmp_path / ".slimline/runs/night-abe").mkdir()
+    found = status_of(tmp_path)
+    assert [(one["workload"], one["accepted"]) for one in found["verdicts"]] == [("digits", ["int8-onnxruntime"]), ("table", [])]
+    text = shown(found)
+    assert text.index("digits, 2026-11-12 02:00 UTC: 1 accept") < text.index("table, 2026-11-11 02:00 UTC: 1 reject")
