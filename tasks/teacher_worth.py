@@ -16,6 +16,7 @@ from slimline.params.student import ControlledTraining
 from slimline.report.controls import Control, compared
 from slimline.report.page import Figure, Table
 from slimline.report.teacher_worth import (
+    NO_LABELS,
     Share,
     plain_facts,
     share_facts,
@@ -48,6 +49,8 @@ def teacher_worth(stage: Stage, student: nn.Module, teacher: nn.Module, made: Ed
     config = stage.config
     if not isinstance(config, ControlledTraining) or config.epochs == 0:
         return Worth()
+    if not data.objective.needs_targets:
+        return Worth((NO_LABELS,) if config.controls or config.label_shares else ())
     quiet = replace(data, on_epoch=None)
     found, steps = _controls(stage, student, teacher, made.model, quiet)
     shares = tuple(_shares(stage, student, teacher, quiet))

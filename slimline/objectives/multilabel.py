@@ -64,11 +64,11 @@ class Multilabel(Objective):
         return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), pos_weight=weights)
 
     def guidance(self, outputs: Tensors, teacher_outputs: Tensors, temperature: float) -> Tensor:
-        """T² · KL(teacher || student) of each label's Bernoulli distribution at a temperature, summed over labels, mean over the batch."""
+        """T² · KL(teacher || student) of each label's Bernoulli distribution at a temperature, mean over samples and labels."""
         student, teacher = single(outputs) / temperature, single(teacher_outputs) / temperature
         there = teacher.sigmoid() * (functional.logsigmoid(teacher) - functional.logsigmoid(student))
         absent = (-teacher).sigmoid() * (functional.logsigmoid(-teacher) - functional.logsigmoid(-student))
-        return temperature**2 * (there + absent).sum(1).mean()
+        return temperature**2 * (there + absent).mean()
 
     def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, NDArray[Any]]:
         """Columns `answer` and `target` (bool [N, labels]), `exact` (0 or 1), `error` (1 - exact), `agreement` (the share of labels that

@@ -12,6 +12,8 @@ from slimline.report.page import Figure, Table
 WHERE = "validation, on which epochs were chosen"
 NOTE = "Both are the same student from the same start and see the same samples; the teacher itself has learned from all of them."
 
+NO_LABELS = "No control on labels alone was trained: the targets are the teacher's own answers, and there are no labels to learn from."
+
 
 @dataclass(frozen=True)
 class Share:

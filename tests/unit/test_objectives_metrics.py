@@ -176,3 +176,16 @@ def test_several_tensors_need_an_objective_of_their_own() -> None:
     assert single({"logits": torch.ones(2)}).tolist() == [1, 1]
     with pytest.raises(WorkloadError, match="boxes, scores"):
         single({"boxes": torch.ones(2), "scores": torch.ones(2)})
+
+
+@pytest.mark.parametrize("labels", [2, 40])
+def test_guidance_counts_as_much_as_the_loss_however_many_labels_there_are(labels: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(64, 1, generator=draw).expand(64, labels) for _ in range(2))
+    one, many = (multilabel([f"l{number}" for number in range(count)]) for count in (1, labels))
+    right = (teacher > 0).float()
+    for part in (
+        lambda of, rows: of.loss(student[:, :rows], right[:, :rows]),
+        lambda of, rows: of.guidance(student[:, :rows], teacher[:, :rows], 2.0),
+    ):
+        assert part(many, labels).item() == pytest.approx(part(one, 1).item(), rel=1e-5)

@@ -7,6 +7,7 @@ from slimline.methods.distill.assistant import assistants
 from slimline.methods.distill.attention_transfer import WITH_PLACES
 from slimline.methods.distill.dkd import require_classes
 from slimline.methods.distill.pairing import deep_pairs, deepest_pair, pairs_of
+from slimline.methods.distill.scratch import require_labels
 from slimline.methods.distill.sequence import require_text
 from slimline.methods.distill.synthetic import require_kind
 from slimline.params import (
@@ -16,6 +17,7 @@ from slimline.params import (
     HiddenStatesParams,
     HintsParams,
     RelationalParams,
+    ScratchParams,
     SequenceParams,
     StudentTraining,
 )
@@ -33,7 +35,9 @@ def require_possible(config: StudentTraining, student: nn.Module, teacher: nn.Mo
     example = head(data.validation, 2).inputs
     if isinstance(config, GuidedTraining) and config.synthetic:
         require_kind(teacher, example, data, config.synthetic)
-    if isinstance(config, SequenceParams):
+    if isinstance(config, ScratchParams):
+        require_labels(data.objective)
+    elif isinstance(config, SequenceParams):
         require_text(data.objective)
     elif isinstance(config, DkdParams):
         require_classes(data.objective)
