@@ -29,14 +29,14 @@ from flows.trials import without_variants
 from flows.workspace import State, run_workspace
 from slimline.errors import InputError, SlimlineError
 from slimline.nights.attribution import CODE, PARAMETERS, Cell, Moved, cells, finding, moves, parameter_differences
-from slimline.nights.night import Night, night_of
-from slimline.nights.trend import differences
+from slimline.nights.night import UNKNOWN, Night, night_of
+from slimline.nights.trend import CODE_MAY_DIFFER, differences
 from slimline.params import TEACHER, Params, params_sha256
 from slimline.params.overrides import flow as in_yaml
 from slimline.params.yaml_file import parse_yaml
 
 MOST_NAMED = 12
-SWAPPED = ("code differs", "parameters differs", "data differs")
+SWAPPED = ("code differs", CODE_MAY_DIFFER, "parameters differs", "data differs")
 Sides = Mapping[str, Night]
 
 
@@ -66,7 +66,7 @@ def run_bisect(project: Path, options: BisectOptions) -> Bisected:
     heal_runs(project)
     sides = dict(zip("AB", nights(project, options.run_a, options.run_b), strict=True))
     changed = tuple(moves(sides["A"], sides["B"]))
-    differing = tuple(name for name in (CODE, PARAMETERS) if len({side.fingerprints[name] for side in sides.values()}) > 1)
+    differing = tuple(may_differ(sides))
     told = tuple(differences(sides["A"], sides["B"]))
     fixed = tuple(line for line in told if not line.startswith(SWAPPED)) + _data_alone(told, differing)
     made: dict[Cell, Night | str] = {}
@@ -106,17 +106,34 @@ def nights(project: Path, *given: str) -> list[Night]:
     return found
 
 
+def may_differ(sides: Sides) -> Iterator[str]:
+    """Which of code and parameters differ between the two, or cannot be known to be equal."""
+    earlier, later = sides.values()
+    if earlier.fingerprints[CODE] != later.fingerprints[CODE] or not later.is_code_known:
+        yield CODE
+    if earlier.fingerprints[PARAMETERS] != later.fingerprints[PARAMETERS]:
+        yield PARAMETERS
+
+
 def refuse_lost(project: Path, sides: Sides) -> None:
     """Refuse what git cannot give again.
 
     Raises:
-        InputError: a run had changes that were not committed, or its commit is not here.
+        InputError: a run had what was not committed, or its commit is not here.
     """
     for night in sides.values():
-        code = night.fingerprints[CODE]
-        if code.endswith("+") or not _git(project, "rev-parse", "--verify", "-q", "--end-of-options", f"{code}^{{commit}}"):
-            why = "had changes that were not committed" if code.endswith("+") else f"is of commit {code[:12]}, which git has not here"
+        if why := why_lost(project, night.fingerprints[CODE]):
             raise InputError(f"bisect: {night.identity} {why}: its code cannot be had again; runs in a clone (--isolated, nightly) can")
+
+
+def why_lost(project: Path, code: str) -> str:
+    """Why git cannot give this code again; empty where it can."""
+    if code == UNKNOWN:
+        return "is of no commit"
+    if "+" in code:
+        return "had changes that were not committed, or files that git did not know"
+    found = _git(project, "rev-parse", "--verify", "-q", "--end-of-options", f"{code}^{{commit}}")
+    return "" if found else f"is of commit {code[:12]}, which git has not here"
 
 
 def params_of(project: Path, night: Night) -> str:

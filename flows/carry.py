@@ -1,25 +1,22 @@
-"""What a clone lacks of the project it comes from: changes that are not committed, files that git does not know yet, the teacher's file.
-
-Contents decide, not git's notes of times and sizes: a file that was merely touched is the same file.
-"""
+"""What a clone lacks of the project it comes from: changes that are not committed, files that git does not know yet, the teacher's file."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
-from slimline.errors import SlimlineError
+from slimline.report.working_tree import uncommitted
 
 
 def carry_changes(project: Path, folder: Path) -> None:
     """Make the clone hold what the project's working tree holds: also new files, but none that git ignores."""
-    changed = _listed(project, "diff", "--name-only", "--no-renames", "-z", "HEAD")
-    new = _listed(project, "ls-files", "-z", "--others", "--exclude-standard")
-    for name in (*changed, *new):
+    for name in uncommitted(project):
         _copy(project / name, folder / name)
 
 
 def lend_teacher(project: Path, folder: Path, source: str) -> None:
-    """Link a teacher's or net's file or folder inside the project (`file:PATH`, `hf:PATH`) into the clone, where git ignores it."""
+    """Link a teacher's or net's file or folder inside the project (`file:PATH`, `hf:PATH`) into the clone, where git ignores it:
+
+    by the clone's own list too, since a pattern for folders (`net/`) does not match a link, and the link is no change of the code.
+    """
     kind, _, place = source.partition(":")
     inside = Path(place)
     if kind not in ("file", "hf") or inside.is_absolute() or ".." in inside.parts:
@@ -27,6 +24,8 @@ def lend_teacher(project: Path, folder: Path, source: str) -> None:
     if (project / inside).exists() and not (folder / inside).exists():
         (folder / inside).parent.mkdir(parents=True, exist_ok=True)
         (folder / inside).symlink_to((project / inside).resolve())
+        with (folder / ".git/info/exclude").open("a", encoding="utf-8") as ignored:
+            ignored.write(f"/{inside.as_posix()}\n")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -38,10 +37,3 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
     elif source.is_dir():  # a repository of its own inside the project, which git names without its files
         shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-
-
-def _listed(project: Path, *command: str) -> list[str]:
-    done = subprocess.run(["git", *command], cwd=project, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
-    if done.returncode:
-        raise SlimlineError(f"git {' '.join(command)}: {' '.join(done.stderr.split())}")
-    return [name for name in done.stdout.split("\0") if name]

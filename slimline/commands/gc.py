@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def gc(
-    nights: Annotated[int, typer.Option(min=0, help="Keep all releases of so many of the last days that had any.")] = 14,
+    nights: Annotated[
+        int, typer.Option(min=0, help="Keep all releases of so many of the last days that had any, and what an alias pointed at in them.")
+    ] = 14,
+    rollbacks: Annotated[int, typer.Option(min=0, help="Keep what so many rollbacks of an alias bring back, however old.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, with its bytes, and remove nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for a machine.")] = False,
 ) -> None:
@@ -25,6 +29,8 @@ def gc(
     Example: `slimline gc --nights 30 --dry-run`
     """
     from slimline.storage import checkpoint_folder
+    from slimline.storage.moves import turn
+    from slimline.storage.objects import store_time
     from slimline.storage.releases import release_base
     from slimline.storage.retention import collect, retained
     from slimline.storage.server import opened_store
@@ -34,10 +40,12 @@ def gc(
     params = Params.load(root / "params.yaml")
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
-        found = retained(store, base, nights, datetime.now(UTC))
-        going = [one for one in found if not one.why]
-        gone = going if dry_run else collect(store, base, going)
-        leases = ended(store, datetime.now(UTC))
+        now = store_time(store)
+        with nullcontext(lambda: True) if dry_run else turn(store, base) as is_ours:
+            found = retained(store, base, nights, now, rollbacks)
+            going = [one for one in found if not one.why]
+            gone = going if dry_run else collect(store, base, going, is_ours)
+        leases = ended(store, now)
         forget(store, [] if dry_run else leases)
     checkpoints = {path: path.stat().st_size for path in checkpoint_folder.abandoned(root, datetime.now(UTC))}
     checkpoint_folder.forget([] if dry_run else list(checkpoints))
@@ -73,6 +81,7 @@ def _show(found: "list[Stored]", gone: "list[Stored]") -> None:
 
     table = listing("release", "variant-target", "released (UTC)", "bytes", "kept by")
     for one in found:
-        label, why = one.label or "an interrupted upload", one.why or ("" if one in gone else "meanwhile")
+        label = one.label or ("unreadable release.json" if one.released else "an interrupted upload")
+        why = one.why or ("" if one in gone else "meanwhile")
         table.add_row(one.identity, label, minute(one.published.isoformat()), f"{one.size_bytes:,}", why)
     wide_console().print(table)

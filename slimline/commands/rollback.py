@@ -19,7 +19,7 @@ def rollback(
     Example: `slimline rollback --alias production`
     """
     from slimline.storage.aliases import alias_key, author
-    from slimline.storage.aliases import rollback as roll_back
+    from slimline.storage.moves import rollback_to_whole
     from slimline.storage.releases import release_base
     from slimline.storage.server import opened_store
 
@@ -27,7 +27,7 @@ def rollback(
     params = Params.load(root / "params.yaml")
     name, base = alias or params.publish.alias, release_base(params.workload)
     with opened_store(root, params.publish) as store:
-        after = roll_back(store, base, name, author(why))
+        after = rollback_to_whole(store, base, name, author(why))
     if as_json:
         sys.stdout.write(after.model_dump_json(by_alias=True, indent=2) + "\n")
         return

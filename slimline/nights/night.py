@@ -64,6 +64,12 @@ class Night(BaseModel):
     params_file: str = USUAL
     params: str = ""
 
+    @property
+    def is_code_known(self) -> bool:
+        """Whether the same fingerprint means the same code: not without git, and not of changes that nobody took the checksum of."""
+        code = self.fingerprints.get("code", UNKNOWN)
+        return code != UNKNOWN and not code.endswith("+")
+
     @functools.cached_property
     def identity(self) -> str:
         """What it is called: when it began, and 8 digits of its content."""
@@ -81,7 +87,7 @@ class Night(BaseModel):
 def night_of(summary: Mapping[str, Any], root: Path, params_file: str = USUAL) -> Night:
     """What reports/summary.json of a project says, with the fingerprints of the project's code, data and parameters.
 
-    The code is the commit, marked where the working tree differs from it; the data are what dvc.lock says of the prepared splits.
+    The code is the commit, and where the working tree differs from it `+` and the checksum of what differs; the data are what dvc.lock says of the prepared splits.
 
     Raises:
         ArtifactError: it lacks what the summary of a whole run has.
@@ -95,7 +101,7 @@ def night_of(summary: Mapping[str, Any], root: Path, params_file: str = USUAL) -
 def _night(summary: Mapping[str, Any], root: Path, params_file: str) -> Night:
     run, machine = summary["run"], summary["run"]["machine"]
     fingerprints = {
-        "code": f"{run['git'] or UNKNOWN}{'+' if run['git_dirty'] else ''}",
+        "code": f"{run['git'] or UNKNOWN}{_changes(run)}",
         "data": _data(root),
         "parameters": run["params_sha256"],
         "machine": f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['isa'])}",
@@ -111,6 +117,10 @@ def _night(summary: Mapping[str, Any], root: Path, params_file: str) -> Night:
         params_file=params_file,
         params=yaml_text(root / USUAL),
     )
+
+
+def _changes(run: Mapping[str, Any]) -> str:
+    return f"+{run.get('git_changes') or ''}" if run["git_dirty"] else ""
 
 
 def parse_night(body: bytes) -> Night | None:

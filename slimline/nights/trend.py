@@ -17,6 +17,7 @@ MEMORY = 0.05
 CLOCKS = ("speed_ratio", "peak_memory_bytes")
 """How the names of figures begin that are measured on the machine: those of the same files change with its load."""
 SAME_FILES = "the same files on the same kind of machine with the same libraries: its load, or how it was measured"
+CODE_MAY_DIFFER = "code may differ"
 UNEXPLAINED = "nothing that is known of the two runs differs: the machine's load, or a training that is not reproducible"
 
 
@@ -94,7 +95,9 @@ def differences(earlier: Night, later: Night) -> Iterator[str]:
     for name in ("code", "data", "parameters", "machine"):
         before, after = (night.fingerprints.get(name, UNKNOWN) for night in (earlier, later))
         if before != after:
-            yield f"{name} differs ({_short(before)} to {_short(after)})"
+            yield f"{name} differs ({short(before)} to {short(after)})"
+        elif name == "code" and not later.is_code_known:
+            yield f"{CODE_MAY_DIFFER} ({short(before)} both times, which does not say what was changed)"
     yield from (f"library {name} differs ({one} to {other})" for name, (one, other) in _versions(earlier.libraries, later.libraries))
 
 
@@ -127,5 +130,9 @@ def _worse(before: Figure, after: Figure) -> bool | None:
     return None if not after.better else (after.value < before.value) == (after.better == "higher")
 
 
-def _short(fingerprint: str) -> str:
-    return fingerprint if len(fingerprint) <= 12 or " " in fingerprint else f"{fingerprint[:12]}{'+' * fingerprint.endswith('+')}"
+def short(fingerprint: str) -> str:
+    """A fingerprint for people: 12 digits of the commit or checksum, and 8 of what was changed beside the commit."""
+    if len(fingerprint) <= 12 or " " in fingerprint:
+        return fingerprint
+    commit, plus, changed = fingerprint.partition("+")
+    return f"{commit[:12]}{plus}{changed[:8]}"

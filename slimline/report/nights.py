@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from slimline.nights.night import Figure as Estimate
 from slimline.nights.night import Night
-from slimline.nights.trend import Change, Verdict, changes, verdicts
+from slimline.nights.trend import Change, Verdict, changes, short, verdicts
 from slimline.report.figures import line_figure
 from slimline.report.numbers import number
 from slimline.report.page import Figure, StagePage, Table
@@ -43,7 +43,7 @@ def _runs(nights: Sequence[Night]) -> Table:
     rows = tuple(
         (
             night.identity,
-            night.fingerprints["code"][:12],
+            short(night.fingerprints["code"]),
             sum(row.verdict == "accept" for row in night.rows),
             len(night.rows),
             round(night.seconds),

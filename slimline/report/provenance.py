@@ -9,16 +9,25 @@ from typing import Any
 
 import psutil
 
+from slimline.errors import SlimlineError
+from slimline.report.working_tree import NOT_CODE, checksum, uncommitted
+
 STARTED = "SLIMLINE_RUN_STARTED"
 """Set by the flow: seconds since 1970 at which the run started."""
 
 
 def run_facts(root: Path, params_sha256: str) -> dict[str, Any]:
-    """Commit, whether tracked files but params.yaml differ from it, checksum of the params, start (ISO 8601, UTC), seconds since then."""
+    """Commit, what differs from it, checksum of the params, start (ISO 8601, UTC), seconds since then.
+
+    `git_changes` is the checksum of changed and new files, parameters aside: null where there are none, or where git does not say.
+    """
     started = float(os.environ.get(STARTED) or _oldest_dvc(psutil.Process()))
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _changes(root) if commit else ""
     return {
-        "git": _git(root, "rev-parse", "HEAD") or None,
-        "git_dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!params.yaml")),
+        "git": commit or None,
+        "git_dirty": changes != "",
+        "git_changes": changes or None,
         "params_sha256": params_sha256,
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(max(0.0, time.time() - started), 1),
@@ -35,6 +44,15 @@ def _oldest_dvc(process: psutil.Process) -> float:
         except psutil.Error:
             continue
     return born
+
+
+def _changes(root: Path) -> str | None:
+    """The checksum of what the commit does not hold; empty where it holds all, None where that cannot be known."""
+    try:
+        names = uncommitted(root, *NOT_CODE)
+        return checksum(root, names) if names else ""
+    except (SlimlineError, OSError):
+        return None
 
 
 def _git(root: Path, *arguments: str) -> str:

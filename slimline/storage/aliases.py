@@ -208,11 +208,17 @@ def _changed(store: Store, base: str, name: str, change: Callable[[Alias | None]
     found = read(store, key)
     before = _parsed(store, key, found.body) if found else None
     after = change(before)
-    if after is None and before is not None:
-        return before, False
-    if after is not None and write_if(store, key, after.as_json(), found.etag if found else None):
-        return after, True
-    return None
+    if after is None:
+        return (before, False) if before is not None else None
+    return (after, True) if _written(store, key, after.as_json(), found.etag if found else None) else None
+
+
+def _written(store: Store, key: str, body: bytes, standing: str | None) -> bool:
+    """Whether the alias is ours: a write whose answer was lost is sent again, and refused because of itself."""
+    if write_if(store, key, body, standing):
+        return True
+    found = read(store, key)
+    return found is not None and found.body == body
 
 
 def _parsed(store: Store, key: str, body: bytes) -> Alias:
@@ -223,4 +229,4 @@ def _parsed(store: Store, key: str, body: bytes) -> Alias:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -132,6 +133,17 @@ def require_bucket(store: Store) -> None:
     """
     with explained(store, "listing"):
         store.client.list_objects_v2(Bucket=store.bucket, MaxKeys=1)
+
+
+def store_time(store: Store) -> datetime:
+    """What the store takes for now: the clock that objects' `modified` is told by, whatever this machine's says.
+
+    Raises:
+        StorageRefused: it does not say (every HTTP server does).
+    """
+    with explained(store, "listing"):
+        answer = store.client.list_objects_v2(Bucket=store.bucket, MaxKeys=1)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
 def make_buckets(store: Store, names: Iterable[str]) -> None:

@@ -4,7 +4,8 @@ from slimline.artifact.compiled import RELEASE
 from slimline.errors import ArtifactError, InputError, StorageRefused
 from slimline.storage.aliases import Alias, Author, Standing, list_aliases, promote
 from slimline.storage.client import Store
-from slimline.storage.releases import is_whole, list_releases, read_release, verify_stored
+from slimline.storage.moves import moved_to_whole, require_whole, turn
+from slimline.storage.releases import list_releases, verify_stored
 
 
 def promote_reference(store: Store, base: str, reference: str, said: Author, *, alias: str, source: str) -> tuple[Alias, bool]:
@@ -15,16 +16,16 @@ def promote_reference(store: Store, base: str, reference: str, said: Author, *, 
         StorageRefused: the release is not whole in the store, or any byte of it was altered; or somebody else moved the alias meanwhile.
     """
     standing = resolve(store, base, reference, source)
-    release = read_release(store, base, standing.release)
-    if not is_whole(store, f"{base}/{standing.release}", release):
-        raise StorageRefused(f"{store.url(base)}/{standing.release}/: files are missing in the store; publish it again first")
+    require_whole(store, base, standing.release)
     try:
         verify_stored(store, base, standing.release)
     except ArtifactError as error:
         place = f"{store.url(base)}/{standing.release}/"
         what = str(error).partition(": ")[2].partition(";")[0]
         raise StorageRefused(f"{place}: was altered: {what}; delete {place}{RELEASE} and publish again, which uploads all of it") from None
-    return promote(store, base, alias, standing, said)
+    with turn(store, base):
+        require_whole(store, base, standing.release)
+        return moved_to_whole(store, base, alias, lambda: promote(store, base, alias, standing, said))
 
 
 def resolve(store: Store, base: str, reference: str, source: str) -> Standing:

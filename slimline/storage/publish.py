@@ -19,6 +19,7 @@ from slimline.storage.aliases import Alias, Standing, advance, alias_key, author
 from slimline.storage.bom import PAPER, bill_of_materials
 from slimline.storage.card import model_card
 from slimline.storage.client import Store
+from slimline.storage.moves import turn
 from slimline.storage.releases import MANIFEST, Release, release_base, release_id, upload_release
 from slimline.storage.server import opened_store
 from slimline.storage.signing import SIGNATURE, signature_of
@@ -105,14 +106,22 @@ def publish(root: Path, store: Store, alias: str, prepared: Prepared, announce: 
         uploaded += [draft.release.label] if new else []
         announce(f"{draft.release.label}: {'released as' if new else 'stands already as'} {draft.release.release}")
     standing = preferred_standing(prepared.drafts)
-    after, moved = advance(store, base, alias, standing, author(prepared.run))
-    for draft in prepared.drafts:
-        upload_release(store, base, draft.release, draft.files, draft.papers)  # one that `slimline gc` took before the alias needed it
+    with turn(store, base):
+        _upload_what_went(store, prepared, announce)
+        after, moved = advance(store, base, alias, standing, author(prepared.run))
+        _upload_what_went(store, prepared, announce)
     urls = {draft.release.label: store.url(f"{base}/{draft.release.release}/") for draft in prepared.drafts}
     write_json(root / RELEASES, urls)
     alias_url = store.url(alias_key(base, alias))
     announce(_alias_line(alias_url, after, moved, standing))
     return Publication(urls, tuple(uploaded), standing.release, alias_url, moved, after.standing != standing)
+
+
+def _upload_what_went(store: Store, prepared: Prepared, announce: Callable[[str], None]) -> None:
+    """What `slimline gc` took since it was found or uploaded, before the alias needed it."""
+    for draft in prepared.drafts:
+        if upload_release(store, prepared.base, draft.release, draft.files, draft.papers):
+            announce(f"{draft.release.label}: {draft.release.release} was removed meanwhile, and is released again")
 
 
 def read_summary(root: Path) -> dict[str, Any]:

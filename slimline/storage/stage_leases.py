@@ -24,6 +24,8 @@ POLL_S = 0.5
 FREE = b'{"holder": null}'
 KEPT = timedelta(days=1)
 """A lease that nobody has written for so long is of a stage that has ended, or of a dead holder."""
+MOVES = "moves/"
+"""Begins the names of the leases that order moves of aliases: one a workload, so they are never forgotten."""
 
 
 class Stopping(Exception):
@@ -39,6 +41,7 @@ class _Held:
     holder: str
     beats: int = 0
     etag: str = ""
+    written: float = 0.0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def body(self) -> bytes:
@@ -49,11 +52,12 @@ class _Held:
 
         The tag of what stands there is the next condition.
         """
+        now = time.monotonic()
         write_if(self.store, self.key, self.body(), standing)
         found = read(self.store, self.key)
         if found is None or _name_in(found.body) != self.holder:
             return False
-        self.etag = found.etag
+        self.etag, self.written = found.etag, now
         return True
 
     def beat(self, every_s: float) -> None:
@@ -74,8 +78,10 @@ def held(
     ttl_s: float = TTL_S,
     on_wait: Callable[[str], object] = lambda _: None,
     is_stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Hold the lease of `name` for the length of the block; wait while somebody else who lives has it.
+
+    Yields whether it is surely still ours: a process that was frozen, or whom the store did not answer, for `ttl_s` may have lost it.
 
     `on_wait` is called once with the other's name. `holder` says who one is, and nobody else may be called so.
 
@@ -88,7 +94,7 @@ def held(
     beating = threading.Thread(target=lease.beat, args=(ttl_s / 4,), daemon=True)
     beating.start()
     try:
-        yield
+        yield lambda: time.monotonic() - lease.written < ttl_s
     finally:
         lease.ended.set()
         beating.join()
@@ -97,8 +103,9 @@ def held(
 
 
 def ended(store: Store, now: datetime) -> list[str]:
-    """The keys of leases that nobody has written for `KEPT`; those that are held are written every few seconds."""
-    return [one.key for one in listed(store, PREFIX) if now - one.modified > KEPT]
+    """The keys of leases of stages that nobody has written for `KEPT` by the store's time `now`; held ones are written often."""
+    found = (one for one in listed(store, PREFIX) if not one.key.startswith(PREFIX + MOVES))
+    return [one.key for one in found if now - one.modified > KEPT]
 
 
 def forget(store: Store, keys: Sequence[str]) -> None:

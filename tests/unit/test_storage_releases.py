@@ -35,7 +35,8 @@ from slimline.runtime import load
 from slimline.storage import aliases, retention
 from slimline.storage.aliases import Author, Standing, advance, alias_key, author, promote, read_alias, rollback
 from slimline.storage.client import connect
-from slimline.storage.objects import listed, put_bytes, read, write_if
+from slimline.storage.moves import moved_to_whole, turn
+from slimline.storage.objects import listed, put_bytes, read, store_time, write_if
 from slimline.storage.promotion import promote_reference, resolve
 from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
@@ -387,7 +388,7 @@ def test_gc_removes_what_nothing_needs_and_keeps_the_rest_whole(project, store, 
     assert all(one.why.startswith("night of") for one in retention.retained(store, base, 1, later) if one.identity in first)
     going = [one for one in retention.retained(store, base, 0, later) if not one.why]
     assert {one.identity for one in going} == first | {"0" * 20}
-    assert {one.identity for one in retention.collect(store, base, going)} == first | {"0" * 20}
+    assert {one.identity for one in retention.collect(store, base, going, lambda: True)} == first | {"0" * 20}
     left = list_releases(store, base)
     assert {one.release.release for one in left} == set(alias.releases.values())
     assert {one.key.split("/")[2] for one in listed(store, f"{base}/")} == {"aliases", *alias.releases.values()}
@@ -398,11 +399,89 @@ def test_gc_gives_a_release_back_that_an_alias_comes_to_need_meanwhile(project, 
     published(project)
     alias = read_alias(store, base, "latest")
     store.client.delete_object(Bucket=store.bucket, Key=alias_key(base, "latest"))
-    going = [one for one in retention.retained(store, base, 0, datetime.now(UTC)) if not one.why]
+    assert {one.why for one in retention.retained(store, base, 0, store_time(store))} == {"written in the last hour"}
+    going = [one for one in retention.retained(store, base, 0, store_time(store) + timedelta(days=2)) if not one.why]
     assert len(going) == 2
     advance(store, base, "latest", alias.standing, SAID)
-    assert retention.collect(store, base, going) == []
+    assert retention.collect(store, base, going, lambda: True) == []
     assert {one.release.release for one in list_releases(store, base)} == set(alias.releases.values())
+
+
+def test_gc_keeps_what_an_alias_may_go_back_to_and_no_more(project, store, workload):
+    base = release_base(workload)
+    identities = []
+    for number in range(4):
+        write_run(project, workload, {"small": 3.0 + number, "tiny": 5.0 + number})
+        published(project)
+        identities.append(set(read_alias(store, base, "latest").releases.values()))
+    later = store_time(store) + timedelta(days=2)
+    for rollbacks, gone in ((3, set()), (1, identities[0] | identities[1]), (0, identities[0] | identities[1] | identities[2])):
+        going = {one.identity for one in retention.retained(store, base, 0, later, rollbacks) if not one.why}
+        assert going == gone - identities[3]
+    assert all(one.why for one in retention.retained(store, base, 1, later, 0)), "all are of the last night"
+
+
+def test_gc_keeps_a_release_under_an_alias_that_cannot_be_read(project, store, workload):
+    base = release_base(workload)
+    published(project)
+    identity = read_alias(store, base, "latest").release
+    put_bytes(store, f"{base}/{identity}/release.json", b"{")
+    [found] = [one for one in retention.retained(store, base, 0, store_time(store) + timedelta(days=2)) if one.identity == identity]
+    assert (found.released, found.label, found.why) == (True, "", "alias latest")
+
+
+def test_a_write_whose_answer_was_lost_is_ours(project, store, workload, monkeypatch):
+    base = release_base(workload)
+    for size in (3.0, 4.0, 5.0):
+        write_run(project, workload, {"small": size, "tiny": 9.0})
+        published(project)
+    before = read_alias(store, base, "latest")
+
+    def lost(*arguments):
+        assert write_if(*arguments)
+        return False  # what botocore's own second try is answered
+
+    monkeypatch.setattr(aliases, "write_if", lost)
+    assert aliases.rollback(store, base, "latest", SAID).release == before.previous[0].release
+    assert read_alias(store, base, "latest").release == before.previous[0].release
+
+
+def test_a_release_that_goes_while_its_alias_moves_takes_the_move_back(project, store, workload):
+    base = release_base(workload)
+    published(project)
+    old = read_alias(store, base, "latest")
+    write_run(project, workload, {"small": 7.0, "tiny": 8.0})
+    published(project)
+    new = read_alias(store, base, "latest")
+    put_bytes(store, alias_key(base, "latest"), old.as_json())
+
+    def move():
+        moved = promote(store, base, "latest", new.standing, SAID)
+        store.client.delete_object(Bucket=store.bucket, Key=f"{base}/{new.release}/release.json")
+        return moved
+
+    with pytest.raises(StorageRefused, match="the alias latest stays as it was"):
+        moved_to_whole(store, base, "latest", move)
+    assert read_alias(store, base, "latest") == old
+
+
+def test_who_moves_and_who_collects_take_turns(store):
+    order = []
+
+    def collector():
+        with turn(store, "releases/digits"):
+            order.append("collects")
+
+    with turn(store, "releases/digits") as is_ours:
+        waiting = threading.Thread(target=collector)
+        waiting.start()
+        time.sleep(1.0)
+        assert is_ours()
+        order.append("moved")
+    waiting.join(timeout=60)
+    assert order == ["moved", "collects"]
+    with turn(store, "releases/table"), turn(store, "releases/digits"):
+        pass
 
 
 @pytest.fixture
