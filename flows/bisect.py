@@ -28,7 +28,7 @@ from flows.options import Options
 from flows.trials import without_variants
 from flows.workspace import State, run_workspace
 from slimline.errors import InputError, SlimlineError
-from slimline.nights.attribution import CODE, PARAMETERS, Cell, Moved, cells, finding, moves, parameter_differences
+from slimline.nights.attribution import BOTH_A, BOTH_B, CODE, PARAMETERS, Cell, Moved, cells, finding, moves, parameter_differences
 from slimline.nights.night import UNKNOWN, Night, night_of
 from slimline.nights.trend import CODE_MAY_DIFFER, differences
 from slimline.params import TEACHER, Params, params_sha256
@@ -68,7 +68,6 @@ def run_bisect(project: Path, options: BisectOptions) -> Bisected:
     changed = tuple(moves(sides["A"], sides["B"]))
     differing = tuple(may_differ(sides))
     told = tuple(differences(sides["A"], sides["B"]))
-    fixed = tuple(line for line in told if not line.startswith(SWAPPED)) + _data_alone(told, differing)
     made: dict[Cell, Night | str] = {}
     texts = {}
     if changed and differing:
@@ -78,6 +77,7 @@ def run_bisect(project: Path, options: BisectOptions) -> Bisected:
             tell(Noted(f"bisect: {cell.name}"))
             text = restricted(project, texts[cell.parameters], changed)
             made[cell] = replayed(project, sides[cell.code].fingerprints[CODE], text, f"bisect-{cell.code}{cell.parameters}", options.jobs)
+    fixed = tuple(line for line in told if not line.startswith(SWAPPED)) + _data_alone(told, sides, made)
     return Bisected(
         run_a=sides["A"].identity,
         run_b=sides["B"].identity,
@@ -184,9 +184,12 @@ def replayed(project: Path, commit: str, text: str, name: str, jobs: int) -> Nig
         return str(error).splitlines()[0]
 
 
-def _data_alone(told: Sequence[str], differing: Sequence[str]) -> tuple[str, ...]:
-    """Data follow from code and parameters; where they differ and these do not, the files they are read from did."""
-    return () if differing else tuple(line for line in told if line.startswith("data differs"))
+def _data_alone(told: Sequence[str], sides: Sides, made: Mapping[Cell, Night | str]) -> tuple[str, ...]:
+    """Data follow from code and parameters; where these do not give both again, the files that data are read from have changed."""
+    again = zip((BOTH_A, BOTH_B), sides.values(), strict=True)
+    if all(isinstance(found := made.get(cell), Night) and found.fingerprints["data"] == side.fingerprints["data"] for cell, side in again):
+        return ()
+    return tuple(line for line in told if line.startswith("data differs"))
 
 
 def _named(project: Path, sides: Sides, texts: Mapping[str, str]) -> Iterator[str]:

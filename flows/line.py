@@ -115,7 +115,7 @@ def run_in(run: Run) -> Outcome:
     if outcome.summary is not None:
         show_results(outcome.summary, outcome.releases)
         if run.options.publish and not run.options.targets and set(outcome.states.values()) != {"Cached"}:
-            remember_run(run, outcome.summary)
+            remember_run(run, outcome)
     return replace(outcome, seconds=time.monotonic() - run.began)
 
 

@@ -1,5 +1,6 @@
 """What comes after a run's stages: releases of what passed, results for other machines, and the memory of the run."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,11 @@ from flows.schedule import failure_code
 from flows.stages import run_upload
 from slimline.errors import SlimlineError
 from slimline.nights.night import night_of
+from slimline.params import params_sha256
+from slimline.params.files import USUAL
+from slimline.report.provenance import STARTED, run_facts
+
+REPORT = "report"
 
 
 def released(run: Run, outcome: Outcome) -> Outcome:
@@ -51,12 +57,22 @@ def store(run: Run) -> Iterator[None]:
         yield
 
 
-def remember_run(run: Run, summary: Mapping[str, Any]) -> None:
+def remember_run(run: Run, outcome: Outcome) -> None:
     """Keep what this run came to; a store that says no costs a later comparison, and not this run."""
     try:
-        night = night_of(summary, run.folder, run.options.params_file)
+        night = night_of(summary_now(run, outcome), run.folder, run.options.params_file)
         with store(run):
             note(remember(night, run.project, run.folder, run.params.publish), "regression: ")
             note(tell_of_room(run.project, run.params.publish), "nearly full: ")
     except SlimlineError as error:
         tell(Noted(f"not remembered: {error}"))
+
+
+def summary_now(run: Run, outcome: Outcome) -> Mapping[str, Any]:
+    """The summary of this run: of one that DVC took from its cache, start and code are those of the run that first made it."""
+    found = outcome.summary or {}
+    if outcome.states.get(REPORT) != "Restored":
+        return found
+    with added({STARTED: str(time.time() - (time.monotonic() - run.began))}):
+        facts = run_facts(run.folder, params_sha256(run.folder / USUAL))
+    return {**found, "run": {**found.get("run", {}), **facts}}

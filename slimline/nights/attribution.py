@@ -109,7 +109,7 @@ def _same_way(moved: Moved, before: Value | None, after: Value | None) -> bool:
     if isinstance(before, Figure) and isinstance(after, Figure) and isinstance(moved.before, Figure) and isinstance(moved.after, Figure):
         same = (after.value > before.value) == (moved.after.value > moved.before.value)
         return same and beyond_noise(moved.name, before, after)
-    return before != after and after is not None
+    return (before, after) == (moved.before, moved.after)
 
 
 def _value(night: Night | str, moved: Moved) -> Value | None:

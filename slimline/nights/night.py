@@ -87,7 +87,8 @@ class Night(BaseModel):
 def night_of(summary: Mapping[str, Any], root: Path, params_file: str = USUAL) -> Night:
     """What reports/summary.json of a project says, with the fingerprints of the project's code, data and parameters.
 
-    The code is the commit, and where the working tree differs from it `+` and the checksum of what differs; the data are what dvc.lock says of the prepared splits.
+    The code is the commit, and where the working tree differs from it `+` and the checksum of what differs; the data are what dvc.lock says
+    of the prepared splits.
 
     Raises:
         ArtifactError: it lacks what the summary of a whole run has.

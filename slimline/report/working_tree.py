@@ -35,7 +35,7 @@ def checksum(root: Path, names: Iterable[str]) -> str:
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
-    for name in sorted(found for name in set(names) for found in _files(root, name)):
+    for name in sorted(found for given in set(names) for found in _files(root, given)):
         digest.update(f"{len(os.fsencode(name))} ".encode() + os.fsencode(name) + _content(root / name))
     return digest.hexdigest()[:16]
 

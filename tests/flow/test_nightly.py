@@ -1,5 +1,6 @@
-"""A night on what Prefect does not take, and which ends of it are told."""
+"""A night on what Prefect does not take, which ends of it are told, and what is remembered of it."""
 
+import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,8 +11,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.automations import alerts
 from flows.nightly import row_from_elsewhere
+from flows.one_run import Run
 from flows.options import Options
 from flows.queues import Needs
+from flows.release import summary_now
+from flows.results import Outcome
+from slimline.params import Params
 
 
 def test_a_queue_that_prefect_does_not_know_is_a_row_of_the_night(api):
@@ -36,3 +41,14 @@ def test_a_run_and_a_night_that_fail_are_told(flow, state):
     )
     assert trigger.covers(event)
     assert trigger.expects(event.event)
+
+
+def test_a_report_from_the_cache_is_remembered_as_of_the_run_that_took_it(tmp_path):
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    earlier = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "git": "a" * 40, "git_dirty": False, "machine": {"cpu": "x"}}
+    run = Run(tmp_path, tmp_path, Options(), Params.model_construct(), time.monotonic() - 30)
+    for state, is_now in (("Completed", False), ("Cached", False), ("Restored", True)):
+        found = summary_now(run, Outcome(tmp_path, 30.0, states={"report": state}, summary={"workload": "digits", "run": earlier}))
+        assert (found["run"]["started"] != earlier["started"], found["run"]["git"] is None) == (is_now, is_now)
+        assert found["run"]["machine"] == {"cpu": "x"}
+    assert found["run"]["seconds"] == pytest.approx(30, abs=5)

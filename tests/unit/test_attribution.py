@@ -63,6 +63,10 @@ def test_a_verdict_that_changed_is_a_change_too():
     assert finding(RECORDED[1], made(aa=GOOD, bb=BAD, ba=GOOD, ab=BAD), (), (CODE, PARAMETERS)).cause == PARAMETERS
 
 
+def test_a_verdict_that_changes_the_other_way_is_not_this_change():
+    assert finding(RECORDED[1], made(aa=BAD, bb=GOOD), (), (CODE,)).cause == OUTSIDE
+
+
 def test_only_what_differs_is_run():
     assert len(cells(code_differs=True, parameters_differ=True)) == 4
     assert cells(code_differs=True, parameters_differ=False) == (BOTH_A, BOTH_B)

@@ -7,7 +7,7 @@ import pytest
 
 from slimline.errors import ArtifactError
 from slimline.nights.night import Figure, Night, Row, night_of, parse_night
-from slimline.nights.trend import SAME_FILES, UNEXPLAINED, beyond_noise, changes, verdicts
+from slimline.nights.trend import SAME_FILES, UNEXPLAINED, beyond_noise, changes, differences, verdicts
 from slimline.report.nights import nights_page
 from slimline.report.page import write_page
 
@@ -109,3 +109,12 @@ def test_the_page_shows_runs_changes_and_trends(project: Path, tmp_path: Path) -
     assert "2 figures changed beyond the noise, 2 of them for the worse; 1 verdicts changed" in page
     assert "int8\\-openvino" in text or "int8-openvino" in text
     assert "<svg" in page
+
+
+def test_two_runs_whose_changes_nobody_took_down_may_differ_in_code() -> None:
+    def told(code: str) -> list[str]:
+        return list(differences(*(night(day, {}, code=code) for day in (1, 2))))
+
+    assert told("a" * 40) == []
+    assert told(f"{'a' * 40}+{'b' * 16}") == []
+    assert told(f"{'a' * 40}+") == ["code may differ (aaaaaaaaaaaa+ both times, which does not say what was changed)"]
