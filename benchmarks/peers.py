@@ -168,9 +168,13 @@ def _ours(setting: Setting, params: Params, costs: Mapping[str, Cost | Refused])
             if failed or missed:
                 yield _row(name, target, failed[0] if failed else Refused(missed.reason if missed else ""), None, peer=False)
                 continue
+            facts = read_json(path)
+            if "missed" in facts:
+                yield _row(name, target, Refused(facts["reason"]), None, peer=False)
+                continue
             done = [one for one in steps if isinstance(one, Cost)]
             cost = Cost(sum(one.seconds for one in done), sum(one.cpu_seconds for one in done), max(one.peak_memory_bytes for one in done))
-            yield _row(name, target, read_json(path), cost, peer=False)
+            yield _row(name, target, facts, cost, peer=False)
 
 
 def _row(name: str, target: str, facts: Mapping[str, Any] | Refused, cost: Cost | None, *, peer: bool) -> dict[str, Any]:
