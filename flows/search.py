@@ -97,13 +97,16 @@ def asked_of(params: Params) -> SearchParams:
 
 
 def key_of(folder: Path, params: Params) -> str:
-    """What a search is known by: params but for its bounds, the bytes of the teacher and of the data, and all code of one's own."""
+    """What a search is known by: params but for its bounds, the orders, the bytes of teacher and data, and all code of one's own."""
     bounds = {"minutes", "trials", "frontier", "beside", "at_once"}
     content = params.model_dump(mode="json", exclude={"deploy": {"variants"}, "search": bounds, "publish": True})
     made = read_yaml(folder / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in ("data", "teacher") for out in made[stage]["outs"] if out["path"].startswith("data/")}
     variants = dict.fromkeys(("prune", "quantize", "factorize", "distill"))
-    return hashlib.sha256(json.dumps([content | variants, outs, own_code_of(folder)], sort_keys=True).encode()).hexdigest()[:12]
+    asked = asked_of(params)
+    orders = sorted(legal_orders(asked, asked.targets or params.deploy.targets))
+    told = json.dumps([content | variants, orders, outs, own_code_of(folder)], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def own_code_of(folder: Path) -> dict[str, str]:

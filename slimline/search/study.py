@@ -38,7 +38,7 @@ class Study:
     """
 
     def __init__(self, journal: Path, search: SearchParams, orders: tuple[Order, ...]) -> None:
-        self._search, self._orders = search, orders
+        self._search, self._orders = search, tuple(sorted(orders))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = _opened(journal, search.seed)
         if not self._study.trials:
@@ -116,7 +116,7 @@ class Study:
         self.tell(one.number, before.brief)
 
     def _sampled(self, trial: Trial) -> tuple[Step, ...]:
-        order = trial.suggest_categorical(ORDER, sorted(THEN.join(order) for order in self._orders))
+        order = trial.suggest_categorical(ORDER, [THEN.join(order) for order in self._orders])
         return self._steps(order, lambda knob, count: trial.suggest_int(knob, 0, count - 1))
 
     def _chain(self, params: Mapping[str, Any]) -> tuple[Step, ...] | None:

@@ -210,15 +210,15 @@ def _changed(store: Store, base: str, name: str, change: Callable[[Alias | None]
     after = change(before)
     if after is None:
         return (before, False) if before is not None else None
-    return (after, True) if _written(store, key, after.as_json(), found.etag if found else None) else None
+    return (after, True) if _written(store, key, after, found.etag if found else None) else None
 
 
-def _written(store: Store, key: str, body: bytes, standing: str | None) -> bool:
-    """Whether the alias is ours: a write whose answer was lost is sent again, and refused because of itself."""
-    if write_if(store, key, body, standing):
+def _written(store: Store, key: str, after: Alias, standing: str | None) -> bool:
+    """Whether the move was made: a write whose answer was lost is sent again, and refused because of itself."""
+    if write_if(store, key, after.as_json(), standing):
         return True
     found = read(store, key)
-    return found is not None and found.body == body
+    return found is not None and after.moves[-1] in _parsed(store, key, found.body).moves
 
 
 def _parsed(store: Store, key: str, body: bytes) -> Alias:

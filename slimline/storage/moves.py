@@ -1,8 +1,8 @@
 """Moves of aliases that stand: the release that an alias is pointed at is there and whole, and nobody removes it meanwhile.
 
 Who moves an alias of a workload and who collects its releases (`slimline gc`) take turns, by a lease in the store. A process that was
-frozen for longer than a lease lasts loses its turn unnoticed: who collects looks before every removal, who moves looks at the release once
-more after the move and takes the move back.
+frozen for longer than a lease lasts loses its turn unnoticed: who collects looks before every removal, who moves looks at the release
+once more after the move and takes the move back.
 """
 
 import logging

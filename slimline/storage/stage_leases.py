@@ -103,7 +103,7 @@ def held(
 
 
 def ended(store: Store, now: datetime) -> list[str]:
-    """The keys of leases of stages that nobody has written for `KEPT` by the store's time `now`; held ones are written often."""
+    """The keys of stages' leases that nobody has written for `KEPT` at the store's time `now`; who holds one writes every few seconds."""
     found = (one for one in listed(store, PREFIX) if not one.key.startswith(PREFIX + MOVES))
     return [one.key for one in found if now - one.modified > KEPT]
 

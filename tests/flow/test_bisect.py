@@ -88,6 +88,21 @@ def test_a_run_that_is_not_there_is_one_line(project, nights):
     assert "run '2020-01-01': not the name of one run" in done.stderr
 
 
+def test_code_that_was_not_committed_is_refused_and_not_taken_for_the_same(project, nights):
+    path = project.root / SKILL
+    clean = path.read_text()
+    for skill in ("0.70", "0.60"):
+        path.write_text(clean.replace("0.75", skill))
+        code, _, shown = project.run("--params", PARAMS)
+        assert code == 0, shown
+    path.write_text(clean)
+    [later, *_] = [one for one in json.loads(slimline(project, "history", "--json").stdout) if one["event"] == "worse"]
+    assert "code differs" in later["why"]
+    done = slimline(project, "bisect", later["was"], later["release"])
+    assert done.returncode == 2
+    assert "had changes that were not committed, or files that git did not know: its code cannot be had again" in done.stderr
+
+
 def test_a_run_beside_itself_needs_no_run(project, nights):
     done = slimline(project, "bisect", nights[0], nights[0][:17])
     assert done.returncode == 0

@@ -7,20 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import typer
-from onnx import TensorProto, helper
+from botocore.exceptions import ReadTimeoutError
 from typer.testing import CliRunner
 
-from slimline.artifact.compiled import CompiledManifest
-from slimline.artifact.folder import checksums, sha256_of
-from slimline.artifact.manifest import write_manifest
-from slimline.artifact.signature import InputSignature, Signature
+from slimline.artifact.folder import sha256_of
 from slimline.commands.gc import gc
 from slimline.commands.history import history
 from slimline.commands.promote import promote as promote_command
@@ -32,16 +27,16 @@ from slimline.commands.verify import verify as verify_command
 from slimline.errors import ArtifactError, InputError, NothingPassed, StorageRefused
 from slimline.params import PublishParams
 from slimline.runtime import load
-from slimline.storage import aliases, retention
-from slimline.storage.aliases import Author, Standing, advance, alias_key, author, promote, read_alias, rollback
+from slimline.storage import aliases
+from slimline.storage.aliases import Author, Standing, advance, author, promote, read_alias, rollback
 from slimline.storage.client import connect
-from slimline.storage.moves import moved_to_whole, turn
-from slimline.storage.objects import listed, put_bytes, read, store_time, write_if
+from slimline.storage.objects import listed, put_bytes, read, write_if
 from slimline.storage.promotion import promote_reference, resolve
 from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
 from slimline.storage.server import SETTINGS, store_environment
 from slimline.storage.signing import verify_signature
+from tests.small_releases import compile_toy
 from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -149,35 +144,6 @@ def row(name, size_bytes, identity, verdict):
         "reasons": ["the whole interval of the drop lies below 0.01"],
         "release": identity if verdict == "accept" else None,
     }
-
-
-def compile_toy(folder, workload, name, weight, ballast):
-    """A real ONNX model: logits = weight * input for 3 features; `ballast` more bytes that make it large."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    matrix = helper.make_tensor("w", TensorProto.FLOAT, [3, 3], (np.eye(3) * weight).astype(np.float32).flatten())
-    ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["n", 3]) for end in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], name, ends[:1], ends[1:], [matrix])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx")
-    (folder / "ballast.bin").write_bytes(np.random.default_rng(int(weight)).bytes(10 + ballast))
-    manifest = CompiledManifest(
-        workload=workload,
-        variant=name,
-        target="onnxruntime",
-        precision="float32",
-        computes="float32",
-        stage="prune",
-        method="magnitude",
-        source="teacher",
-        lineage=(name, "teacher"),
-        signature=Signature(inputs=(InputSignature(name="x", dtype="float32", shape=(3,)),)),
-        objective={"name": "classification", "labels": ["a", "b", "c"]},
-        source_sha256="0" * 64,
-        files=checksums(folder),
-        versions={"onnx": onnx.__version__},
-    )
-    write_manifest(folder, manifest)
-    return folder
 
 
 def published(root, alias="latest"):
@@ -365,123 +331,30 @@ def test_of_two_that_promote_at_once_one_wins_and_the_other_is_told_by_whom(stor
     ]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_rollback_whose_answer_was_lost_goes_back_once(store, workload, monkeypatch, times):
+    base = release_base(workload)
+    for letter in "abcd":
+        advance(store, base, "latest", standing(letter), SAID)
+    session, lost = store.client._endpoint.http_session, []
+
+    def send(request):
+        answer = type(session).send(session, request)
+        if request.method == "PUT" and len(lost) < times:
+            lost.append(answer)
+            raise ReadTimeoutError(endpoint_url=request.url)
+        return answer
+
+    monkeypatch.setattr(session, "send", send)
+    assert rollback(store, base, "latest", SAID).release[0] == "c"
+    alias = read_alias(store, base, "latest")
+    assert (len(lost), alias.release[0], [move.by for move in alias.moves].count("rollback")) == (times, "c", 1)
+
+
 @pytest.mark.parametrize("why", ["two\nlines", "\x1b[31mred", "x" * 301])
 def test_a_reason_that_a_terminal_would_obey_is_refused(why):
     with pytest.raises(InputError, match="give one line of at most 300 characters"):
         author(why)
-
-
-def test_gc_removes_what_nothing_needs_and_keeps_the_rest_whole(project, store, workload, monkeypatch):
-    base = release_base(workload)
-    published(project)
-    first = {one.release.release for one in list_releases(store, base)}
-    write_run(project, workload, {"small": 3.0, "tiny": 4.0})
-    published(project)
-    put_bytes(store, f"{base}/{'0' * 20}/model.onnx", b"of an upload that was cut off")
-    stored = retention.retained(store, base, 0, datetime.now(UTC))
-    assert {one.identity: one.why for one in stored if one.identity in first} == dict.fromkeys(first, "rollback of latest")
-    assert all(one.why for one in stored)
-    later = datetime.now(UTC) + timedelta(days=2)
-    assert [one.identity for one in retention.retained(store, base, 0, later) if not one.why] == ["0" * 20]
-    alias = read_alias(store, base, "latest")
-    put_bytes(store, alias_key(base, "latest"), alias.model_copy(update={"previous": ()}).as_json())
-    assert all(one.why.startswith("night of") for one in retention.retained(store, base, 1, later) if one.identity in first)
-    going = [one for one in retention.retained(store, base, 0, later) if not one.why]
-    assert {one.identity for one in going} == first | {"0" * 20}
-    assert {one.identity for one in retention.collect(store, base, going, lambda: True)} == first | {"0" * 20}
-    left = list_releases(store, base)
-    assert {one.release.release for one in left} == set(alias.releases.values())
-    assert {one.key.split("/")[2] for one in listed(store, f"{base}/")} == {"aliases", *alias.releases.values()}
-
-
-def test_gc_gives_a_release_back_that_an_alias_comes_to_need_meanwhile(project, store, workload):
-    base = release_base(workload)
-    published(project)
-    alias = read_alias(store, base, "latest")
-    store.client.delete_object(Bucket=store.bucket, Key=alias_key(base, "latest"))
-    assert {one.why for one in retention.retained(store, base, 0, store_time(store))} == {"written in the last hour"}
-    going = [one for one in retention.retained(store, base, 0, store_time(store) + timedelta(days=2)) if not one.why]
-    assert len(going) == 2
-    advance(store, base, "latest", alias.standing, SAID)
-    assert retention.collect(store, base, going, lambda: True) == []
-    assert {one.release.release for one in list_releases(store, base)} == set(alias.releases.values())
-
-
-def test_gc_keeps_what_an_alias_may_go_back_to_and_no_more(project, store, workload):
-    base = release_base(workload)
-    identities = []
-    for number in range(4):
-        write_run(project, workload, {"small": 3.0 + number, "tiny": 5.0 + number})
-        published(project)
-        identities.append(set(read_alias(store, base, "latest").releases.values()))
-    later = store_time(store) + timedelta(days=2)
-    for rollbacks, gone in ((3, set()), (1, identities[0] | identities[1]), (0, identities[0] | identities[1] | identities[2])):
-        going = {one.identity for one in retention.retained(store, base, 0, later, rollbacks) if not one.why}
-        assert going == gone - identities[3]
-    assert all(one.why for one in retention.retained(store, base, 1, later, 0)), "all are of the last night"
-
-
-def test_gc_keeps_a_release_under_an_alias_that_cannot_be_read(project, store, workload):
-    base = release_base(workload)
-    published(project)
-    identity = read_alias(store, base, "latest").release
-    put_bytes(store, f"{base}/{identity}/release.json", b"{")
-    [found] = [one for one in retention.retained(store, base, 0, store_time(store) + timedelta(days=2)) if one.identity == identity]
-    assert (found.released, found.label, found.why) == (True, "", "alias latest")
-
-
-def test_a_write_whose_answer_was_lost_is_ours(project, store, workload, monkeypatch):
-    base = release_base(workload)
-    for size in (3.0, 4.0, 5.0):
-        write_run(project, workload, {"small": size, "tiny": 9.0})
-        published(project)
-    before = read_alias(store, base, "latest")
-
-    def lost(*arguments):
-        assert write_if(*arguments)
-        return False  # what botocore's own second try is answered
-
-    monkeypatch.setattr(aliases, "write_if", lost)
-    assert aliases.rollback(store, base, "latest", SAID).release == before.previous[0].release
-    assert read_alias(store, base, "latest").release == before.previous[0].release
-
-
-def test_a_release_that_goes_while_its_alias_moves_takes_the_move_back(project, store, workload):
-    base = release_base(workload)
-    published(project)
-    old = read_alias(store, base, "latest")
-    write_run(project, workload, {"small": 7.0, "tiny": 8.0})
-    published(project)
-    new = read_alias(store, base, "latest")
-    put_bytes(store, alias_key(base, "latest"), old.as_json())
-
-    def move():
-        moved = promote(store, base, "latest", new.standing, SAID)
-        store.client.delete_object(Bucket=store.bucket, Key=f"{base}/{new.release}/release.json")
-        return moved
-
-    with pytest.raises(StorageRefused, match="the alias latest stays as it was"):
-        moved_to_whole(store, base, "latest", move)
-    assert read_alias(store, base, "latest") == old
-
-
-def test_who_moves_and_who_collects_take_turns(store):
-    order = []
-
-    def collector():
-        with turn(store, "releases/digits"):
-            order.append("collects")
-
-    with turn(store, "releases/digits") as is_ours:
-        waiting = threading.Thread(target=collector)
-        waiting.start()
-        time.sleep(1.0)
-        assert is_ours()
-        order.append("moved")
-    waiting.join(timeout=60)
-    assert order == ["moved", "collects"]
-    with turn(store, "releases/table"), turn(store, "releases/digits"):
-        pass
 
 
 @pytest.fixture

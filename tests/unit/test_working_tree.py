@@ -1,60 +1,96 @@
-"""What of a working tree its last commit does not hold: two that differ never look alike."""
+"""Which code a run had: the commit, and a checksum of what was not committed."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from flows.carry import lend_teacher
+from slimline.errors import SlimlineError
 from slimline.report.provenance import run_facts
 from slimline.report.working_tree import uncommitted
 
+COMMITTED = {"workloads/digits.py": "A = 1\n", "params.yaml": "seed: 0\n", ".gitignore": "/data/\n/reports/\n__pycache__/\n"}
+
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "workloads").mkdir()
-    (tmp_path / "workloads/mine.py").write_text("A = 1\n")
-    (tmp_path / "params.yaml").write_text("seed: 0\n")
-    (tmp_path / ".gitignore").write_text("/data/\n__pycache__/\n")
-    author = "git -c user.name=a -c user.email=a@example.org"
-    subprocess.run(f"git init -q && git add -A && {author} commit -qm first", shell=True, cwd=tmp_path, check=True)
+def tree(tmp_path: Path) -> Path:
+    write(tmp_path, COMMITTED)
+    for command in ("init -q -b main", "add -A", "-c user.name=T -c user.email=t@example.org commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
     return tmp_path
 
 
-def changes_of(root: Path) -> str | None:
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def changes(root: Path) -> str | None:
     facts = run_facts(root, "0" * 64)
-    assert facts["git_dirty"] == (facts["git_changes"] is not None)
-    changes: str | None = facts["git_changes"]
-    return changes
+    assert facts["git_dirty"] is (facts["git_changes"] is not None)
+    found: str | None = facts["git_changes"]
+    return found
 
 
-def test_what_a_run_writes_and_its_parameters_are_no_change_of_the_code(root: Path) -> None:
-    (root / "data").mkdir()
-    (root / "data/model.bin").write_bytes(b"1")
-    for name in ("dvc.lock", "params.yaml", "workloads/.gitignore"):
-        (root / name).write_text("changed: 1\n")
-    (root / "workloads/mine.py").touch()
-    assert changes_of(root) is None
+@pytest.mark.parametrize("name", ["workloads/digits.py", "workloads/mine.py"])
+def test_what_is_not_committed_has_a_checksum_of_its_content(tree: Path, name: str) -> None:
+    assert changes(tree) is None
+    write(tree, {name: "A = 2\n"})
+    first = changes(tree)
+    os.utime(tree / name, (1, 1))
+    assert first is not None
+    assert changes(tree) == first, "a file that was touched is the same file"
+    write(tree, {name: "A = 3\n"})
+    assert changes(tree) not in (None, first)
+    write(tree, {name: "A = 2\n"})
+    assert changes(tree) == first
+    subprocess.run(["git", "add", "-A"], cwd=tree, check=True)
+    assert changes(tree) == first, "what is staged is not committed"
 
 
-def test_each_working_tree_has_its_own_checksum(root: Path) -> None:
-    found = []
-    mine, new = root / "workloads/mine.py", root / "workloads/new.py"
-    for change in (
-        lambda: mine.write_text("A = 2\n"),
-        lambda: mine.write_text("A = 3\n"),
-        lambda: new.write_text("B = 1\n"),
-        lambda: new.write_text("B = 2\n"),
-        lambda: new.chmod(0o755),
-        lambda: new.rename(root / "workloads/other.py"),
-        lambda: mine.unlink(),
-    ):
-        change()
-        found.append(changes_of(root))
-    assert None not in found
-    assert len(set(found)) == len(found)
-    assert set(uncommitted(root)) == {"workloads/mine.py", "workloads/other.py"}
+def test_a_file_that_is_gone_and_one_that_became_a_program_are_changes(tree: Path) -> None:
+    (tree / "workloads/digits.py").chmod(0o755)
+    executable = changes(tree)
+    (tree / "workloads/digits.py").unlink()
+    assert None is not executable != changes(tree) is not None
 
 
-def test_without_git_nothing_is_said(tmp_path: Path) -> None:
-    assert run_facts(tmp_path, "0" * 64)["git"] is None
-    assert changes_of(tmp_path) is None
+def test_what_a_run_writes_and_what_has_its_own_checksum_is_no_change_of_the_code(tree: Path) -> None:
+    written = ("data/models/p50", "reports/index.md", "dvc.lock", "params.yaml", "params/mine.yaml", ".slimline/x", "tasks/.gitignore")
+    write(tree, dict.fromkeys((*written, "workloads/__pycache__/digits.pyc"), "anything"))
+    assert changes(tree) is None
+
+
+def test_a_repository_inside_the_project_counts_with_its_files(tree: Path) -> None:
+    subprocess.run(["git", "init", "-q", "inner"], cwd=tree, check=True)
+    write(tree, {"inner/own.py": "A = 1\n"})
+    first = changes(tree)
+    write(tree, {"inner/own.py": "A = 2\n"})
+    assert None is not first != changes(tree) is not None
+
+
+def test_what_is_lent_to_a_clone_is_no_change_of_it(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    clone = tmp_path_factory.mktemp("clones") / "clone"
+    subprocess.run(["git", "clone", "-q", "--shared", str(tree), str(clone)], check=True)
+    write(tree, {"net/config.json": "{}"})
+    lend_teacher(tree, clone, "hf:net")
+    assert (clone / "net/config.json").is_file()
+    assert changes(clone) is None
+
+
+def test_a_project_in_a_folder_of_a_repository_is_not_changed_by_its_neighbours(tree: Path) -> None:
+    write(tree, {"notes.txt": "anything"})
+    assert changes(tree / "workloads") is None
+    write(tree, {"workloads/mine.py": ""})
+    assert uncommitted(tree / "workloads") == ("mine.py",)
+
+
+def test_what_git_does_not_say_is_not_taken_for_clean(tree: Path) -> None:
+    (tree / ".git/index").write_bytes(b"damaged")
+    facts = run_facts(tree, "0" * 64)
+    assert (facts["git_dirty"], facts["git_changes"]) == (True, None)
+    with pytest.raises(SlimlineError, match="index"):
+        uncommitted(tree)
