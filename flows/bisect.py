@@ -36,7 +36,8 @@ from slimline.params.overrides import flow as in_yaml
 from slimline.params.yaml_file import parse_yaml
 
 MOST_NAMED = 12
-SWAPPED = ("code differs", CODE_MAY_DIFFER, "parameters differs", "data differs")
+DATA = "data differs"
+SWAPPED = ("code differs", CODE_MAY_DIFFER, "parameters differs", DATA)
 Sides = Mapping[str, Night]
 
 
@@ -77,7 +78,8 @@ def run_bisect(project: Path, options: BisectOptions) -> Bisected:
             tell(Noted(f"bisect: {cell.name}"))
             text = restricted(project, texts[cell.parameters], changed)
             made[cell] = replayed(project, sides[cell.code].fingerprints[CODE], text, f"bisect-{cell.code}{cell.parameters}", options.jobs)
-    fixed = tuple(line for line in told if not line.startswith(SWAPPED)) + _data_alone(told, sides, made)
+    kept = () if data_came_back(sides, made) else (DATA,)
+    fixed = tuple(line for line in told if not line.startswith(SWAPPED) or line.startswith(kept))
     return Bisected(
         run_a=sides["A"].identity,
         run_b=sides["B"].identity,
@@ -184,12 +186,10 @@ def replayed(project: Path, commit: str, text: str, name: str, jobs: int) -> Nig
         return str(error).splitlines()[0]
 
 
-def _data_alone(told: Sequence[str], sides: Sides, made: Mapping[Cell, Night | str]) -> tuple[str, ...]:
-    """Data follow from code and parameters; where these do not give both again, the files that data are read from have changed."""
-    again = zip((BOTH_A, BOTH_B), sides.values(), strict=True)
-    if all(isinstance(found := made.get(cell), Night) and found.fingerprints["data"] == side.fingerprints["data"] for cell, side in again):
-        return ()
-    return tuple(line for line in told if line.startswith("data differs"))
+def data_came_back(sides: Sides, made: Mapping[Cell, Night | str]) -> bool:
+    """Whether code and parameters brought back the data of both runs; if not, the files that they are read from may be others."""
+    again = {"A": made.get(BOTH_A), "B": made.get(BOTH_B)}
+    return all(isinstance(one, Night) and one.fingerprints["data"] == sides[name].fingerprints["data"] for name, one in again.items())
 
 
 def _named(project: Path, sides: Sides, texts: Mapping[str, str]) -> Iterator[str]:

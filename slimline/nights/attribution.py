@@ -9,13 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimline.nights.night import Figure, Night
+from slimline.nights.night import Figure, Night, Row
 from slimline.nights.trend import CLOCKS, UNEXPLAINED, beyond_noise, changes, verdicts
 
 VERDICT = "verdict"
 CODE, PARAMETERS, BOTH, TOGETHER = "code", "parameters", "code and parameters, each by itself", "code and parameters, only together"
 OUTSIDE, UNDECIDED = "not code, not parameters", "undecided"
+NOT_ANEW = (
+    "nothing but speed and memory moved with this verdict, and a run made again has them from the cache: speed was not measured anew; "
+    "`slimline run --force` of both, one after the other on one machine, tells"
+)
 Value = Figure | str
+Clocks = Mapping[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,16 @@ BOTH_A, BOTH_B, ONLY_CODE, ONLY_PARAMETERS = Cell("A", "A"), Cell("B", "B"), Cel
 
 @dataclass(frozen=True)
 class Moved:
-    """A figure, or the verdict, of a variant on a target that is another in run B than in run A."""
+    """A figure, or the verdict, of a variant on a target that is another in run B than in run A.
+
+    `clocks` are what clocks and memory counters said in A and in B, of a verdict that nothing but these explains.
+    """
 
     pair: tuple[str, str]
     name: str
     before: Value
     after: Value
+    clocks: tuple[Clocks, Clocks] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,16 @@ def moves(before: Night, after: Night) -> Iterator[Moved]:
     """What changed beyond the noise: figures, and verdicts.
 
     Not what a clock or a memory counter says: a run made again restores its timing from the cache, and would confirm the noise of that day.
+    A verdict that moved with these alone is told with them.
     """
     pair = [one.model_copy(update={"params_file": after.params_file}) for one in (before, after)]
-    yield from (Moved(one.pair, one.figure, one.before, one.after) for one in changes(pair) if not one.figure.startswith(CLOCKS))
-    yield from (Moved(one.pair, VERDICT, one.before, one.after) for one in verdicts(pair))
+    figures = [Moved(one.pair, one.figure, one.before, one.after) for one in changes(pair) if not one.figure.startswith(CLOCKS)]
+    explained = {one.pair for one in figures}
+    yield from figures
+    for one in verdicts(pair):
+        clocks = (_clocks(before, one.pair), _clocks(after, one.pair))
+        alone = one.pair not in explained and clocks[0] != clocks[1]
+        yield Moved(one.pair, VERDICT, one.before, one.after, clocks if alone else None)
 
 
 def cells(*, code_differs: bool, parameters_differ: bool) -> tuple[Cell, ...]:
@@ -79,6 +94,8 @@ def finding(moved: Moved, made: Mapping[Cell, Night | str], outside: Sequence[st
     lacking = [cell.name for cell, value in values.items() if value is None]
     if lacking:
         return Finding(moved, values, UNDECIDED, f"no such figure with {'; '.join(lacking)}")
+    if _is_restored(moved, made):
+        return Finding(moved, values, UNDECIDED, NOT_ANEW)
     if not _same_way(moved, values[BOTH_A], values[BOTH_B]):
         rest = "; ".join(outside) or UNEXPLAINED
         return Finding(moved, values, OUTSIDE, f"both runs made again here do not differ so; {rest}")
@@ -105,18 +122,33 @@ def _of_two(moved: Moved, values: Mapping[Cell, Value | None]) -> tuple[str, str
 
 
 def _same_way(moved: Moved, before: Value | None, after: Value | None) -> bool:
-    """Whether these two differ beyond the noise, and in the direction of the change."""
+    """Whether these two differ beyond the noise, and in the direction of the change; of verdicts, whether they are those of the change."""
     if isinstance(before, Figure) and isinstance(after, Figure) and isinstance(moved.before, Figure) and isinstance(moved.after, Figure):
         same = (after.value > before.value) == (moved.after.value > moved.before.value)
         return same and beyond_noise(moved.name, before, after)
     return (before, after) == (moved.before, moved.after)
 
 
+def _is_restored(moved: Moved, made: Mapping[Cell, Night | str]) -> bool:
+    """Whether a verdict that clocks alone explain stands, in a run made again, on the very figures of that day."""
+    days = zip((BOTH_A, BOTH_B), moved.clocks or (), strict=False)
+    return any(_clocks(night, moved.pair) == clocks for cell, clocks in days if isinstance(night := made[cell], Night))
+
+
 def _value(night: Night | str, moved: Moved) -> Value | None:
-    rows = [] if isinstance(night, str) else [row for row in night.rows if row.pair == moved.pair]
-    if not rows:
+    row = None if isinstance(night, str) else _row(night, moved.pair)
+    if row is None:
         return None
-    return rows[0].verdict if moved.name == VERDICT else rows[0].figures.get(moved.name)
+    return row.verdict if moved.name == VERDICT else row.figures.get(moved.name)
+
+
+def _clocks(night: Night, pair: tuple[str, str]) -> Clocks:
+    row = _row(night, pair)
+    return {name: figure for name, figure in row.figures.items() if name.startswith(CLOCKS)} if row else {}
+
+
+def _row(night: Night, pair: tuple[str, str]) -> Row | None:
+    return next((row for row in night.rows if row.pair == pair), None)
 
 
 def shown(value: Value | None) -> str:

@@ -2,12 +2,14 @@
 
 import pytest
 
+from flows.bisect import data_came_back
 from slimline.errors import InputError
 from slimline.nights.attribution import (
     BOTH,
     BOTH_A,
     BOTH_B,
     CODE,
+    NOT_ANEW,
     ONLY_CODE,
     ONLY_PARAMETERS,
     OUTSIDE,
@@ -63,8 +65,38 @@ def test_a_verdict_that_changed_is_a_change_too():
     assert finding(RECORDED[1], made(aa=GOOD, bb=BAD, ba=GOOD, ab=BAD), (), (CODE, PARAMETERS)).cause == PARAMETERS
 
 
-def test_a_verdict_that_changes_the_other_way_is_not_this_change():
+def test_a_verdict_that_comes_back_the_other_way_round_is_no_confirmation():
     assert finding(RECORDED[1], made(aa=BAD, bb=GOOD), (), (CODE,)).cause == OUTSIDE
+    runs = made(aa=GOOD, bb=BAD, ab=GOOD) | {ONLY_CODE: night(1, {"accuracy": figure(BAD, HALF)}, "inconclusive")}
+    assert finding(RECORDED[1], runs, (), (CODE, PARAMETERS)).cause == TOGETHER
+
+
+def timed(day, speed, verdict):
+    return night(day, {"accuracy": figure(GOOD, HALF), "speed_ratio batch_1": figure(speed, HALF)}, verdict)
+
+
+def test_a_verdict_of_speed_alone_is_not_put_down_to_code_where_speed_was_not_measured_anew():
+    [verdict] = moves(timed(1, 3.0, "accept"), timed(2, 2.0, "reject"))
+    restored = {BOTH_A: timed(1, 3.0, "accept"), BOTH_B: timed(2, 2.0, "reject")}
+    found = finding(verdict, restored, (), (CODE,))
+    assert (found.cause, found.why) == (UNDECIDED, NOT_ANEW)
+    one_of_them = {BOTH_A: timed(3, 2.9, "accept"), BOTH_B: restored[BOTH_B]}
+    assert finding(verdict, one_of_them, (), (CODE,)).cause == UNDECIDED
+    anew = {BOTH_A: timed(3, 2.9, "accept"), BOTH_B: timed(3, 2.1, "reject")}
+    assert finding(verdict, anew, (), (CODE,)).cause == CODE
+
+
+def test_a_verdict_over_the_same_clocks_needs_no_new_ones():
+    [verdict] = moves(timed(1, 3.0, "accept"), timed(2, 3.0, "reject"))
+    assert finding(verdict, {BOTH_A: timed(1, 3.0, "accept"), BOTH_B: timed(2, 3.0, "reject")}, (), (PARAMETERS,)).cause == PARAMETERS
+
+
+def test_data_that_the_runs_made_again_do_not_bring_back_stay_among_what_is_fixed():
+    sides = {"A": night(1, {}, data="d1.dir"), "B": night(2, {}, data="d2.dir")}
+    assert data_came_back(sides, {BOTH_A: sides["A"], BOTH_B: sides["B"]})
+    assert not data_came_back(sides, {BOTH_A: sides["A"], BOTH_B: sides["A"]}), "both read what lies there today"
+    assert not data_came_back(sides, {BOTH_A: sides["A"], BOTH_B: "failed: data"})
+    assert not data_came_back(sides, {})
 
 
 def test_only_what_differs_is_run():
