@@ -65,25 +65,27 @@ def metric_drop(objective: Objective, metric: str, baseline: Scores, variant: Sc
     Raises:
         ParamsError: the objective has no such metric.
     """
+    return metric_drops(objective, metric, baseline, variant, resampling, (resampling.confidence,))[0]
+
+
+def metric_drops(
+    objective: Objective, metric: str, baseline: Scores, variant: Scores, resampling: Resampling, confidences: Sequence[float]
+) -> tuple[Drop, ...]:
+    """The same drop at each of these confidences, from one set of resamples.
+
+    Raises:
+        ParamsError: the objective has no such metric.
+    """
     asked = metric_of(objective, metric)
+    before = float(asked.figure(baseline))
     if is_exact(asked, baseline):
-        before = float(asked.figure(baseline))
-        return share_drop(metric, *flipped(asked, baseline, variant), len(baseline["error"]), resampling.confidence, before)
+        lost, gained = flipped(asked, baseline, variant)
+        return tuple(share_drop(metric, lost, gained, len(baseline["error"]), confidence, before) for confidence in confidences)
     drop, relative = resampled_drop(asked, baseline, variant, resampling)
     if drop.is_still:
-        before = float(asked.figure(baseline))
-        return _unmoved_drop(metric, unmoved(asked, drop.value, baseline), before, resampling.confidence)
-    reach = stats.norm.isf((1 - resampling.confidence) / 2) + stats.norm.ppf(TARGET_POWER)
-    return Drop(
-        metric=metric,
-        value=drop.value,
-        ci=drop.interval(resampling.confidence),
-        p_value=drop.two_sided(),
-        test="bootstrap",
-        detectable=float(reach * drop.draws.std(ddof=1)),
-        relative_value=None if relative is None else relative.value,
-        relative_ci=None if relative is None else relative.interval(resampling.confidence),
-    )
+        still = unmoved(asked, drop.value, baseline)
+        return tuple(_unmoved_drop(metric, still, before, confidence) for confidence in confidences)
+    return tuple(_moved_drop(metric, drop, relative, confidence) for confidence in confidences)
 
 
 def is_exact(metric: Metric, scores: Scores) -> bool:
@@ -199,4 +201,18 @@ def _unmoved_drop(metric: str, still: Unmoved, before: float, confidence: float)
         detectable=still.reach * detectable_drop(still.units, 0, 0, confidence),
         relative_value=still.value / abs(before) if before else None,
         relative_ci=(low / abs(before), high / abs(before)) if before else None,
+    )
+
+
+def _moved_drop(metric: str, drop: Resampled, relative: Resampled | None, confidence: float) -> Drop:
+    reach = stats.norm.isf((1 - confidence) / 2) + stats.norm.ppf(TARGET_POWER)
+    return Drop(
+        metric=metric,
+        value=drop.value,
+        ci=drop.interval(confidence),
+        p_value=drop.two_sided(),
+        test="bootstrap",
+        detectable=float(reach * drop.draws.std(ddof=1)),
+        relative_value=None if relative is None else relative.value,
+        relative_ci=None if relative is None else relative.interval(confidence),
     )

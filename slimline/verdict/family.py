@@ -9,30 +9,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from slimline.objectives import Objective, Scores
-from slimline.verdict.difference import Resampling, metric_drop
+from slimline.verdict.difference import Resampling, metric_drops
 
-SHARES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Parts of the level for which bounds are made; for another the next smaller part is taken, which is on the safe side. Of more variants
-than the last none is shown anything."""
+SHARES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
+"""Parts of the level for which bounds are made, enough for all that can be deployed (1000 variants on every target); for another the next
+smaller part is taken, which is on the safe side."""
 Bounds = Mapping[str, Mapping[str, float | None]]
 """Part of the level -> the upper bound of the drop, `value` in the metric's unit and `relative` as a share of the baseline's figure."""
 
 
 def upper_bounds(objective: Objective, metric: str, baseline: Scores, variant: Scores, resampling: Resampling) -> dict[str, Any]:
     """The upper bounds of one variant's drop at every part of the level."""
-    found: dict[str, Any] = {}
-    for share in SHARES:
-        confidence = 1 - (1 - resampling.confidence) / share
-        drop = metric_drop(objective, metric, baseline, variant, Resampling(resampling.resamples, confidence, resampling.seed)).as_json()
-        found[str(share)] = {"value": drop["ci"][1], "relative": None if drop["relative"] is None else drop["relative"]["ci"][1]}
-    return found
+    confidences = [1 - (1 - resampling.confidence) / share for share in SHARES]
+    drops = metric_drops(objective, metric, baseline, variant, resampling, confidences)
+    return {
+        str(share): {"value": drop.ci[1], "relative": None if drop.relative_ci is None else drop.relative_ci[1]}
+        for share, drop in zip(SHARES, drops, strict=True)
+    }
 
 
 def keeps_together(bounds: Mapping[str, Bounds], most: float, *, relative: bool) -> frozenset[str]:
     """Which variants are shown to drop by at most `most`, all of them together at the confidence that the bounds were made for."""
     kind, left = "relative" if relative else "value", dict(bounds)
-    while share := next((str(one) for one in SHARES if one >= len(left) > 0), ""):
-        shown = [name for name, of in left.items() if (bound := of[share][kind]) is not None and bound <= most]
+    while left:
+        share = next((str(one) for one in SHARES if one >= len(left)), None)
+        shown = [name for name, of in left.items() if share and (bound := of[share][kind]) is not None and bound <= most]
         if not shown:
             break
         for name in shown:
