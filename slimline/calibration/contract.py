@@ -25,8 +25,8 @@ from slimline.methods.macs import macs
 from slimline.methods.quantize.plan import Plan
 from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
-from slimline.params import EditParams, StudentTraining, VariantParams
-from slimline.params.own import checked_entry
+from slimline.params import TARGETS, EditParams, StudentTraining, VariantParams
+from slimline.params.own import checked_entry, own_code
 from slimline.training.fit import predict
 
 
@@ -166,7 +166,28 @@ def _effect(trial: Trial) -> str:
     return "" if nonzero_now < nonzero else f"non-zero weights {nonzero:,} -> {nonzero_now:,}; it declares no changes_shape"
 
 
+def _declared(trial: Trial) -> str:
+    """What the stages and `check` read of a config."""
+    config, method = trial.config, trial.config.method
+    with own_code(method, "reading its config's `idle`"):
+        idle = config.idle
+    if not isinstance(idle, bool):
+        return f"`idle` is {idle!r}; say True or False"
+    if isinstance(config, EditParams):
+        with own_code(method, "reading its config's `asked`"):
+            asked = config.asked
+        if not isinstance(asked, str) or not asked:
+            return f"`asked` is {asked!r}; say in a sentence what the config asks for, or leave it out"
+    for target in TARGETS:
+        with own_code(method, f"refused_by({target!r})"):
+            refusal = config.refused_by(target)
+        if refusal is not None and not isinstance(refusal, str):
+            return f"refused_by({target!r}) gave {refusal!r}; say why, or None where the target takes it"
+    return ""
+
+
 CHECKS: Mapping[str, Callable[[Trial], str]] = {
+    "what the config says can be read": _declared,
     "the argument stays as it was": _argument_stays,
     "equal seeds give equal bytes": _repeats,
     "strength 0 changes nothing": _strength_zero,

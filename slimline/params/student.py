@@ -96,8 +96,12 @@ class StudentTraining(VariantParams, Training):
         return teacher if self.student_variant else self.source
 
     def teacher_passes(self, samples: int, steps: int, *, anew: bool = False) -> int:
-        """On how many samples the teacher runs in so many steps over so many samples; `anew` where something augments them."""
-        raise NotImplementedError
+        """On how many samples the teacher runs in so many steps over so many samples; `anew` where something augments them.
+
+        Once in each step, where a config does not say otherwise.
+        """
+        del anew
+        return steps * min(self.batch_size, samples)
 
     def trained_samples(self, samples: int) -> int:
         """On how many samples the student is trained, where the training split has so many."""

@@ -82,6 +82,29 @@ def test_each_broken_promise_is_a_line(own: Path, change: tuple[str, str], said:
     assert caught.value.exit_code == 1 or "raised" in said
 
 
+ASKED = re.compile(r"    @property\n    def asked.*?\n\n\n", re.S)
+
+
+def test_what_a_config_says_of_itself_is_read_by_the_contract(own: Path) -> None:
+    """The stage reads `asked` after the training: what it lacks or raises is known before."""
+    for asked, said in (
+        ("", None),
+        ("    @property\n    def asked(self) -> str:\n        return self.nothing\n", "`asked` raised AttributeError"),
+        ("    @property\n    def asked(self) -> str:\n        return 3\n", "`asked` is 3; say in a sentence"),
+        ("    @property\n    def idle(self) -> bool:\n        return 1 / 0\n", "`idle` raised ZeroDivisionError"),
+        ("    def refused_by(self, target):\n        return {}[target]\n", "refused_by('eager') raised KeyError"),
+    ):
+        (own / "methods/quiet.py").write_text(ASKED.sub(lambda _, asked=asked: f"{asked}\n\n", documented()))
+        own_module.cache_clear()
+        lines = list(breaches(QUIET, own_config(QUIET)))
+        if said is not None:
+            assert lines[0].startswith("what the config says can be read, on ")
+            assert said in lines[0]
+        else:
+            assert lines == []
+            assert own_config(QUIET)(source="teacher", method=QUIET).asked == "Zero what varies least."
+
+
 @pytest.mark.parametrize(
     ("method", "entry", "said"),
     [
@@ -189,6 +212,9 @@ def test_methods_that_quantize_or_distill_are_tried_as_their_stages_call_them(ow
     (own / "methods/others.py").write_text(OTHERS)
     methods("test", "methods/others.py")
     assert capsys.readouterr().out == "methods/others.py: coarse, alone keep the contract\n"
+    kind = own_config("methods/others.py:alone")
+    taught = kind.model_validate({"source": "teacher", "method": "methods/others.py:alone", "batch_size": 16})
+    assert taught.teacher_passes(96, 10) == 160, "a control of equal compute counts a pass of the teacher in each step"
     (own / "methods/others.py").write_text(OTHERS.replace("*data.fitted(student, config)", "student"))
     own_module.cache_clear()
     with pytest.raises(SlimlineError, match="alone: the effect is there, on rows: it did not train the student"):
