@@ -168,18 +168,13 @@ def _effect(trial: Trial) -> str:
 
 def _declared(trial: Trial) -> str:
     """What the stages and `check` read of a config."""
-    config, method = trial.config, trial.config.method
-    with own_code(method, "reading its config's `idle`"):
-        idle = config.idle
-    if not isinstance(idle, bool):
-        return f"`idle` is {idle!r}; say True or False"
-    if isinstance(config, EditParams):
-        with own_code(method, "reading its config's `asked`"):
-            asked = config.asked
-        if not isinstance(asked, str) or not asked:
-            return f"`asked` is {asked!r}; say in a sentence what the config asks for, or leave it out"
+    config = trial.config
+    if not isinstance(config.idle, bool):
+        return f"`idle` is {config.idle!r}; say True or False"
+    if isinstance(config, EditParams) and not (isinstance(config.asked, str) and config.asked):
+        return f"`asked` is {config.asked!r}; say in a sentence what the config asks for, or leave it out"
     for target in TARGETS:
-        with own_code(method, f"refused_by({target!r})"):
+        with own_code(config.method, f"refused_by({target!r})"):
             refusal = config.refused_by(target)
         if refusal is not None and not isinstance(refusal, str):
             return f"refused_by({target!r}) gave {refusal!r}; say why, or None where the target takes it"
