@@ -125,8 +125,9 @@ def _notes(found: Mapping[str, Any]) -> tuple[str, ...]:
         f"What became of the chains: {fates_told}.",
         "Chains are compared on validation. Their size is that of the stored weights, of a plan as planned; their time is estimated from "
         "multiply-accumulates priced by kind of layer and precision (docs/decisions/0007), no clock is read before the frontier is judged.",
-        "Test has seen the frontier alone, once. Its verdicts hold together with the gate's confidence (Holm over those judged): test had "
-        "no part in choosing them, so the chains that were left on validation need no correction there.",
+        "A call shows test its frontier alone. Its verdicts hold together with the gate's confidence (Holm over those judged in this call):"
+        " test had no part in choosing them, so the chains that were left on validation need no correction there. A frontier that an "
+        "earlier call judged is not among them: who takes the best of several calls has no such confidence.",
         "Validation figures of the best of many are flattered by the choice; only those on test are not.",
         "Effects are of the brief training, which all chains had, strengths held equal; each interval is of one effect alone.",
     )

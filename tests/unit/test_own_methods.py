@@ -157,6 +157,12 @@ def test_a_config_for_another_stage_is_refused(own: Path) -> None:
         Params.parse(RAW | {"distill": {"own": {"source": "teacher", "method": QUIET}}})
 
 
+def test_a_search_is_offered_no_config_of_another_stage(own: Path) -> None:
+    offered = {"methods": {"quiet": {"stage": "distill", "method": QUIET}}, "trials": 3}
+    with pytest.raises(ParamsError, match="QuietParams is no config for distill"):
+        Params.parse(RAW | {"search": offered})
+
+
 def test_no_file_is_imported_because_an_artifact_names_it(own: Path) -> None:
     """A manifest's method is a text: reading one runs nothing."""
     (own / "methods/quiet.py").write_text("raise SystemExit(9)\n")
