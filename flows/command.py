@@ -81,7 +81,7 @@ def main(compress: Flow[..., Any]) -> None:
         def options() -> Options:
             if budget:
                 seconds_of(budget)
-            return Options(targets=target or [], set_params=pairs(set_ or []), jobs=jobs, budget=budget, **rest)
+            return Options(targets=target or [], set_params=pairs(set_ or []), jobs=jobs, budget=budget.strip(), **rest)
 
         _leave(_ended(options, compress, json=json))
 

@@ -66,7 +66,7 @@ def test_one_that_is_used_up_begins_nothing_even_where_nothing_is_known() -> Non
 def test_a_run_skips_what_would_take_too_long_and_says_so(tmp_path, api):
     project = Project(tmp_path, api)
     keep_durations(project.root, USUAL, {"teacher": 1.0, "prune@p50": 7000.0, "quantize@q8": 1.0, "report": 1.0})
-    code, outcome, shown = project.run("--no-publish", "--budget", "1h")
+    code, outcome, shown = project.run("--no-publish", "--budget", " 1h ")
     assert code == 1
     assert outcome["stages"]["quantize@q8"] == "Completed"
     assert "prune@p50" in outcome["failures"]
