@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slimline.params import Params
+from slimline.commands.released import OfParams, params_of
+from slimline.params.files import USUAL
 from slimline.project import find_project
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def gc(
     rollbacks: Annotated[int, typer.Option(min=0, help="Keep what so many rollbacks of an alias bring back, however old.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, with its bytes, and remove nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it for a machine.")] = False,
+    params_file: OfParams = USUAL,
 ) -> None:
     """Remove releases that no alias, no rollback and none of the last nights needs, what interrupted uploads left, leases of a day ago, and
     here the checkpoints of trainings that nobody has taken up for a week.
@@ -37,7 +39,7 @@ def gc(
     from slimline.storage.stage_leases import ended, forget
 
     root = find_project()
-    params = Params.load(root / "params.yaml")
+    params = params_of(root, params_file)
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
         now = store_time(store)

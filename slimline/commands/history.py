@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slimline.commands.run import ParamsFile
-from slimline.params import Params
-from slimline.params.files import USUAL, located
+from slimline.commands.released import OfParams, params_of
+from slimline.params.files import USUAL
 from slimline.project import find_project
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def history(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 50,
     nights: Annotated[int, typer.Option(min=1, help="How many of the last runs are held against each other.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print the events for a machine.")] = False,
-    params_file: ParamsFile = USUAL,
+    params_file: OfParams = USUAL,
 ) -> None:
     """Show what was released, how the aliases moved and what changed between runs beyond the noise, newest first.
 
@@ -60,7 +59,7 @@ def history(
     from slimline.storage.server import opened_store
 
     root = find_project()
-    params = Params.load(root / located(root, params_file), root)
+    params = params_of(root, params_file)
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
         runs = remembered(store, base, nights)

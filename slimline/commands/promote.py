@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
-from slimline.params import Params, PublishParams
+from slimline.commands.released import MovedAlias, OfParams, params_of, with_alias
+from slimline.params.files import USUAL
 from slimline.project import find_project
 
 
 def promote(
     release: Annotated[str, typer.Argument(help="A release id (or its beginning), VARIANT-TARGET, or another alias.")],
-    alias: Annotated[str | None, typer.Option(help="The alias that moves; default: publish.alias of params.yaml.")] = None,
+    alias: MovedAlias = None,
     why: Annotated[str, typer.Option(help="The reason, for those who look later (`slimline history`).")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the alias for a machine.")] = False,
+    params_file: OfParams = USUAL,
 ) -> None:
     """Point an alias at a release, also one that was rolled back.
 
@@ -25,8 +27,8 @@ def promote(
     from slimline.storage.server import opened_store
 
     root = find_project()
-    params = Params.load(root / "params.yaml")
-    name = PublishParams(alias=alias or params.publish.alias).alias
+    params = params_of(root, params_file)
+    name = with_alias(params.publish, alias).alias
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
         after, moved = promote_reference(store, base, release, author(why), alias=name, source=params.publish.alias)

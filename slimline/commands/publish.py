@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from slimline.params import Params
+from slimline.commands.released import MovedAlias, OfParams, params_of, with_alias
+from slimline.params.files import USUAL
 from slimline.project import find_project
 
 
 def publish(
-    alias: Annotated[str | None, typer.Option(help="The alias that moves; default: publish.alias of params.yaml.")] = None,
+    alias: MovedAlias = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what stands in the store for a machine.")] = False,
+    params_file: OfParams = USUAL,
 ) -> None:
     """Upload every accepted variant as a release, then move the alias. Again, with the same bytes, changes nothing.
 
@@ -21,11 +23,12 @@ def publish(
 
     Example: `slimline publish --alias candidate`
     """
-    from slimline.storage.publish import publish_project
+    from slimline.storage.publish import publish_project, refuse_another_workload
 
     root = find_project()
-    params = Params.load(root / "params.yaml")
-    config = params.publish if alias is None else type(params.publish).model_validate(params.publish.model_dump() | {"alias": alias})
+    params = params_of(root, params_file)
+    config = with_alias(params.publish, alias)
+    refuse_another_workload(root, params.workload, params_file)
     done = publish_project(root, config, lambda line: None if as_json else _say(line))
     if as_json:
         sys.stdout.write(json.dumps(asdict(done), indent=2) + "\n")

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from slimline.params import Params
+from slimline.commands.released import MovedAlias, OfParams, params_of, with_alias
+from slimline.params.files import USUAL
 from slimline.project import find_project
 
 
 def rollback(
-    alias: Annotated[str | None, typer.Option(help="The alias that moves; default: publish.alias of params.yaml.")] = None,
+    alias: MovedAlias = None,
     why: Annotated[str, typer.Option(help="The reason, for those who look later (`slimline history`).")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the alias for a machine.")] = False,
+    params_file: OfParams = USUAL,
 ) -> None:
     """Take an alias one step back. The release it leaves is withdrawn: publishing it again does not bring it back, `promote` does.
 
@@ -24,8 +26,8 @@ def rollback(
     from slimline.storage.server import opened_store
 
     root = find_project()
-    params = Params.load(root / "params.yaml")
-    name, base = alias or params.publish.alias, release_base(params.workload)
+    params = params_of(root, params_file)
+    name, base = with_alias(params.publish, alias).alias, release_base(params.workload)
     with opened_store(root, params.publish) as store:
         after = rollback_to_whole(store, base, name, author(why))
     if as_json:

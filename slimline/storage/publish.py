@@ -139,6 +139,20 @@ def read_summary(root: Path) -> dict[str, Any]:
     return summary
 
 
+def refuse_another_workload(root: Path, workload: str, params_file: str) -> None:
+    """See that the report is of the workload whose params file was given: its releases would go where the other's belong.
+
+    Raises:
+        InputError: it is of another; or as `read_summary`.
+    """
+    judged = read_summary(root)["workload"]
+    if release_base(judged) != release_base(workload):
+        raise InputError(
+            f"{root / SUMMARY}: is of the workload {judged!r}, {params_file} is of {workload!r}; "
+            f"bring its run in first (`dvc exp apply NAME`), or let it publish itself: slimline run --params {params_file}"
+        )
+
+
 def drafted(root: Path, row: Mapping[str, Any], summary: Mapping[str, Any], base_url: str) -> Draft:
     """Verify one accepted variant on disk and gather all that its release holds.
 

@@ -523,6 +523,44 @@ def test_the_commands_tell_people_and_machines(project, workload):
     assert json.loads(call("s3", "--json"))["embedded"] is False
 
 
+def test_commands_about_releases_take_another_params_file(project, workload, store):
+    other = {"workload": f"{workload}-other", "deploy": {"variants": ["teacher"], "targets": ["onnxruntime"]}}
+    (project / "params").mkdir()
+    (project / "params/other.yaml").write_text(json.dumps(other | {"publish": {"alias": "candidate"}}))
+    of_other, base = ["--params", "params/other.yaml"], release_base(f"{workload}-other")
+
+    def call(command, *arguments):
+        app = typer.Typer()
+        app.command()(command)
+        return CliRunner().invoke(app, [*arguments, *of_other], catch_exceptions=False).output
+
+    with pytest.raises(InputError, match=rf"'{workload}', params/other\.yaml is of '{workload}-other'; bring its run in"):
+        call(publish_command)
+    assert listed(store, f"{base}/") == []
+    write_run(project, f"{workload}-other", VARIANTS)
+    assert f"{base}/aliases/candidate.json now points at" in call(publish_command)
+    write_run(project, f"{workload}-other", {"small": 3.0, "tiny": 2.0})
+    call(publish_command)
+    first = read_alias(store, base, "candidate").previous[0].release
+    assert f"({first}) again" in call(rollback_command)
+    assert "now points at" in call(promote_command, "small-onnxruntime")
+    assert len(json.loads(call(gc, "--json"))["kept"]) == 3
+    assert listed(store, f"releases/{workload}/") == []
+    of_other[1] = "params/none.yaml"
+    for command in (publish_command, rollback_command, gc):
+        with pytest.raises(InputError, match=r"--params params/none\.yaml: no such file in .*params/other\.yaml"):
+            call(command)
+
+
+@pytest.mark.parametrize(("command", "arguments"), [(publish_command, []), (promote_command, ["latest"]), (rollback_command, [])])
+@pytest.mark.parametrize("alias", ["BAD!", "", "../latest", "a" * 65])
+def test_what_is_no_name_of_an_alias_is_one_line(project, command, arguments, alias):
+    app = typer.Typer()
+    app.command()(command)
+    with pytest.raises(InputError, match=r"^--alias '.*': no name of an alias; give small letters, digits and hyphens, .*$"):
+        CliRunner().invoke(app, [*arguments, "--alias", alias], catch_exceptions=False)
+
+
 @pytest.mark.parametrize(("command", "code"), [(["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137), (["true"], 0)])
 def test_s3_passes_the_commands_exit_code_on(project, command, code):
     app = typer.Typer()
