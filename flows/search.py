@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import engine
+from flows.cache import files_of
 from flows.dag import read_dag
 from flows.environment import state_folder
 from flows.forked import WORTH_IT, fork_server
@@ -111,7 +112,7 @@ def key_of(folder: Path, params: Params) -> str:
 
 def own_code_of(folder: Path) -> dict[str, str]:
     """Checksums of the files below the folders of one's own workloads and methods, which DVC's stages depend on as a whole too."""
-    files = sorted(path for name in (METHODS, "workloads") for path in (folder / name).rglob("*") if path.is_file())
+    files = (path for name in (METHODS, "workloads") for path in files_of(folder / name) if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files if "__pycache__" not in path.parts}
 
 

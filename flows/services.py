@@ -76,8 +76,10 @@ def _start_missing(project: Path, params: Params, left: Services | None, port: i
     """Start what is not among those that are left; they stay where they are, also where something does not start."""
     from flows.deployments import deploy
 
-    services = left or Services(f"http://127.0.0.1:{_checked(port)}/api", now_utc(), ())
+    services = left or Services(f"http://127.0.0.1:{port or free_port()}/api", now_utc(), ())
     has_server = services.process("server") is not None
+    if not has_server:
+        _require_free(_port_of(services))
     with ExitStack() as where_it_fails:
         where_it_fails.callback(lambda: _take_back(project, services, left))
         with ThreadPoolExecutor(1) as beside:
@@ -110,14 +112,14 @@ def _with_server(project: Path, services: Services) -> Services:
         wait_until_healthy(services.api_url, lambda: None if runs(server) else 0, log)
         return services
     healed_database(prefect_home(os.environ))
-    port = str(_checked(urlsplit(services.api_url).port or 0))
-    process, services = _start(project, services, "server", [sys.executable, "-m", "prefect", "server", "start", *_at(port)])
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(_port_of(services))]
+    process, services = _start(project, services, "server", command)
     wait_until_healthy(services.api_url, process.poll, log)
     return services
 
 
-def _at(port: str) -> tuple[str, ...]:
-    return "--host", "127.0.0.1", "--port", port
+def _port_of(services: Services) -> int:
+    return int(urlsplit(services.api_url).port or 0)
 
 
 def _with_new_alerts(project: Path, services: Services) -> Services:
@@ -177,14 +179,11 @@ def _hold_store(project: Path, params: Params) -> None:
     hold_server(project, params.publish)
 
 
-def _checked(port: int) -> int:
-    if port == 0:
-        return free_port()
+def _require_free(port: int) -> None:
     taken = next((link for link in psutil.net_connections("tcp4") if link.status == "LISTEN" and link.laddr.port == port), None)
     if taken is not None:
         who = f"process {taken.pid}" if taken.pid else "another process"
         raise BusyError(f"port {port} is taken by {who}; stop it, or choose another: make up PORT=4300 (0 takes a free one)")
-    return port
 
 
 @contextmanager

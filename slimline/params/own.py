@@ -73,6 +73,18 @@ def own_config(method: str, root: Path = Path()) -> type[VariantParams]:
     return found
 
 
+def own_config_for(section: str, method: str, root: Path) -> type[VariantParams]:
+    """The config class of a method of one's own, as a section of params.yaml takes it.
+
+    Raises:
+        MethodError: as `own_config`, or it is made for another section.
+    """
+    kind = own_config(method, root)
+    if not issubclass(kind, GROUND[section]):
+        raise MethodError(f"{kind.__name__} is no config for {section}; make it from {GROUND[section].__name__}")
+    return kind
+
+
 def config_of(function: Any) -> type[VariantParams] | None:
     """The class that a function's parameter `config` is annotated by; None where that is none of ours."""
     with own_code(getattr(function, "__name__", "?"), "reading its annotations"):
@@ -106,15 +118,11 @@ def _built(section: str, where: str, entry: Mapping[str, Any], root: Path) -> _B
     """The entry as its own config; where that is wrong, a plain stand-in that the rest of params.yaml is checked with."""
     stand_in = GROUND[section].model_construct(source=str(entry.get("source")), method=str(entry["method"]))
     try:
-        kind = own_config(str(entry["method"]), root)
-    except MethodError as error:
-        return _Built(stand_in, (f"{where}: {error}",))
-    if not issubclass(kind, GROUND[section]):
-        return _Built(stand_in, (f"{where}: {kind.__name__} is no config for {section}; make it from {GROUND[section].__name__}",))
-    try:
-        return _Built(checked_entry(kind, entry))
-    except ValidationError as error:
-        return _Built(stand_in, tuple(explained(error, where, kind, {})))
+        kind = own_config_for(section, str(entry["method"]), root)
+        try:
+            return _Built(checked_entry(kind, entry))
+        except ValidationError as error:
+            return _Built(stand_in, tuple(explained(error, where, kind, {})))
     except MethodError as error:
         return _Built(stand_in, (f"{where}: {error}",))
 

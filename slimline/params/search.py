@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from slimline.errors import MethodError
 from slimline.params.explained import explained
 from slimline.params.graph import TEACHER, VARIANT_NAME
-from slimline.params.own import GROUND, checked_entry, is_own, own_config
+from slimline.params.own import checked_entry, is_own, own_config_for
 from slimline.params.section import Count, Fraction, Names, Number, Positive, Section, Text, VariantParams
 from slimline.targets import Target
 
@@ -130,7 +130,8 @@ def search_problems(search: SearchParams, variants: Mapping[str, Any], configs: 
     for name, offered in search.methods.items():
         where = f"params.yaml: search.methods.{name}"
         try:
-            kind = own_config(offered.method, root) if is_own(offered.method) else configs[offered.stage].get(offered.method)
+            known = configs[offered.stage].get(offered.method)
+            kind = own_config_for(offered.stage, offered.method, root) if is_own(offered.method) else known
         except MethodError as error:
             yield f"{where}: {error}"
             continue
@@ -138,8 +139,6 @@ def search_problems(search: SearchParams, variants: Mapping[str, Any], configs: 
             yield f"{where}.source: the search sets the source; leave it out"
         elif kind is None:
             yield f"{where}.method: unknown method {offered.method!r}; known: {', '.join(configs[offered.stage])}"
-        elif is_own(offered.method) and not issubclass(kind, GROUND[offered.stage]):
-            yield f"{where}: {kind.__name__} is no config for {offered.stage}; make it from {GROUND[offered.stage].__name__}"
         else:
             yield from dict.fromkeys(_breaches(where, offered, kind))
     for name in search.beside:

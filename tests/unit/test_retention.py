@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from slimline.errors import StorageRefused, StorageUnavailable
-from slimline.params import PublishParams
 from slimline.storage.aliases import Author, Standing, advance, alias_key, pointed, promote, read_alias, rolled_back
 from slimline.storage.client import connect
 from slimline.storage.moves import moved_to_whole, require_whole, rollback_to_whole, turn
@@ -15,8 +14,8 @@ from slimline.storage.promotion import promote_reference
 from slimline.storage.publish import Draft, Prepared, publish
 from slimline.storage.releases import Release, list_releases, release_base, release_id, upload_release
 from slimline.storage.retention import collect, needed, retained
-from slimline.storage.server import SETTINGS, store_environment
-from tests.small_releases import compile_toy
+from tests.own_store import own_store
+from tests.toy_release import compile_toy
 
 SAID = Author(who="someone@somewhere", why="a test")
 LATER = timedelta(days=2)
@@ -24,11 +23,8 @@ LATER = timedelta(days=2)
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        for name in SETTINGS:
-            patch.delenv(name, raising=False)
-        with store_environment(tmp_path_factory.mktemp("server"), PublishParams()) as added:
-            yield added
+    with own_store(tmp_path_factory.mktemp("server")) as added:
+        yield added
 
 
 @pytest.fixture

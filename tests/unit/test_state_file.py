@@ -9,7 +9,7 @@ from flows.heal import heal
 from flows.lock import workspace_lock
 from flows.prefect_home import healed_database, prepared_home
 from flows.service_record import recorded
-from slimline.errors import SlimlineError
+from slimline.errors import BusyError, SlimlineError
 from slimline.storage import leases, weed
 from slimline.storage.state_file import read_state, refusal, state_folder_at
 
@@ -72,7 +72,7 @@ def test_locks(tmp_path, damage):
     with leases.locked(tmp_path):
         pass
     damage(tmp_path / ".dvc/tmp/slimline.lock")
-    with workspace_lock(tmp_path):
+    with workspace_lock(tmp_path), pytest.raises(BusyError, match="another run holds this workspace"), workspace_lock(tmp_path):
         pass
 
 

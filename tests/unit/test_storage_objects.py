@@ -21,8 +21,9 @@ from slimline.storage.leases import locked
 from slimline.storage.objects import Listed, check_writes, download, listed, put_bytes, read, remove, require_bucket, upload, write_if
 from slimline.storage.probe import probe_store
 from slimline.storage.releases import fetch_object
-from slimline.storage.server import SETTINGS, state_folder, store_environment
+from slimline.storage.server import SETTINGS, state_folder
 from slimline.storage.url import object_address, release_address
+from tests.own_store import own_store
 
 READER = {
     "name": "reader",
@@ -41,11 +42,8 @@ def environment(tmp_path_factory):
     identities = json.loads((folder / "s3.json").read_text())
     identities["identities"].append(READER)
     (folder / "s3.json").write_text(json.dumps(identities))
-    with pytest.MonkeyPatch.context() as patch:
-        for name in SETTINGS:
-            patch.delenv(name, raising=False)
-        with store_environment(root, PublishParams()) as added:
-            yield added
+    with own_store(root) as added:
+        yield added
 
 
 @pytest.fixture

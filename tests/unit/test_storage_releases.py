@@ -34,9 +34,9 @@ from slimline.storage.objects import listed, put_bytes, read, write_if
 from slimline.storage.promotion import promote_reference, resolve
 from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
-from slimline.storage.server import SETTINGS, store_environment
 from slimline.storage.signing import verify_signature
-from tests.small_releases import compile_toy
+from tests.own_store import own_store
+from tests.toy_release import compile_toy
 from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,11 +48,8 @@ PUBLISH = "from tasks.publish import main; main([])"
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        for name in SETTINGS:
-            patch.delenv(name, raising=False)
-        with store_environment(tmp_path_factory.mktemp("server"), PublishParams()) as added:
-            yield added
+    with own_store(tmp_path_factory.mktemp("server")) as added:
+        yield added
 
 
 @pytest.fixture
