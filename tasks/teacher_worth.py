@@ -29,7 +29,7 @@ from slimline.report.teacher_worth import (
 from slimline.stage import Stage
 from slimline.training.data import TrainingData
 from slimline.training.fit import scored
-from slimline.verdict.paired_errors import Errors
+from slimline.verdict.paired_errors import clusters_of, paired_errors
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +92,8 @@ def _shares(stage: Stage, student: nn.Module, teacher: nn.Module, data: Training
 
 
 def _compared(stage: Stage, made: nn.Module, control: nn.Module, data: TrainingData) -> Control:
-    return compared(
-        stage.variant, "labels alone", "validation", (_errors(made, data), _errors(control, data)), stage.params.gate.confidence
-    )
-
-
-def _errors(model: nn.Module, data: TrainingData) -> Errors:
-    found: Errors = scored(model, data.validation, data.objective)["error"].astype(float)
-    return found
+    """On validation, by what the objective says belongs together."""
+    scores = [scored(model, data.validation, data.objective) for model in (made, control)]
+    own, alone = (found["error"].astype(float) for found in scores)
+    pair = paired_errors(own, alone, stage.params.gate.confidence, clusters_of(scores[0]))
+    return compared(stage.variant, "labels alone", "validation", pair)

@@ -106,14 +106,14 @@ def _paired(root: Path, a: str, b: str) -> dict[str, Any] | None:
         return None
     import pandas as pd
 
-    from slimline.verdict.paired_errors import paired_errors
+    from slimline.verdict.paired_errors import clusters_of, paired_errors
 
     with told_as(lambda reason: ArtifactError(f"{files[0]} or {files[1]}: is damaged: {reason}; evaluate both again")):
         first, second = (pd.read_parquet(file) for file in files)
     if not first["index"].equals(second["index"]) or not first["target"].map(str).equals(second["target"].map(str)):
         return None
     before, after = (table["variant_error"].to_numpy(float) for table in (first, second))
-    found = paired_errors(before, after, Params.load(root / "params.yaml").gate.confidence)
+    found = paired_errors(before, after, Params.load(root / "params.yaml").gate.confidence, clusters_of(first))
     return {**asdict(found), "ci": list(found.ci)}
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from slimline.data.batch import Tensors, flat, tensors
+from slimline.measure.bootstrap import CLUSTER
 from slimline.objectives import Objective, Scores
 
 CONFIDENCE_DIGITS = 6
@@ -38,7 +39,7 @@ def worst(baseline: Scores, variant: Scores, most: int) -> NDArray[np.int64]:
 
 
 def predictions_table(objective: Objective, targets: Tensors, baseline: Tensors, variant: Tensors) -> pd.DataFrame:
-    """One row a sample: index, target, both answers and both errors, and both confidences where the objective notes them.
+    """One row a sample: index, target, both answers and both errors, and cluster and both confidences where the objective notes them.
 
     `baseline` and `variant` are outputs [N, …]; an answer or target of several values, or in several tensors, is a list. There is no
     target where the objective needs none.
@@ -49,6 +50,7 @@ def predictions_table(objective: Objective, targets: Tensors, baseline: Tensors,
         columns["target"] = _cells(scores[BASELINE]["target"] if "target" in scores[BASELINE] else _together(targets))
     columns |= {who: _cells(objective.answers(outputs)) for who, outputs in ((BASELINE, baseline), (VARIANT, variant))}
     columns |= {f"{who}_error": found["error"] for who, found in scores.items()}
+    columns |= {CLUSTER: scores[BASELINE][CLUSTER]} if CLUSTER in scores[BASELINE] else {}
     confidences = {f"{who}_confidence": found["confidence"] for who, found in scores.items() if "confidence" in found}
     return pd.DataFrame(columns | {name: values.astype(np.float64).round(CONFIDENCE_DIGITS) for name, values in confidences.items()})
 

@@ -8,7 +8,7 @@ import pandas as pd
 from slimline.params import Params, ScratchParams
 from slimline.report.numbers import gain, loss, quantity
 from slimline.report.plain import span
-from slimline.verdict.paired_errors import Errors, paired_errors
+from slimline.verdict.paired_errors import PairedErrors, clusters_of, paired_errors
 
 Predictions = Mapping[tuple[str, str], pd.DataFrame]
 """(variant, target) -> predictions.parquet of the evaluate stage"""
@@ -74,16 +74,16 @@ def controls(params: Params, predictions: Predictions) -> Iterator[Control]:
         for target in params.deploy.targets:
             student, control = predictions.get((config.control_of, target)), predictions.get((name, target))
             if student is not None and control is not None:
-                errors = _errors(student), _errors(control)
-                yield replace(compared(config.control_of, name, target, errors, params.gate.confidence), equal=config.equal)
+                pair = _paired(student, control, params.gate.confidence)
+                yield replace(compared(config.control_of, name, target, pair), equal=config.equal)
 
 
-def _errors(table: pd.DataFrame) -> Errors:
-    found: Errors = table.set_index("index").sort_index()["variant_error"].to_numpy(float)
-    return found
+def _paired(student: pd.DataFrame, control: pd.DataFrame, confidence: float) -> PairedErrors:
+    own, other = (table.set_index("index").sort_index() for table in (student, control))
+    errors, others = (table["variant_error"].to_numpy(float) for table in (own, other))
+    return paired_errors(errors, others, confidence, clusters_of(own))
 
 
-def compared(student: str, control: str, target: str, errors: tuple[Errors, Errors], confidence: float) -> Control:
-    """Student and control by the errors of both on the same samples; `target` says where they ran."""
-    found = paired_errors(*errors, confidence)
+def compared(student: str, control: str, target: str, found: PairedErrors) -> Control:
+    """Student and control by what was found of the errors of both on the same samples; `target` says where they ran."""
     return Control(student, control, target, found.first, found.second, found.drop, found.ci, found.p_value, found.unit)

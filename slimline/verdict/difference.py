@@ -76,7 +76,13 @@ def metric_drops(
     Raises:
         ParamsError: the objective has no such metric.
     """
-    asked = metric_of(objective, metric)
+    return drops_of(metric, metric_of(objective, metric), baseline, variant, resampling, confidences)
+
+
+def drops_of(
+    metric: str, asked: Metric, baseline: Scores, variant: Scores, resampling: Resampling, confidences: Sequence[float]
+) -> tuple[Drop, ...]:
+    """The same of any metric of these scores, by what it is called."""
     before = float(asked.figure(baseline))
     if is_exact(asked, baseline):
         lost, gained = flipped(asked, baseline, variant)

@@ -97,6 +97,17 @@ def test_answers_that_are_more_or_less_far_off_are_compared_by_paired_t(run: Pat
     assert "the mean error grows by 0." in command("int8-onnxruntime", "small-onnxruntime")
 
 
+def test_samples_that_belong_together_are_compared_as_one(run: Path) -> None:
+    of_documents = np.random.default_rng(0).random((2, 8)).repeat(5, axis=1)
+    for name, error in zip(("int8", "small"), of_documents, strict=True):
+        columns = {"index": range(40), "target": 0.0, "variant": error, "variant_error": error, "cluster": np.arange(8).repeat(5)}
+        write_table(run, name, columns)
+    paired = json.loads(command("int8-onnxruntime", "small-onnxruntime", "--json"))["paired"]
+    alone = stats.ttest_rel(*of_documents[::-1]).confidence_interval(0.9)
+    assert paired["test"] == "bootstrap"
+    assert paired["ci"][1] - paired["ci"][0] > 1.8 * (alone[1] - alone[0])
+
+
 @pytest.mark.parametrize(("more", "p_value"), [(0.0, 1.0), (0.5, 0.5**39)])
 def test_errors_that_differ_by_one_and_the_same_have_no_spread(run: Path, more: float, p_value: float) -> None:
     for name, error in (("int8", np.full(40, 0.25)), ("small", np.full(40, 0.25 + more))):

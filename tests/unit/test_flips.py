@@ -1,11 +1,14 @@
 """Flips both ways, the samples that got worst, confidences and recall per class from scores."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from slimline.data.batch import Tensors
 from slimline.measure.flips import Flips, flips, predictions_table, worst
-from slimline.objectives.classification import classification
+from slimline.objectives.classification import Classification, classification
 from slimline.objectives.embedding import embedding
 from slimline.objectives.multilabel import multilabel
 from slimline.objectives.regression import regression
@@ -37,6 +40,18 @@ def test_the_table_has_one_row_a_sample_with_softmax_confidences() -> None:
     assert table["variant"].tolist() == [0, 1, 2, 1, 2]
     assert table["variant_error"].tolist() == [0, 1, 1, 0, 0]
     assert table["baseline_confidence"].iloc[0] == pytest.approx(np.exp(4) / (np.exp(4) + 2), abs=1e-6)
+
+
+class OfPatients(Classification):
+    """Two samples of one patient, three of another."""
+
+    def scores(self, outputs: Tensors, targets: Tensors) -> dict[str, Any]:
+        """With whose they are."""
+        return super().scores(outputs, targets) | {"cluster": np.array([0, 0, 1, 1, 1])}
+
+
+def test_the_table_says_which_samples_belong_together() -> None:
+    assert predictions_table(OfPatients(FOUR.labels), TARGETS, BASELINE, VARIANT)["cluster"].tolist() == [0, 0, 1, 1, 1]
 
 
 def test_huge_logits_give_no_overflow() -> None:
