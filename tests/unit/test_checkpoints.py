@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from slimline.data.samples import Samples
+from slimline.methods.distill.soft_targets import soft_targets
 from slimline.objectives.classification import classification
-from slimline.params import Recovery, Training
+from slimline.params import Recovery, SoftTargetsParams, Training
 from slimline.training.checkpoints import Checkpoints
+from slimline.training.data import TrainingData
 from slimline.training.fit import OnEpoch, fit
 from slimline.training.history import Epoch, FitHistory
 from slimline.training.lora import fit_updates
@@ -147,3 +149,23 @@ def test_a_short_training_is_not_kept() -> None:
     checkpoints = Memory(every_s=math.inf)
     trained(checkpoints)
     assert not checkpoints.kept
+
+
+def taught(checkpoints: Checkpoints | None, stop_after: int | None = None) -> tuple[nn.Module, FitHistory]:
+    def stop(epoch: Epoch, _: int) -> None:
+        if epoch.number == stop_after:
+            raise KeyboardInterrupt
+
+    asked = {"synthetic": {"kind": "mixup", "samples": 64}, "epochs": 4, "batch_size": 16, "learning_rate": 0.03}
+    given = SoftTargetsParams.model_validate({"source": "teacher", "method": "soft_targets", **asked})
+    data = TrainingData(train=SPLIT, checkpoints=checkpoints, on_epoch=stop, **SETTINGS)
+    found = soft_targets(net(), net().eval(), given, data=data)
+    return found.model, found.history
+
+
+def test_samples_that_are_made_up_beside_go_on_too() -> None:
+    checkpoints = Memory()
+    with pytest.raises(KeyboardInterrupt):
+        taught(checkpoints, stop_after=3)
+    assert len(checkpoints.kept) == 1
+    assert same(taught(checkpoints.after_a_stop()), taught(None))

@@ -37,10 +37,10 @@ def beside(data: TrainingData, teacher: nn.Module, config: GuidedTraining) -> Pe
     if asked is None or asked.alone:
         return None
     inputs = made_up(data, teacher, asked)
-    answers, draw = predict(teacher, inputs), torch.Generator().manual_seed(data.seed + 1)
+    answers = predict(teacher, inputs)
 
     def penalty(model: nn.Module) -> Tensor:
-        rows = torch.randint(count(inputs), (min(config.batch_size, len(data.train)),), generator=draw)
+        rows = torch.randint(count(inputs), (min(config.batch_size, len(data.train)),))  # the training keeps this generator's state
         device = device_under(model)
         outputs: Tensors = model(**moved(take(inputs, rows), device))
         return asked.weight * data.objective.guidance(outputs, moved(take(answers, rows), device), config.temperature)
