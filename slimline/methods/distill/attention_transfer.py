@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slimline.data.samples import head
-from slimline.methods.distill.features import Comparison, trained_beside
+from slimline.methods.distill.features import Comparison, alike, trained_beside
 from slimline.methods.distill.pairing import deep_pairs
 from slimline.methods.edited import Edited
 from slimline.params import AttentionTransferParams
@@ -30,7 +30,7 @@ def attention_transfer(student: nn.Module, teacher: nn.Module, config: Attention
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
     pairs = deep_pairs(student, teacher, config, head(data.validation, 2).inputs, least=WITH_PLACES)
-    comparison = Comparison(pairs, apart, config.attention_weight, "Maps of attention compared", projects=False)
+    comparison = Comparison(pairs, apart, config.attention_weight, "Maps of attention compared", alike, projects=False)
     return trained_beside(student, teacher, config, comparison, data=data)
 
 

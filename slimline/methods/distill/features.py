@@ -30,6 +30,14 @@ Pairs = Sequence[tuple[str, str]]
 """Modules of the student, each with the one of the teacher that it is compared with."""
 Apart = Callable[[Tensor, Tensor], Tensor]
 """(features of the student's layer, of the teacher's) -> how far they are apart, a scalar."""
+Fit = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(features of the student's layer, of the teacher's, which places are there) -> both as they are compared."""
+POOLS: dict[int, Callable[..., Tensor]] = {
+    1: functional.adaptive_avg_pool1d,
+    2: functional.adaptive_avg_pool2d,
+    3: functional.adaptive_avg_pool3d,
+}
+"""By how many dimensions places have."""
 
 
 class Noted(nn.Module):
@@ -52,12 +60,13 @@ class Noted(nn.Module):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which layers are compared, how, and how much that counts; `projects` where widths are to be made alike."""
+    """Which layers are compared, how, and how much that counts; `projects` where widths are to be made alike, `fit` makes places alike."""
 
     pairs: Pairs
     apart: Apart
     weight: float
     title: str
+    fit: Fit
     projects: bool = True
 
 
@@ -71,7 +80,8 @@ def trained_beside(
     """
     own, theirs = ([name for name, _ in comparison.pairs], [name for _, name in comparison.pairs])
     example = head(data.validation, 2).inputs
-    widths = list(zip(_widths(student, own, example), _widths(teacher, theirs, example), strict=True))
+    given = shapes_of(student, own, example), shapes_of(teacher, theirs, example)
+    widths = [(given[0][one][-1], given[1][other][-1]) for one, other in comparison.pairs]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(data.seed)
         noted: nn.Module = Noted(student, own, widths if comparison.projects else ())
@@ -84,7 +94,7 @@ def trained_beside(
 
     def penalty(model: nn.Module) -> Tensor:
         given: list[Tensor] = model.states  # type: ignore[assignment]
-        found = [comparison.apart(*alike(one, other, wanted[-1])) for one, other in zip(given, wanted[:-1], strict=True)]
+        found = [comparison.apart(*comparison.fit(one, other, wanted[-1])) for one, other in zip(given, wanted[:-1], strict=True)]
         return comparison.weight * torch.stack(found).mean()
 
     with guided(data, teacher, config) as guidance:
@@ -106,25 +116,32 @@ def trained_beside(
     return Edited(made.get_submodule("student"), history, listings=(listing,))
 
 
-def _widths(model: nn.Module, layers: Sequence[str], example: Batch) -> list[int]:
+def shapes_of(model: nn.Module, layers: Sequence[str], example: Batch) -> dict[str, tuple[int, ...]]:
+    """The shapes of the features of some modules, those that gave any: name -> [N, …, width]."""
     with torch.no_grad():
-        return [state.shape[-1] for state in run_noting(copy.deepcopy(model).eval(), layers, example)[1]]
+        return {name: tuple(state.shape) for name, state in _noted(copy.deepcopy(model).eval(), layers, example)[1].items()}
 
 
 def run_noting(model: nn.Module, layers: Sequence[str], batch: Batch) -> tuple[Tensors, list[Tensor]]:
     """A model's outputs, and the features of the first tensor that each of some modules gave."""
+    outputs, found = _noted(model, layers, batch)
+    return outputs, [found[name] for name in layers]
+
+
+def _noted(model: nn.Module, layers: Sequence[str], batch: Batch) -> tuple[Tensors, dict[str, Tensor]]:
     found: dict[str, Tensor] = {}
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, _given: tuple[Any, ...], output: Any) -> None:
-            found[name] = channels_last(next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), module)
+            if leaves := [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]:
+                found[name] = channels_last(leaves[0], module)
 
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in layers]
     with hooked(handles):
         outputs = model(**batch)
-    return outputs, [found[name] for name in layers]
+    return outputs, found
 
 
 def channels_last(state: Tensor, module: nn.Module) -> Tensor:
@@ -150,6 +167,4 @@ def _pooled(state: Tensor, places: tuple[int, ...]) -> Tensor:
     if state.shape[1:-1] == places:
         return state
     first = state.movedim(-1, 1)
-    if len(places) == 1:
-        return functional.adaptive_avg_pool1d(first, places[0]).movedim(1, -1)
-    return functional.adaptive_avg_pool2d(first, (places[0], places[1])).movedim(1, -1)
+    return POOLS[len(places)](first, places).movedim(1, -1)

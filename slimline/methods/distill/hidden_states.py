@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slimline.methods.distill.features import Comparison, trained_beside
+from slimline.data.samples import head
+from slimline.methods.distill.features import Comparison, alike, trained_beside
 from slimline.methods.distill.pairing import pairs_of
 from slimline.methods.edited import Edited
 from slimline.params import HiddenStatesParams
@@ -25,13 +26,14 @@ def hidden_states(student: nn.Module, teacher: nn.Module, config: HiddenStatesPa
     loss = that of soft_targets + hidden_weight * the mean distance of the pairs of layers.
 
     Raises:
-        InputError: student_layers or teacher_layers names no module.
+        InputError: student_layers or teacher_layers names no module, or layers of unlike kinds.
         StageError: none are named, and one of the models has no list of layers.
     """
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
-    pairs, apart = pairs_of(student, teacher, config), partial(distance, kind=config.distance)
-    return trained_beside(student, teacher, config, Comparison(pairs, apart, config.hidden_weight, "Hidden states compared"), data=data)
+    pairs, apart = pairs_of(student, teacher, config, head(data.validation, 2).inputs), partial(distance, kind=config.distance)
+    comparison = Comparison(pairs, apart, config.hidden_weight, "Hidden states compared", alike)
+    return trained_beside(student, teacher, config, comparison, data=data)
 
 
 def distance(own: Tensor, theirs: Tensor, kind: Literal["mse", "cosine"] = "mse") -> Tensor:

@@ -7,7 +7,7 @@ width. There the layers up to the hint are trained first; `hint_epochs` does tha
 from torch import nn
 
 from slimline.data.samples import head
-from slimline.methods.distill.features import Comparison, trained_beside
+from slimline.methods.distill.features import Comparison, alike, trained_beside
 from slimline.methods.distill.hidden_states import distance
 from slimline.methods.distill.pairing import deep_pairs
 from slimline.methods.edited import Edited
@@ -28,5 +28,5 @@ def hints(student: nn.Module, teacher: nn.Module, config: HintsParams, *, data: 
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
     pairs = deep_pairs(student, teacher, config, head(data.validation, 2).inputs)
-    comparison = Comparison(pairs, distance, config.hint_weight, "Features compared")
+    comparison = Comparison(pairs, distance, config.hint_weight, "Features compared", alike)
     return trained_beside(student, teacher, config, comparison, data=data, epochs_before=config.hint_epochs)

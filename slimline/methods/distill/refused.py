@@ -42,7 +42,7 @@ def require_possible(config: StudentTraining, student: nn.Module, teacher: nn.Mo
     elif isinstance(config, DkdParams):
         require_classes(data.objective)
     elif isinstance(config, HiddenStatesParams):
-        pairs_of(student, teacher, config)
+        pairs_of(student, teacher, config, example)
     elif isinstance(config, HintsParams):
         deep_pairs(student, teacher, config, example)
     elif isinstance(config, AttentionTransferParams):

@@ -33,18 +33,26 @@ def relational(student: nn.Module, teacher: nn.Module, config: RelationalParams,
     pairs = deepest_pair(student, teacher, config, head(data.validation, 2).inputs)
 
     def apart(own: Tensor, theirs: Tensor) -> Tensor:
-        pair = embedded(own), embedded(theirs)
-        far = functional.huber_loss(distances(pair[0]), distances(pair[1])) if config.distance_weight else own.new_zeros(())
-        turned = functional.huber_loss(angles(pair[0]), angles(pair[1])) if config.angle_weight else own.new_zeros(())
+        far = functional.huber_loss(distances(own), distances(theirs)) if config.distance_weight else own.new_zeros(())
+        turned = functional.huber_loss(angles(own), angles(theirs)) if config.angle_weight else own.new_zeros(())
         return config.distance_weight * far + config.angle_weight * turned
 
-    comparison = Comparison(pairs, apart, 1.0, "Relations compared", projects=False)
+    comparison = Comparison(pairs, apart, 1.0, "Relations compared", embeddings, projects=False)
     return trained_beside(student, teacher, config, comparison, data=data)
 
 
-def embedded(features: Tensor) -> Tensor:
-    """Features [N, …, width] averaged over their places: [N, width]."""
-    return features.flatten(1, -2).mean(1) if features.dim() > 2 else features
+def embeddings(own: Tensor, theirs: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as one vector a sample, however many places they have."""
+    return embedded(own, there), embedded(theirs, there)
+
+
+def embedded(features: Tensor, there: Tensor) -> Tensor:
+    """Features [N, …, width] averaged over their places, filled up ones left out: [N, width]."""
+    rows = features.float()
+    if there.numel() and rows.shape[:-1] == there.shape:
+        kept = there.unsqueeze(-1).to(rows.dtype)
+        return (rows * kept).sum(1) / kept.sum(1).clamp(min=1)
+    return rows.flatten(1, -2).mean(1) if rows.dim() > 2 else rows
 
 
 def distances(rows: Tensor) -> Tensor:
