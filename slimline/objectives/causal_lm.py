@@ -59,9 +59,10 @@ class CausalLM(Objective):
         return NextTokens()
 
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
-        """Nats a token, mean over the batch."""
+        """Nats a token, mean over the batch; 0 where none is asked for."""
         logits, wanted = single(outputs), tokens_of(targets)
-        return functional.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED)
+        whole = functional.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED, reduction="sum")
+        return whole / (wanted != IGNORED).sum().clamp(min=1)
 
     def guidance(self, outputs: Tensors, teacher_outputs: Tensors, temperature: float) -> Tensor:
         """KL divergence of the teacher's distribution from the student's, both softened, times the temperature squared, a token.

@@ -56,6 +56,12 @@ def logits(net: nn.Module) -> Tensor:
     return found
 
 
+def test_a_batch_in_which_nothing_is_asked_for_costs_nothing() -> None:
+    own, theirs = torch.randn(2, 8, 16, 96, generator=torch.Generator().manual_seed(0))
+    unasked = torch.full((8, 16), IGNORED)
+    assert float(top_divergence(own, top_answers(theirs, 2.0, 96), unasked, 2.0)) == float(CausalLM().loss(own, unasked)) == 0
+
+
 def test_with_all_tokens_kept_it_is_the_divergence_at_the_places_that_are_asked_for() -> None:
     own, theirs = torch.randn(2, 8, 16, 96, generator=torch.Generator().manual_seed(0))
     asked = VALIDATION.targets["tokens"] != IGNORED

@@ -28,7 +28,8 @@ def top_answers(outputs: Tensors, temperature: float, top_k: int) -> dict[str, T
 
 
 def top_divergence(outputs: Tensors, kept: Tensors, targets: Tensors, temperature: float) -> Tensor:
-    """KL divergence of the teacher's softened distribution from the student's, times the temperature squared, a place that is asked for.
+    """KL divergence of the teacher's softened distribution from the student's, times the temperature squared, a place that is asked for;
+    0 where none is.
 
     The tokens that were not kept count as one in both.
     """
@@ -38,4 +39,4 @@ def top_divergence(outputs: Tensors, kept: Tensors, targets: Tensors, temperatur
     teacher = kept[LOG_PROBABILITIES][asked].float()
     rests = [(1 - found.exp().sum(1, keepdim=True)).clamp(min=TINY).log() for found in (teacher, student)]
     old, new = torch.cat([teacher, rests[0]], 1), torch.cat([student, rests[1]], 1)
-    return functional.kl_div(new, old, reduction="none", log_target=True).sum(1).mean() * temperature**2
+    return functional.kl_div(new, old, reduction="sum", log_target=True) / max(1, len(new)) * temperature**2
