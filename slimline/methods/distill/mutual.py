@@ -4,6 +4,7 @@ Zhang et al. 2018, "Deep mutual learning" (arXiv 1706.00384). No teacher takes p
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from slimline.params import MutualParams
 from slimline.training.data import TrainingData
 from slimline.training.fit import scored
 
+NAMED = 3
+"""Modules that a note names."""
 PART = "\x1f"
 """Between the number of a peer and the name of its output."""
 
@@ -38,8 +41,8 @@ class Peers(nn.Module):
 def mutual(student: nn.Module, _teacher: nn.Module, config: MutualParams, *, data: TrainingData) -> Edited:
     """Return the best peer by validation, and the history, whose validation is the first peer's; the student itself stays as it is.
 
-    The first peer starts from the student's weights, the others from other random ones. loss of each = loss(labels) + peer_weight * the
-    mean of guidance(own, another's).
+    The first peer starts from the student's weights, the others from other random ones, as far as its layers make such. loss of each =
+    loss(labels) + peer_weight * the mean of guidance(own, another's).
     """
     if config.epochs == 0:
         return Edited(*data.fitted(student, config))
@@ -58,18 +61,33 @@ def mutual(student: nn.Module, _teacher: nn.Module, config: MutualParams, *, dat
     best = min(range(config.peers), key=errors.__getitem__)
     rows = tuple((number + 1, figure, "kept" if number == best else "") for number, figure in enumerate(figures))
     listing = Listing("Peers", ("peer", f"validation {data.metric}", ""), rows, "The epoch is the first peer's best one.")
-    return Edited(nets[best].eval(), history, listings=(listing,))
+    return Edited(nets[best].eval(), history, notes=kept_notes(student), listings=(listing,))
 
 
 def reinitialised(student: nn.Module, seed: int) -> nn.Module:
-    """A copy whose layers have new random weights, as each type of layer makes them."""
+    """A copy whose layers have new random weights, as each type of layer makes them; `kept_notes` tells of others."""
     fresh = copy.deepcopy(student)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in fresh.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
+        for module in reversed(list(fresh.modules())):  # what holds others says last how they begin
+            if reset := _reset_of(module):
                 reset()
     return fresh
+
+
+def kept_notes(student: nn.Module) -> tuple[str, ...]:
+    """That some modules begin alike in all peers, since nothing says how they begin; empty where none do."""
+    own = ((name, module) for name, module in student.named_modules() if next(module.parameters(recurse=False), None) is not None)
+    kept = [name or "the net itself" for name, module in own if _reset_of(module) is None]
+    if not kept:
+        return ()
+    return (f"All peers begin with the student's own weights in {', '.join(kept[:NAMED])}{' and others' if len(kept) > NAMED else ''}.",)
+
+
+def _reset_of(module: nn.Module) -> Callable[[], None] | None:
+    """What gives a module's own parameters new values, as torch calls it."""
+    reset: Callable[[], None] | None = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+    return reset if callable(reset) else None
 
 
 def _of(outputs: Tensors, number: int) -> Tensors:
