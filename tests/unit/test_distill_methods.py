@@ -115,6 +115,25 @@ def test_made_up_rows_lie_among_the_training_rows_and_categories_stay_categories
     assert 0 < float(apart) < 0.5
 
 
+def test_one_category_a_sample_has_neighbours_too() -> None:
+    base = rows()
+    given = Samples({"numbers": base.train.inputs["numbers"], "category": base.train.inputs["categories"][:, 0]}, base.train.targets)
+    data = TrainingData(train=given, validation=given, objective=SIDES, metric="accuracy")
+    made = made_up(data, Rows(), Synthetic(kind="neighbours", samples=20))
+    assert made["category"].shape == (20,)
+    assert set(made["category"].tolist()) <= {0, 1, 2, 3}
+
+
+def test_the_nearest_neighbour_counts_of_a_sample_that_is_not_among_those_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty pairs on a line, half of all samples looked at: with `near: 1` half of what is made lies within a pair."""
+    monkeypatch.setattr("slimline.methods.distill.synthetic.FAR", 20)
+    numbers = (100.0 * torch.arange(20)).repeat_interleave(2) + torch.tensor([0.0, 1.0]).repeat(20)
+    given = Samples({"input": numbers[:, None]}, torch.zeros(40, dtype=torch.long))
+    data = TrainingData(train=given, validation=given, objective=SIDES, metric="accuracy")
+    made = made_up(data, nn.Linear(1, 2), Synthetic(kind="neighbours", samples=400, near=1))["input"]
+    assert float((made % 100 <= 1).float().mean()) > 0.4
+
+
 def test_what_cannot_be_made_up_says_what_can() -> None:
     with pytest.raises(Impossible, match=r"'categories' holds categories; take neighbours"):
         made_up(rows(), Rows(), Synthetic(kind="inverted"))

@@ -93,12 +93,12 @@ def _between(train: Split, size: int, _config: Synthetic, draw: torch.Generator)
 
 
 def _near(train: Split, size: int, config: Synthetic, draw: torch.Generator) -> Batch:
-    others = _some(train, torch.randperm(len(train), generator=draw)[:FAR])
-    first = _some(train, _rows(train, size, draw))
-    apart = torch.cdist(_numbers(first, others), _numbers(others, others))
-    nearest = apart.topk(min(config.near + 1, count(others)), largest=False).indices[:, 1:]
-    chosen = torch.randint(max(1, nearest.shape[1]), (size, 1), generator=draw)
-    second = take(others, nearest.gather(1, chosen).flatten()) if nearest.shape[1] else first
+    known, rows = torch.randperm(len(train), generator=draw)[:FAR], _rows(train, size, draw)
+    others, first = _some(train, known), _some(train, rows)
+    apart = torch.cdist(_numbers(first, others), _numbers(others, others)).masked_fill(rows[:, None] == known, torch.inf)
+    nearest = apart.topk(min(config.near, max(1, len(train) - 1), len(known)), largest=False).indices
+    chosen = torch.randint(nearest.shape[1], (size, 1), generator=draw)
+    second = take(others, nearest.gather(1, chosen).flatten())
     return _mixed(first, second, torch.rand(size, generator=draw), draw)
 
 
@@ -129,8 +129,8 @@ def _mixed(first: Batch, second: Batch, share: Tensor, draw: torch.Generator) ->
 
 def _numbers(values: Batch, scale: Batch) -> Tensor:
     """All inputs of each sample in one row, each by its spread; a category counts as a number of its own."""
-    parts = [(value.float() / scale[name].float().std(0, unbiased=False).clamp_min(1e-6)).flatten(1) for name, value in values.items()]
-    return torch.cat(parts, dim=1)
+    parts = [value.float() / scale[name].float().std(0, unbiased=False).clamp_min(1e-6) for name, value in values.items()]
+    return torch.cat([part.reshape(len(part), -1) for part in parts], dim=1)
 
 
 def _rows(train: Split, size: int, draw: torch.Generator) -> Tensor:
