@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from flows.forked import fork_server
 from flows.guard import guard
 from flows.heal import heal, heal_runs, remove_drafts, wait_for_others
 from flows.kept import keep_foreign
+from flows.last_reports import keep_about, keep_reports, kept_reports
 from flows.lock import workspace_lock
 from flows.mend import drop_damaged_lists, mend
 from flows.one_run import Run, note
@@ -32,7 +32,7 @@ from flows.orphans import remove_orphans
 from flows.peaks import keep_peaks
 from flows.queues import Needs, lacking, needs_of
 from flows.release import released, remember_run, store
-from flows.results import DONE, RELEASES, RUN_REPORTS, SUMMARY, Outcome, read_json
+from flows.results import DONE, RELEASES, SUMMARY, Outcome, read_json
 from flows.running import seen_by_others
 from flows.schedule import Failure, failure_of, run_dag
 from flows.sharing import sharing
@@ -46,8 +46,6 @@ from slimline.measure.machine import record
 from slimline.params import Params
 from slimline.params.files import USUAL, located
 from slimline.report.provenance import STARTED
-
-KEPT_REPORTS = ("index.html", "index.md", "summary.json", "releases.json")
 
 
 def run_line(project: Path, options: Options) -> Outcome:
@@ -78,10 +76,12 @@ def _run_in_clone(project: Path, options: Options, params: Params, began: float)
     file = located(project, options.params_file)
     with run_workspace(project, _run_name(), cache, options.set_params, carry=carry, file=file) as workspace:
         outcome = run_in(Run(project, workspace.folder, options, params, began))
-        _keep_reports(project, workspace)
+        kept = kept_reports(project, workspace.name)
+        keep_reports(workspace.folder / "reports", kept)
+        keep_about(kept, file, began)
         if all(state in DONE for state in outcome.states.values()):
             outcome = _saved(project, workspace, outcome, tuple(outcome.states) if options.targets else ())
-    return replace(outcome, reports=project / RUN_REPORTS / workspace.name, seconds=time.monotonic() - began)
+    return replace(outcome, reports=kept, seconds=time.monotonic() - began)
 
 
 def _saved(project: Path, workspace: Workspace, outcome: Outcome, stages: tuple[str, ...]) -> Outcome:
@@ -220,12 +220,3 @@ def _run_name() -> str:
     if context is None or context.flow_run is None:
         raise RuntimeError("a run in a clone is named after its flow run, and there is none")
     return f"{context.flow_run.name}-{str(context.flow_run.id)[-6:]}"
-
-
-def _keep_reports(project: Path, workspace: Workspace) -> None:
-    """The clone goes; its decision page stays, below .slimline/runs/."""
-    kept = project / RUN_REPORTS / workspace.name
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in KEPT_REPORTS:
-        if (workspace.folder / "reports" / name).is_file():
-            shutil.copyfile(workspace.folder / "reports" / name, kept / name)

@@ -19,6 +19,8 @@ REGRESSION = "slimline.regression"
 def remember(night: Night, project: Path, folder: Path, publish: PublishParams) -> tuple[str, ...]:
     """Store the run of `folder`, and hold it against the earlier ones; a line for each figure or verdict that got worse.
 
+    One that repeats the last run of its params file, as a night does that found everything in the cache, is not stored and adds no line.
+
     Raises:
         StorageUnavailable, StorageRefused: the store says no or nothing.
     """
@@ -29,13 +31,23 @@ def remember(night: Night, project: Path, folder: Path, publish: PublishParams) 
 
     base = release_base(night.workload)
     with opened_store(project, publish) as store:
-        store_night(store, base, night)
         nights = remembered(store, base, NIGHTS)
+        if is_new := not is_repeated(night, nights):
+            store_night(store, base, night)
+            nights = [*nights, night][-NIGHTS:]
     _show(nights, folder)
+    if not is_new:
+        return ()
     worse = tuple(regressions(nights, night))
     if worse:
         _tell(worse, night)
     return worse
+
+
+def is_repeated(night: Night, nights: list[Night]) -> bool:
+    """Whether the last one of its params file says the same."""
+    last = next((one for one in reversed(nights) if one.params_file == night.params_file), None)
+    return last is not None and night.repeats(last)
 
 
 def regressions(nights: list[Night], night: Night) -> Iterator[str]:

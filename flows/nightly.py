@@ -1,10 +1,12 @@
 """The flow of a night: a list of params files, each run in a clone of its own and saved as a DVC experiment; one that fails stops no other.
 
-What this machine has not (a GPU, the memory) another may have: such a run is given to its queue, and the night waits for its end.
+What this machine has not (a GPU, the memory) another may have: such a run is given to its queue, and the night waits for its end, but no
+longer than `options.wait_hours` after its own beginning: a machine that is gone costs one night its run, and no other night.
 
 prefect.yaml holds the list: deployment `nightly`, `options.runs`.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,9 +32,9 @@ from slimline.errors import SlimlineError
 from slimline.params.files import USUAL
 from slimline.project import find_project
 
-WAITED_S = 20 * 3600
-"""For a run on another machine: the next night is due after 24 hours, and one begins when the one before it has ended."""
-LATE = "not ended 20 hours after it was sent; its worker may be gone"
+WAIT_HOURS = 20.0
+"""Below a day: the next night begins when this one has ended."""
+LATE = "not ended when the night had waited options.wait_hours; its worker may be gone"
 
 
 class NightlyOptions(BaseModel):
@@ -48,27 +50,37 @@ class NightlyOptions(BaseModel):
     jobs: int = Field(default=2, ge=1, le=64, description="How many stages of a run go side by side.")
     publish: bool = Field(default=True, description="Release what passed the gate to S3, and push the results for other machines.")
     pull: bool = Field(default=False, description="First fetch from the DVC remote what other machines have computed.")
+    wait_hours: float = Field(
+        default=WAIT_HOURS,
+        gt=0,
+        le=1000,
+        description="So long after its beginning a night waits for runs on other machines.",
+    )
 
 
 @flow(name="nightly", persist_result=False)
 def nightly(options: NightlyOptions = NightlyOptions()) -> Any:  # noqa: B008 - a frozen model, and Prefect shows its defaults in the form
     """Run every file of the list, and end Failed with a table where one of them did."""
     rows: list[dict[str, str]] = []
+    waits_until = time.monotonic() + options.wait_hours * 3600
     for file in options.runs:
         if engine.STOPPING.is_set():
             break
-        rows.append(row_of(file, options))
+        rows.append(row_of(file, options, waits_until))
     attempt(lambda: create_table_artifact(key="nightly", table=rows, description="The runs of this night"))
     failed = [row["run"] for row in rows if row["state"] != "Completed"] + options.runs[len(rows) :]
     message = f"{len(options.runs) - len(failed)} of {len(options.runs)} runs completed"
     return Failed(message=f"{message}; not: {', '.join(failed)}") if failed else Completed(message=message)
 
 
-def row_of(file: str, options: NightlyOptions) -> dict[str, str]:
-    """One run, as a flow run below this one, here or on a machine of its queue; its line of the table, whatever became of it."""
+def row_of(file: str, options: NightlyOptions, waits_until: float) -> dict[str, str]:
+    """One run, as a flow run below this one, here or on a machine of its queue; its line of the table, whatever became of it.
+
+    For another machine it is waited until `waits_until` (monotonic seconds).
+    """
     asked = Options(params_file=file, isolated=True, jobs=options.jobs, publish=options.publish, pull=options.pull)
     if (needs := needs_of_another(file)) is not None:
-        return row_from_elsewhere(asked, needs)
+        return row_from_elsewhere(asked, needs, max(0.0, waits_until - time.monotonic()))
     with outcomes() as heard:
         state = compress(asked, return_state=True)
     outcome = heard[0] if heard else None
@@ -85,7 +97,7 @@ def needs_of_another(file: str) -> Needs | None:
     return needs if any(lacking(needs, file)) else None
 
 
-def row_from_elsewhere(asked: Options, needs: Needs) -> dict[str, str]:
+def row_from_elsewhere(asked: Options, needs: Needs, wait_s: float) -> dict[str, str]:
     """The line of a run on a machine of its queue. Where no worker asks for the queue nobody is waited for, nor where Prefect refuses."""
     row = {"run": asked.params_file, "state": "NotSent", "experiment": "", "seconds": ""}
     try:
@@ -93,14 +105,14 @@ def row_from_elsewhere(asked: Options, needs: Needs) -> dict[str, str]:
             if not is_served(client.read_work_queue_by_name(needs.queue, work_pool_name=POOL)):
                 return row | {"what": nobody_asks(needs.queue)}
             asks = resources(client.read_work_pool(POOL), asked, needs)
-        return row | ended_elsewhere(handed(asked, needs), needs.queue, asks)
+        return row | ended_elsewhere(handed(asked, needs), needs.queue, asks, wait_s)
     except NO_ANSWER as error:
         return row | {"what": f"Prefect refuses the run for the queue {needs.queue}, make up: {' '.join(str(error).split())[:200]}"}
 
 
-def ended_elsewhere(parameters: dict[str, Any], queue: str, asks: dict[str, Any]) -> dict[str, str]:
-    """How a run on another machine ended; one that does not within WAITED_S is cancelled, so that the next night can begin."""
-    run = run_deployment(DEPLOYMENT, parameters=parameters, work_queue_name=queue, job_variables=asks, timeout=WAITED_S)
+def ended_elsewhere(parameters: dict[str, Any], queue: str, asks: dict[str, Any], wait_s: float) -> dict[str, str]:
+    """How a run on another machine ended; one that does not in time is cancelled, so that the next night can begin."""
+    run = run_deployment(DEPLOYMENT, parameters=parameters, work_queue_name=queue, job_variables=asks, timeout=wait_s)
     seconds = f"{run.total_run_time.total_seconds():.0f}"
     if run.state is None or not run.state.is_final():
         with get_client(sync_client=True) as client:

@@ -11,8 +11,6 @@ from slimline.errors import InputError, NothingPassed, SlimlineError
 
 SUMMARY = "reports/summary.json"
 RELEASES = "reports/releases.json"
-RUN_REPORTS = ".slimline/runs"
-"""The reports of each run in a clone, which is gone."""
 DONE = ("Completed", "Restored", "Cached")
 
 

@@ -1,13 +1,13 @@
 """One call of the recipe search: chains are proposed, trained briefly, the best of them in full, and the frontier is judged on test."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.events import Noted, tell
-from flows.line import KEPT_REPORTS, run_in
+from flows.last_reports import keep_reports
+from flows.line import run_in
 from flows.one_run import Run
 from flows.options import Options
 from flows.results import Outcome
@@ -124,10 +124,7 @@ class Search:
         gate = {**self.clone.raw.get("gate", {}), "familywise": True}
         params = self.clone.write(entries, deployed, gate=gate)
         outcome = run_to(self.project, self.clone, params, ("report",))
-        for name in KEPT_REPORTS:
-            if (report := self.clone.folder / "reports" / name).is_file():
-                (self.folder / "frontier").mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(report, self.folder / "frontier" / name)
+        keep_reports(self.clone.folder / "reports", self.folder / "frontier")
         if outcome.summary is None:
             raise SlimlineError(f"search: the frontier could not be judged: {outcome.message}; call it again, what is made is kept")
         return outcome

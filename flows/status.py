@@ -1,9 +1,8 @@
-"""`slimline status`: services, the next scheduled runs, what runs now and how long still, and the last verdicts, on one live screen."""
+"""`slimline status`: services, the next scheduled runs, what runs now and how long still, the last verdicts of each params file, live."""
 
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.durations import durations, left_s
-from flows.results import RELEASES, RUN_REPORTS, SUMMARY, read_json
+from flows.last_reports import last_verdicts
 from flows.running import runs_now
 from flows.service_record import recorded
 from slimline.commands.status import AsJson, Once
@@ -46,7 +45,7 @@ def status_of(project: Path) -> dict[str, Any]:
         "store": _store(project),
         "scheduled": _scheduled(services.api_url) if services else [],
         "running": [_with_left(run, durations(project, run["file"])) for run in runs_now(project)],
-        "verdicts": _verdicts(project),
+        "verdicts": last_verdicts(project),
     }
 
 
@@ -76,28 +75,6 @@ def _with_left(run: dict[str, Any], known: Mapping[str, float]) -> dict[str, Any
         doing["epochs"] = asdict(told) if told else None
         doing["left_s"] = left_s(stage, doing["elapsed_s"], known)
     return run
-
-
-def _verdicts(project: Path) -> list[dict[str, Any]]:
-    """The last ones of each workload, the newest first: of this project, of nights and of other runs in a clone."""
-    folders = [(project / SUMMARY).parent, *(project / RUN_REPORTS).glob("*/")]
-    found = sorted(filter(None, map(_verdict, folders)), key=lambda one: str(one["started"]))
-    newest = {one["workload"]: one for one in found}
-    return sorted(newest.values(), key=lambda one: str(one["started"]), reverse=True)
-
-
-def _verdict(reports: Path) -> dict[str, Any] | None:
-    try:
-        summary, releases = (read_json(reports / Path(name).name) for name in (SUMMARY, RELEASES))
-        return _counted(summary, releases) if summary else None
-    except (ValueError, KeyError, TypeError):  # of another version, or damaged
-        return None
-
-
-def _counted(summary: Mapping[str, Any], releases: Mapping[str, str] | None) -> dict[str, Any]:
-    accepted = [f"{row['variant']}-{row['target']}" for row in summary["variants"] if row["verdict"] == "accept"]
-    counts = Counter(row["verdict"] for row in summary["variants"])
-    return {"workload": summary["workload"], "started": summary["run"]["started"], **counts, "accepted": accepted, "released": releases}
 
 
 def screen(status: Mapping[str, Any]) -> Group:
@@ -146,11 +123,11 @@ def _run(run: Mapping[str, Any]) -> Group:
 def _foot(status: Mapping[str, Any]) -> Text:
     if not status["verdicts"]:
         return Text("\nno report yet; slimline run makes one", style="dim")
-    return Text().join(map(_last, status["verdicts"]))
+    return Text("").join(_last(one) for one in status["verdicts"])
 
 
 def _last(verdicts: Mapping[str, Any]) -> Text:
-    text = Text.assemble("\n", ("last  ", "dim"), f"{verdicts['workload']}, {_at(verdicts['started'])}: ")
+    text = Text.assemble("\n", ("last  ", "dim"), f"{verdicts['workload']} ({verdicts['params_file']}), {_at(verdicts['started'])}: ")
     text.append_text(Text(", ").join(Text(f"{verdicts[name]} {name}", style) for name, style in STYLES.items() if verdicts.get(name)))
     for name in verdicts["accepted"]:
         text.append(f"\n      {name}", style="green")

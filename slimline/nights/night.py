@@ -75,6 +75,11 @@ class Night(BaseModel):
         """What it is called: when it began, and 8 digits of its content."""
         return f"{self.at[:19].replace(':', '')}-{hashlib.sha256(self.as_json()).hexdigest()[:8]}"
 
+    def repeats(self, other: "Night") -> bool:
+        """Whether it is of the same makings and came to the same, to the last digit of its clocks: results that were not made again."""
+        own, others = (night.model_dump(exclude={"at", "seconds"}) for night in (self, other))
+        return own == others
+
     def as_json(self) -> bytes:
         """The file's bytes; an old night, which kept no params and no releases, has those that it had."""
         unsaid: dict[str, Any] = {

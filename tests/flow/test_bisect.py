@@ -52,6 +52,12 @@ def slimline(project, *arguments):
     )
 
 
+def remembered(project):
+    """How many runs history tells of, as its page's title."""
+    assert slimline(project, "history").returncode == 0
+    return (project.root / "reports/history/nights.md").read_text().partition("\n")[0]
+
+
 @pytest.fixture(scope="module")
 def nights(project):
     """The names of three runs."""
@@ -86,6 +92,20 @@ def test_a_run_that_is_not_there_is_one_line(project, nights):
     done = slimline(project, "bisect", nights[0], "2020-01-01")
     assert done.returncode == 2
     assert "run '2020-01-01': not the name of one run" in done.stderr
+
+
+def test_a_run_whose_report_came_from_the_cache_is_remembered_and_its_regression_told(project, nights):
+    made = len(project.executions()["report"])
+    night(project, code=("0.75", "0.99"))
+    night(project, code=("0.99", "0.75"))
+    assert len(project.executions()["report"]) == made + 1, "the second report is that of an earlier run"
+    [worse, *_] = [one for one in json.loads(slimline(project, "history", "--json").stdout) if one["event"] == "worse"]
+    assert worse["was"] not in nights
+    assert worse["release"] not in nights, "it is a run of its own, not that which first made the report"
+    assert "accuracy 0.7896 to 0.5496; code differs" in worse["why"]
+    title = remembered(project)
+    night(project)
+    assert remembered(project) == title, "a run that repeats the last one adds nothing"
 
 
 def test_code_that_was_not_committed_is_refused_and_not_taken_for_the_same(project, nights):

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from flows.artifacts import TrainingBar
 from flows.durations import DURATIONS, durations, keep_durations, left_s
 from flows.events import Ended, Planned, Said, Started, tell
+from flows.last_reports import keep_about, kept_reports, last_verdicts
 from flows.running import RUNNING, runs_now, seen_by_others
 from flows.status import screen, status_of
 from flows.terminal import Screen
@@ -91,6 +93,44 @@ def test_a_long_training_has_a_bar_in_prefect_that_its_epochs_move(tmp_path: Pat
     assert (bar["type"], bar["data"], bar["description"]) == ("progress", 75.0, "teacher: epochs")
 
 
+def report(folder: Path, verdict: str, started: str = "2026-11-01T02:00:00+00:00", workload: str = "digits") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    row = {"variant": "q8", "target": "onnxruntime", "verdict": verdict}
+    told = {"schema": 1, "workload": workload, "run": {"started": started}, "variants": [row]}
+    (folder / "summary.json").write_text(json.dumps(told))
+
+
+def test_the_newest_verdicts_of_each_params_file_are_shown(tmp_path: Path) -> None:
+    report(tmp_path / "reports", "reject")
+    for name, file, verdict, workload in (
+        ("old-ant", "params/table.yaml", "reject", "table"),
+        ("new-ant", "params/table.yaml", "accept", "table"),
+        ("night", USUAL, "inconclusive", "digits"),
+    ):
+        report(kept_reports(tmp_path, name), verdict, workload=workload)  # from the cache: the run that first made it began long ago
+        keep_about(kept_reports(tmp_path, name), file, time.monotonic() - (100 if name == "old-ant" else 0))
+    kept_reports(tmp_path, "broken").mkdir()
+    keep_about(kept_reports(tmp_path, "broken"), "params/other.yaml", time.monotonic())
+    (kept_reports(tmp_path, "broken") / "summary.json").write_text("[")
+    found = {one["params_file"]: one for one in last_verdicts(tmp_path)}
+    assert {file: one["workload"] for file, one in found.items()} == {USUAL: "digits", "params/table.yaml": "table"}
+    assert found[USUAL]["inconclusive"] == 1
+    assert found["params/table.yaml"]["accepted"] == ["q8-onnxruntime"]
+    assert Path(found["params/table.yaml"]["report"]).parent.name == "new-ant"
+    text = shown(status_of(tmp_path))
+    assert "table (params/table.yaml)" in text
+    assert "1 inconclusive" in text
+    assert "reject" not in text
+
+
+def test_a_run_in_a_clone_leaves_its_verdicts_for_the_screen(tmp_path, api):
+    project = Project(tmp_path, api)
+    code, _, told = project.run("--no-publish", "--isolated")
+    assert code == 0, told
+    [found] = status_of(project.root)["verdicts"]
+    assert (found["params_file"], found["accepted"]) == (USUAL, ["q8-onnxruntime"])
+
+
 def test_a_short_training_has_none() -> None:
     bar = TrainingBar("teacher", "epochs-teacher")
     for number in range(1, 41):
@@ -129,21 +169,3 @@ def test_with_nothing_there_it_says_so(tmp_path: Path) -> None:
     text = shown(status_of(tmp_path))
     assert "make up starts them" in text
     assert "no report yet" in text
-
-
-def test_the_newest_verdicts_of_each_workload_are_shown_wherever_their_run_was(tmp_path: Path) -> None:
-    def judged(folder: str, workload: str, day: int, verdict: str) -> None:
-        (tmp_path / folder).mkdir(parents=True)
-        row = {"variant": "int8", "target": "onnxruntime", "verdict": verdict}
-        summary = {"workload": workload, "run": {"started": f"2026-11-{day:02}T02:00:00+00:00"}, "variants": [row]}
-        (tmp_path / folder / "summary.json").write_text(json.dumps(summary))
-
-    judged("reports", "digits", 10, "reject")
-    judged(".slimline/runs/night-abc", "digits", 12, "accept")
-    judged(".slimline/runs/night-abd", "table", 11, "reject")
-    judged(".slimline/runs/night-abb", "table", 9, "accept")
-    (tmp_path / ".slimline/runs/night-abe").mkdir()
-    found = status_of(tmp_path)
-    assert [(one["workload"], one["accepted"]) for one in found["verdicts"]] == [("digits", ["int8-onnxruntime"]), ("table", [])]
-    text = shown(found)
-    assert text.index("digits, 2026-11-12 02:00 UTC: 1 accept") < text.index("table, 2026-11-11 02:00 UTC: 1 reject")

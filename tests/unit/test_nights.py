@@ -92,6 +92,13 @@ def test_code_that_cannot_be_known_to_be_equal_is_told(codes: tuple[str, str], c
     assert change.sentence.endswith(f"; {cause}")
 
 
+def test_a_night_that_came_to_the_same_repeats_it_whenever_it_was() -> None:
+    first = night(1, {"accuracy": figure(0.98, 0.002)})
+    assert night(2, {"accuracy": figure(0.98, 0.002)}).repeats(first)
+    assert not night(2, {"accuracy": figure(0.981, 0.002)}).repeats(first)
+    assert not night(2, {"accuracy": figure(0.98, 0.002)}, code="b" * 40).repeats(first)
+
+
 def test_the_code_of_a_night_holds_what_was_not_committed(tmp_path: Path) -> None:
     machine = {"cpu": "a CPU", "cores": 2, "isa": ["AVX2"], "versions": {}}
     run = {"git": "a" * 40, "params_sha256": "p", "started": "2026-11-22T00:00:00+00:00", "seconds": 1.0, "machine": machine}
