@@ -5,16 +5,16 @@
 
 For each workload and seed the stages of the line run one by one in a folder of --out; then every tool, at its documented defaults and in an
 environment of its own where it needs one, makes something of the same teacher. All of it is answered by the test split, and on the first
-seed timed in turns. What is there is kept, so that a second call goes on. Writes benchmarks/results/DATE.{json,md,html} and README's
-first table after each workload; beside it stand the others as they were measured last, each with its day and its machine.
+seed timed in turns. What is there is kept, so that a second call goes on, unless parameters, the workload's code or the tool changed; the
+results name the commits that made it. Writes benchmarks/results/DATE.{json,md,html} and README's first table after each workload; beside it
+stand the others as they were measured last, each with its day and its machine.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,7 @@ import page
 from bench_workloads import SETTINGS, Setting, params_of
 from environments import PEERS, interpreter
 from handover import PROJECT, Made, packed, write_handover
+from kept import COSTS, commits, keep_cost, kept_cost, stage_checksum, tool_checksum
 from measuring import MODELS, Cost, Refused, quality_of, ran, stage_ran, times_of
 from results import Results, measured_on, read_results, write_results
 
@@ -72,30 +73,34 @@ def run_line(params: Params, setting: Setting) -> dict[str, Cost | Refused]:
     """All stages up to evaluate, what stands being kept; what each cost."""
     costs: dict[str, Cost | Refused] = {}
     for stage, made in (("data", "data/prepared"), ("teacher", "data/models/teacher"), ("calibrate", "data/calibration")):
-        costs[stage] = _stage(stage, made)
+        costs[stage] = _stage(params, stage, made)
         if isinstance(found := costs[stage], Refused):
             raise SystemExit(f"{Path.cwd()}: {stage}: {found.reason}")
     for name, (section, config) in _sources_first(params):
         del config
-        costs[name] = _stage(section, f"data/models/{name}", "--variant", name)
+        costs[name] = _stage(params, section, f"data/models/{name}", "--variant", name)
     for target, names in setting.ours.items():
         for name in (TEACHER, *names):
             pair = ("--variant", name, "--target", target)
-            costs[f"{name}-{target}"] = _stage("compile", f"data/compiled/{name}-{target}", *pair)
-            costs[f"evaluate {name}-{target}"] = _stage("evaluate", f"reports/metrics/evaluate/{name}-{target}.json", *pair)
+            costs[f"{name}-{target}"] = _stage(params, "compile", f"data/compiled/{name}-{target}", *pair)
+            costs[f"evaluate {name}-{target}"] = _stage(params, "evaluate", f"reports/metrics/evaluate/{name}-{target}.json", *pair)
     return costs
 
 
-def _stage(name: str, made: str, *arguments: str) -> Cost | Refused:
+def _stage(params: Params, name: str, made: str, *arguments: str) -> Cost | Refused:
     """Run a stage whose result is not there; its cost is kept beside, for the next call."""
-    kept = Path("costs") / f"{'-'.join((name, *arguments[1::2]))}.json"
+    kept, of = COSTS / f"{'-'.join((name, *arguments[1::2]))}.json", _of(params.lineage(arguments[1]) if arguments else ())
     kept.parent.mkdir(exist_ok=True)
-    if Path(made).exists() and kept.is_file():
-        return Cost(**read_json(kept))
+    if Path(made).exists() and (cost := kept_cost(kept, of)):
+        return cost
     found = stage_ran(name, kept.with_suffix(".log"), *arguments)
     if isinstance(found, Cost):
-        kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        keep_cost(kept, of, found)
     return found
+
+
+def _of(lineage: Iterable[str]) -> str:
+    return stage_checksum(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), lineage, Path("workloads"))
 
 
 def _sources_first(params: Params) -> Iterator[tuple[str, tuple[str, Any]]]:
@@ -108,8 +113,7 @@ def tried(
 ) -> Iterator[tuple[str, str, Made | Refused, Cost | None]]:
     """Every tool of the workload: name, target, what it made, what it took."""
     handover = Path("handover").resolve()
-    if not (handover / "facts.json").is_file():
-        write_handover(stage, handover)
+    write_handover(stage, handover)
     for name in [one for one in setting.peers if not names or one in names]:
         peer, out = PEERS[name], Path("peers").resolve() / name
         found = _tool(name, handover, out, environments)
@@ -124,18 +128,19 @@ def tried(
 
 
 def _tool(name: str, handover: Path, out: Path, environments: Path) -> Cost | Refused:
-    kept = out / "cost.json"
-    if kept.is_file():
-        return Cost(**read_json(kept))
-    out.mkdir(parents=True, exist_ok=True)
+    script, kept = Path(__file__).parent / "peers/tools" / f"{PEERS[name].script}.py", out / "cost.json"
+    of = tool_checksum(_of(()), script, PEERS[name].packages)
+    if cost := kept_cost(kept, of):
+        return cost
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     try:
         python = interpreter(PEERS[name], environments)
     except SystemExit as error:
         return Refused(str(error))
-    script = Path(__file__).parent / "peers/tools" / f"{PEERS[name].script}.py"
     found = ran([python, script, handover, out], out / "log.txt", LIMIT_S)
     if isinstance(found, Cost):
-        kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        keep_cost(kept, of, found)
     return found
 
 
@@ -156,7 +161,7 @@ def measured(setting: Setting, seed: int, arguments: argparse.Namespace) -> dict
     if seed == setting.seeds[0]:
         for target in setting.ours:
             _add_times(stage, target, rows, made[target], params)
-    return {"seed": seed, "samples": next(row["samples"] for row in rows if "samples" in row), "rows": rows}
+    return {"seed": seed, "commits": list(commits()), "samples": next(row["samples"] for row in rows if "samples" in row), "rows": rows}
 
 
 def _ours(setting: Setting, params: Params, costs: Mapping[str, Cost | Refused]) -> Iterator[dict[str, Any]]:

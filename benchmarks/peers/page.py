@@ -7,7 +7,7 @@ from typing import Any
 
 from bench_workloads import SETTINGS
 from frontier import BATCHES, Row, aggregated, standing
-from results import Results, where
+from results import Results, Seeds, where
 
 from slimline.report.numbers import ABSENT, loss, ratio, size
 from slimline.report.page import Figure, StagePage, Table, write_page
@@ -64,13 +64,19 @@ def tables_of(name: str, result: Mapping[str, Any]) -> Iterator[Table]:
     columns = ("who", "what", "runtime", "drop", "bytes", "smaller")
     columns += tuple(f"{batch.replace('_', ' ')}: {what}" for batch in BATCHES for what in ("than eager", "same runtime", "noise"))
     columns += ("verdict", "minutes", "peak memory")
-    note = f"{SETTINGS[name].text}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {seeds[0]['samples']} test samples; {where(result)}."
+    note = f"{SETTINGS[name].text}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {seeds[0]['samples']} test samples; "
+    note += f"{where(result)}{_by(seeds)}."
     yield Table(name, columns, tuple(tuple(_cells(row)) for row in rows if "refused" not in row), note)
     told = tuple((row["variant"], row["target"], standing(row, ours)) for row in rows if row["peer"] and "refused" not in row)
     yield Table(f"{name}: who is ahead", ("peer", "runtime", "beside ours"), told)
     refused = tuple((row["variant"], row["target"], row["refused"]) for row in rows if "refused" in row)
     if refused:
         yield Table(f"{name}: made nothing", ("who", "runtime", "what it said last"), refused)
+
+
+def _by(seeds: Seeds) -> str:
+    commits = sorted({commit for seed in seeds for commit in seed.get("commits", ())})
+    return f"; made by commit {', '.join(commits)}" if commits else ""
 
 
 def _cells(row: Row) -> Iterator[object]:

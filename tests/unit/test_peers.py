@@ -80,3 +80,22 @@ def test_the_readme_shows_what_the_newest_results_say(module: Any, project: Path
     headline = module("headline")
     newest = module("results").newest(project / "benchmarks/results")
     assert headline.block(json.loads(newest.read_text())["workloads"], f"{newest.stem}.md") in (project / "README.md").read_text()
+
+
+def test_a_kept_result_is_of_its_own_variant_and_no_other(module: Any, tmp_path: Path) -> None:
+    kept, measuring = module("kept"), module("measuring")
+    (tmp_path / "net.py").write_text("WIDTH = 1\n")
+
+    def of(**changed: Any) -> str:
+        raw = {"seed": 0, "prune": {"half": {"ratio": 0.5}}, "quantize": {"int8": {"source": "half"}, "other": {"source": "teacher"}}}
+        return str(kept.stage_checksum(raw | changed, ("int8", "half", "teacher"), tmp_path))
+
+    cost, first = measuring.Cost(1.0, 2.0, 3), of()
+    kept.keep_cost(tmp_path / "int8.json", first, cost)
+    assert kept.kept_cost(tmp_path / "int8.json", first) == cost
+    assert of(quantize={"int8": {"source": "half"}, "other": {"source": "half"}}, deploy={"targets": []}) == first
+    assert of(prune={"half": {"ratio": 0.6}}) != first
+    assert of(seed=1) != first
+    (tmp_path / "net.py").write_text("WIDTH = 2\n")
+    assert kept.kept_cost(tmp_path / "int8.json", of()) is None
+    assert kept.kept_cost(tmp_path / "none.json", first) is None
