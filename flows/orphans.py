@@ -14,7 +14,7 @@ from flows.cache import Cache, hash_of, remembered
 from flows.dag import Dag
 from flows.heal import GOOD
 
-VARIANT_FOLDERS = ("data/models", "data/compiled", "data/evaluated")
+VARIANT_FOLDERS = ("data/models", "data/compiled", "data/evaluated", "data/taught")
 REPORT_FOLDERS = ("reports/metrics", "reports/stages")
 NAMED = 5
 

@@ -125,7 +125,8 @@ def margin_of(folder: Path, gate: GateParams) -> float:
 
 
 def _made_base(project: Path, clone: Clone) -> None:
-    outcome = run_to(project, clone, clone.write(()), BASE)
+    params = clone.write(())
+    outcome = run_to(project, clone, params, (*BASE, *(f"teach@{name}" for name in params.teach)))
     if outcome.failures:
         error = InputError if InputError.exit_code in outcome.failures.values() else SlimlineError
         raise error(f"search: what every chain starts from could not be made: {outcome.message}")

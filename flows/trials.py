@@ -119,6 +119,7 @@ def without_variants(raw: Mapping[str, Any], params: Params, beside: Sequence[st
     content["deploy"] = {**content["deploy"], "targets": list(targets)}
     for section in CONFIGS:
         content[section] = {name: entry for name, entry in (content.get(section) or {}).items() if name in kept}
+    content["teach"] = {name: entry for name, entry in (content.get("teach") or {}).items() if name in {TEACHER, *kept}}
     return content
 
 

@@ -22,7 +22,7 @@ from slimline.storage.checkpoint_folder import FOLDER, clear
 from slimline.training.checkpoints import EVERY_S, Checkpoints
 
 log = logging.getLogger(__name__)
-MODELS = Path("data/models")
+MODELS, TAUGHT = Path("data/models"), Path("data/taught")
 _NAMED = re.compile(r'"([^"]+\.py):')
 SETTINGS = {"workload", "seed", "data", "model", "calibrate"}
 
@@ -78,10 +78,11 @@ class CheckpointFiles(Checkpoints):
 
 
 def _read(stage: Stage) -> Iterator[Path]:
-    """The models and samples that a stage reads."""
+    """The models, samples and answers that a stage reads."""
     sources = () if stage.variant == TEACHER else (TEACHER, stage.config.source)
     yield from (MODELS / name / "manifest.json" for name in sources)
     yield from (PREPARED / f"{name}{ENDING}" for name in ("train", "validation", "calibration"))
+    yield from sorted(TAUGHT.glob("*/*.safetensors"))
 
 
 def _code(stage: Stage) -> Iterator[Path]:

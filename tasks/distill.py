@@ -1,12 +1,13 @@
 """Stage `distill`: train a student from its source's outputs or, as a control, from the labels alone; say what the teacher was worth.
 
 in      data/models/<source>, data/models/teacher, data/prepared/{train,validation}.arrow; test.arrow, from which written texts are kept
-        apart
+        apart; data/taught, in place of asking the teacher
 out     data/models/<variant>
 params  workload, seed, gate.metric, gate.confidence, distill.<variant>
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,9 +33,12 @@ from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
 from slimline.training.data import TrainingData
 from slimline.training.fit import require_learned
+from tasks.known import TAUGHT, known_answers
 from tasks.outcome import Origin, Outcome, Sizes
 from tasks.teacher_worth import teacher_worth
 from tasks.variant import load_origin, note_missed, require_shrunk, save_outcome, training_data
+
+MODELS = Path("data/models")
 
 
 def run(student: nn.Module, teacher: nn.Module, config: StudentTraining, data: TrainingData) -> Edited:
@@ -109,11 +113,16 @@ def _as_judged(origin: Origin) -> Origin:
     )
 
 
+def _with_answers(stage: Stage, teacher: nn.Module, data: TrainingData) -> TrainingData:
+    name = stage.config.taught_by(TEACHER)
+    return replace(data, known=known_answers(TAUGHT / name, MODELS / name, teacher, data))
+
+
 def main(stage: Stage) -> None:
     """Build the student, train it, check that it is smaller than its teacher, save."""
     origin, is_variant = load_origin(stage), stage.config.student_variant is not None
     teacher = origin.teacher.model if is_variant else origin.source.model
-    data = training_data(stage, origin, load_split(stage.workload.samples, "train"))
+    data = _with_answers(stage, teacher, training_data(stage, origin, load_split(stage.workload.samples, "train")))
     torch.manual_seed(stage.params.seed)
     student = _student(stage, origin, data)
     if not is_variant:

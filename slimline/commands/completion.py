@@ -17,6 +17,7 @@ def stages(incomplete: str) -> list[str]:
     params = _params()
     deploy = _mapping(params.get("deploy"))
     names = [*FIRST, *(f"{section}@{name}" for section in SECTIONS for name in _mapping(params.get(section)))]
+    names += [f"teach@{name}" for name in _mapping(params.get("teach"))]
     names += [f"time@{target}" for target in _listed(deploy.get("targets"))]
     names += [f"{stage}@{pair}" for stage in OF_PAIRS for pair in _pairs(deploy)]
     return [name for name in names if name.startswith(incomplete)]

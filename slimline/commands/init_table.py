@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from slimline.commands.init_huggingface import model_line
-from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
+from slimline.commands.looked import TEACH, Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.errors import InputError
 from slimline.params import DataParams
 from slimline.workloads.records import TableFound, find_table, pieces
@@ -70,7 +70,7 @@ def _text(path: Path, model: str, found: TableFound, calibration: int, test: int
     )
     is_ours = model == "default"
     small = "small: {source: teacher, method: soft_targets, student: {widths: [32, 16]}, temperature: 2, alpha: 0.3, epochs: 30}"
-    distill = f"\n  {small}" if is_ours else " {}"
+    distill = f"\n  {small}\n{TEACH}" if is_ours else " {}"
     sections = f"""teacher: {{source: train, epochs: 40, batch_size: 64, learning_rate: 0.003, patience: 8, threads: 2}}
 calibrate: {{samples: {calibration}, batch_size: 32}}
 

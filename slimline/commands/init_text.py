@@ -8,7 +8,7 @@ import numpy as np
 
 from slimline.commands.init_huggingface import model_line, suggested
 from slimline.commands.init_table import told_target
-from slimline.commands.looked import Looked, asked, asked_metric, inline, params_text, told_power, told_splits
+from slimline.commands.looked import TEACH, Looked, asked, asked_metric, inline, params_text, told_power, told_splits
 from slimline.data.preprocessing import words_of
 from slimline.errors import DataError, InputError
 from slimline.params import DataParams
@@ -131,7 +131,9 @@ def _text(path: Path, model: str, found: TableFound, options: DataParams, test: 
     is_ours = model == "default"
     student = "student: {embedding: 16, widths: [64, 32]}"
     distill = (
-        f"\n  small: {{source: teacher, method: soft_targets, {student}, temperature: 2, alpha: 0.3, epochs: 40}}" if is_ours else " {}"
+        f"\n  small: {{source: teacher, method: soft_targets, {student}, temperature: 2, alpha: 0.3, epochs: 40}}\n{TEACH}"
+        if is_ours
+        else " {}"
     )
     sections = f"""teacher: {{source: train, epochs: 15, batch_size: 64, learning_rate: 0.002, patience: 4, threads: 2}}
 calibrate: {{samples: {options.calibration_samples}, batch_size: 32}}

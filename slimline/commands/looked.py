@@ -76,6 +76,10 @@ def inline(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+TEACH = "teach: {teacher: {}}"
+"""The line that has the teacher's answers kept once, for all students."""
+
+
 def params_text(
     workload: str, data: str, model: str, sections: str, gate: str, variants: list[str], *, batch_size: int = 32, cached: str | None = None
 ) -> str:

@@ -53,6 +53,7 @@ from slimline.params.sections import (
     ModelParams,
     PublishParams,
     TeacherParams,
+    TeachParams,
 )
 from slimline.params.student import StudentTraining
 from slimline.params.yaml_file import read_yaml
@@ -116,6 +117,7 @@ __all__ = [
     "StudentTraining",
     "SvdParams",
     "TaylorParams",
+    "TeachParams",
     "TeacherParams",
     "Training",
     "TuckerParams",
@@ -221,6 +223,7 @@ class Params(Section):
     quantize: dict[str, QuantizeEntry] = Field(default_factory=dict)
     factorize: dict[str, FactorizeEntry] = Field(default_factory=dict)
     distill: dict[str, DistillEntry] = Field(default_factory=dict)
+    teach: dict[str, TeachParams] = Field(default_factory=dict)
     deploy: DeployParams
     cache: dict[str, CacheParams] = Field(default_factory=dict)
     harness: dict[str, HarnessParams] = Field(default_factory=dict)

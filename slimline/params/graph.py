@@ -50,6 +50,9 @@ def graph_problems(params: "Params") -> Iterator[str]:
     yield from _student_problems(params, known)
     yield from _control_problems(params)
     yield from _sensitivity_problems(params)
+    for name in params.teach:
+        if name not in known:
+            yield f"params.yaml: teach.{name}: no such variant; known: {', '.join(known)}"
     yield from _deploy_problems(params, known)
     yield from _asked_problems(params, "cache", "caches are tried")
     yield from _asked_problems(params, "harness", "tasks are tried")

@@ -107,6 +107,13 @@ class DeployParams(Section):
     targets: Annotated[tuple[Target, ...], Field(min_length=1)]
 
 
+class TeachParams(Section):
+    """A variant that teaches, by its name: what it gives for training and validation samples is kept once, for all of its students."""
+
+    threads: Threads = 1
+    device: Device = "auto"
+
+
 class CacheParams(Section):
     """Of a language model: a deployed variant that is tried with caches on a target; the entry is called VARIANT-TARGET."""
 

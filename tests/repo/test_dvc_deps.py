@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 STAGES = (
-    *("data", "look", "teacher", "calibrate", "prune", "quantize", "factorize", "distill"),
+    *("data", "look", "teacher", "calibrate", "prune", "quantize", "factorize", "teach", "distill"),
     *("compile", "evaluate", "cache", "harness", "machine", "time", "report"),
 )
 INERT = {"slimline", "slimline.report", "slimline.storage", "slimline.artifact", "slimline.calibration", "slimline.measure"}

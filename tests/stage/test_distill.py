@@ -1,6 +1,7 @@
 """Stage `distill`, run as DVC runs it: variants that learn as they are, students cut out of the teacher, and what the teacher was worth."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from slimline.artifact.folder import sha256_of
 from slimline.artifact.variant import load_variant
+from slimline.artifact.weights import read_weights, write_weights
 from slimline.calibration.trials import REFUSED, Trials
 from slimline.data.prepared import load_split
 from slimline.data.samples import head
@@ -17,7 +20,8 @@ from slimline.params import Params
 from slimline.stage import stage_main
 from slimline.training.fit import predict
 from slimline.workloads import get_workload
-from tasks import calibrate, compile, distill, prune, quantize, teacher
+from slimline.workloads.guarded import Guarded
+from tasks import calibrate, compile, distill, prune, quantize, teach, teacher
 from tests.prepared_project import prepare_project
 
 WORKLOAD = get_workload("tabular")
@@ -39,8 +43,10 @@ PARAMS: dict[str, Any] = {
             "synthetic": {"kind": "neighbours", "samples": 64},
         },
         "sparse-taught": {**SOFT, "source": "sparse", "student": {"variant": "sparse"}, "controls": []},
+        "plain": {**SOFT, "source": "teacher", "student": {"width": 0.5}, "controls": []},
         "int8-taught": {**SOFT, "source": "int8", "student": {"variant": "int8"}, "controls": ["steps"], "learning_rate": 0.0005},
     },
+    "teach": {"teacher": {}},
     "deploy": {"variants": ["teacher", "int8-taught"], "targets": ["onnxruntime"]},
 }
 MADE = ("prune@sparse", "quantize@int8", "distill@cut", "distill@sparse-taught", "distill@int8-taught")
@@ -122,6 +128,35 @@ def test_a_quantized_student_keeps_its_plan_is_judged_by_it_and_compiles_to_int8
     stage_main("compile", compile.main, None, ["--variant", "int8-taught", "--target", "onnxruntime"], per="pair")
     made = json.loads(Path("reports/metrics/compile/int8-taught-onnxruntime.json").read_text())
     assert made["precision"] == "int8"
+
+
+def taught_again() -> str:
+    """The checksum of the weights of a student that learns from the teacher's answers, made anew."""
+    stage_main("distill", distill.main, None, ["--variant", "plain"], per="variant")
+    return sha256_of(Path("data/models/plain/weights.safetensors"))
+
+
+def test_answers_that_are_kept_give_the_same_student_and_stand_in_for_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage_main("teach", teach.main, None, ["--variant", "teacher"], per="variant")
+    assert [path.stem for path in Path("data/taught/teacher").glob("*.safetensors")] == ["validation"], "training samples are augmented"
+    shutil.rmtree("data/taught")
+    monkeypatch.setattr(Guarded, "augmentation", None)
+    asked, kept = taught_again(), Path("data/taught/teacher")
+    stage_main("teach", teach.main, None, ["--variant", "teacher"], per="variant")
+    try:
+        rows = {split: len(load_split(WORKLOAD.samples, split)) for split in ("train", "validation")}
+        answers = {split: read_weights(kept / f"{split}.safetensors") for split in rows}
+        assert {split: [*found["."].shape] for split, found in answers.items()} == {split: [count, 2] for split, count in rows.items()}
+        text = Path("reports/stages/teach/teacher.md").read_text()
+        assert f"{rows['train']:,} samples of train and {rows['validation']:,} samples of validation are kept" in text
+        assert taught_again() == asked
+        write_weights(kept / "train.safetensors", {".": -answers["train"]["."]})
+        assert taught_again() != asked, "it is the kept answers that it learns from"
+        manifest = json.loads((kept / "manifest.json").read_text())
+        (kept / "manifest.json").write_text(json.dumps(manifest | {"of": "0" * 64}))
+        assert taught_again() == asked, "answers of another teacher are no answers"
+    finally:
+        shutil.rmtree("data/taught")
 
 
 def test_what_cannot_be_taught_is_refused_before_any_training() -> None:

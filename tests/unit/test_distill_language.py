@@ -15,7 +15,7 @@ from slimline.methods.distill.hidden_states import hidden_states
 from slimline.methods.distill.pairing import longest_list
 from slimline.methods.distill.sequence import sequence
 from slimline.methods.distill.soft_targets import soft_targets
-from slimline.methods.distill.top_answers import top_answers, top_divergence
+from slimline.methods.distill.top_answers import KEPT, LOG_PROBABILITIES, TOKENS, answers_for_any, softened, top_answers, top_divergence
 from slimline.methods.macs import macs
 from slimline.objectives.causal_lm import CausalLM
 from slimline.objectives.readings import IGNORED
@@ -73,6 +73,23 @@ def test_with_all_tokens_kept_it_is_the_divergence_at_the_places_that_are_asked_
     assert 0 < float(few) < expected  # what is one in both differs less
     kept = top_answers(theirs, 2.0, 8)
     assert sum(value.nbytes for value in kept.values()) == 8 * 16 * 8 * 6
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 8), (2.0, KEPT), (4.0, 16)])
+def test_answers_kept_for_any_temperature_are_softened_as_fresh_ones_are(temperature: float, top_k: int) -> None:
+    logits = 5 * torch.randn(4, 16, 96, generator=torch.Generator().manual_seed(0))
+    fresh, known = top_answers(logits, temperature, top_k), softened(answers_for_any(logits), temperature, top_k)
+    assert known is not None
+    assert torch.equal(known[TOKENS], fresh[TOKENS])
+    assert torch.allclose(known[LOG_PROBABILITIES].float(), fresh[LOG_PROBABILITIES].float(), atol=0.02)
+
+
+def test_answers_that_were_not_kept_are_asked_for_anew() -> None:
+    known = answers_for_any(torch.randn(2, 4, 96))
+    assert softened(known, 7.0, 8) is None
+    assert softened(known, 2.0, KEPT + 1) is None
+    whole = answers_for_any(torch.randn(2, 4, 32))
+    assert softened(whole, 2.0, KEPT + 1) is not None, "the vocabulary has no more tokens"
 
 
 def test_the_teacher_is_asked_once_and_its_likeliest_tokens_bring_the_student_near() -> None:

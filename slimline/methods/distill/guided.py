@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from slimline.data.batch import Tensors
 from slimline.data.samples import Samples
 from slimline.methods.distill.synthetic import beside, in_place
-from slimline.methods.distill.top_answers import top_answers, top_divergence
+from slimline.methods.distill.top_answers import answers_for_any, softened, top_answers, top_divergence
 from slimline.methods.edited import Edited
+from slimline.objectives import Objective
 from slimline.objectives.causal_lm import CausalLM
 from slimline.params.student import GuidedTraining
 from slimline.training.data import TrainingData
 from slimline.training.fit import Loss, Penalty
 from slimline.training.history import FitHistory
-from slimline.training.taught import Ask, taught
+from slimline.training.taught import FRESH, Ask, Reading, as_given, taught
 
 Compare = Callable[[Tensors, Tensors, Samples], Tensor]
 """(the student's outputs, what is kept of the teacher's, the batch) -> scalar."""
@@ -52,8 +53,8 @@ def guided(data: TrainingData, teacher: nn.Module, config: GuidedTraining, compa
         yield Guidance(data, lambda outputs, batch: data.objective.loss(outputs, batch.targets))
         return
     given = in_place(data, teacher, config)
-    kept, usual = _compared(data, config)
-    with taught(given, teacher, config, **kept) as (known, ask):
+    reading, usual = _compared(data, config)
+    with taught(given, teacher, config, reading) as (known, ask):
         loss = partial(_mixed, data=data, config=config, ask=ask, compare=compare or usual)
         yield Guidance(known, loss, beside(data, teacher, config))
 
@@ -79,9 +80,19 @@ def _sum(first: Penalty | None, second: Penalty | None) -> Penalty | None:
     return lambda model: first(model) + second(model)
 
 
-def _compared(data: TrainingData, config: GuidedTraining) -> tuple[dict[str, Callable[[Tensors], Tensors]], Compare]:
+def kept_of(objective: Objective) -> Callable[[Tensors], Tensors]:
+    """What is kept of an answer before any student is known: all of it, of a language model's the likeliest tokens."""
+    return answers_for_any if isinstance(objective, CausalLM) else as_given
+
+
+def _compared(data: TrainingData, config: GuidedTraining) -> tuple[Reading, Compare]:
     """What is kept of an answer, and how a student's is compared with it."""
-    if isinstance(data.objective, CausalLM) and config.top_k:
-        read = partial(top_answers, temperature=config.temperature, top_k=config.top_k)
-        return {"read": read}, lambda outputs, kept, batch: top_divergence(outputs, kept, batch.targets, config.temperature)
-    return {}, lambda outputs, answers, _batch: data.objective.guidance(outputs, answers, config.temperature)
+    is_language = isinstance(data.objective, CausalLM)
+    if is_language and config.top_k:
+        temperature, top_k = config.temperature, config.top_k
+        reading = Reading(
+            partial(top_answers, temperature=temperature, top_k=top_k), partial(softened, temperature=temperature, top_k=top_k)
+        )
+        return reading, lambda outputs, kept, batch: top_divergence(outputs, kept, batch.targets, config.temperature)
+    reading = FRESH if is_language else Reading(as_given, as_given)
+    return reading, lambda outputs, answers, _batch: data.objective.guidance(outputs, answers, config.temperature)
