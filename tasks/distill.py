@@ -28,6 +28,7 @@ from slimline.methods.quantize.simulate import simulate
 from slimline.methods.quantize.stored_bytes import NO_PLAN, stored_bytes
 from slimline.methods.recalibrate import recalibrated_over
 from slimline.params import TEACHER, ScratchParams, StudentTraining
+from slimline.params.student import GuidedTraining
 from slimline.report.asked import asked
 from slimline.report.page import Table
 from slimline.stage import Stage, stage_main
@@ -39,6 +40,7 @@ from tasks.teacher_worth import teacher_worth
 from tasks.variant import load_origin, note_missed, require_shrunk, save_outcome, training_data
 
 MODELS = Path("data/models")
+STOOD = "The answers of {} for whole splits are those that the stage teach keeps."
 
 
 def run(student: nn.Module, teacher: nn.Module, config: StudentTraining, data: TrainingData) -> Edited:
@@ -114,7 +116,10 @@ def _as_judged(origin: Origin) -> Origin:
 
 
 def _with_answers(stage: Stage, teacher: nn.Module, data: TrainingData) -> TrainingData:
+    """The data with what `teach` keeps of the teacher, for what learns from answers."""
     name = stage.config.taught_by(TEACHER)
+    if not isinstance(stage.config, GuidedTraining):
+        return data
     return replace(data, known=known_answers(TAUGHT / name, MODELS / name, teacher, data))
 
 
@@ -147,7 +152,7 @@ def main(stage: Stage) -> None:
         summary=(asked(config, TEACHER), *budget, trained, *worth.summary),
         tables=(*worth.tables, *(Table(**vars(listing)) for listing in made.listings), student_table(told.model)),
         figures=worth.figures,
-        notes=made.notes,
+        notes=(*made.notes, *([STOOD.format(config.taught_by(TEACHER))] if data.known else [])),
         details=details,
     )
     save_outcome(stage, _as_judged(origin), outcome)

@@ -150,6 +150,7 @@ def test_answers_that_are_kept_give_the_same_student_and_stand_in_for_its_teache
         text = Path("reports/stages/teach/teacher.md").read_text()
         assert f"{rows['train']:,} samples of train and {rows['validation']:,} samples of validation are kept" in text
         assert taught_again() == asked
+        assert "The answers of teacher for whole splits are those that the stage teach keeps." in page("plain")
         write_weights(kept / "train.safetensors", {".": -answers["train"]["."]})
         assert taught_again() != asked, "it is the kept answers that it learns from"
         manifest = json.loads((kept / "manifest.json").read_text())
