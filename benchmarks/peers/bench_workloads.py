@@ -212,7 +212,7 @@ def params_of(setting: Setting, seed: int) -> dict[str, Any]:
                 "seed": seed,
                 **sections,
                 "deploy": {
-                    "variants": ["teacher", *{name for names in setting.ours.values() for name in names}],
+                    "variants": ["teacher", *sorted({name for names in setting.ours.values() for name in names})],
                     "targets": [*setting.ours],
                 },
                 "evaluate": {"batch_size": 32, "pairs": setting.pairs, "threads": 1, "resamples": 2000},
