@@ -25,7 +25,7 @@ from tasks.known import TAUGHT, write_answers
 
 log = logging.getLogger(__name__)
 MODELS = Path("data/models")
-MOST_BYTES = 1 << 29
+MOST_BYTES = 500_000_000
 """Answers for a split that are more stay with each student's own training: they go through the cache, and to every machine."""
 
 
