@@ -1,5 +1,6 @@
 """`slimline export-gguf`: a language model as one file for llama.cpp."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def export_gguf(
     variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.", autocompletion=variants)],
     file: Annotated[Path, typer.Argument(help="A new file.")],
     kind: Annotated[Kind, typer.Option(help="What matrices are rounded to.")] = "Q8_0",
+    as_json: Annotated[bool, typer.Option("--json", help="Print {file, variant, kind, bytes, agreement} for a machine.")] = False,
 ) -> None:
     """Write a language model of the Llama family as a GGUF file, for llama.cpp; a quantized variant with the weights that its plan leaves.
 
@@ -51,6 +53,9 @@ def export_gguf(
     samples = head(load_split(workload.samples, "validation"), SAMPLES).inputs
     whole, _ = described(model, net_of(found.manifest, workload.their.net, params))
     told = write_gguf(whole, windows.tokenizer, kind, target, samples, ends=windows.ends, chat_template=windows.chat_template)
+    if as_json:
+        sys.stdout.write(json.dumps({"file": str(target), "variant": variant, "kind": kind, **told}) + "\n")
+        return
     sys.stdout.write(
         f"{file}: {variant} as {kind}, {told['bytes']:,} bytes; the same next token as the variant at {told['agreement']:.1%} of places\n"
     )

@@ -1,5 +1,6 @@
 """`slimline export-hf`: a variant as a directory that transformers loads."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ SAMPLES = 8
 def export_hf(
     variant: Annotated[str, typer.Argument(help="A variant of params.yaml that was made, or teacher.", autocompletion=variants)],
     directory: Annotated[Path, typer.Argument(help="A new folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print {directory, variant, changed} for a machine.")] = False,
 ) -> None:
     """Write a float variant of a Hugging Face net back as a directory for `from_pretrained`, where its layers are of one width.
 
@@ -55,6 +57,9 @@ def export_hf(
         raise InputError(f"params.yaml: model.architecture: {architecture} is no Hugging Face directory; there is none to write")
     ends = getattr(workload.preprocessing, "ends", ())
     changed = write_back(found.model, net, samples, target, beside, workload.carried, ends)
+    if as_json:
+        sys.stdout.write(json.dumps({"directory": str(target), "variant": variant, "changed": changed}) + "\n")
+        return
     told = ", ".join(f"{name}: {value}" for name, value in changed.items())
     sys.stdout.write(f"{directory}: {variant} as from_pretrained loads it{f'; config.json has {told}' if told else ''}\n")
 

@@ -33,6 +33,7 @@ def serve(
     api_key_file: Annotated[Path | None, typer.Option(help="Keys, one a line; requests must send one as a bearer.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Load a torchscript or inductor model, which runs code.")] = False,
     workload: OwnWorkload = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print {url, name, release, batching} when it serves.")] = False,
 ) -> None:
     """Serve a model over HTTP: `/predict`, and for texts OpenAI's `/v1/completions`, `/v1/chat/completions` and `/v1/embeddings`.
 
@@ -62,7 +63,7 @@ def serve(
     require_possible(settings)
     from slimline.serving.server import serve as run
 
-    run(location, settings, workload=workload, trust_code=trust_code)
+    run(location, settings, as_json=as_json, workload=workload, trust_code=trust_code)
 
 
 def _require_installed() -> None:

@@ -1,9 +1,11 @@
 """A server's life: the port first, then the model, then requests; on SIGTERM it ends what it has begun and takes nothing new."""
 
+import json
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -24,8 +26,8 @@ LAST_WORDS_S = 2.0
 """How long answers that were cut off may take to be told so."""
 
 
-def serve(location: str | Path, settings: Settings, **how: Any) -> None:
-    """Serve a model until SIGINT or SIGTERM; `how` is as slimline.runtime.load takes it.
+def serve(location: str | Path, settings: Settings, *, as_json: bool = False, **how: Any) -> None:
+    """Serve a model until SIGINT or SIGTERM; `how` is as slimline.runtime.load takes it. `as_json` also says where on standard output.
 
     Raises:
         InputError: the port is taken, the host is none of this machine, or the model cannot be loaded.
@@ -42,7 +44,7 @@ def serve(location: str | Path, settings: Settings, **how: Any) -> None:
             timeout_graceful_shutdown=int(LAST_WORDS_S),
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        _announce(service, listener)
+        _announce(service, listener, as_json=as_json)
         Server(config, state, settings.drain_s).run(sockets=[listener])
         is_over = service.close()
         log.info("stopped")
@@ -74,13 +76,17 @@ def bound(settings: Settings) -> socket.socket:
     return listener
 
 
-def _announce(service: Service, listener: socket.socket) -> None:
+def _announce(service: Service, listener: socket.socket, *, as_json: bool) -> None:
     host, port = listener.getsockname()[:2]
     settings = service.settings
     if not settings.is_loopback and not settings.keys:
         log.warning("warning: --host %s: whoever reaches this machine may ask, and nothing is encrypted; see --api-key-file", settings.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     log.info("serving %s (release %s, batching %s) at %s; stop: Ctrl-C", service.name, service.identity, service.batching, url)
+    if as_json:
+        told = {"url": url, "name": service.name, "release": service.identity, "batching": service.batching}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
 
 
 class Server(uvicorn.Server):

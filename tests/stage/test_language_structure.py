@@ -85,7 +85,9 @@ def made(stage_name: str, variant: str) -> dict[str, Any]:
     return metrics
 
 
-def test_a_narrower_model_is_trained_on_and_written_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrower_model_is_trained_on_and_written_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(folder)
     metrics = made("prune", "narrow")
     assert metrics["heads"] == {f"body.model.layers.{number}.self_attn": [2, 1] for number in range(4)}
@@ -105,6 +107,10 @@ def test_a_narrower_model_is_trained_on_and_written_back(folder: Path, monkeypat
     assert AutoTokenizer.from_pretrained("out")("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
     export_gguf("narrow", Path("out.gguf"), "F32")
     assert torch.allclose(AutoModelForCausalLM.from_pretrained(".", gguf_file="out.gguf")(**some).logits, wanted, atol=1e-4)
+    capsys.readouterr()
+    export_gguf("narrow", Path("small.gguf"), "Q8_0", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["file"], told["bytes"]) == (str(Path("small.gguf").absolute()), Path("small.gguf").stat().st_size)
     theirs = AutoTokenizer.from_pretrained(".", gguf_file="out.gguf")
     assert theirs("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
 
