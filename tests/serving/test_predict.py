@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from slimline.runtime import Model, load
 from slimline.serving.predictions import Predictor
 from slimline.serving.raw_inputs import Samples
 from tests.serving.batch import worked_on
-from tests.serving.served import Served, serving
+from tests.serving.served import MAIN, PROJECT, Served, serving
 from tests.serving.small_releases import close, pictures, table
 
 
@@ -47,6 +48,18 @@ def model(folder: Path) -> Model:
 def server(folder: Path) -> Iterator[Served]:
     with serving(folder, "--body-bytes", "1000000", "--samples", "8") as served:
         yield served
+
+
+def test_a_machine_is_told_where_it_serves(folder: Path) -> None:
+    command = [sys.executable, "-c", MAIN, "serve", str(folder), "--port", "0", "--threads", "1", "--json"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            assert httpx.get(f"{told['url']}/health").status_code == 200
+            assert told.keys() == {"url", "name", "release", "batching"}
+        finally:
+            process.terminate()
 
 
 def test_pictures_get_the_answers_of_the_runtime(server: Served, model: Model) -> None:
