@@ -1,4 +1,4 @@
-"""What changed from one night to the next beyond the noise, for better or worse, and what differed between the two.
+"""What changed from one night to the next, or slowly over several, beyond the noise, and what differed between the two.
 
 Two estimates differ where the distance of their values exceeds the root of the sum of their squared half-intervals: the 95 % interval of a
 difference of independent estimates. Quality of the same bytes on the same samples does not vary by itself, so that this errs on the quiet
@@ -23,7 +23,10 @@ UNEXPLAINED = "nothing that is known of the two runs differs: the machine's load
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of a variant on a target that moved from one night to the next; `worse` is None where neither way is better."""
+    """A figure of a variant on a target that moved between two nights; `worse` is None where neither way is better.
+
+    `slowly`: in steps over several nights, none of which is beyond the noise by itself.
+    """
 
     pair: tuple[str, str]
     figure: str
@@ -33,6 +36,7 @@ class Change:
     later: str
     worse: bool | None
     causes: tuple[str, ...]
+    slowly: bool = False
 
     @property
     def way(self) -> str:
@@ -40,9 +44,14 @@ class Change:
         return {True: "worse", False: "better", None: "moved"}[self.worse]
 
     @property
+    def since(self) -> str:
+        """Since when it moved, where it was not from one night to the next."""
+        return f", little by little since {self.earlier}" if self.slowly else ""
+
+    @property
     def sentence(self) -> str:
         """For people."""
-        moved = f"{self.figure} {self.before.value:.6g} to {self.after.value:.6g}"
+        moved = f"{self.figure} {self.before.value:.6g} to {self.after.value:.6g}{self.since}"
         return f"{'-'.join(self.pair)}: {self.way}: {moved}; {'; '.join(self.causes) or UNEXPLAINED}"
 
 
@@ -64,15 +73,31 @@ class Verdict:
 
 
 def changes(nights: Sequence[Night]) -> Iterator[Change]:
-    """Of nights in order of time: each beside the last one before it that judged the same variant on the same target."""
+    """Of nights in order of time: each beside the last one before it that judged the same variant on the same target, and where that has
+    the same figure, beside the night at which the figure last changed."""
+    still: dict[tuple[str, tuple[str, str], str], tuple[Night, Row]] = {}
     for earlier, later, before, after in _neighbours(nights):
-        for name, figure in after.figures.items():
-            known = before.figures.get(name)
-            if known is None or not beyond_noise(name, known, figure):
+        for name in after.figures:
+            place = (later.params_file, after.pair, name)
+            if name not in before.figures:
+                still.pop(place, None)
                 continue
-            is_load = name.startswith(CLOCKS) and _ran_the_same(earlier, later, before, after)
-            worse, causes = (None, (SAME_FILES,)) if is_load else (_worse(known, figure), tuple(differences(earlier, later)))
-            yield Change(after.pair, name, known, figure, earlier.identity, later.identity, worse, causes)
+            since, its = still.setdefault(place, (earlier, before))
+            found = _change(name, (earlier, before), (later, after)) or _change(name, (since, its), (later, after), slowly=True)
+            if found is not None:
+                still[place] = (later, after)
+                yield found
+
+
+def _change(name: str, one: tuple[Night, Row], other: tuple[Night, Row], *, slowly: bool = False) -> Change | None:
+    """A figure that differs beyond the noise between two nights that both have it."""
+    (earlier, before), (later, after) = one, other
+    known, figure = before.figures[name], after.figures[name]
+    if not beyond_noise(name, known, figure):
+        return None
+    is_load = name.startswith(CLOCKS) and _ran_the_same(earlier, later, before, after)
+    worse, causes = (None, (SAME_FILES,)) if is_load else (_worse(known, figure), tuple(differences(earlier, later)))
+    return Change(after.pair, name, known, figure, earlier.identity, later.identity, worse, causes, slowly)
 
 
 def verdicts(nights: Sequence[Night]) -> Iterator[Verdict]:

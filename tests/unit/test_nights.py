@@ -116,6 +116,26 @@ def test_a_night_is_held_against_the_last_that_judged_the_same() -> None:
     assert list(changes([night(1, {"accuracy": figure(0.9, 0.001)})])) == []
 
 
+def test_a_drift_in_steps_that_are_each_within_the_noise_is_found_once_and_from_its_beginning() -> None:
+    nights = [night(day, {"accuracy": figure(0.98 - 0.002 * day, 0.003)}, code=f"{day:040}") for day in range(1, 8)]
+    found = list(changes(nights))
+    assert [(one.earlier, one.later) for one in found] == [
+        (nights[0].identity, nights[3].identity),
+        (nights[3].identity, nights[6].identity),
+    ]
+    assert all(one.slowly and one.worse for one in found)
+    assert f"little by little since {nights[0].identity}; code differs" in found[0].sentence
+    steady = [night(day, {"accuracy": figure(0.98 + 0.001 * (day % 2), 0.003)}) for day in range(1, 20)]
+    assert list(changes(steady)) == []
+
+
+def test_a_figure_that_jumped_is_held_against_where_it_stands_now() -> None:
+    values = (0.98, 0.96, 0.9605, 0.96)
+    nights = [night(day, {"accuracy": figure(value, 0.003)}) for day, value in enumerate(values, start=1)]
+    [jump] = changes(nights)
+    assert (jump.later, jump.slowly) == (nights[1].identity, False)
+
+
 def test_a_verdict_that_changed_is_told() -> None:
     (one,) = verdicts([night(1, {}), night(2, {}, "reject", data="d2.dir"), night(3, {}, "reject", data="d2.dir")])
     assert one.sentence == "int8-openvino: accept before, reject now; data differs (d1.dir to d2.dir)"
