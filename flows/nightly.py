@@ -22,7 +22,7 @@ from flows import engine
 from flows.api import NO_ANSWER, attempt
 from flows.compress import compress
 from flows.events import Event, listeners
-from flows.options import Options
+from flows.options import Budget, Options, Share
 from flows.queues import Needs, lacking, needs_of
 from flows.results import Outcome
 from flows.sending import DEPLOYMENT, handed, is_served, nobody_asks, resources
@@ -50,6 +50,10 @@ class NightlyOptions(BaseModel):
     jobs: int = Field(default=2, ge=1, le=64, description="How many stages of a run go side by side.")
     publish: bool = Field(default=True, description="Release what passed the gate to S3, and push the results for other machines.")
     pull: bool = Field(default=False, description="First fetch from the DVC remote what other machines have computed.")
+    budget: Budget = Field(
+        default="", description="Of each run, such as 2h: what cannot be judged within it is not begun. Empty: no bound."
+    )
+    share: Share = False
     wait_hours: float = Field(
         default=WAIT_HOURS,
         gt=0,
@@ -78,7 +82,8 @@ def row_of(file: str, options: NightlyOptions, waits_until: float) -> dict[str, 
 
     For another machine it is waited until `waits_until` (monotonic seconds).
     """
-    asked = Options(params_file=file, isolated=True, jobs=options.jobs, publish=options.publish, pull=options.pull)
+    same = options.model_dump(include={"jobs", "publish", "pull", "budget", "share"})
+    asked = Options(params_file=file, isolated=True, **same)
     if (needs := needs_of_another(file)) is not None:
         return row_from_elsewhere(asked, needs, max(0.0, waits_until - time.monotonic()))
     with outcomes() as heard:

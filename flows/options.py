@@ -30,6 +30,17 @@ Overrides = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": VALUE, "patternProperties": SECRETS}, mode="validation"),
 ]
 
+Budget = Annotated[
+    str,
+    Field(
+        pattern=r"^(\d{1,4}h)?(\d{1,5}m)?(\d{1,6}s)?$",
+        description="A span such as 2h or 1h30m: what cannot be judged within it is not begun. Empty: no bound.",
+    ),
+]
+Share = Annotated[
+    bool, Field(description="Compute no stage that another machine computes or has computed: leases and results in the store.")
+]
+
 
 class Options(BaseModel):
     """The parameters of one run of the line."""
@@ -51,14 +62,8 @@ class Options(BaseModel):
     force: bool = Field(default=False, description="Run every stage again, also those that are up to date.")
     publish: bool = Field(default=True, description="Release what passed the gate to S3, and push the results for other machines.")
     pull: bool = Field(default=False, description="First fetch from the DVC remote what other machines have computed.")
-    budget: str = Field(
-        default="",
-        pattern=r"^(\d{1,4}h)?(\d{1,5}m)?(\d{1,6}s)?$",
-        description="A span such as 2h or 1h30m: what cannot be judged within it is not begun. Empty: no bound.",
-    )
-    share: bool = Field(
-        default=False, description="Compute no stage that another machine computes or has computed: leases and results in the store."
-    )
+    budget: Budget = ""
+    share: Share = False
     memory_gib: int = Field(
         default=0, ge=0, le=65536, description="What the largest stage took where the run was sent from; a machine with less refuses it."
     )

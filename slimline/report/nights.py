@@ -34,8 +34,8 @@ def nights_page(nights: Sequence[Night]) -> StagePage:
         notes=(
             "A figure changed beyond the noise where two runs' values lie further apart than the root of the sum of their squared "
             "half-intervals; bytes, where they differ by 0.1 % and more; memory by 5 %. A run is held against the one before it, and "
-            "against the one at which the figure last changed, so that a slow drift is found. What differed between the two runs is what can "
-            "have caused it; where several things did, run again with one of them held.",
+            "against the one at which the figure last changed, so that a slow drift is found. What differed between the two runs is what "
+            "can have caused it; where several things did, run again with one of them held.",
         ),
     )
 

@@ -12,10 +12,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
+from pydantic import ValidationError
 
 from flows.automations import alerts
 from flows.deployments import make_queues
-from flows.nightly import LATE, row_from_elsewhere
+from flows.nightly import LATE, NightlyOptions, row_from_elsewhere, row_of
 from flows.one_run import Run
 from flows.options import Options
 from flows.queues import GPU, Needs
@@ -58,6 +60,16 @@ def test_a_worker_that_died_before_it_took_the_run_is_waited_for_as_long_as_said
     assert (row["state"], row["what"]) == ("Late", LATE)
     [sent] = client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])))
     assert sent.state_name in ("Cancelling", "Cancelled")
+
+
+def test_a_runs_budget_and_its_sharing_are_those_of_the_night(api, monkeypatch):
+    asked = []
+    monkeypatch.setattr("flows.nightly.compress", lambda options, **_: asked.append(options) or Completed())
+    row_of("params.yaml", NightlyOptions(budget="2h", share=True, jobs=3), 0.0)
+    [options] = asked
+    assert (options.budget, options.share, options.jobs, options.isolated) == ("2h", True, 3, True)
+    with pytest.raises(ValidationError, match="budget"):
+        NightlyOptions(budget="two hours")
 
 
 @pytest.mark.parametrize("flow_name", ["compress", "nightly"])
