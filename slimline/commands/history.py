@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from slimline.project import find_project
 
 if TYPE_CHECKING:
     from slimline.nights.night import Night
-    from slimline.storage.aliases import Alias
+    from slimline.storage.aliases import Move
     from slimline.storage.releases import PublishedRelease
 
 PAGE = Path("reports/history/nights")
@@ -57,13 +57,18 @@ def history(
     from slimline.storage.nights import remembered
     from slimline.storage.releases import list_releases, release_base
     from slimline.storage.server import opened_store
+    from slimline.storage.trail import earlier_moves
 
     root = find_project()
     params = params_of(root, params_file)
     base = release_base(params.workload)
     with opened_store(root, params.publish) as store:
         runs = remembered(store, base, nights)
-        found = events(list_releases(store, base), list_aliases(store, base), runs)[:limit]
+        moves = {
+            name: (*earlier_moves(store, base, name, limit - len(alias.moves)), *alias.moves)
+            for name, alias in list_aliases(store, base).items()
+        }
+        found = events(list_releases(store, base), moves, runs)[:limit]
     if runs:
         write_page(nights_page(runs), root / PAGE, templates=root / TEMPLATES)
     if as_json:
@@ -75,7 +80,7 @@ def history(
         sys.stdout.write(f"nothing has been released to {store.url(base)}/ yet; `make run` or `slimline publish` does it\n")
 
 
-def events(releases: "list[PublishedRelease]", aliases: "dict[str, Alias]", nights: "list[Night]") -> list[Event]:
+def events(releases: "list[PublishedRelease]", moves: "Mapping[str, Sequence[Move]]", nights: "list[Night]") -> list[Event]:
     """Releases, alias moves and changes between runs as one list, newest first."""
     made = [
         Event(one.published.isoformat(timespec="seconds"), "released", None, one.release.variant, one.release.target, one.release.release)
@@ -83,8 +88,8 @@ def events(releases: "list[PublishedRelease]", aliases: "dict[str, Alias]", nigh
     ]
     moved = [
         Event(move.at, move.by, name, move.variant, move.target, move.release, move.was, move.who, move.why)
-        for name, alias in aliases.items()
-        for move in alias.moves
+        for name, its in moves.items()
+        for move in its
     ]
     return sorted((*made, *moved, *_changed(nights)), key=lambda one: (one.at, one.alias is not None), reverse=True)
 

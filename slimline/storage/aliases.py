@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from slimline.errors import InputError, StorageRefused
 from slimline.storage.client import Store
 from slimline.storage.objects import listed, read, write_if
+from slimline.storage.trail import put_away
 
 KEPT = 100
 TRIES = 20
@@ -67,7 +68,10 @@ class Move(Author):
 
 
 class Alias(Standing):
-    """<alias>.json: what stands now, what stood before (newest first), what was withdrawn, and all moves (oldest first)."""
+    """<alias>.json: what stands now, what stood before (newest first), what was withdrawn, and the last KEPT moves (oldest first).
+
+    Earlier moves stand beside it (slimline.storage.trail).
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     previous: tuple[Standing, ...] = ()
@@ -210,6 +214,8 @@ def _changed(store: Store, base: str, name: str, change: Callable[[Alias | None]
     after = change(before)
     if after is None:
         return (before, False) if before is not None else None
+    if before is not None:
+        put_away(store, base, name, [move for move in before.moves if move not in after.moves])
     return (after, True) if _written(store, key, after, found.etag if found else None) else None
 
 

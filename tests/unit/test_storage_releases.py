@@ -35,6 +35,7 @@ from slimline.storage.promotion import promote_reference, resolve
 from slimline.storage.publish import Draft, preferred_standing, publish_project
 from slimline.storage.releases import Release, fetch_release, list_releases, release_base, release_id, verify_release
 from slimline.storage.signing import verify_signature
+from slimline.storage.trail import earlier_moves
 from tests.own_store import own_store
 from tests.toy_release import compile_toy
 from tests.waiting import eventually
@@ -289,6 +290,17 @@ def test_no_move_of_an_alias_is_lost_in_a_race(store, workload):
     alias = read_alias(store, base, "latest")
     assert {move.release[0] for move in alias.moves} == set("abcdef")
     assert {alias.variant, *(one.variant for one in alias.previous)} == set("abcdef")
+
+
+def test_no_move_is_forgotten_when_an_alias_has_no_more_room_for_it(store, workload, monkeypatch):
+    monkeypatch.setattr(aliases, "KEPT", 2)
+    base = release_base(workload)
+    for letter in "abcde":
+        advance(store, base, "latest", standing(letter), SAID)
+    assert [move.release[0] for move in read_alias(store, base, "latest").moves] == ["d", "e"]
+    assert [move.release[0] for move in earlier_moves(store, base, "latest", 10)] == ["a", "b", "c"]
+    assert [move.release[0] for move in earlier_moves(store, base, "latest", 1)] == ["c"]
+    assert earlier_moves(store, base, "latest", -5) == ()
 
 
 def test_rollback_goes_back_and_publishing_does_not_undo_it_but_promote_does(store, workload):
