@@ -62,10 +62,11 @@ def run_dag(
 
 @dataclass(frozen=True)
 class Failure:
-    """How a stage failed: its exit code (1 where it has none), and what it said."""
+    """How a stage failed: its exit code (1 where it has none), what it said, and whether by the machine instead of its own work."""
 
     code: int
     reason: str
+    is_machines: bool
 
 
 def failure_of(state: Any) -> Failure | None:
@@ -74,8 +75,8 @@ def failure_of(state: Any) -> Failure | None:
         return None
     error = state.result(raise_on_failure=False)
     if isinstance(error, CommandFailedError):
-        return Failure(1 if error.code is None else error.code, error.reason)
-    return Failure(1, " ".join(str(error).split()) or state.name)
+        return Failure(1 if error.code is None else error.code, error.reason, error.is_machines)
+    return Failure(1, " ".join(str(error).split()) or state.name, is_machines=True)
 
 
 def failure_code(state: Any) -> int | None:

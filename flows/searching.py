@@ -1,5 +1,6 @@
 """One call of the recipe search: chains are proposed, trained briefly, the best of them in full, and the frontier is judged on test."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from slimline.params.search import SearchParams
 from slimline.report.search_page import write_search
 from slimline.search.chains import legal_orders, space_size
 from slimline.search.entries import entries_of
-from slimline.search.figures import Figures
+from slimline.search.figures import Figures, PutOff
 from slimline.search.frontier import chosen
 from slimline.search.halving import hopeless, promoted
 from slimline.search.record import Tried
@@ -50,12 +51,12 @@ class Search:
         study = Study(self.folder / "journal.log", self.asked, orders)
         earlier = study.seconds
         while self._looks_on(study):
-            moment = time.monotonic()
-            chains = self._next(study)
+            moment, in_time = time.monotonic(), self._in_time(study)
+            chains = self._next(study, in_time=in_time)
             self._brief(study, chains)
             self._full(study)
             study.spend(since(moment))
-            if not chains and self._room(study.tried()):
+            if in_time and not chains and self._room(study.tried()):
                 tell(Noted("search: nearly every chain of the space has been tried"))
                 break
         front = self._frontier(study.tried())
@@ -65,44 +66,60 @@ class Search:
         return Searched(self.folder, since(began), found)
 
     def _looks_on(self, study: Study) -> bool:
-        """Whether there is time and something to do with it; what a killed call began is ended first, and one chain at least is whole."""
-        tried = study.tried()
-        within_time = self.asked.minutes is None or study.seconds < 60 * self.asked.minutes
-        waits = bool(self._to_promote(tried))
-        more = waits or self._room(tried) > 0 or any(study.unfinished())
-        return (within_time and more) or (waits and not any(one.full for one in tried))
+        """Whether there is time and something to do with it; what a killed call began is ended first, and one chain at least is whole.
+
+        Chains that an earlier call put off are no new ones: they are tried again without regard to the time.
+        """
+        tried, unfinished, waiting = study.tried(), tuple(study.unfinished()), self._to_promote(study)
+        if any(one.put_off for one in (*unfinished, *waiting)):
+            return True
+        more = waiting or self._room(tried) > 0 or unfinished
+        return bool(self._in_time(study) and more) or bool(waiting and not any(one.full for one in tried))
+
+    def _in_time(self, study: Study) -> bool:
+        """Whether new chains may be begun."""
+        return self.asked.minutes is None or study.seconds < 60 * self.asked.minutes
 
     def _room(self, tried: Sequence[Tried]) -> int:
         """How many more chains may be begun at once."""
         return self.asked.at_once if self.asked.trials is None else max(0, min(self.asked.at_once, self.asked.trials - len(tried)))
 
-    def _next(self, study: Study) -> tuple[Tried, ...]:
-        """The chains that a killed call left, or new ones."""
-        return tuple(study.unfinished()) or study.propose(self._room(study.tried()))
+    def _next(self, study: Study, *, in_time: bool) -> tuple[Tried, ...]:
+        """The chains that earlier calls left, or new ones."""
+        left = tuple(itertools.islice(study.unfinished(), self.asked.at_once))
+        return left or (study.propose(self._room(study.tried())) if in_time else ())
 
     def _brief(self, study: Study, chains: Sequence[Tried]) -> None:
         """Train them briefly, and say who is hopeless."""
         made = self._made(chains, self.asked.halving.epochs_share)
         for one in chains:
-            found = made.figures[str(one.number)]
+            found, seconds = made.figures[str(one.number)], _seconds(one, made, self.asked.halving.epochs_share)
+            if isinstance(found, PutOff):
+                study.put_off(one.number, found.reason, seconds)
+                continue
             reason = found if isinstance(found, str) else hopeless(found, self.asked.halving, self.max_drop)
             brief = {} if isinstance(found, str) else {"brief": found}
-            study.note(one.number, reason=reason, seconds=_seconds(one, made, self.asked.halving.epochs_share), **brief)
+            study.note(one.number, reason=reason, put_off=None, seconds=seconds, **brief)
             study.tell(one.number, None if isinstance(found, str) else found)
 
     def _full(self, study: Study) -> None:
         """Train in full whom the halving promotes."""
-        chains = self._to_promote(study.tried())
+        chains = self._to_promote(study)
         made = self._made(chains, 1.0)
         for one in chains:
-            found = made.figures[str(one.number)]
+            found, seconds = made.figures[str(one.number)], _seconds(one, made, 1.0)
+            if isinstance(found, PutOff):
+                study.put_off(one.number, found.reason, seconds)
+                continue
             what = {"reason": found} if isinstance(found, str) else {"full": found}
-            study.note(one.number, seconds=_seconds(one, made, 1.0), **what)
+            study.note(one.number, put_off=None, seconds=seconds, **what)
 
-    def _to_promote(self, tried: Sequence[Tried]) -> tuple[Tried, ...]:
+    def _to_promote(self, study: Study) -> tuple[Tried, ...]:
+        tried = study.tried()
         brief = {str(one.number): one.brief for one in tried if one.brief is not None}
         names = promoted(brief, self.asked.halving, self.max_drop) if brief else frozenset()
-        return tuple(one for one in tried if str(one.number) in names and one.full is None and one.reason is None)
+        waiting = (one for one in tried if str(one.number) in names and one.full is None and one.reason is None)
+        return tuple(one for one in waiting if study.has_turn(one.number))
 
     def _made(self, chains: Sequence[Tried], share: float) -> Made:
         return self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
@@ -117,8 +134,9 @@ class Search:
     def _judged(self, tried: Sequence[Tried], front: Sequence[Tried]) -> Outcome:
         """Compile, evaluate and time the frontier, and what is to stand beside it; all verdicts hold together (Holm)."""
         if not front:
-            reasons = [one.reason for one in tried if one.reason]
-            raise SlimlineError(f"search: none of {len(tried)} chains could be made; the last said: {(reasons or ['nothing'])[-1]}")
+            reasons = [one.reason or one.put_off for one in tried if one.reason or one.put_off]
+            again = "; call it again with more room for those that the machine failed at" if any(one.put_off for one in tried) else ""
+            raise SlimlineError(f"search: none of {len(tried)} chains could be made; the last said: {(reasons or ['nothing'])[-1]}{again}")
         entries = [entry for one in front for entry in one.entries]
         deployed = [TEACHER, *self.asked.beside, *(one.name for one in front)]
         gate = {**self.clone.raw.get("gate", {}), "familywise": True}

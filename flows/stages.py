@@ -25,9 +25,9 @@ from flows.one_run import note
 from flows.peaks import took, watched
 from flows.run_cache import push_entries
 from flows.sharing import leased
-from slimline.errors import NothingPassed, SlimlineError
+from slimline.errors import OF_MACHINE, NothingPassed, SlimlineError
 
-ENDED_BY_ITSELF = frozenset({1, 2, 3})
+ENDED_BY_ITSELF = frozenset({1, 2, 3, OF_MACHINE})
 STATES = {"ran": "Completed", "restored": "Restored", "same": "Cached"}
 UPLOAD_RETRY_SECONDS = 2.0
 
@@ -43,6 +43,11 @@ class CommandFailedError(SlimlineError):
         how = f"exited with {code}" if code is not None else "was not run: DVC failed"
         self.reason = _reason(tail).removeprefix("error: ")
         super().__init__(f"{stage} {how}: {_reason(tail)}")
+
+    @property
+    def is_machines(self) -> bool:
+        """Whether the machine failed and not the stage's work: the stage said so, was killed, or DVC failed around it."""
+        return self.code == OF_MACHINE or self.code not in ENDED_BY_ITSELF
 
 
 def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:

@@ -14,13 +14,13 @@ from typing import Any
 from flows.dag import Dag, read_dag
 from flows.events import Ended, Event, Planned, listeners, tell
 from flows.heal import is_dvc_lock
-from flows.schedule import failure_of, run_dag
+from flows.schedule import Failure, failure_of, run_dag
 from slimline.artifact.folder import write_text
 from slimline.errors import ParamsError
 from slimline.params import CONFIGS, TEACHER, Params
 from slimline.params.overrides import flow as in_yaml
 from slimline.search.entries import Entry, sections, unique
-from slimline.search.figures import Figures, figures_of
+from slimline.search.figures import Figures, PutOff, figures_of
 
 METRICS = "reports/metrics/{stage}/{name}.json"
 
@@ -29,7 +29,7 @@ METRICS = "reports/metrics/{stage}/{name}.json"
 class Made:
     """What came of the chains: figures of the chain's end or the reason why there are none, and seconds of each stage that ran."""
 
-    figures: Mapping[str, Figures | str]
+    figures: Mapping[str, Figures | PutOff | str]
     seconds: Mapping[str, float]
 
 
@@ -93,19 +93,19 @@ class Clone:
                 [sys.executable, "-m", "dvc", "checkout", "-q", "--allow-missing"], cwd=self.folder, capture_output=True, check=False
             )
 
-    def _run(self, addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Run these stages alone, what they stand on being made already; (stage, reason) of each that failed."""
+    def _run(self, addresses: Iterable[str]) -> Iterator[tuple[str, Failure]]:
+        """Run these stages alone, what they stand on being made already; each that failed, and how."""
         names = tuple(addresses)
         dag = _only(read_dag(self.folder, names), names)
         tell(Planned(len(dag.nodes), sum(node.clean for node in dag.nodes.values()), str(self.folder)))
         for name, state in run_dag(dag, str(self.folder), jobs=self.jobs, force=False, fail_fast=False, on_progress=lambda *_: None):
             if (failure := failure_of(state)) is not None:
-                yield name, failure.reason
+                yield name, failure
 
-    def _figures(self, chain: Sequence[Entry], failed: Mapping[str, str]) -> Figures | str:
+    def _figures(self, chain: Sequence[Entry], failed: Mapping[str, Failure]) -> Figures | PutOff | str:
         for entry in chain:
-            if entry.address in failed:
-                return failed[entry.address]
+            if (failure := failed.get(entry.address)) is not None:
+                return PutOff(failure.reason) if failure.is_machines else failure.reason
         path = self.folder / METRICS.format(stage=chain[-1].stage, name=chain[-1].name)
         return figures_of(json.loads(path.read_text(encoding="utf-8")))
 

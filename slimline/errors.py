@@ -20,10 +20,15 @@ SlimlineError                1  something went wrong; the message says what and 
 
 A message is one line: what, which value, where it was set, what to do. A StageError of a stage that makes a variant is a result: the
 variant is rejected with that reason, and the line goes on (`tasks/missed.py`).
+
+The process of a stage ends with OF_MACHINE where not its work but the machine failed: a MachineError, a DiskError, or memory or disk that
+were used up below any other. The run that it belongs to ends with 1.
 """
 
 from collections.abc import Sequence
 
+OF_MACHINE = 4
+"""The exit code of a stage that this machine could not run: the same stage may do well where there is more room."""
 MOST_TOLD = 50
 """Lines of mistakes that are shown at once."""
 

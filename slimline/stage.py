@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import torch
 
-from slimline.artifact.border import told_of_the_disk
+from slimline.artifact.border import lacks_room, told_of_the_disk
 from slimline.artifact.folder import write_json
-from slimline.errors import NotMade, ParamsError, SlimlineError, StageError
+from slimline.errors import OF_MACHINE, DiskError, MachineError, NotMade, ParamsError, SlimlineError, StageError
 from slimline.objectives import metric_of
 from slimline.params import Params
 from slimline.workloads import get_workload
@@ -116,17 +116,24 @@ def stage_main(
     except SlimlineError as error:
         for line in str(error).splitlines():
             log.error("error: %s", _located(line, name, arguments.variant))
-        raise SystemExit(error.exit_code) from None
-    except MemoryError:
+        raise SystemExit(_exit_code(error)) from None
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_room(error):
+            raise
         log.error("error: %s: this machine has too little memory for it; lower its batch_size, or run fewer stages side by side", name)
-        raise SystemExit(1) from None
+        raise SystemExit(OF_MACHINE) from None
+
+
+def _exit_code(error: SlimlineError) -> int:
+    """The error's own, but where the machine failed and not the stage's work."""
+    return OF_MACHINE if isinstance(error, MachineError | DiskError) or lacks_room(error) else error.exit_code
 
 
 def _run(stage: Stage, run: Callable[[Stage], None], on_miss: Callable[[Stage, StageError], None] | None) -> None:
     try:
         run(stage)
     except StageError as error:
-        if on_miss is None:
+        if on_miss is None or lacks_room(error):
             raise
         is_located = isinstance(error, NotMade)
         on_miss(stage, error if is_located else StageError(_located(str(error), stage.name, stage.variant)))

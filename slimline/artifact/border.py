@@ -17,6 +17,10 @@ from slimline.errors import ArtifactError, DiskError, SlimlineError
 
 DISK = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """The system's words for a disk that fails, is full or is read-only: nobody's input is wrong then."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Those of them that say that it is full."""
+NO_MEMORY = ("allocate memory", "out of memory")
+"""What torch and the runtimes say, in a RuntimeError, where memory is used up."""
 LONGEST = 300
 """Characters of a foreign message that are shown."""
 STACK = "\nException raised from "
@@ -87,6 +91,17 @@ def told_of_the_disk(doing: str) -> Iterator[None]:
 def disk_error(error: OSError, doing: str = "a file") -> DiskError:
     """What the system refused, where, and what to do."""
     place = str(error.filename or doing)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return DiskError(f"disk full while writing {place}; free some space and run again, what was finished is kept")
     return DiskError(f"{place}: {reason_of(error)}; mend it and run again")
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether memory or a disk was used up, be it told as another error since."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in FULL):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False

@@ -16,6 +16,10 @@ from slimline.search.entries import sections
 from slimline.search.record import Tried
 
 HOME = "../../../reports/index.html"
+PUT_OFF = (
+    "At the chains that are put off the machine failed, for want of memory or disk or by a kill, and not the method: the next call tries "
+    "them again, those of the full training while they are among the best."
+)
 
 
 def write_search(
@@ -121,8 +125,10 @@ def _summary(params: Params, found: Mapping[str, Any], unit: str) -> tuple[str, 
 
 def _notes(found: Mapping[str, Any]) -> tuple[str, ...]:
     fates_told = "; ".join(f"{count} {fate}" for fate, count in found["fates"].items())
+    put_off = any(chain["put_off"] for chain in found["chains"])
     return (
         f"What became of the chains: {fates_told}.",
+        *([PUT_OFF] if put_off else []),
         "Chains are compared on validation. Their size is that of the stored weights, of a plan as planned; their time is estimated from "
         "multiply-accumulates priced by kind of layer and precision (docs/decisions/0007), no clock is read before the frontier is judged.",
         "A call shows test its frontier alone. Its verdicts hold together with the gate's confidence (Holm over those judged in this call):"

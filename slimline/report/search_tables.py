@@ -93,11 +93,11 @@ def _fate(one: Tried, is_judged: bool) -> str:
         return "trained in full, beaten or beyond the margin"
     if one.reason is not None:
         return "given up after the brief training" if one.brief is not None else "could not be made"
-    return "not among the best after the brief training"
+    return "put off: the machine failed" if one.put_off else "not among the best after the brief training"
 
 
 def _became(one: Tried, is_judged: bool) -> str:
-    return one.reason or _fate(one, is_judged)
+    return one.reason or (f"put off: {one.put_off}" if one.put_off else _fate(one, is_judged))
 
 
 def _told(effect: Effect, unit: str) -> tuple[str, str]:

@@ -27,6 +27,13 @@ class Figures:
         return self.drop, 1 / self.size_ratio, 1 / self.time_ratio
 
 
+@dataclass(frozen=True)
+class PutOff:
+    """In place of figures: the machine failed, for want of memory or disk, and not the chain; with more room it may be made."""
+
+    reason: str
+
+
 def figures_of(metrics: Mapping[str, Any]) -> Figures | str:
     """The figures in a variant's reports/metrics/<stage>/<variant>.json, or the reason why it was not made."""
     if "missed" in metrics:

@@ -14,7 +14,8 @@ class Tried:
     """A chain and what is known of it.
 
     `brief` and `full` are its figures after the brief and the full training, None where it did not come to that; `reason` says why it
-    went no further; `seconds` is the time of its own stages, those that another chain had made already not counted.
+    went no further, `put_off` what the machine failed by, after which another call tries it again; `seconds` is the time of its own
+    stages, those that another chain had made already not counted.
     """
 
     number: int
@@ -23,6 +24,7 @@ class Tried:
     full: Figures | None = None
     reason: str | None = None
     seconds: float = 0.0
+    put_off: str | None = None
 
     @property
     def name(self) -> str:
@@ -55,6 +57,7 @@ class Tried:
             "brief": None if self.brief is None else self.brief.as_json(),
             "full": None if self.full is None else self.full.as_json(),
             "reason": self.reason,
+            "put_off": self.put_off,
             "seconds": round(self.seconds, 2),
         }
 
@@ -62,7 +65,7 @@ class Tried:
 def noted(number: int, chain: Sequence[Step], note: Mapping[str, Any]) -> Tried:
     """A chain with what the journal has noted of it."""
     brief, full = (Figures(**note[key]) if note.get(key) else None for key in ("brief", "full"))
-    return Tried(number, tuple(chain), brief, full, note.get("reason"), float(note.get("seconds", 0.0)))
+    return Tried(number, tuple(chain), brief, full, note.get("reason"), float(note.get("seconds", 0.0)), note.get("put_off"))
 
 
 def _strengths(chosen: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ class Study:
 
     def __init__(self, journal: Path, search: SearchParams, orders: tuple[Order, ...]) -> None:
         self._search, self._orders = search, tuple(sorted(orders))
+        self._put_off = set[int]()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = _opened(journal, search.seed)
         if not self._study.trials:
@@ -55,13 +56,23 @@ class Study:
         )
 
     def unfinished(self) -> Iterator[Tried]:
-        """Chains that were proposed and whose brief training has not ended: a killed search left them."""
+        """Chains that were proposed and whose brief training has not ended: a killed search left them, or an earlier call put them off."""
+        notes: Mapping[str, Any] = self._study.user_attrs
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
             chain = self._chain(trial.params)
             if chain is None:
                 self._study.tell(trial.number, state=TrialState.FAIL)
-            else:
-                yield noted(trial.number, chain, {})
+            elif self.has_turn(trial.number):
+                yield noted(trial.number, chain, notes.get(str(trial.number), {}))
+
+    def put_off(self, number: int, why: str, seconds: float) -> None:
+        """The machine failed at a chain, which is no word on the chain: another call tries it again, this one does not."""
+        self._put_off.add(number)
+        self.note(number, put_off=why, seconds=seconds)
+
+    def has_turn(self, number: int) -> bool:
+        """Whether this call may try a chain: it has not put it off."""
+        return number not in self._put_off
 
     def propose(self, most: int) -> tuple[Tried, ...]:
         """At most so many new chains; fewer, or none, where nearly all there are have been tried."""

@@ -76,6 +76,22 @@ def test_a_search_that_is_stopped_goes_on_and_leaves_the_project_alone(project):
     assert set(found["accepted"]) <= Params.parse(content).variants.keys()
 
 
+@pytest.mark.slow
+def test_a_chain_that_was_killed_is_tried_again_by_the_next_call(project):
+    params = yaml.safe_load((project.root / "params.yaml").read_text())
+    methods = {"int8": params["search"]["methods"]["int8"]}
+    changed = params | {"search": {"methods": methods, "longest": 1, "trials": 1}}
+    (project.root / "params.yaml").write_text(yaml.safe_dump(changed))
+    (project.control / "quantize.fail").write_text("-9")
+    done = subprocess.run(SEARCH, cwd=project.root, env=project.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "call it again with more room" in " ".join(done.stderr.split())
+    (project.control / "quantize.fail").unlink()
+    done = subprocess.run(SEARCH, cwd=project.root, env=project.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accepted: int8-" in done.stdout
+
+
 def test_what_is_wrong_is_said_before_anything_starts(project):
     shown = {}
     for change, said in (("search.trials=0", "search.trials"), ("search.methods.int8.method=nix", "unknown method 'nix'")):

@@ -15,8 +15,9 @@ from torch import nn
 
 from slimline.artifact.weights import write_weights
 from slimline.data.signature import signature_of
-from slimline.errors import MachineError
+from slimline.errors import OF_MACHINE, Diverged, MachineError, SlimlineError, StageError, WorkloadError
 from slimline.methods.compile.openvino import openvino
+from slimline.stage import Stage, stage_main
 
 PARAMS = """\
 workload: tabular
@@ -63,10 +64,35 @@ def tiny_disk(folder: Path) -> Iterator[Path]:
 
 def test_a_full_disk_gives_one_line_and_leaves_no_half_folder(project: Path, tiny_disk: Path) -> None:
     done = stage(project, tiny_disk.parent)
-    assert done.returncode == 1
+    assert done.returncode == OF_MACHINE
     assert [line for line in done.stderr.splitlines() if line.startswith("error: disk full while writing")], done.stderr
     assert "Traceback" not in done.stderr
     assert list(tiny_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "code"),
+    [
+        (MemoryError(), None, OF_MACHINE),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), None, OF_MACHINE),
+        (MachineError("the runtime's process died"), None, OF_MACHINE),
+        (WorkloadError("workload 'own': loss() raised MemoryError"), MemoryError(), OF_MACHINE),
+        (StageError("data: did not compile"), MemoryError(), OF_MACHINE),
+        (Diverged("training: NaN in epoch 3"), None, SlimlineError.exit_code),
+        (WorkloadError("workload 'own': loss() raised ValueError"), ValueError(), WorkloadError.exit_code),
+    ],
+)
+def test_a_stage_that_the_machine_failed_has_an_exit_code_of_its_own(
+    folder: Path, error: Exception, cause: Exception | None, code: int
+) -> None:
+    def main(_: Stage) -> None:
+        raise error from cause
+
+    missed: list[StageError] = []
+    with pytest.raises(SystemExit) as ended:
+        stage_main("data", main, None, [], on_miss=lambda _, reason: missed.append(reason))
+    assert ended.value.code == code
+    assert missed == [], "a variant for which memory was wanting is no result"
 
 
 def test_weights_on_a_full_disk_are_an_error_that_stages_know(tiny_disk: Path) -> None:

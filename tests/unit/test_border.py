@@ -6,9 +6,10 @@ import zlib
 from pathlib import Path
 
 import pytest
+import torch
 import zstandard
 
-from slimline.artifact.border import LONGEST, disk_error, reason_of, told_as, told_of_the_disk
+from slimline.artifact.border import LONGEST, disk_error, lacks_room, reason_of, told_as, told_of_the_disk
 from slimline.artifact.json_file import parse_json, read_json
 from slimline.errors import ArtifactError, DiskError, InputError
 
@@ -100,3 +101,18 @@ def test_json_is_bounded_and_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
         read_json(tmp_path)
     assert parse_json(b'{"a": [1, 2.5, null, "\\u00e4"]}') == {"a": [1, 2.5, None, "ä"]}
+
+
+def test_want_of_memory_and_disk_is_seen_through_what_it_was_told_as() -> None:
+    for error in (
+        MemoryError(),
+        OSError(errno.ENOSPC, "No space left"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ):
+        with pytest.raises((ArtifactError, DiskError)) as told, TOLD:
+            raise error
+        assert lacks_room(told.value)
+    with pytest.raises(RuntimeError) as torchs:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert lacks_room(torchs.value)
+    assert not any(map(lacks_room, (None, ArtifactError("torn"), OSError(errno.EACCES, "denied"), RuntimeError("sizes differ"))))

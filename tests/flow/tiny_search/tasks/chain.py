@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tasks.dummy import note, wait_while_held
+from tasks.dummy import fail_if_asked, note, wait_while_held
 
 
 def entry_of(params: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
@@ -20,6 +20,7 @@ def entry_of(params: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
 def made(params: dict[str, Any], name: str) -> None:
     """The variant's folder and metrics."""
     section, entry = entry_of(params, name)
+    fail_if_asked(section)
     if entry.get("fraction") == 0.95:
         sys.stderr.write("error: magnitude: out of luck\n")
         sys.exit(1)
