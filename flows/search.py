@@ -100,7 +100,8 @@ def asked_of(params: Params) -> SearchParams:
 def key_of(folder: Path, params: Params) -> str:
     """What a search is known by: params but for its bounds, the orders, the bytes of teacher and data, and all code of one's own."""
     bounds = {"minutes", "trials", "frontier", "beside", "at_once"}
-    content = params.model_dump(mode="json", exclude={"deploy": {"variants"}, "search": bounds, "publish": True})
+    left_out = {"deploy": {"variants"}, "search": bounds, "publish": True, "gate": {"judged_before"}}
+    content = params.model_dump(mode="json", exclude=left_out)
     made = read_yaml(folder / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in ("data", "teacher") for out in made[stage]["outs"] if out["path"].startswith("data/")}
     variants = dict.fromkeys(("prune", "quantize", "factorize", "distill"))

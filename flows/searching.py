@@ -2,9 +2,10 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.events import Noted, tell
 from flows.last_reports import keep_reports
@@ -60,9 +61,10 @@ class Search:
                 tell(Noted("search: nearly every chain of the space has been tried"))
                 break
         front = self._frontier(study.tried())
-        judged = self._judged(study.tried(), front)
-        facts = {"orders": len(orders), "space": space_size(self.asked, orders), "seconds": earlier + since(began)}
-        found = write_search(self.folder, self.params, study.tried(), front, judged.summary, facts, project=self.project)
+        before = self._judged_before(study, front)
+        summary = self._judged(study, front, before)
+        facts = {"orders": len(orders), "space": space_size(self.asked, orders), "seconds": earlier + since(began), "judged_before": before}
+        found = write_search(self.folder, self.params, study.tried(), front, summary, facts, project=self.project)
         return Searched(self.folder, since(began), found)
 
     def _looks_on(self, study: Study) -> bool:
@@ -131,21 +133,31 @@ class Search:
         numbers = chosen(small or full, self.asked.frontier, self.max_drop) if full else ()
         return tuple(one for number in numbers for one in tried if str(one.number) == number)
 
-    def _judged(self, tried: Sequence[Tried], front: Sequence[Tried]) -> Outcome:
-        """Compile, evaluate and time the frontier, and what is to stand beside it; all verdicts hold together (Holm)."""
+    def _deployed(self, front: Sequence[Tried]) -> tuple[str, ...]:
+        return (TEACHER, *self.asked.beside, *(one.name for one in front))
+
+    def _judged_before(self, study: Study, front: Sequence[Tried]) -> int:
+        """How many others test has judged: those that the gate names, and those of earlier calls."""
+        now = {f"{name}-{target}" for name in self._deployed(front) for target in self.targets}
+        return self.params.gate.judged_before + len(study.judged - now)
+
+    def _judged(self, study: Study, front: Sequence[Tried], before: int) -> Mapping[str, Any]:
+        """Compile, evaluate and time the frontier, and what is to stand beside it; all verdicts hold together, earlier ones counted."""
         if not front:
+            tried = study.tried()
             reasons = [one.reason or one.put_off for one in tried if one.reason or one.put_off]
             again = "; call it again with more room for those that the machine failed at" if any(one.put_off for one in tried) else ""
             raise SlimlineError(f"search: none of {len(tried)} chains could be made; the last said: {(reasons or ['nothing'])[-1]}{again}")
         entries = [entry for one in front for entry in one.entries]
-        deployed = [TEACHER, *self.asked.beside, *(one.name for one in front)]
-        gate = {**self.clone.raw.get("gate", {}), "familywise": True}
-        params = self.clone.write(entries, deployed, gate=gate)
+        gate = {**self.clone.raw.get("gate", {}), "familywise": True} | ({"judged_before": before} if before else {})
+        params = self.clone.write(entries, self._deployed(front), gate=gate)
         outcome = run_to(self.project, self.clone, params, ("report",))
+        if outcome.summary is not None:  # before anybody sees it
+            study.note_judged(f"{row['variant']}-{row['target']}" for row in outcome.summary["variants"] if row.get("missed") is None)
         keep_reports(self.clone.folder / "reports", self.folder / "frontier")
         if outcome.summary is None:
             raise SlimlineError(f"search: the frontier could not be judged: {outcome.message}; call it again, what is made is kept")
-        return outcome
+        return outcome.summary
 
 
 def run_to(project: Path, clone: Clone, params: Params, targets: Sequence[str]) -> Outcome:

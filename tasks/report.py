@@ -124,12 +124,14 @@ def judged_together(judged: Sequence[Evaluation | Rejected], gate: GateParams) -
     measured_ones = evaluations_of(judged)
     bounds = {one.key: one.quality["upper_bounds"] for one in measured_ones}
     relative = gate.max_relative_drop is not None
-    kept = keeps_together(bounds, gate.max_drop if gate.max_relative_drop is None else gate.max_relative_drop, relative=relative)
+    most = gate.max_drop if gate.max_relative_drop is None else gate.max_relative_drop
+    kept = keeps_together(bounds, most, relative=relative, before=gate.judged_before)
     return tuple(_beside_others(one, one.key in kept, len(bounds), gate) if isinstance(one, Evaluation) else one for one in judged)
 
 
 def _beside_others(one: Evaluation, is_kept: bool, count: int, gate: GateParams) -> Evaluation:
-    together = f"among the {count} of this run, judged together with {gate.confidence:.0%} confidence (Holm),"
+    before = f" and the {gate.judged_before} that the same test split judged before" if gate.judged_before else ""
+    together = f"among the {count} of this run{before}, judged together with {gate.confidence:.0%} confidence (Holm),"
     if is_kept:
         return replace(one, familywise=True, reasons=(*one.reasons, f"Its drop keeps within the margin also {together} not only alone."))
     sentence = f"Its drop is not shown to keep within the margin {together} whatever it is alone."

@@ -163,6 +163,8 @@ class GateParams(Section):
     confidence: Annotated[float, Number, Field(gt=0.5, lt=1)] = 0.95
     familywise: bool = False
     """Whether the confidence is that of all verdicts of a run together (Holm) instead of each alone."""
+    judged_before: Annotated[int, Number, Field(ge=0, le=1_000_000)] = 0
+    """Pairs of a variant and a target that the same test split judged before this run: they stay counted among those judged together."""
 
     @model_validator(mode="after")
     def _one_margin(self) -> "GateParams":

@@ -34,8 +34,8 @@ def write_search(
 ) -> dict[str, Any]:
     """Write search.{html,md,json} and found.yaml into `folder`; what search.json holds is given back.
 
-    `front` was judged on test and `summary` is its reports/summary.json; `facts` has `orders`, `space` (how many chains there are) and
-    `seconds`.
+    `front` was judged on test and `summary` is its reports/summary.json; `facts` has `orders`, `space` (how many chains there are),
+    `seconds`, and `judged_before`: how many pairs of a variant and a target earlier calls had judged.
     """
     effects = (*technique_effects(tried), *order_effects(tried))
     accepted = [one.name for one in front if "accept" in (row["verdict"] for row in summary["variants"] if row["variant"] == one.name)]
@@ -132,8 +132,17 @@ def _notes(found: Mapping[str, Any]) -> tuple[str, ...]:
         "Chains are compared on validation. Their size is that of the stored weights, of a plan as planned; their time is estimated from "
         "multiply-accumulates priced by kind of layer and precision (docs/decisions/0007), no clock is read before the frontier is judged.",
         "A call shows test its frontier alone. Its verdicts hold together with the gate's confidence (Holm over those judged in this call):"
-        " test had no part in choosing them, so the chains that were left on validation need no correction there. A frontier that an "
-        "earlier call judged is not among them: who takes the best of several calls has no such confidence.",
+        " test had no part in choosing them, so the chains that were left on validation need no correction there.",
+        _of_earlier_calls(found["judged_before"]),
         "Validation figures of the best of many are flattered by the choice; only those on test are not.",
         "Effects are of the brief training, which all chains had, strengths held equal; each interval is of one effect alone.",
+    )
+
+
+def _of_earlier_calls(judged: int) -> str:
+    if not judged:
+        return "Test has judged nothing else in this search: no earlier call is to be corrected for."
+    return (
+        f"Other pairs of a variant and a target that test had judged before: {judged}. They stay counted (Bonferroni), so that the "
+        "verdicts of this page hold among all of them; those of an earlier page held among what had been judged by then."
     )

@@ -6,7 +6,7 @@ is cut off when it is opened again. One process at a time; the caller holds the 
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,15 @@ class Study:
     def spend(self, seconds: float) -> None:
         """Add to that."""
         self._study.set_user_attr("seconds", self.seconds + seconds)
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """What test has judged in all calls: variant-target."""
+        return frozenset(self._study.user_attrs.get("judged", ()))
+
+    def note_judged(self, pairs: Iterable[str]) -> None:
+        """Add to that."""
+        self._study.set_user_attr("judged", sorted(self.judged | set(pairs)))
 
     def _enqueue_every_order(self) -> None:
         orders = list(self._orders)

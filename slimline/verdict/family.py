@@ -3,6 +3,10 @@
 Holm's step-down procedure (Holm 1979, Scandinavian Journal of Statistics 6:65-70) over the one-sided tests that the gate makes of each
 alone. A test at a k-th of the level is an upper bound at the confidence that goes with it, so the bounds are made once, by `evaluate`,
 and the margin may change afterwards.
+
+What the same test split judged before stays counted: each test is made at the level's part for those that are left and those before
+(Bonferroni over the latter, whose verdicts are not taken back). Of m now and k before, the chance of a false promise is at most m / (m + k)
+of the level.
 """
 
 from collections.abc import Mapping
@@ -28,11 +32,14 @@ def upper_bounds(objective: Objective, metric: str, baseline: Scores, variant: S
     }
 
 
-def keeps_together(bounds: Mapping[str, Bounds], most: float, *, relative: bool) -> frozenset[str]:
-    """Which variants are shown to drop by at most `most`, all of them together at the confidence that the bounds were made for."""
+def keeps_together(bounds: Mapping[str, Bounds], most: float, *, relative: bool, before: int = 0) -> frozenset[str]:
+    """Which variants are shown to drop by at most `most`, all of them together at the confidence that the bounds were made for.
+
+    `before` others were judged on the same test split earlier.
+    """
     kind, left = "relative" if relative else "value", dict(bounds)
     while left:
-        share = next((str(one) for one in SHARES if one >= len(left)), None)
+        share = next((str(one) for one in SHARES if one >= len(left) + before), None)
         shown = [name for name, of in left.items() if share and (bound := of[share][kind]) is not None and bound <= most]
         if not shown:
             break

@@ -51,6 +51,15 @@ def test_a_stricter_gate_needs_no_new_measurement(measured: Path) -> None:
     assert accepted[1] < accepted[0]
 
 
+def test_what_was_judged_before_is_counted_and_told(measured: Path) -> None:
+    """Of a gate that asks for all together: one that holds among those of this run need not hold among a thousand more."""
+    first, later = report(max_drop=0.02, familywise=True), report(max_drop=0.02, familywise=True, judged_before=1000)
+    accepted = [[row["variant"] for row in summary["variants"] if row["verdict"] == "accept"] for summary in (first, later)]
+    assert set(accepted[1]) < set(accepted[0])
+    page = (measured / "reports/index.md").read_text(encoding="utf-8")
+    assert "among the 22 of this run and the 1000 that the same test split judged before, judged together" in page
+
+
 def test_a_relative_margin_judges_the_same_measurement(measured: Path) -> None:
     summary = report(max_relative_drop=0.02)
     kept = [row for row in summary["variants"] if any(reason.startswith("Quality kept: ") for reason in row["reasons"])]

@@ -69,6 +69,28 @@ def test_false_promises_among_many_are_as_rare_as_the_level(count: int) -> None:
     assert wrong / len(draws) <= 0.07
 
 
+def test_what_was_judged_before_stays_counted() -> None:
+    bounds, good = bounds_of(10, 5), bounds_of(0, 0)
+    margin = bounds["2"]["value"] + 1e-6
+    assert keeps_together({"a": bounds, "b": good}, margin, relative=False) == {"a", "b"}
+    assert bounds["4"]["value"] > margin
+    assert keeps_together({"a": bounds, "b": good}, margin, relative=False, before=2) == {"b"}
+    assert keeps_together({"a": bounds}, margin, relative=False, before=SHARES[-1]) == frozenset()
+
+
+def test_false_promises_of_the_last_of_several_frontiers_are_rarer_than_the_level() -> None:
+    """Four frontiers of four at the margin, normal errors of 1: of 16 judged the last four have a quarter of the level."""
+    draws = np.random.default_rng(0).standard_normal((4000, 4))
+    added = {share: float(stats.norm.isf(0.05 / share)) for share in SHARES}
+    wrong = 0
+    for row in draws:
+        bounds = {
+            str(name): {str(share): {"value": at + more, "relative": None} for share, more in added.items()} for name, at in enumerate(row)
+        }
+        wrong += bool(keeps_together(bounds, 0.0, relative=False, before=12))
+    assert 0.5 * 0.0125 < wrong / len(draws) < 1.5 * 0.0125
+
+
 def test_there_are_bounds_for_all_that_can_be_deployed_and_more_than_that_show_nothing() -> None:
     assert SHARES[-1] >= MOST_NAMES * len(TARGETS)
     sure = {str(share): {"value": 0.0, "relative": None} for share in SHARES}

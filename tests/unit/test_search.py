@@ -225,7 +225,7 @@ def test_the_page_has_every_chain_and_entries_to_paste(tmp_path: Path) -> None:
     tried[:2] = front
     row = {"target": "onnxruntime", "drop": {"value": 0.004, "ci": [0.0, 0.01], "unit": "fraction"}, "size_ratio": 7.9, "reasons": ["kept"]}
     rows = [row | {"variant": one.name, "verdict": verdict} for one, verdict in zip(front, ("accept", "reject"), strict=True)]
-    facts = {"orders": len(ORDERS), "space": 99, "seconds": 61.0}
+    facts = {"orders": len(ORDERS), "space": 99, "seconds": 61.0, "judged_before": 0}
     found = write_search(tmp_path, PARAMS, tried, front, {"variants": rows}, facts, project=PROJECT)
     assert found["accepted"] == [front[0].name]
     assert json.loads((tmp_path / "search.json").read_text()) == json.loads(json.dumps(found))

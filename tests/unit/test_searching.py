@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 from flows import searching
 from flows.results import Outcome
 from flows.schedule import failure_of
+from flows.search import key_of
 from flows.searched import Searched
 from flows.searching import Search
 from flows.stages import CommandFailedError
@@ -42,6 +43,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder, self.raw, self.jobs = folder, RAW, 1
         self.no_room, self.refused = set[str](), set[str]()
+        self.figures = Figures(0.001, 2.0, 2.0)
         self.asked: list[list[str]] = []
         self.gates: list[Mapping[str, Any]] = []
 
@@ -59,7 +61,7 @@ class Machine:
     def _came_of(self, entries: Sequence[Entry]) -> Figures | PutOff | str:
         if kind_of(entries) in self.no_room:
             return PutOff("disk full while writing data")
-        return "training diverged" if kind_of(entries) in self.refused else Figures(0.001, 2.0, 2.0)
+        return "training diverged" if kind_of(entries) in self.refused else self.figures
 
 
 def kind_of(entries: Sequence[Entry]) -> str:
@@ -85,9 +87,14 @@ def summary(params: Params) -> dict[str, Any]:
 def called(machine: Machine, **asked: Any) -> Searched:
     """One call; each begins with nothing in mind but the journal."""
     machine.asked.clear()
-    params = Params.parse(RAW | {"search": RAW["search"] | asked})
+    params = Params.parse(machine.raw | {"search": RAW["search"] | asked})
     assert params.search is not None
     return Search(PROJECT, params, params.search, machine, machine.folder / "search", 0.02).run()  # type: ignore[arg-type]
+
+
+def page_of(found: Searched) -> str:
+    """search.md in one line."""
+    return " ".join((found.folder / "search.md").read_text(encoding="utf-8").split())
 
 
 def tries(machine: Machine) -> list[str]:
@@ -104,14 +111,13 @@ def test_what_the_machine_failed_at_is_tried_again_in_the_next_call_and_not_befo
     first = called(machine)
     assert tries(machine) == ["channels 0.25 10", "channels 0.25 2", "channels 0.5 10"], "nothing that is made, or that failed by itself"
     assert first.found["fates"] == {"judged on test": 1, "could not be made": 1, "put off: the machine failed": 1}
-    page = (first.folder / "search.md").read_text(encoding="utf-8")
-    assert "put off: disk full while writing data" in page
-    assert "the next call tries them again" in " ".join(page.split())
+    assert "put off: disk full while writing data" in page_of(first)
+    assert "the next call tries them again" in page_of(first)
     machine.no_room = set()
     second = called(machine)
     assert tries(machine) == ["channels 0.5 10"]
     assert [(chain["put_off"], chain["reason"]) for chain in second.found["chains"] if chain["full"]] == [(None, None)] * 2
-    assert "the next call tries" not in (second.folder / "search.md").read_text(encoding="utf-8")
+    assert "the next call tries" not in page_of(second)
 
 
 def test_used_up_time_keeps_nothing_from_being_tried_again_and_begins_nothing_new(machine: Machine) -> None:
@@ -130,3 +136,30 @@ def test_a_stage_that_was_killed_or_says_so_failed_by_the_machine(code: int | No
     assert failure is not None
     assert (failure.reason, failure.is_machines) == ("prune.a: said so", is_machines)
     assert failure_of(Completed()) is None
+
+
+def test_what_earlier_calls_judged_on_test_stays_counted(machine: Machine) -> None:
+    asked = {"trials": 1, "frontier": 1}
+    assert called(machine, **asked).found["judged_before"] == 0
+    again = called(machine, **asked)
+    assert again.found["judged_before"] == 0, "the same frontier again is no other"
+    assert machine.gates == [{"max_drop": 0.02, "familywise": True}] * 2
+    assert "no earlier call is to be corrected for" in page_of(again)
+    machine.figures = Figures(0.0, 9.0, 9.0)
+    later = called(machine, trials=3, frontier=1)
+    assert later.found["judged_before"] == 1, "the teacher is judged in every call"
+    assert machine.gates[-1] == {"max_drop": 0.02, "familywise": True, "judged_before": 1}
+    assert "that test had judged before: 1. They stay counted" in page_of(later)
+
+
+def test_what_the_gate_names_is_counted_too(machine: Machine) -> None:
+    machine.raw = RAW | {"gate": {"max_drop": 0.02, "judged_before": 7}}
+    found = called(machine).found
+    assert (found["judged_before"], machine.gates[-1]["judged_before"]) == (7, 7)
+
+
+def test_what_was_judged_before_makes_no_other_search(in_folder: Path) -> None:
+    (in_folder / "dvc.lock").write_text("stages: {data: {outs: []}, teacher: {outs: []}}")
+    gates = ({"max_drop": 0.02}, {"max_drop": 0.02, "judged_before": 3}, {"max_drop": 0.03})
+    keys = [key_of(in_folder, Params.parse(RAW | {"gate": gate})) for gate in gates]
+    assert keys[0] == keys[1] != keys[2]
