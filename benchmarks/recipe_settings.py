@@ -55,6 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
             }
         },
         "quantize": {"hand-int8": {"source": "hand", "method": "static"}},
+        "teach": {"teacher": {}},
         "deploy": {"variants": ["teacher", "hand-int8"], "targets": ["onnxruntime", "openvino"]},
         "search": {"methods": CNN_METHODS, "longest": 3, "beside": ["hand-int8"], "frontier": 3},
     },
