@@ -161,7 +161,7 @@ def measured(setting: Setting, seed: int, arguments: argparse.Namespace) -> dict
     if seed == setting.seeds[0]:
         for target in setting.ours:
             _add_times(stage, target, rows, made[target], params)
-    return {"seed": seed, "commits": list(commits()), "samples": next(row["samples"] for row in rows if "samples" in row), "rows": rows}
+    return {"seed": seed, "commits": commits(), "samples": next(row["samples"] for row in rows if "samples" in row), "rows": rows}
 
 
 def _ours(setting: Setting, params: Params, costs: Mapping[str, Cost | Refused]) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ from flows.trials import Clone, without_variants
 from flows.workspace import check_overrides, run_workspace
 from slimline.artifact.folder import sha256_of
 from slimline.errors import InputError, SlimlineError
-from slimline.params import GateParams, Params
+from slimline.params import VARIANT_SECTIONS, GateParams, Params
 from slimline.params.own import FOLDER as METHODS
 from slimline.params.search import SearchParams
 from slimline.params.yaml_file import read_yaml
@@ -104,7 +104,7 @@ def key_of(folder: Path, params: Params) -> str:
     content = params.model_dump(mode="json", exclude=left_out)
     made = read_yaml(folder / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in ("data", "teacher") for out in made[stage]["outs"] if out["path"].startswith("data/")}
-    variants = dict.fromkeys(("prune", "quantize", "factorize", "distill"))
+    variants = dict.fromkeys(VARIANT_SECTIONS)
     asked = asked_of(params)
     orders = sorted(legal_orders(asked, asked.targets or params.deploy.targets))
     told = json.dumps([content | variants, orders, outs, own_code_of(folder)], sort_keys=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from handover import PROJECT
 from measuring import Cost
 
 from slimline.artifact.json_file import read_json
+from slimline.params import VARIANT_SECTIONS
 
 COSTS = Path("costs")
-SECTIONS = ("prune", "quantize", "factorize", "distill")
-NOT_OF_A_VARIANT = (*SECTIONS, "deploy")
+NOT_OF_A_VARIANT = (*VARIANT_SECTIONS, "deploy")
 
 
 def stage_checksum(raw: Mapping[str, Any], lineage: Iterable[str], workloads: Path) -> str:
     """Of what a stage's result is: params.yaml, of whose variants only those of its lineage, and the workload's own code."""
-    entries = {name: config for section in SECTIONS for name, config in raw.get(section, {}).items()}
+    entries = {name: config for section in VARIANT_SECTIONS for name, config in raw.get(section, {}).items()}
     general = {name: value for name, value in raw.items() if name not in NOT_OF_A_VARIANT}
     told = {"general": general, "lineage": [(name, entries[name]) for name in lineage if name in entries]}
     return _checksum(json.dumps(told, sort_keys=True).encode(), *(path.read_bytes() for path in sorted(workloads.glob("*.py"))))
@@ -43,9 +43,9 @@ def keep_cost(path: Path, of: str, cost: Cost) -> None:
     path.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
-def commits() -> Iterator[str]:
+def commits() -> list[str]:
     """By which commits the kept stages of the project that this process is in were made."""
-    return iter(sorted({read_json(path)["commit"] for path in COSTS.glob("*.json")}))
+    return sorted({read_json(path)["commit"] for path in COSTS.glob("*.json")})
 
 
 def commit() -> str:

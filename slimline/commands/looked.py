@@ -14,6 +14,8 @@ CHANGED = 0.02
 POINT = 0.01
 RELATIVE_MARGIN = 0.03
 """By which share an error may grow."""
+TEACH = "teach: {teacher: {}}"
+"""The line that has the teacher's answers kept once, for all students."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,6 @@ def checked(text: str) -> str:
 def inline(value: Any) -> str:
     """A value as it stands in a line of YAML."""
     return json.dumps(value, ensure_ascii=False)
-
-
-TEACH = "teach: {teacher: {}}"
-"""The line that has the teacher's answers kept once, for all students."""
 
 
 def params_text(

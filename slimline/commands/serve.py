@@ -40,7 +40,7 @@ def serve(
     Example: `slimline serve s3://slimline/releases/images/aliases/latest.json --port 8000`
     """
     _require_installed()
-    from slimline.serving.settings import Settings, keys_of, require_possible
+    from slimline.serving.settings import Settings, keys_of
 
     settings = Settings(
         host=host,
@@ -60,7 +60,6 @@ def serve(
         drain_s=drain_s,
         keys=keys_of(api_key_file),
     )
-    require_possible(settings)
     from slimline.serving.server import serve as run
 
     run(location, settings, as_json=as_json, workload=workload, trust_code=trust_code)

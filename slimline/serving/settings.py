@@ -1,5 +1,6 @@
 """How a server is set, and what it refuses to be set to; all problems at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,15 @@ class Settings:
     drain_s: float = 30.0
     """How long a stopping server waits for the requests that it has begun."""
     keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Hold them to their bounds: no server has others.
+
+        Raises:
+            InputError: one or more are beyond them; a line each.
+        """
+        if problems := tuple(_problems(self)):
+            raise InputError("\n".join(problems))
 
     @property
     def is_loopback(self) -> bool:
@@ -71,21 +81,15 @@ HIGHEST = {
 }
 
 
-def require_possible(settings: Settings) -> None:
-    """Hold settings to their bounds.
-
-    Raises:
-        InputError: one or more are beyond them; a line each.
-    """
-    problems = [] if 0 <= settings.port <= 65_535 else [f"--port {settings.port}: must be 0 (any free one) to 65535"]
+def _problems(settings: Settings) -> Iterator[str]:
+    if not 0 <= settings.port <= 65_535:
+        yield f"--port {settings.port}: must be 0 (any free one) to 65535"
     for name, lowest in LOWEST.items():
         value = getattr(settings, name)
         if not lowest <= value <= HIGHEST[name]:
-            problems.append(f"--{name.replace('_', '-')} {value:g}: must be {lowest:g} to {HIGHEST[name]:,}")
+            yield f"--{name.replace('_', '-')} {value:g}: must be {lowest:g} to {HIGHEST[name]:,}"
     if settings.name is not None and not (settings.name.isprintable() and 0 < len(settings.name) <= 200):
-        problems.append(f"--name {settings.name[:50]!r}: must be 1 to 200 printable characters")
-    if problems:
-        raise InputError("\n".join(problems))
+        yield f"--name {settings.name[:50]!r}: must be 1 to 200 printable characters"
 
 
 def keys_of(path: Path | None) -> tuple[str, ...]:

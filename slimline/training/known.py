@@ -10,7 +10,7 @@ from slimline.data.samples import Split
 
 @dataclass(frozen=True)
 class Known:
-    """What a teacher gave for every sample of a split, in its order, as the stage `answers` keeps it."""
+    """What a teacher gave for every sample of a split, in its order, as the stage `teach` keeps it."""
 
     teacher: nn.Module
     split: Split
