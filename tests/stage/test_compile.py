@@ -15,7 +15,7 @@ from slimline.artifact.folder import checksums, sha256_of
 from slimline.artifact.variant import load_variant
 from slimline.commands.predict import predict
 from slimline.data.prepared import load_batch, load_split, load_table
-from slimline.errors import InputError
+from slimline.errors import OF_MACHINE, InputError
 from slimline.stage import stage_main
 from slimline.workloads import get_workload
 from tasks import calibrate, method_data, quantize, teacher
@@ -165,6 +165,6 @@ def test_a_missing_package_of_a_target_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as ended:
         run("compile", "--variant", "teacher", "--target", target)
-    assert ended.value.code == 1
+    assert ended.value.code == OF_MACHINE
     assert f"the target {target} needs {package}, which is not installed; pip install 'slimline[{target}]'" in caplog.text
     assert not Path(f"data/compiled/teacher-{target}").exists()
