@@ -22,16 +22,15 @@ DIGITS_METHODS: dict[str, Any] = {
     "svd": {"stage": "factorize", "method": "svd", "recover": RECOVER, "strengths": {"energy": [0.97, 0.9, 0.8]}},
     "int8": {"stage": "quantize", "method": "static"},
 }
+CNN_TAUGHT = {"method": "soft_targets", "epochs": 60, "learning_rate": 0.004, "alpha": 0.1, "controls": []}
+CNN_RECOVER = {"epochs": 30, "learning_rate": 0.003}
 CNN_METHODS: dict[str, Any] = {
     "small": {
         "stage": "distill",
-        "method": "soft_targets",
-        "epochs": 40,
-        "learning_rate": 0.004,
-        "controls": [],
-        "strengths": {"student": [{"channels": [8, 16, 24, 24, 32]}, {"channels": [16, 32, 48, 48, 64]}, {}]},
+        **CNN_TAUGHT,
+        "strengths": {"student": [{"channels": [8, 16, 24, 24, 32]}, {"channels": [16, 32, 48, 48, 64]}, {"channels": [32, 64, 96, 96, 128]}]},
     },
-    "channels": DIGITS_METHODS["channels"] | {"recover": {"epochs": 30, "learning_rate": 0.003}},
+    "channels": DIGITS_METHODS["channels"] | {"recover": CNN_RECOVER},
     "svd": DIGITS_METHODS["svd"],
     "int8": DIGITS_METHODS["int8"],
 }
@@ -44,20 +43,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": {"path": "benchmarks/workloads"},
         "teacher": {"source": "train", "epochs": 12, "batch_size": 64, "learning_rate": 0.001, "patience": 5, "threads": 2},
         **NO_VARIANTS,
-        "distill": {
-            "hand": {
-                "source": "teacher",
-                "method": "soft_targets",
-                "student": {"channels": [16, 32, 48, 48, 64]},
-                "epochs": 40,
-                "learning_rate": 0.004,
-                "controls": [],
+        "distill": {"hand": {"source": "teacher", "student": {"channels": [16, 32, 48, 48, 64]}, **CNN_TAUGHT}},
+        "prune": {
+            "hand-channels": {
+                **{"source": "hand", "method": "channels", "ratio": 0.4, "round_to": 16},
+                "recover": {"epochs": 60, "learning_rate": 0.003},
             }
         },
-        "quantize": {"hand-int8": {"source": "hand", "method": "static"}},
+        "quantize": {"hand-channels-int8": {"source": "hand-channels", "method": "static"}},
         "teach": {"teacher": {}},
-        "deploy": {"variants": ["teacher", "hand-int8"], "targets": ["onnxruntime", "openvino"]},
-        "search": {"methods": CNN_METHODS, "longest": 3, "beside": ["hand-int8"], "frontier": 3},
+        "deploy": {"variants": ["teacher", "hand-channels-int8"], "targets": ["onnxruntime", "openvino"]},
+        "search": {"methods": CNN_METHODS, "longest": 3, "beside": ["hand-channels-int8"], "frontier": 3},
     },
 }
-"""The chains by hand are those of the README's table (`small-int8`) and, of the CNN, a student with static int8."""
+"""The chains by hand: `small-int8` of params.yaml, and of the CNN the best of `make bench`, `small-channels-int8`."""
