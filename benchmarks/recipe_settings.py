@@ -28,7 +28,7 @@ CNN_METHODS: dict[str, Any] = {
     "small": {
         "stage": "distill",
         **CNN_TAUGHT,
-        "strengths": {"student": [{"channels": [8, 16, 24, 24, 32]}, {"channels": [16, 32, 48, 48, 64]}, {"channels": [32, 64, 96, 96, 128]}]},
+        "strengths": {"student": [{"channels": [width, 2 * width, 3 * width, 3 * width, 4 * width]} for width in (8, 16, 32)]},
     },
     "channels": DIGITS_METHODS["channels"] | {"recover": CNN_RECOVER},
     "svd": DIGITS_METHODS["svd"],
