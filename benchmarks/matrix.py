@@ -37,8 +37,9 @@ from slimline.errors import NotMade, SlimlineError
 from slimline.loaders import Outputs
 from slimline.measure.machine import fingerprint
 from slimline.measure.timing import take_turn
+from slimline.model import Model
 from slimline.params import TARGETS, TEACHER, Params
-from slimline.runtime import Model, load
+from slimline.runtime import load
 from slimline.stage import Stage, fix_randomness
 from slimline.workloads import get_workload
 from slimline.workloads.guarded import Guarded

@@ -14,12 +14,12 @@ from slimline.artifact.manifest import write_manifest
 from slimline.data.preprocessing import Preprocessing
 from slimline.data.signature import signature_of
 from slimline.methods import get_generating, get_method
+from slimline.model import PREPROCESSING
 from slimline.objectives import Objective
 from slimline.objectives.causal_lm import causal_lm
 from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding
 from slimline.params.quantize import DynamicParams
-from slimline.runtime import PREPROCESSING
 from slimline.training.fit import predict
 from slimline.workloads.huggingface.directory import read_config
 from slimline.workloads.huggingface.facts import pooling_of

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,7 @@ class Search:
 
     def _brief(self, study: Study, chains: Sequence[Tried]) -> None:
         """Train them briefly, and say who is hopeless."""
-        made = self._made(chains, self.asked.halving.epochs_share)
-        for one in chains:
-            found, seconds = made.figures[str(one.number)], _seconds(one, made, self.asked.halving.epochs_share)
-            if isinstance(found, PutOff):
-                study.put_off(one.number, found.reason, seconds)
-                continue
+        for one, found, seconds in self._trained(study, chains, self.asked.halving.epochs_share):
             reason = found if isinstance(found, str) else hopeless(found, self.asked.halving, self.max_drop)
             brief = {} if isinstance(found, str) else {"brief": found}
             study.note(one.number, reason=reason, put_off=None, seconds=seconds, **brief)
@@ -106,15 +101,20 @@ class Search:
 
     def _full(self, study: Study) -> None:
         """Train in full whom the halving promotes."""
-        chains = self._to_promote(study)
-        made = self._made(chains, 1.0)
-        for one in chains:
-            found, seconds = made.figures[str(one.number)], _seconds(one, made, 1.0)
-            if isinstance(found, PutOff):
-                study.put_off(one.number, found.reason, seconds)
-                continue
+        for one, found, seconds in self._trained(study, self._to_promote(study), 1.0):
             what = {"reason": found} if isinstance(found, str) else {"full": found}
             study.note(one.number, put_off=None, seconds=seconds, **what)
+
+    def _trained(self, study: Study, chains: Sequence[Tried], share: float) -> Iterator[tuple[Tried, Figures | str, float]]:
+        """What came of each chain, or why nothing did, and the seconds it took; at which the machine failed is put off."""
+        made = self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
+        for one in chains:
+            found = made.figures[str(one.number)]
+            seconds = sum(made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share))
+            if isinstance(found, PutOff):
+                study.put_off(one.number, found.reason, seconds)
+            else:
+                yield one, found, seconds
 
     def _to_promote(self, study: Study) -> tuple[Tried, ...]:
         tried = study.tried()
@@ -122,9 +122,6 @@ class Search:
         names = promoted(brief, self.asked.halving, self.max_drop) if brief else frozenset()
         waiting = (one for one in tried if str(one.number) in names and one.full is None and one.reason is None)
         return tuple(one for one in waiting if study.has_turn(one.number))
-
-    def _made(self, chains: Sequence[Tried], share: float) -> Made:
-        return self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
 
     def _frontier(self, tried: Sequence[Tried]) -> tuple[Tried, ...]:
         """Whom test is to judge."""
@@ -164,7 +161,3 @@ def run_to(project: Path, clone: Clone, params: Params, targets: Sequence[str]) 
     """Run the line of the clone as far as these stages; nothing is published."""
     options = Options(targets=list(targets), jobs=clone.jobs, publish=False)
     return run_in(Run(project, clone.folder, options, params, time.monotonic()))
-
-
-def _seconds(one: Tried, made: Made, share: float) -> float:
-    return sum(made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share))

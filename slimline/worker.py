@@ -35,7 +35,7 @@ from slimline.workloads.border import through_their_code
 
 if TYPE_CHECKING:
     from slimline.generation import Generation, Sampling
-    from slimline.runtime import Model
+    from slimline.model import Model
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0

@@ -32,9 +32,10 @@ from slimline.generation.embed import letters
 from slimline.generation.near_duplicates import near_duplicates, same_meaning
 from slimline.generation.output_cache import OutputCache, Semantic
 from slimline.generation.prompt_cache import PromptCache
+from slimline.model import Model
 from slimline.report.cache import cache_page
 from slimline.report.page import write_page
-from slimline.runtime import Model, load
+from slimline.runtime import load
 from slimline.stage import Stage, stage_main, write_metrics
 from tasks.missed import note_unmade
 

@@ -27,12 +27,12 @@ from slimline.errors import Impossible, MachineError, ParamsError, StageError
 from slimline.foreign import library_call
 from slimline.methods import get_generating, get_method
 from slimline.methods.compile.lowered import Lowered
+from slimline.model import PREPROCESSING
 from slimline.objectives.described import described
 from slimline.params import TEACHER
 from slimline.report.numbers import ratio, size
 from slimline.report.packing import packing_table
 from slimline.report.page import Row, StagePage, Table, write_page
-from slimline.runtime import PREPROCESSING
 from slimline.stage import Stage, stage_main, write_metrics
 from slimline.targets import Target
 from tasks.missed import note_miss

@@ -49,12 +49,16 @@ def page(stage: Stage, found: Mapping[str, Tensors]) -> StagePage:
         for split, answers in found.items()
         for name, value in tensors(answers).items()
     )
-    kept = " and ".join(f"{count(answers):,} samples of {split}" for split, answers in found.items()) or "no sample"
+    kept = " and ".join(f"{count(answers):,} samples of {split}" for split, answers in found.items())
     return StagePage(
         stage="teach",
         variant=stage.variant,
         title=f"What {stage.variant} teaches",
-        summary=(f"The answers of {stage.variant} for {kept} are kept: its students learn from them, and none of them asks again.",),
+        summary=(
+            f"The answers of {stage.variant} for {kept} are kept: its students learn from them, and none of them asks again."
+            if kept
+            else f"Nothing that {stage.variant} answers could be kept: each of its students asks for itself.",
+        ),
         comparison=(),
         tables=(Table("Kept", ("split", "output", "samples", "values a sample", "bytes"), rows),) if rows else (),
         notes=(

@@ -15,7 +15,7 @@ from slimline.artifact.manifest import write_manifest
 from slimline.artifact.signature import InputSignature, Signature
 from slimline.data.windows import Windows
 from slimline.methods import get_generating
-from slimline.runtime import PREPROCESSING
+from slimline.model import PREPROCESSING
 from slimline.workloads.huggingface.net import built
 
 TEXT = Path(json.__file__).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from slimline.report.summary import by_merit, count_verdicts, measured, preferre
 from slimline.report.tables import half_table, pages_table, quality_table, speed_table
 from slimline.verdict.gate import margin_of
 
-BEFORE_VARIANTS = ("data", "teacher", "calibrate")
+BEFORE_VARIANTS = ("data", "look", "teacher", "calibrate")
 BESIDE: dict[str, Callable[[Sequence[Mapping[str, Any]]], Table]] = {"cache": cache_table, "harness": harness_table}
 """What stages beside the verdict found of language models -> its table."""
 LATENCY = "latency at batch 1 (median; the whisker ends at the 95th percentile)"

@@ -96,7 +96,8 @@ def pages_table(params: Params, missing: Set[tuple[str, str | None]] = frozenset
         stage = params.variants[name][0] if name != TEACHER else TEACHER
         deployed = name in params.deploy.variants
         on = [_target_links(name, target) if deployed and (name, target) not in missing else ABSENT for target in params.deploy.targets]
-        cells.append((name, _link(stage, name, stage), *on))
+        made_by = _link(stage, name, stage)
+        cells.append((name, made_by + Markup(", ") + _link("teach", name, "teach") if name in params.teach else made_by, *on))
     cells.append(("all together", ABSENT, *(_link("time", target, "time") for target in params.deploy.targets)))
     return Table("Every page", ("variant", "made by", *params.deploy.targets), tuple(cells))
 

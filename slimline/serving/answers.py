@@ -11,7 +11,7 @@ from pathlib import Path
 from slimline.data.windows import Windows
 from slimline.generation import Generation, Generator, Sampling
 from slimline.generation.output_cache import OutputCache, repeats
-from slimline.runtime import Model
+from slimline.model import Model
 from slimline.serving.answering import Answer, Answering, Ask
 from slimline.serving.batches import Batcher, Job, in_thread
 from slimline.serving.conversation import Conversation, conversation_of

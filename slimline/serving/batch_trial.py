@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from slimline.errors import InputError
 from slimline.loaders import Outputs
-from slimline.runtime import Model
+from slimline.model import Model
 from slimline.serving.predictions import joined, share
 from slimline.serving.raw_inputs import Arrays, Samples, of_rows
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from slimline.errors import ArtifactError
 from slimline.loaders import Outputs
-from slimline.runtime import Model
+from slimline.model import Model
 from slimline.serving.batches import Job, answer_each
 from slimline.serving.raw_inputs import Arrays, Samples
 

@@ -14,7 +14,7 @@ from slimline.artifact.border import told_as
 from slimline.artifact.signature import Signature
 from slimline.data.preprocessing import Preprocessing, require_columns
 from slimline.errors import DataError, InputError
-from slimline.runtime import Model
+from slimline.model import Model
 from slimline.workloads.pictures import MOST_PIXELS
 
 Arrays = dict[str, NDArray[Any]]

@@ -11,8 +11,8 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from slimline.artifact.compiled import CompiledManifest
+from slimline.model import Model
 from slimline.objectives.readings import Reading
-from slimline.runtime import Model
 from slimline.serving.answers import Answers, answers_of
 from slimline.serving.batch_trial import neighbours_matter
 from slimline.serving.batches import Batcher

@@ -17,8 +17,6 @@ from slimline.storage.client import Store
 from slimline.storage.objects import Listed, Tagged, listed, read, remove, write_if
 from slimline.storage.releases import list_releases
 
-ROLLBACKS = 5
-"""So many steps back an alias keeps, however long ago they stood."""
 UPLOAD_TAKES = timedelta(days=1)
 """What is younger and has no release.json may still be uploading."""
 SHIELDED = timedelta(hours=1)
@@ -41,7 +39,7 @@ class Stored:
     why: str
 
 
-def retained(store: Store, base: str, nights: int, now: datetime, rollbacks: int = ROLLBACKS) -> list[Stored]:
+def retained(store: Store, base: str, nights: int, now: datetime, rollbacks: int) -> list[Stored]:
     """Everything below a workload's key, newest first, each with what keeps it at the store's time `now`; touches nothing."""
     labels = {one.release.release: one.release.label for one in list_releases(store, base)}
     objects = dict(_by_release(listed(store, f"{base}/"), base))

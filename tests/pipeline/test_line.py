@@ -15,7 +15,7 @@ from flows.dag import read_dag
 from tests.pipeline.small_run import DEPLOYED, sh
 
 PAGES = {"data/data", "look/look", "teacher/teacher", "calibrate/calibrate", "report/report"}
-PAGES |= {"prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
+PAGES |= {"teach/teacher", "prune/channels50", "quantize/small-int8", "factorize/svd", "distill/small"}
 PAGES |= {"time/onnxruntime"} | {f"{stage}/{name}-onnxruntime" for stage in ("compile", "evaluate") for name in DEPLOYED}
 LOOPBACK = ("127.", "::1", "localhost", "/", "b'/", "::ffff:127.", "\x00")
 
@@ -52,7 +52,9 @@ def test_every_stage_has_its_page_and_metrics(flow_run: dict[str, Any]) -> None:
     assert pages == PAGES
     for page in PAGES:
         assert (reports / "stages" / f"{page}.md").stat().st_size > 100
-    for name in PAGES - {"report/report", "look/look"}:
+    linked = set(re.findall(r'href="stages/([^"]+)\.html"', (reports / "index.html").read_text()))
+    assert linked == PAGES
+    for name in PAGES - {"report/report", "look/look", "teach/teacher"}:
         assert json.loads((reports / "metrics" / f"{name}.json").read_text())
 
 
@@ -155,6 +157,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     for below in (
         "data/prepared",
         "data/models",
+        "data/taught",
         "data/calibration",
         "data/compiled",
         "data/evaluated",

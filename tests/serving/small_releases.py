@@ -19,13 +19,13 @@ from slimline.data.preprocessing import Category, Columns, Number, Pictures, Pre
 from slimline.data.signature import signature_of
 from slimline.data.windows import Windows
 from slimline.methods import get_generating, get_method
+from slimline.model import PREPROCESSING
 from slimline.objectives import Objective
 from slimline.objectives.causal_lm import causal_lm
 from slimline.objectives.classification import classification
 from slimline.objectives.described import described
 from slimline.objectives.embedding import embedding
 from slimline.objectives.regression import regression
-from slimline.runtime import PREPROCESSING
 from slimline.training.fit import predict
 from slimline.workloads.huggingface.net import built
 

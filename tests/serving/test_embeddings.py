@@ -9,7 +9,8 @@ import numpy as np
 import openai
 import pytest
 
-from slimline.runtime import Model, load
+from slimline.model import Model
+from slimline.runtime import load
 from slimline.serving.batch_trial import neighbours_matter
 from tests.serving.served import Served, serving
 from tests.serving.small_releases import WORDS, close, texts

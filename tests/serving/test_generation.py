@@ -19,7 +19,8 @@ from slimline.generation import Generation, Sampling
 from slimline.generation.answers import Reader
 from slimline.generation.eager import EagerNet
 from slimline.generation.stepwise import Stepwise
-from slimline.runtime import Model, load
+from slimline.model import Model
+from slimline.runtime import load
 from slimline.serving.answering import Answering, Ask
 from slimline.serving.batches import Batcher
 from slimline.serving.refusals import FAILED, told

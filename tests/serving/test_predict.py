@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from slimline.errors import ArtifactError
-from slimline.runtime import Model, load
+from slimline.model import Model
+from slimline.runtime import load
 from slimline.serving.predictions import Predictor
 from slimline.serving.raw_inputs import Samples
 from tests.serving.batch import worked_on

@@ -20,10 +20,11 @@ from slimline.methods import get_method
 from slimline.methods.compile.lowered import require_fixed
 from slimline.methods.compile.parity import compare_outputs
 from slimline.methods.quantize.simulate import simulate
+from slimline.model import Model
 from slimline.objectives.classification import classification
 from slimline.objectives.described import described, objective_of
 from slimline.params import DynamicParams, StaticParams, WeightOnlyParams
-from slimline.runtime import Model, load
+from slimline.runtime import load
 from slimline.training.fit import predict
 from tests.lowering import samples, write_compiled
 from tests.method_data import TEN, method_data

@@ -66,7 +66,7 @@ def test_what_nothing_needs_goes_and_the_rest_stays_whole(store, base, draft):
     put_bytes(store, f"{base}/{'0' * 20}/model.onnx", b"of an upload that was cut off")
     for one in (old, now):
         advance(store, base, "latest", standing(one), SAID)
-    reasons = {one.identity: one.why for one in retained(store, base, 0, store_time(store))}
+    reasons = {one.identity: one.why for one in retained(store, base, 0, store_time(store), 5)}
     assert reasons == {
         old.release.release: "rollback of latest",
         now.release.release: "alias latest",
@@ -89,7 +89,7 @@ def test_an_unreadable_release_that_an_alias_or_a_night_needs_stays(store, base,
     advance(store, base, "latest", standing(named), SAID)
     for one in (named, lone):
         put_bytes(store, f"{base}/{one.release.release}/release.json", b'{"schema": 2}')
-    found = {one.identity: one for one in retained(store, base, 1, store_time(store) + LATER)}
+    found = {one.identity: one for one in retained(store, base, 1, store_time(store) + LATER, 5)}
     assert (found[named.release.release].why, found[named.release.release].released) == ("alias latest", True)
     assert found[lone.release.release].why.startswith("night of ")
     assert [one.identity for one in going(store, base)] == [lone.release.release]
