@@ -120,7 +120,7 @@ SETTINGS = {
     ),
     "emoji": Setting(
         "3,762 colour pictures of 96x96 in 9 groups, a residual net",
-        _image([32, 64, 128, 256], epochs=12, learning_rate=0.002),
+        _image([16, 32, 64, 128], epochs=12, learning_rate=0.002),
         _chain(None, {"epochs": 6, "learning_rate": 0.001}),
         _everywhere("int8", "int8-dynamic", "channels50", "channels50-int8", "svd"),
         ALL_TOOLS,
