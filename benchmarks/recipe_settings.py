@@ -23,11 +23,11 @@ DIGITS_METHODS: dict[str, Any] = {
     "int8": {"stage": "quantize", "method": "static"},
 }
 CNN_TAUGHT = {"method": "soft_targets", "epochs": 60, "learning_rate": 0.004, "alpha": 0.1, "controls": []}
-CNN_RECOVER = {"epochs": 30, "learning_rate": 0.003}
+CNN_RECOVER = {"epochs": 20, "learning_rate": 0.003}
 CNN_METHODS: dict[str, Any] = {
     "small": {
         "stage": "distill",
-        **CNN_TAUGHT,
+        **CNN_TAUGHT | {"epochs": 40},
         "strengths": {"student": [{"channels": [width, 2 * width, 3 * width, 3 * width, 4 * width]} for width in (8, 16, 32)]},
     },
     "channels": DIGITS_METHODS["channels"] | {"recover": CNN_RECOVER},

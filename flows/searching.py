@@ -93,28 +93,28 @@ class Search:
 
     def _brief(self, study: Study, chains: Sequence[Tried]) -> None:
         """Train them briefly, and say who is hopeless."""
-        for one, found, seconds in self._trained(study, chains, self.asked.halving.epochs_share):
+        for one, found, spent in self._trained(study, chains, self.asked.halving.epochs_share):
             reason = found if isinstance(found, str) else hopeless(found, self.asked.halving, self.max_drop)
             brief = {} if isinstance(found, str) else {"brief": found}
-            study.note(one.number, reason=reason, put_off=None, seconds=seconds, **brief)
+            study.note(one.number, reason=reason, put_off=None, seconds=sum(spent), brief_seconds=spent, **brief)
             study.tell(one.number, None if isinstance(found, str) else found)
 
     def _full(self, study: Study) -> None:
         """Train in full whom the halving promotes."""
-        for one, found, seconds in self._trained(study, self._to_promote(study), 1.0):
+        for one, found, spent in self._trained(study, self._to_promote(study), 1.0):
             what = {"reason": found} if isinstance(found, str) else {"full": found}
-            study.note(one.number, put_off=None, seconds=seconds, **what)
+            study.note(one.number, put_off=None, seconds=sum(spent), **what)
 
-    def _trained(self, study: Study, chains: Sequence[Tried], share: float) -> Iterator[tuple[Tried, Figures | str, float]]:
-        """What came of each chain, or why nothing did, and the seconds it took; at which the machine failed is put off."""
+    def _trained(self, study: Study, chains: Sequence[Tried], share: float) -> Iterator[tuple[Tried, Figures | str, list[float]]]:
+        """What came of each chain, or why nothing did, and the seconds of each step; at which the machine failed is put off."""
         made = self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
         for one in chains:
             found = made.figures[str(one.number)]
-            seconds = sum(made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share))
+            spent = [made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share)]
             if isinstance(found, PutOff):
-                study.put_off(one.number, found.reason, seconds)
+                study.put_off(one.number, found.reason, sum(spent))
             else:
-                yield one, found, seconds
+                yield one, found, spent
 
     def _to_promote(self, study: Study) -> tuple[Tried, ...]:
         tried = study.tried()

@@ -102,7 +102,8 @@ def _entries_table(front: Sequence[Tried], accepted: Sequence[str]) -> Table:
 
 def _counts(tried: Sequence[Tried], front: Sequence[Tried], facts: Mapping[str, Any]) -> dict[str, int]:
     full = sum(one.full is not None for one in tried)
-    return {"space": facts["space"], "orders": facts["orders"], "tried": len(tried), "full": full, "judged": len(front)}
+    of_orders = {"orders": facts["orders"], "orders_tried": len({one.order for one in tried})}
+    return {"space": facts["space"], **of_orders, "tried": len(tried), "full": full, "judged": len(front)}
 
 
 def _judged(front: Sequence[Tried], params: Params, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,8 +117,8 @@ def _summary(params: Params, found: Mapping[str, Any], unit: str) -> tuple[str, 
     bound = quantity(params.gate.max_drop, unit) if params.gate.max_relative_drop is None else f"{params.gate.max_relative_drop:.1%} of it"
     accepted = listed(found["accepted"]) if found["accepted"] else "none"
     return (
-        f"{counts['tried']} of {counts['space']:,} chains in {counts['orders']} legal orders were trained briefly, "
-        f"{counts['full']} in full; "
+        f"{counts['tried']} of {counts['space']:,} chains, in {counts['orders_tried']} of {counts['orders']} legal orders, were trained "
+        f"briefly, {counts['full']} in full; "
         f"{counts['judged']} were compiled and judged on test, in {minutes:.1f} minutes.",
         f"Asked was a drop of at most {bound}; accepted: {accepted}.",
     )
@@ -126,11 +127,14 @@ def _summary(params: Params, found: Mapping[str, Any], unit: str) -> tuple[str, 
 def _notes(found: Mapping[str, Any]) -> tuple[str, ...]:
     fates_told = "; ".join(f"{count} {fate}" for fate, count in found["fates"].items())
     put_off = any(chain["put_off"] for chain in found["chains"])
+    left = found["counts"]["orders"] - found["counts"]["orders_tried"]
     return (
         f"What became of the chains: {fates_told}.",
+        *([f"Not reached: {left} legal orders, the longest of all, or the slowest to train as far as is known."] if left else []),
         *([PUT_OFF] if put_off else []),
         "Chains are compared on validation. Their size is that of the stored weights, of a plan as planned; their time is estimated from "
-        "multiply-accumulates priced by kind of layer and precision (docs/decisions/0007), no clock is read before the frontier is judged.",
+        "multiply-accumulates priced by kind of layer and precision (docs/decisions/0007): no clock judges a chain before the frontier is "
+        "timed.",
         "A call shows test its frontier alone. Its verdicts hold together with the gate's confidence (Holm over those judged in this call):"
         " test had no part in choosing them, so the chains that were left on validation need no correction there.",
         _of_earlier_calls(found["judged_before"]),

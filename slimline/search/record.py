@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimline.search.chains import LETTERS, Step
+from slimline.search.chains import LETTERS, Order, Step
 from slimline.search.entries import Entry, entries_of
 from slimline.search.figures import Figures
 
@@ -15,7 +15,7 @@ class Tried:
 
     `brief` and `full` are its figures after the brief and the full training, None where it did not come to that; `reason` says why it
     went no further, `put_off` what the machine failed by, after which another call tries it again; `seconds` is the time of its own
-    stages, those that another chain had made already not counted.
+    stages, those that another chain had made already not counted, and `brief_seconds` that of each in the brief training.
     """
 
     number: int
@@ -25,6 +25,12 @@ class Tried:
     reason: str | None = None
     seconds: float = 0.0
     put_off: str | None = None
+    brief_seconds: tuple[float, ...] = ()
+
+    @property
+    def order(self) -> Order:
+        """The methods' names."""
+        return tuple(step.name for step in self.chain)
 
     @property
     def name(self) -> str:
@@ -65,7 +71,8 @@ class Tried:
 def noted(number: int, chain: Sequence[Step], note: Mapping[str, Any]) -> Tried:
     """A chain with what the journal has noted of it."""
     brief, full = (Figures(**note[key]) if note.get(key) else None for key in ("brief", "full"))
-    return Tried(number, tuple(chain), brief, full, note.get("reason"), float(note.get("seconds", 0.0)), note.get("put_off"))
+    spent = float(note.get("seconds", 0.0)), note.get("put_off"), tuple(note.get("brief_seconds", ()))
+    return Tried(number, tuple(chain), brief, full, note.get("reason"), *spent)
 
 
 def _strengths(chosen: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from slimline.errors import InputError
 from slimline.params.search import SearchParams
 from slimline.search.chains import Order, Step, knobs
 from slimline.search.figures import Figures
+from slimline.search.pace import quickest_first
 from slimline.search.record import Tried, noted
 
 ORDER, THEN = "order", " > "
@@ -39,11 +40,10 @@ class Study:
 
     def __init__(self, journal: Path, search: SearchParams, orders: tuple[Order, ...]) -> None:
         self._search, self._orders = search, tuple(sorted(orders))
+        self._shuffled = random.Random(search.seed).sample(self._orders, len(orders))
         self._put_off = set[int]()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = _opened(journal, search.seed)
-        if not self._study.trials:
-            self._enqueue_every_order()
 
     def tried(self) -> tuple[Tried, ...]:
         """Every different chain that was proposed, in order."""
@@ -75,12 +75,17 @@ class Study:
         return number not in self._put_off
 
     def propose(self, most: int) -> tuple[Tried, ...]:
-        """At most so many new chains; fewer, or none, where nearly all there are have been tried."""
+        """At most so many new chains, of orders that none has had yet while there are such, the quick ones first; fewer, or none, where
+        nearly all there are have been tried.
+        """
         known = {one.name: one for one in self.tried()}
+        waiting = iter(self._orders_to_try())
         new: list[Tried] = []
         in_vain = 0
         self._study.sampler = _sampler(self._search.seed + len(self._study.trials))
         while len(new) < most and in_vain < TRIED_AGAIN:
+            if (order := next(waiting, None)) is not None:
+                self._study.enqueue_trial({ORDER: THEN.join(order)})
             trial = _asked(self._study)
             one = noted(trial.number, self._sampled(trial), {})
             if (before := known.get(one.name)) is None:
@@ -92,7 +97,7 @@ class Study:
         return tuple(new)
 
     def note(self, number: int, **what: Any) -> None:
-        """Write down more of a chain: brief, full (Figures), reason, seconds (added up)."""
+        """Write down more of a chain: brief, full (Figures), reason, seconds (added up), brief_seconds."""
         note = dict(self._study.user_attrs.get(str(number), {}))
         plain = {key: value.as_json() if isinstance(value, Figures) else value for key, value in what.items()}
         if "seconds" in plain:
@@ -124,11 +129,11 @@ class Study:
         """Add to that."""
         self._study.set_user_attr("judged", sorted(self.judged | set(pairs)))
 
-    def _enqueue_every_order(self) -> None:
-        orders = list(self._orders)
-        random.Random(self._search.seed).shuffle(orders)
-        for order in orders:
-            self._study.enqueue_trial({ORDER: THEN.join(order)})
+    def _orders_to_try(self) -> list[Order]:
+        """By the clock only where a clock ends the search: `trials` alone give the same chains on every machine."""
+        tried = self.tried()
+        left = [order for order in self._shuffled if order not in {one.order for one in tried}]
+        return quickest_first(left, () if self._search.minutes is None else tried, self._search.methods)
 
     def _repeat(self, one: Tried, before: Tried) -> None:
         """A chain that is known: the sampler is told the same again, where there is something to tell."""

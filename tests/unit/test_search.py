@@ -22,6 +22,7 @@ from slimline.search.entries import entries_of, sections
 from slimline.search.figures import Figures, figures_of
 from slimline.search.frontier import chosen, frontier, ranked
 from slimline.search.halving import promoted
+from slimline.search.pace import place_seconds, quickest_first
 from slimline.search.record import Tried
 from slimline.search.study import Study
 
@@ -275,3 +276,32 @@ def test_methods_in_another_order_are_the_same_search(tmp_path: Path) -> None:
     again = Study(tmp_path / "journal.log", turned, legal_orders(turned, PARAMS.deploy.targets))
     assert [one.name for one in again.tried()] == [one.name for one in study.tried()]
     assert len(again.propose(2)) == 2
+
+
+def test_short_orders_come_first_and_then_those_that_train_quickly(tmp_path: Path) -> None:
+    asked = parsed(minutes=5, trials=None).search
+    assert asked is not None
+    study = Study(tmp_path / "journal.log", asked, ORDERS)
+    first = study.propose(4)
+    assert {one.order for one in first} == {("small",), ("channels",), ("svd",), ("int8",)}
+    spent = {"small": 1.0, "channels": 20.0, "svd": 2.0, "int8": 3.0}
+    for one in first:
+        study.note(one.number, brief=Figures(0.01, 2, 2), brief_seconds=[spent[one.order[0]]])
+        study.tell(one.number, Figures(0.01, 2, 2))
+    again = Study(tmp_path / "journal.log", asked, ORDERS)
+    left = [one.order for one in again.propose(len(ORDERS) - 4)]
+    assert set(left) == set(ORDERS) - {one.order for one in first}, "every order is tried once"
+    assert [order[0] for order in left] == sorted((order[0] for order in left), key=lambda name: spent[name])
+
+
+def test_a_place_that_was_slow_is_slow_in_other_orders_too() -> None:
+    slow = replace(Tried(0, chain("channels", "small")), brief_seconds=(5.0, 300.0))
+    made = replace(Tried(1, chain("small", "channels")), brief_seconds=(0.0, 4.0))  # the student was there already
+    assert place_seconds([slow, made], ASKED.methods) == {
+        ("channels", True, False): 5.0,
+        ("small", False, False): 300.0,
+        ("channels", False, True): 4.0,
+    }
+    orders = [("svd", "small"), ("channels", "small", "int8"), ("small", "channels", "svd"), ("small", "svd")]
+    assert quickest_first(orders, [slow, made], ASKED.methods) == [orders[3], orders[2], orders[0], orders[1]]
+    assert quickest_first(orders, [], ASKED.methods) == [orders[0], orders[3], orders[1], orders[2]]
