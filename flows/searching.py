@@ -107,10 +107,11 @@ class Search:
 
     def _trained(self, study: Study, chains: Sequence[Tried], share: float) -> Iterator[tuple[Tried, Figures | str, list[float]]]:
         """What came of each chain, or why nothing did, and the seconds of each step; at which the machine failed is put off."""
-        made = self.clone.made({one.number: entries_of(one.chain, share) for one in chains}) if chains else Made({}, {})
+        entries = {one.number: entries_of(one.chain, share) for one in chains}
+        made = self.clone.made(entries) if chains else Made({}, {})
         for one in chains:
             found = made.figures[str(one.number)]
-            spent = [made.seconds.get(entry.address, 0.0) for entry in entries_of(one.chain, share)]
+            spent = [made.seconds.get(entry.address, 0.0) for entry in entries[one.number]]
             if isinstance(found, PutOff):
                 study.put_off(one.number, found.reason, sum(spent))
             else:

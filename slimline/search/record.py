@@ -71,8 +71,16 @@ class Tried:
 def noted(number: int, chain: Sequence[Step], note: Mapping[str, Any]) -> Tried:
     """A chain with what the journal has noted of it."""
     brief, full = (Figures(**note[key]) if note.get(key) else None for key in ("brief", "full"))
-    spent = float(note.get("seconds", 0.0)), note.get("put_off"), tuple(note.get("brief_seconds", ()))
-    return Tried(number, tuple(chain), brief, full, note.get("reason"), *spent)
+    return Tried(
+        number,
+        tuple(chain),
+        brief,
+        full,
+        reason=note.get("reason"),
+        seconds=float(note.get("seconds", 0.0)),
+        put_off=note.get("put_off"),
+        brief_seconds=tuple(note.get("brief_seconds", ())),
+    )
 
 
 def _strengths(chosen: Mapping[str, Any]) -> str:

@@ -78,8 +78,9 @@ class Study:
         """At most so many new chains, of orders that none has had yet while there are such, the quick ones first; fewer, or none, where
         nearly all there are have been tried.
         """
-        known = {one.name: one for one in self.tried()}
-        waiting = iter(self._orders_to_try())
+        tried = self.tried()
+        known = {one.name: one for one in tried}
+        waiting = iter(self._orders_to_try(tried))
         new: list[Tried] = []
         in_vain = 0
         self._study.sampler = _sampler(self._search.seed + len(self._study.trials))
@@ -129,10 +130,10 @@ class Study:
         """Add to that."""
         self._study.set_user_attr("judged", sorted(self.judged | set(pairs)))
 
-    def _orders_to_try(self) -> list[Order]:
+    def _orders_to_try(self, tried: tuple[Tried, ...]) -> list[Order]:
         """By the clock only where a clock ends the search: `trials` alone give the same chains on every machine."""
-        tried = self.tried()
-        left = [order for order in self._shuffled if order not in {one.order for one in tried}]
+        had = {one.order for one in tried}
+        left = [order for order in self._shuffled if order not in had]
         return quickest_first(left, () if self._search.minutes is None else tried, self._search.methods)
 
     def _repeat(self, one: Tried, before: Tried) -> None:
