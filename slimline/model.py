@@ -37,8 +37,8 @@ class Model:
     signature: Signature
     infer: Infer = field(repr=False)
     workload: Callable[[], Workload] = field(repr=False)
-    execution: dict[str, str] = field(default_factory=dict)
-    folder: Path = field(default=Path(), repr=False)
+    execution: dict[str, str]
+    folder: Path = field(repr=False)
     generating: MakeGenerator | None = field(default=None, repr=False)
     cache_folder: Path | None = None
     vocabulary: int | None = None

@@ -67,12 +67,11 @@ def load(
     loader = _loader(folder, manifest)
     if manifest.target == "eager":
         return _load_eager(folder, manifest, threads, workload_of(manifest, workload), cache_folder)
-    model = functools.partial(
-        Model, manifest, manifest.signature, workload=functools.partial(workload_of, manifest, workload), folder=folder
-    )
+    made_for = functools.partial(workload_of, manifest, workload)
+    model = functools.partial(Model, manifest, manifest.signature, workload=made_for, folder=folder, cache_folder=cache_folder)
     with told_as(lambda reason: ArtifactError(f"{folder}: {loader.RUNTIME} cannot load {loader.GRAPH}: {reason}")):
         if GENERATION in manifest.files:
-            return _of_language(model, loader.load_language(folder, manifest, threads), cache_folder)
+            return _of_language(model, loader.load_language(folder, manifest, threads))
         infer, execution = loader.load(folder, manifest, threads)
     return model(infer=infer, execution=execution)
 
@@ -126,15 +125,14 @@ def _load_eager(folder: Path, manifest: CompiledManifest | Manifest, threads: in
     architecture, structure, signature = manifest.architecture, manifest.structure, manifest.signature
     if architecture is None or structure is None or signature is None:
         raise ArtifactError(f"{folder}: manifest.json lacks architecture or structure, which an eager model needs; compile it again")
-    model = functools.partial(Model, manifest, signature, workload=lambda: workload, folder=folder)
+    model = functools.partial(Model, manifest, signature, workload=lambda: workload, folder=folder, cache_folder=cache_folder)
     made_of = (folder, workload, architecture, structure, manifest.packing, signature, threads)
     with told_as(lambda reason: ArtifactError(f"{folder}: {eager.RUNTIME} cannot load {eager.GRAPH}: {reason}")):
         if is_language(manifest.objective):
-            return _of_language(model, eager.load_language(*made_of), cache_folder)
+            return _of_language(model, eager.load_language(*made_of))
         infer, execution = eager.load_network(*made_of)
     return model(infer=infer, execution=execution)
 
 
-def _of_language(model: Callable[..., Model], found: Language, cache_folder: Path | None) -> Model:
-    given = {"infer": found.infer, "execution": found.execution, "generating": found.generating, "vocabulary": found.vocabulary}
-    return model(**given, cache_folder=cache_folder)
+def _of_language(model: Callable[..., Model], found: Language) -> Model:
+    return model(infer=found.infer, execution=found.execution, generating=found.generating, vocabulary=found.vocabulary)

