@@ -506,6 +506,7 @@ def test_methods_that_train_declare_it() -> None:
     assert [len(data_of("residual", trains=trains).train) for trains in (True, False)] == [96, 0]
 
 
+@pytest.mark.slow
 @every_case
 def test_may_follow_every_stage_that_it_declares(case: Case, edited: Callable[[int, str], Made]) -> None:
     assert "teacher" in case.config.may_follow
@@ -528,6 +529,7 @@ COMPILED = (
 XLA, whose compiler takes over torch.compile in its process (tests/unit/test_xla.py runs it in another)."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "planned_by"), COMPILED)
 def test_a_compiler_repeats_and_leaves_its_argument_alone(target: str, planned_by: str | None, source: nn.Module, tmp_path: Path) -> None:
     plan = None if planned_by is None else next(apply(case, case.config, source).plan for case in CASES if case.method == planned_by)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.flow.running import REPO, Project, sh
 
+pytestmark = pytest.mark.slow
+
 SLIMLINE = (sys.executable, "-c", "from slimline.cli import main; main()")
 PARAMS, SKILL = "params/tiny.yaml", "tasks/skill.py"
 

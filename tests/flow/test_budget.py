@@ -12,6 +12,8 @@ from slimline.errors import InputError
 from slimline.params.files import USUAL
 from tests.flow.running import Project
 
+pytestmark = pytest.mark.slow
+
 KNOWN = {"teacher": 100.0, "prune@a": 50.0, "compile@a": 10.0, "compile@b": 30.0, "report": 5.0}
 
 

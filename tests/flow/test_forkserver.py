@@ -54,6 +54,7 @@ def forked(server: ForkServer, project: Project, stage: str, on_line=lambda _: N
     return heard(process, stage, on_line, in_order=True)
 
 
+@pytest.mark.slow
 def test_a_forked_stage_is_what_dvc_alone_makes(project: Project, server: ForkServer) -> None:
     names = ("teacher", "prune@p50", "quantize@q8", "report")
     first, *rest = (forked(server, project, name) for name in names)

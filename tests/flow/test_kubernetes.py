@@ -110,6 +110,7 @@ def test_only_what_a_pool_declares_is_asked_of_it(template):
     assert resources(processes, Options(jobs=2), large) == {}
 
 
+@pytest.mark.slow
 def test_a_sent_run_asks_the_cluster_for_its_gpu(server, template):
     environment = {**os.environ, "PREFECT_API_URL": server, "SLIMLINE_REPOSITORY": "https://git.example/slimline.git"}
     with SyncPrefectClient(server) as client:

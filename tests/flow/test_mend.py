@@ -50,6 +50,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "known_by"), [*((name, "dvc.lock") for name in DAMAGES), ("cut short", "the run cache")])
 def test_a_damaged_object_that_was_restored_is_dropped_and_its_stage_runs(finished, damage, known_by):
     """As flows.stages does it around each `dvc repro`; DVC alone calls the result up to date."""
@@ -85,6 +86,7 @@ def test_what_is_restored_whole_passes(finished):
     assert drop_unreadable(cache) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["copy", "hardlink", "symlink"])
 @pytest.mark.parametrize("where", ["workspace", "cache"])
 def test_damage_that_dvc_does_not_see_is_mended(finished, link, where):
@@ -103,6 +105,7 @@ def test_damage_that_dvc_does_not_see_is_mended(finished, link, where):
     assert finished.dvc("status").strip() == "Data and pipelines are up to date."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff\xfe", b'[{"md5": "0"}]'])
 def test_a_damaged_list_of_a_folder_is_dropped(finished, body):
     root, path = finished.root, list_of(finished.root)
@@ -128,6 +131,7 @@ def test_a_run_cache_that_dvc_stops_at_is_dropped(finished):
     assert whole(finished)
 
 
+@pytest.mark.slow
 def test_a_damaged_artifact_that_dvc_took_for_a_new_one_is_made_again(finished):
     """DVC writes the checksum of a restored file of another length into dvc.lock; then only the manifest knows."""
     root = finished.root

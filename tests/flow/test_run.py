@@ -66,6 +66,7 @@ def test_runs_everything_then_nothing(project, api):
     assert len(project.executions()["teacher"]) == 1
 
 
+@pytest.mark.slow
 def test_restores_from_the_cache(project):
     project.run("--no-publish", "--target", "teacher")
     (project.root / "dvc.lock").unlink()
@@ -75,6 +76,7 @@ def test_restores_from_the_cache(project):
     assert len(project.executions()["teacher"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage_code", "exit_code", "tries"), [(2, 2, 1), (1, 1, 1), (-9, 1, 2)])
 def test_a_failed_stage_takes_only_its_descendants(project, stage_code, exit_code, tries):
     project.fail("q8", stage_code)
@@ -110,6 +112,7 @@ def judged(project):
     project.commit()
 
 
+@pytest.mark.slow
 def test_a_failed_variant_does_not_cost_the_report_of_the_others(project):
     judged(project)
     project.fail("p50", 1)
@@ -128,6 +131,7 @@ def test_a_failed_variant_does_not_cost_the_report_of_the_others(project):
     assert "missing" not in json.loads((project.root / "reports/summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_no_report_where_nothing_stands(project):
     judged(project)
     project.fail("teacher", 1)
@@ -136,6 +140,7 @@ def test_no_report_where_nothing_stands(project):
     assert not (project.root / "reports/summary.json").exists()
 
 
+@pytest.mark.slow
 def test_fail_fast_starts_nothing_more(project):
     project.fail("teacher", 1)
     code, outcome, _ = project.run("--no-publish", "--fail-fast")
@@ -144,6 +149,7 @@ def test_fail_fast_starts_nothing_more(project):
     assert outcome["failures"] == {"teacher": 1}
 
 
+@pytest.mark.slow
 def test_wrong_input_is_refused_before_anything_runs(project):
     params = project.root / "params.yaml"
     good = params.read_text()
@@ -172,6 +178,7 @@ def test_publishes_what_passed_and_pushes(project):
     assert project.processes() == []
 
 
+@pytest.mark.slow
 def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
     project.run("--no-publish")
     project.commit()
@@ -192,6 +199,7 @@ def test_overrides_run_in_a_clone_saved_as_an_experiment(project):
     assert "Data and pipelines are up to date" in project.dvc("status")
 
 
+@pytest.mark.slow
 def test_a_clone_holds_what_the_working_tree_holds(project):
     params, dvc = (project.root / name for name in ("params.yaml", "dvc.yaml"))
     params.write_text(params.read_text().replace("  q8: {source", "  q4: {source").replace("p50, q8]", "p50]"))
@@ -211,6 +219,7 @@ def test_a_clone_holds_what_the_working_tree_holds(project):
     assert fetched in params.read_text(), "an override rewrote another value"
 
 
+@pytest.mark.slow
 def test_a_clone_of_a_tree_that_was_merely_touched(project):
     os.utime(project.root / "params.yaml", (0, 0))
     code, outcome, shown = project.run("--no-publish", "--target", "teacher", "--set", "seed=3")
@@ -218,6 +227,7 @@ def test_a_clone_of_a_tree_that_was_merely_touched(project):
     assert (code, outcome["stages"]) == (0, {"teacher": "Completed"}), shown
 
 
+@pytest.mark.slow
 def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     project.hold("p50", "q8")
     flow = project.start("--no-publish", "--jobs", "2", command=SLIMLINE_RUN)
@@ -239,6 +249,7 @@ def test_killed_flow_leaves_no_stage_and_the_next_run_recovers(project):
     assert "Data and pipelines are up to date" in project.dvc("status")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_flow_ends_its_stages_in_order(project, number):
     project.hold("p50", "q8")
@@ -255,6 +266,7 @@ def test_a_stopped_flow_ends_its_stages_in_order(project, number):
     assert [len(runs) for runs in project.executions().values()].count(2) == 0, "a stopped stage was retried"
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_workspace_exclude_each_other(project):
     project.hold("p50")
     first = project.start("--no-publish")

@@ -13,6 +13,8 @@ import yaml
 from slimline.params import Params
 from tests.flow.running import REPO, Project, sh
 
+pytestmark = pytest.mark.slow
+
 JOBS = 2
 SEARCH = (sys.executable, "-m", "flows.search")
 
@@ -37,7 +39,6 @@ def stages(project):
     return {stage: sum(end is not None for _, end in runs) for stage, runs in project.executions().items()}
 
 
-@pytest.mark.slow
 def test_a_search_that_is_stopped_goes_on_and_leaves_the_project_alone(project):
     process = project.start("--jobs", str(JOBS), command=SEARCH)
     deadline = time.monotonic() + 200
@@ -76,7 +77,6 @@ def test_a_search_that_is_stopped_goes_on_and_leaves_the_project_alone(project):
     assert set(found["accepted"]) <= Params.parse(content).variants.keys()
 
 
-@pytest.mark.slow
 def test_a_chain_that_was_killed_is_tried_again_by_the_next_call(project):
     params = yaml.safe_load((project.root / "params.yaml").read_text())
     methods = {"int8": params["search"]["methods"]["int8"]}

@@ -19,6 +19,8 @@ from tests.flow.prefect_api import API
 from tests.tiny_project import REPO, make_project
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 CANARY = "T0CANARYT0KEN"
 
 

@@ -1,8 +1,12 @@
 """`--share`: two clones on one real store make each stage once; a store that is gone costs the sharing alone."""
 
+import pytest
+
 from slimline.params import PublishParams
 from slimline.storage.server import store_environment
 from tests.flow.running import sharing_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):

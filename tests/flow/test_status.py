@@ -29,6 +29,7 @@ def shown(status) -> str:
     return console.export_text()
 
 
+@pytest.mark.slow
 def test_a_run_is_seen_while_it_goes_on_and_its_durations_are_kept(tmp_path, api):
     project = Project(tmp_path, api)
     project.hold("p50")

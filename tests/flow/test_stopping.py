@@ -17,6 +17,8 @@ from flows.events import Noted
 from tests.flow.running import REPO, SLIMLINE_RUN, Project
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 DAMAGE = {
     "prefect/prefect.db": b"no database" * 1000,
     "prefect/profiles.toml": b"\xff\xfe[[[",

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from slimline.params import Params
 from tests.pipeline.small_run import clone, environment, sh
+
+pytestmark = pytest.mark.slow
 
 FLAT = """from torch import nn
 

@@ -116,6 +116,7 @@ def test_a_run_with_nothing_to_do_needs_no_prefect(flow_run: dict[str, Any]) -> 
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_runs_are_remembered_and_held_against_each_other(flow_run: dict[str, Any]) -> None:
     """Two runs by now, and the second had nothing to do: it is no other night."""
     folder = flow_run["folder"]
@@ -126,6 +127,7 @@ def test_runs_are_remembered_and_held_against_each_other(flow_run: dict[str, Any
     assert "1 run of tabular" in (folder / "reports/history/nights.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_compiled_file_is_made_again_before_it_is_published(flow_run: dict[str, Any]) -> None:
     """The flipped bit is in the workspace and in DVC's cache, under the file's own times, and the store is a new one."""
     folder = flow_run["folder"]
@@ -192,6 +194,7 @@ def test_another_kind_of_machine_dirties_the_times_alone(done: dict[str, Any]) -
     assert set(dirty) == {"time@onnxruntime"}
 
 
+@pytest.mark.slow
 def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(done: dict[str, Any]) -> None:
     folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
@@ -206,6 +209,7 @@ def test_a_changed_variant_is_looked_at_and_undoes_no_teacher(done: dict[str, An
     assert "Running stage" not in sh(folder, sys.executable, "-m", "dvc", "repro", "teacher", env=env)
 
 
+@pytest.mark.slow
 def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(done: dict[str, Any]) -> None:
     folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
@@ -222,6 +226,7 @@ def test_check_deep_tries_a_variant_that_cannot_work_and_exits_with_2(done: dict
     assert set(outcomes.values()) == {"works"}
 
 
+@pytest.mark.slow
 def test_a_changed_gate_runs_the_report_alone(done: dict[str, Any]) -> None:
     folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"
@@ -238,6 +243,7 @@ def test_publishing_when_nothing_passed_exits_with_3(done: dict[str, Any]) -> No
     assert len([line for line in told.splitlines() if line.startswith("error:")]) == 1
 
 
+@pytest.mark.slow
 def test_a_failing_stage_leaves_nothing_half_written(done: dict[str, Any]) -> None:
     folder, env = done["folder"], done["env"]
     params = folder / "params.yaml"

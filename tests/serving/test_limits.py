@@ -53,6 +53,7 @@ def busy(server: Served) -> Iterator["Future[httpx.Response]"]:
         yield answer
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_told_503_and_when_to_come_again(server: Served) -> None:
     with busy(server) as first, ThreadPoolExecutor(7) as pool:
         answers = list(pool.map(lambda _: embed(server), range(7)))
@@ -64,6 +65,7 @@ def test_a_full_queue_is_told_503_and_when_to_come_again(server: Served) -> None
     assert refused.json()["error"]["code"] == "overloaded"
 
 
+@pytest.mark.slow
 def test_a_stopping_server_finishes_what_it_has_begun_and_takes_nothing_new(server: Served) -> None:
     with busy(server) as begun:
         server.process.send_signal(signal.SIGTERM)
@@ -77,6 +79,7 @@ def test_a_stopping_server_finishes_what_it_has_begun_and_takes_nothing_new(serv
     assert server.lines[-1] == "stopped"
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_told_504(slow: Path) -> None:
     with serving(slow, "--timeout-s", "0.3", "--drain-s", "0") as server:
         answer = embed(server, SECONDS)
@@ -84,6 +87,7 @@ def test_an_answer_that_takes_too_long_is_told_504(slow: Path) -> None:
         assert server.stopped() == 0
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_is_not_worked_for(server: Served) -> None:
     with busy(server):
         with pytest.raises(httpx.ReadTimeout):

@@ -200,6 +200,7 @@ def line(in_folder: Path, project: Path, monkeypatch: pytest.MonkeyPatch, reques
     torch.use_deterministic_algorithms(deterministic)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "inputs"),
     [

@@ -59,6 +59,7 @@ def trained(caplog: pytest.LogCaptureFixture) -> tuple[int, dict[str, str]]:
     return sum(line.startswith("teacher: epoch ") for line in caplog.messages), checksums(Path("data/models/teacher"))
 
 
+@pytest.mark.slow
 def test_a_killed_teacher_goes_on_from_its_last_epoch(line: Path, project: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole, expected = trained(caplog)
     assert not FOLDER.exists(), "a short training is not kept"
@@ -69,6 +70,7 @@ def test_a_killed_teacher_goes_on_from_its_last_epoch(line: Path, project: Path,
     assert not FOLDER.exists(), "a stage that has ended well needs no checkpoints"
 
 
+@pytest.mark.slow
 def test_other_inputs_and_a_damaged_file_begin_anew(line: Path, project: Path, caplog: pytest.LogCaptureFixture) -> None:
     (kept,) = killed_in_the_middle(project)
     cut_short = kept.read_bytes()[:100]

@@ -17,6 +17,8 @@ from slimline.artifact.compiled import read_compiled
 from slimline.measure.machine import record
 from slimline.stage import stage_main
 
+pytestmark = pytest.mark.slow
+
 PARAMS: dict[str, Any] = {
     "workload": "workloads/wine.py:Wine",
     "data": {"test_fraction": 0.3, "validation_fraction": 0.15, "calibration_samples": 24},

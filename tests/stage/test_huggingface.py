@@ -45,6 +45,7 @@ def project_with(folder: Path, project: Path, params: dict[str, Any]) -> None:
     shutil.copytree(project / "reports/templates", folder / "reports/templates")
 
 
+@pytest.mark.slow
 def test_texts_are_learned_from_a_directory_and_predicted_without_transformers(in_folder: Path, project: Path) -> None:
     project_with(in_folder, project, PARAMS)
     stage("data")

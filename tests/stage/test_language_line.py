@@ -77,6 +77,7 @@ def line(in_folder: Path, project: Path) -> Path:
     return in_folder
 
 
+@pytest.mark.slow
 def test_from_texts_to_a_model_that_goes_on_from_a_prompt(line: Path) -> None:
     stage("data")
     stage("teacher")

@@ -115,6 +115,7 @@ def test_a_narrower_model_is_trained_on_and_written_back(
     assert theirs("def f(x):")["input_ids"] == workload.preprocessing.reader.encode("def f(x):").ids
 
 
+@pytest.mark.slow
 def test_students_are_layers_of_the_teacher_and_a_control_has_as_much_compute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     short, alone, hidden = (made("distill", name) for name in ("short", "short-alone", "hidden"))

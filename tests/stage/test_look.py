@@ -154,6 +154,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.getMessage().startswith("error:")]
 
 
+@pytest.mark.slow
 def test_what_can_work_passes_and_leaves_the_same_mark(folder: Path, project: Path) -> None:
     begin(folder, project, "Case", GOOD)
     assert json.loads((folder / "data/look.json").read_text()) == {"schema": 1}
@@ -180,6 +181,7 @@ def test_all_that_cannot_work_is_told_at_once(folder: Path, project: Path, caplo
     assert not (folder / "data/look.json").exists()
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_take_the_net_is_told(folder: Path, project: Path, caplog: pytest.LogCaptureFixture) -> None:
     deploy = {"variants": ["teacher"], "targets": ["onnxruntime"]}
     with pytest.raises(SystemExit) as caught:

@@ -83,6 +83,7 @@ def test_the_page_and_the_metrics_tell_of_every_round(line: Path) -> None:
     assert "random ticket" in Path("reports/stages/prune/ticket.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_stage_goes_on_from_its_rounds_with_equal_bytes(line: Path, project: Path) -> None:
     expected = results()
     assert not Path("data/checkpoints/ticket").exists(), "rounds are removed once the stage has ended well"

@@ -40,6 +40,7 @@ def stage(project: Path, folder: Path, **more: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, "-m", "tasks.data"], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_wrong_params_are_all_told_and_nothing_is_written(project: Path, folder: Path) -> None:
     (folder / "params.yaml").write_text(PARAMS.replace("test_fraction", "tset_fraction").replace("onnxruntime", "tpu"))
     done = stage(project, folder)
@@ -62,6 +63,7 @@ def tiny_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_gives_one_line_and_leaves_no_half_folder(project: Path, tiny_disk: Path) -> None:
     done = stage(project, tiny_disk.parent)
     assert done.returncode == OF_MACHINE

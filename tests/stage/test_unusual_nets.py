@@ -138,6 +138,7 @@ def read(stage: str, label: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_stage_follows_a_net_of_many_traits(in_folder: Path, project: Path) -> None:
     prepared(in_folder, project, "Case")
     stage_main("teacher", teacher.main, None, [])

@@ -108,6 +108,7 @@ def test_every_variant_has_artifact_metrics_and_page_that_agree(name: str) -> No
         assert config["source"] in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prune@narrow", "factorize@thin", "distill@small"])
 def test_a_second_run_gives_the_same_bytes(name: str, made: Path) -> None:
     stage, _, variant = name.partition("@")

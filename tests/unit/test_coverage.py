@@ -39,6 +39,7 @@ def of_errors(before: np.ndarray, after: np.ndarray, **more: np.ndarray) -> tupl
     return tuple({"absolute_error": errors, "error": errors, **more} for errors in (before, after))
 
 
+@pytest.mark.slow
 def test_a_mean_of_few_skewed_errors() -> None:
     def draw(generator: np.random.Generator) -> tuple[Scores, Scores]:
         before = generator.exponential(1, 40)
@@ -47,6 +48,7 @@ def test_a_mean_of_few_skewed_errors() -> None:
     assert 0.93 <= covered(KWH, "mean_absolute_error", draw, 0.3) <= 0.97
 
 
+@pytest.mark.slow
 def test_a_ratio_of_sums() -> None:
     """Micro F1's columns, of 40 samples that name few labels or many."""
     names = np.array([0.9, 0.6])
@@ -59,6 +61,7 @@ def test_a_ratio_of_sums() -> None:
     assert 0.93 <= covered(LABELS, "f1", draw, float(names[0] - names[1])) <= 0.97
 
 
+@pytest.mark.slow
 def test_clusters_of_unequal_size() -> None:
     """30 documents of 1 to 12 samples whose errors go together; percentiles would cover 90 of 100."""
 
@@ -71,6 +74,7 @@ def test_clusters_of_unequal_size() -> None:
     assert 0.93 <= covered(KWH, "mean_absolute_error", draw, 0.5) <= 0.97
 
 
+@pytest.mark.slow
 def test_documents_of_which_few_are_most_of_the_text() -> None:
     """12 texts, half of whose bytes stand in two or three: 88 of 100 are covered, and no interval is endless."""
 
@@ -88,6 +92,7 @@ def test_documents_of_which_few_are_most_of_the_text() -> None:
     assert max(widths) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("documents", [2, 4])
 def test_a_handful_of_documents(documents: int) -> None:
     """Student's t where resamples without spread abound."""
@@ -99,6 +104,7 @@ def test_a_handful_of_documents(documents: int) -> None:
     assert 0.93 <= covered(KWH, "mean_absolute_error", draw, 0.5) <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [150])
 def test_macro_f1_by_percentiles(samples: int) -> None:
     """Classes of 60, 25 and 15 %; wrong answers are dealt to the other two alike."""

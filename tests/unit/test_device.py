@@ -57,6 +57,7 @@ def test_the_cpu_is_what_it_is_without_being_named() -> None:
     assert losses == same
 
 
+@pytest.mark.slow
 def test_a_training_on_the_cpu_does_not_wait_for_accelerate() -> None:
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -88,6 +88,7 @@ def int8(model: nn.Module, digits: Tensor, tmp_path_factory: pytest.TempPathFact
     return plan, folder, written(model, plan, folder, digits)
 
 
+@pytest.mark.slow
 def test_a_float_model_computes_the_same_at_every_batch_size(model: nn.Module, digits: Tensor, tmp_path: Path) -> None:
     lowered = written(model, None, tmp_path / "c", digits)
     runtime, expected = load(tmp_path / "c"), predict(model, named(model, digits)).numpy()
@@ -118,6 +119,7 @@ def test_a_static_plan_runs_in_int8_with_its_own_ranges(model: nn.Module, digits
     assert not any("not in XNNPACK" in name for name in lowered.operations_after)
 
 
+@pytest.mark.slow
 def test_equal_bytes_twice_and_the_argument_stays(
     model: nn.Module, digits: Tensor, int8: tuple[Plan, Path, Lowered], tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_one_thread_means_one_thread(int8: tuple[Plan, Path, Lowered]) -> None:
     assert thread_use(int8[1])[0] > 0.97
 
 
+@pytest.mark.slow
 def test_linear_layers_are_ranged_while_running(digits: Tensor, tmp_path: Path) -> None:
     torch.manual_seed(5)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10)).eval()
@@ -212,6 +215,7 @@ class Recurrent(nn.Module):
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [Gated(), Recurrent(nn.GRU), Recurrent(nn.LSTM), Recurrent(nn.RNN)], ids=["gated", "gru", "lstm", "rnn"])
 def test_a_net_that_splits_runs_at_every_batch_size(net: nn.Module, tmp_path: Path) -> None:
     inputs = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))

@@ -55,6 +55,7 @@ def by_expand(x: Tensor) -> Tensor:
     return torch.cat([torch.ones(1, 1, 6).expand(len(x), -1, -1), x], dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reshaped", [by_shape, by_size, by_len, by_zeros, by_expand])
 def test_the_batch_stays_free(reshaped: Callable[[Tensor], Tensor]) -> None:
     model = Net(reshaped).eval()
@@ -172,6 +173,7 @@ def test_a_name_that_the_exporter_keeps_for_itself_is_told(name: str) -> None:
     assert graph_of(nn.Sequential(Scaled().inner).eval(), torch.zeros(2, 8)).graph.node, "further inside it is a name like any other"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["three axes", "three axes and a mask", "five axes", "a mask of each sample"])
 def test_attention_of_any_number_of_axes_is_exported(name: str) -> None:
     class Attending(nn.Module):

@@ -187,6 +187,7 @@ def test_a_prompt_read_in_another_process_is_found_on_disk(tmp_path):
     assert first.tokens == second.tokens
 
 
+@pytest.mark.slow
 def test_a_narrowed_factorized_and_quantized_net_keeps_its_layers_shapes(tmp_path):
     net = uneven(language_net())
     made = dynamic(net, DynamicParams.model_validate({"source": "teacher", "method": "dynamic"}))

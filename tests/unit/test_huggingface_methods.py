@@ -167,6 +167,7 @@ def test_what_is_not_uniform_is_one_line(tmp_path: Path, name: str, way: str, sa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "torchscript"])
 def test_named_whole_numbers_of_any_length_are_compiled(tmp_path: Path, target: str) -> None:
     from slimline.runtime import load

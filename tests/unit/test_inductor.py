@@ -116,6 +116,7 @@ def test_int8_kernels_run_and_what_does_not_is_told(made: tuple[Path, Lowered]) 
     assert any("unpack them in every run and compute in float32" in note for note in lowered.notes)
 
 
+@pytest.mark.slow
 def test_equal_bytes_twice_and_no_path_of_this_machine(
     made: tuple[Path, Lowered], model: nn.Module, plan: Plan, inputs: Tensor, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_net_without_such_layers_is_itself() -> None:
     assert with_linear_layers(net) is net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
 def test_gpt2_is_compiled_with_integer_weights_and_generates(tmp_path, target: str) -> None:
     net = with_linear_layers(generating_net("gpt2"))

@@ -155,6 +155,7 @@ CASES: list[tuple[str, Settings]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=[f"{name}{len(settings)}" for name, settings in CASES])
 def test_tied_weights_are_stored_once_and_the_page_tells_their_bytes(method: str, settings: Settings, target: str, tmp_path: Path) -> None:
@@ -174,6 +175,7 @@ def test_tied_weights_are_stored_once_and_the_page_tells_their_bytes(method: str
     assert near > (min(20, nearness_db(made, model) - 3) if in_seven_bits else 20)
 
 
+@pytest.mark.slow
 def test_an_embedding_is_unpacked_row_by_row(tmp_path: Path) -> None:
     model = net(tied=False)
     made = quantized(model, "gptq", embeddings="int4", group_size=32)

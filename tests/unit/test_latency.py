@@ -88,6 +88,7 @@ def test_the_launches_that_a_confidence_needs() -> None:
         assert 2 / 2 ** (launches_needed(confidence) - SPARE_LAUNCHES) <= 1 - confidence + 1e-12
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_median_where_the_machine_drifts_from_session_to_session() -> None:
     """Launches of a session that share a part of what moves them: independent ones' number does not do, the number taken does."""
     generator = np.random.default_rng(2)

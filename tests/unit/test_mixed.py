@@ -215,6 +215,7 @@ def test_divergence_is_that_of_the_class_probabilities() -> None:
 LOADERS = {"onnxruntime": onnxruntime_loader.load, "openvino": openvino_loader.load}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compensate", [False, True])
 @pytest.mark.parametrize("target", LOADERS)
 def test_four_precisions_run_side_by_side(target: str, compensate: bool, tmp_path: Path) -> None:

@@ -316,6 +316,7 @@ class _Logits:
 LOGITS: Any = _Logits()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("target", [*RUNTIMES, "torchscript"])
 def test_a_float_net_computes_the_same_for_any_batch(target: str, name: str, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class Session:
         return []
 
 
+@pytest.mark.slow
 def test_openvino_keeps_nothing_of_a_net_whose_facts_say_so(tmp_path: Path) -> None:
     folder = compiled(tmp_path / "openvino", "openvino", language_net())
     manifest, facts, found = read_compiled(folder), read_generation(folder), []

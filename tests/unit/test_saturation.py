@@ -107,6 +107,7 @@ def nearness_db(variant: Quantized, target: str, folder: Path) -> float:
     return sqnr_db(expected, torch.from_numpy(compiled(ALL_HIGH.numpy())[0].copy()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("settings", [{"method": "static"}, {"method": "smoothquant", "ranges": "per-token"}], ids=["static", "per-token"])
 @pytest.mark.parametrize("net", [plain, Twice], ids=["once", "twice"])

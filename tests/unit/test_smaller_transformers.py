@@ -68,6 +68,7 @@ def outputs(folder: Path, target: str, lowered: Lowered, inputs: Batch) -> Tenso
     return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", ["encoder without heads", "encoder without a block", "blocks without a block", "fused"])
 def test_the_runtimes_compute_the_smaller_model(name: str, target: str, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def holder(name: str, seconds: float, ttl_s: float) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", HOLD, name, str(seconds), str(ttl_s)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_that_race_have_it_one_after_the_other(store: Store) -> None:
     racing = [holder(f"machine-{number}", 2, 30.0) for number in range(4)]
     said = [one.communicate(timeout=60)[0].splitlines() for one in racing]
@@ -55,6 +56,7 @@ def test_processes_that_race_have_it_one_after_the_other(store: Store) -> None:
     assert sum(line.startswith("waits for machine-") for lines in said for line in lines) >= 2
 
 
+@pytest.mark.slow
 def test_a_dead_holder_is_followed_and_a_living_one_is_not(store: Store) -> None:
     dead = holder("dead", 60, TTL_S)
     assert dead.stdout is not None
@@ -106,6 +108,7 @@ def test_what_the_block_raises_ends_the_lease(store: Store, tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.slow
 def test_a_write_whose_answer_was_lost_ends_no_lease(store: Store) -> None:
     key = f"{PREFIX}lost-answer.json"
     with held(store, "lost-answer", "me", ttl_s=TTL_S):

@@ -195,6 +195,7 @@ def test_a_release_holds_card_report_and_checksums_and_the_card_tells_all(projec
     assert verify_release(folder, folder.name).variant == "small"
 
 
+@pytest.mark.slow
 def test_publishing_the_same_bytes_again_changes_nothing(project, store, workload):
     first, _ = published(project)
     before = {one.key: one.modified for one in listed(store, f"releases/{workload}/")}
@@ -232,6 +233,7 @@ def test_no_report_is_an_input_error(project):
         published(project)
 
 
+@pytest.mark.slow
 def test_kill_9_while_uploading_leaves_no_release_and_the_next_publish_mends_it(project, store, workload, environment, tmp_path):
     write_run(project, workload, VARIANTS, ballast=60_000_000)
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
@@ -250,6 +252,7 @@ def test_kill_9_while_uploading_leaves_no_release_and_the_next_publish_mends_it(
         assert fetch_release(url, tmp_path / "fetched").is_dir()
 
 
+@pytest.mark.slow
 def test_a_release_without_release_json_or_with_a_lost_file_is_mended(project, store, workload, tmp_path):
     done, _ = published(project)
     for lost in ("release.json", "model.onnx", "report.html", "machine.json"):
@@ -260,6 +263,7 @@ def test_a_release_without_release_json_or_with_a_lost_file_is_mended(project, s
         assert fetch_release(one_url(done), tmp_path / lost).is_dir()
 
 
+@pytest.mark.slow
 def test_publishers_at_once_end_with_whole_releases_and_every_move(project, store, workload, tmp_path):
     roots = [shutil.copytree(project, tmp_path / f"clone-{number}") for number in range(4)]
     for number, root in enumerate(roots):
@@ -376,6 +380,7 @@ def key(tmp_path):
     return private, public
 
 
+@pytest.mark.slow
 def test_a_release_has_a_bill_of_materials(project, tmp_path):
     done, _ = published(project)
     bill = json.loads((fetch_release(one_url(done), tmp_path / "fetched") / "bom.cdx.json").read_text())
@@ -444,6 +449,7 @@ def test_references_mean_an_alias_an_id_or_a_variant_on_a_target(project, store,
         promote_reference(store, base, identity, SAID, alias="production", source="latest")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "report.html"])
 def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_publishing(project, store, workload, name):
     done, _ = published(project)
@@ -460,6 +466,7 @@ def test_an_altered_release_of_the_same_size_is_not_promoted_and_comes_back_by_p
     assert promote_reference(store, base, identity, SAID, alias="production", source="latest")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md", "release.json", "all"])
 def test_a_tampered_release_is_refused_by_fetch(project, store, tmp_path, name):
     url = one_url(published(project)[0])
@@ -499,6 +506,7 @@ def test_a_fetched_copy_is_used_again_without_the_store_until_it_is_damaged(proj
     assert verify_release(fetch_release(url, tmp_path / "fetched"), folder.name)
 
 
+@pytest.mark.slow
 def test_the_commands_tell_people_and_machines(project, workload):
     app = typer.Typer()
     for command in (publish_command, releases_command, promote_command, rollback_command, history, gc, s3):
@@ -577,6 +585,7 @@ def test_s3_passes_the_commands_exit_code_on(project, command, code):
     assert CliRunner().invoke(app, ["--", *command]).exit_code == code
 
 
+@pytest.mark.slow
 def test_dvc_pushes_and_pulls_with_the_environment_alone(project, environment):
     shutil.copytree(REPOSITORY / ".dvc", project / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
     subprocess.run(["git", "init", "-q", "."], cwd=project, check=True)

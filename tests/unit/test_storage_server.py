@@ -90,6 +90,7 @@ def sockets_of(root):
     return [path for name, port in ports.items() for path in weed.SOCKETS.glob(f"seaweedfs-{name}-*-{port + weed.GRPC_OFFSET}.sock")]
 
 
+@pytest.mark.slow
 def test_it_is_up_while_used_gone_after_and_keeps_data_keys_and_ports(root):
     with opened_store(root, PUBLISH) as store:
         assert sockets_of(root)
@@ -130,6 +131,7 @@ def shell(ports, environment, commands, folder):
         return (error.stdout or b"").decode()
 
 
+@pytest.mark.slow
 def test_other_users_of_the_machine_cannot_command_the_parts_of_the_server(root, tmp_path_factory):
     """Deleting through `weed shell` worked for anybody who could reach the loopback."""
     foreign = tmp_path_factory.mktemp("foreign")
@@ -149,6 +151,7 @@ def test_other_users_of_the_machine_cannot_command_the_parts_of_the_server(root,
         assert read(store, "secret") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["master", "volume", "filer", "admin"])
 def test_the_http_doors_change_nothing_without_a_key(root, part):
     with opened_store(root, PUBLISH) as store:
@@ -171,6 +174,7 @@ def test_keys_are_generated_and_readable_by_the_owner_only(root, tmp_path_factor
         assert added["AWS_SECRET_ACCESS_KEY"] != weed.keys_of(other).secret
 
 
+@pytest.mark.slow
 def test_the_last_of_several_users_stops_it(root):
     first, second = user(root), user(root)
     process = server_process(root)
@@ -185,6 +189,7 @@ def test_the_last_of_several_users_stops_it(root):
     assert server_process(root) is None
 
 
+@pytest.mark.slow
 def test_users_that_start_together_share_one_server(root):
     endpoints = []
 
@@ -203,6 +208,7 @@ def test_users_that_start_together_share_one_server(root):
     assert server_process(root) is None
 
 
+@pytest.mark.slow
 def test_a_killed_user_is_forgotten_by_the_next(root):
     killed = user(root)
     process = server_process(root)
@@ -216,6 +222,7 @@ def test_a_killed_user_is_forgotten_by_the_next(root):
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_a_killed_server_comes_back_with_every_object(root):
     with opened_store(root, PUBLISH) as store:
         bodies = {f"object-{number}": os.urandom(5000) for number in range(60)}
@@ -227,6 +234,7 @@ def test_a_killed_server_comes_back_with_every_object(root):
     assert not sockets_of(root)
 
 
+@pytest.mark.slow
 def test_a_server_whose_state_file_was_lost_is_replaced(root):
     killed = user(root)
     stray = server_process(root)
@@ -238,6 +246,7 @@ def test_a_server_whose_state_file_was_lost_is_replaced(root):
         assert server_process(root).pid != stray.pid
 
 
+@pytest.mark.slow
 def test_a_copied_project_never_uses_the_other_ones_server(root, tmp_path_factory):
     copy = tmp_path_factory.mktemp("copy")
     with opened_store(root, PUBLISH) as store:
@@ -293,6 +302,7 @@ def test_an_endpoint_in_params_goes_before_the_environment(root, monkeypatch):
     assert not state_folder(root).exists()
 
 
+@pytest.mark.slow
 def test_in_a_projects_folder_the_embedded_store_is_reached_without_any_setting(root, monkeypatch):
     (root / "dvc.yaml").write_text("stages: {}\n")
     (root / "params.yaml").write_text("{workload: digits, deploy: {variants: [teacher], targets: [eager]}}\n")
@@ -313,6 +323,7 @@ def test_it_serves_past_a_proxy_with_the_bucket_of_params_and_the_one_of_dvc(roo
         assert {one["Name"] for one in store.client.list_buckets()["Buckets"]} == {"elsewhere", "slimline"}
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_says_why_and_leaves_no_lease(root):
     folder = state_folder(root)
     (folder / "data").mkdir(parents=True)

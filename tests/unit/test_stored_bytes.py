@@ -73,6 +73,7 @@ def bytes_of_file(target: str, folder: Path) -> int:
     return sum(len(tensor.raw_data) for tensor in onnx.load(folder / "model.onnx").graph.initializer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("name", "method"), dict.fromkeys(CASES))
 def test_the_page_tells_what_the_file_holds(name: str, method: str, target: str, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_some_rows_are_kept_under_their_numbers(tmp_path: Path) -> None:
     assert read_numbered(tmp_path / "c.arrow") == {}
 
 
+@pytest.mark.slow
 def test_reading_a_large_file_holds_little_of_it(tmp_path: Path) -> None:
     filler = np.zeros(30_000, dtype="uint8")
     write_table(tmp_path / "a.arrow", ({"blob": filler + row % 200, "label": row} for row in range(4_000)))

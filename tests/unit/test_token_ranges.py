@@ -147,6 +147,7 @@ def test_a_layer_that_runs_twice_is_stored_once(target: str, tmp_path: Path) -> 
     assert weights <= sum(path.stat().st_size for path in parts) < weights + 64 * 64 + 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_an_encoder_computes_its_products_in_int8(target: str, tmp_path: Path) -> None:
     made = per_token(bert(), INPUTS)
