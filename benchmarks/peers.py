@@ -216,7 +216,8 @@ def main() -> None:
         for seed in arguments.seeds or setting.seeds:
             with chdir(project_of(arguments.out / name, setting, seed)):
                 found.append(measured(setting, seed, arguments))
-        written(read_results(RESULTS) | {name: measured_on(fingerprint(), found)})
+        stands = read_results(RESULTS)
+        written(stands | {name: measured_on(fingerprint(), found, stands.get(name))})
 
 
 def written(found: Results) -> None:

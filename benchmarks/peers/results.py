@@ -29,9 +29,11 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     return dict(read_json(found)["workloads"]) if found is not None else {}
 
 
-def measured_on(machine: Mapping[str, Any], seeds: Seeds) -> dict[str, Any]:
-    """Today's result of one workload."""
-    return {"date": today(), "machine": machine, "seeds": seeds}
+def measured_on(machine: Mapping[str, Any], seeds: Seeds, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Today's result of one workload; other seeds that `before` has of this day and machine stay."""
+    same_day = before is not None and (before["date"], before["machine"]) == (today(), machine)
+    found = {seed["seed"]: seed for seed in (*(before["seeds"] if before and same_day else ()), *seeds)}
+    return {"date": today(), "machine": machine, "seeds": [found[number] for number in sorted(found)]}
 
 
 def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple[Results, Path]:

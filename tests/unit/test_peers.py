@@ -12,7 +12,8 @@ from slimline.params import Params
 
 @pytest.fixture
 def module(project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Imports a file of benchmarks/peers."""
+    """Imports a file of benchmarks/peers, which see those of benchmarks beside them."""
+    monkeypatch.syspath_prepend(str(project / "benchmarks"))
     monkeypatch.syspath_prepend(str(project / "benchmarks/peers"))
     return import_module
 
@@ -74,6 +75,17 @@ def test_seeds_become_one_row_with_an_interval_over_them(module: Any) -> None:
     assert high - 0.01 == pytest.approx(0.01 - low) == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
     (failed,) = module("frontier").aggregated([{"rows": [{"variant": "x", "target": "t", "peer": True, "refused": "no"}]}])
     assert module("frontier").standing(failed, [one]) == "made nothing"
+
+
+def test_seeds_of_the_same_day_and_machine_stand_together(module: Any) -> None:
+    results = module("results")
+    machine, seeds = {"cpu": "one"}, [{"seed": number, "rows": [number]} for number in range(3)]
+    first = results.measured_on(machine, seeds[:1], None)
+    both = results.measured_on(machine, [seeds[2], seeds[1]], first)
+    assert both["seeds"] == seeds
+    assert results.measured_on(machine, [{"seed": 1, "rows": ["anew"]}], both)["seeds"][1]["rows"] == ["anew"]
+    assert results.measured_on({"cpu": "other"}, seeds[1:], first)["seeds"] == seeds[1:]
+    assert results.measured_on(machine, seeds[1:], first | {"date": "2026-01-01"})["seeds"] == seeds[1:]
 
 
 def test_the_readme_shows_what_the_newest_results_say(module: Any, project: Path) -> None:
