@@ -164,6 +164,7 @@ SETTINGS = {
             "data": {"path": "texts.csv", "text": "text", "test_fraction": 0.3, "validation_fraction": 0.1, "calibration_samples": 128},
             "model": {"architecture": "hf:net", "path": "net"},
             "teacher": {"source": "train", "epochs": 0},
+            "calibrate": {"samples": 128, "batch_size": 32, "sensitivity_samples": 0},
         },
         {"quantize": {"int8": STATIC, "int8-dynamic": DYNAMIC}},
         _everywhere("int8", "int8-dynamic", inductor=()),
