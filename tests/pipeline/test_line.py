@@ -39,6 +39,7 @@ def test_nothing_reaches_outside(flow_run: dict[str, Any]) -> None:
     assert flow_run["sockets"] == set()
 
 
+@pytest.mark.slow
 def test_no_telemetry_is_collected(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
     """Native telemetry does not show among Python's audit events, but it queues its own in the home folder, as ONNX Runtime does."""
     for home in (flow_run["home"], dvc_run["home"]):
@@ -174,6 +175,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     return kept
 
 
+@pytest.mark.slow
 def test_both_doors_give_the_same_bytes(flow_run: dict[str, Any], dvc_run: dict[str, Any]) -> None:
     first, second = artifacts(flow_run["folder"]), artifacts(dvc_run["folder"])
     assert len(first) > 50
@@ -238,6 +240,7 @@ def test_a_changed_gate_runs_the_report_alone(done: dict[str, Any]) -> None:
     assert verdicts == {"reject"}
 
 
+@pytest.mark.slow
 def test_publishing_when_nothing_passed_exits_with_3(done: dict[str, Any]) -> None:
     told = sh(done["folder"], sys.executable, "-m", "tasks.publish", env=done["env"], code=3)
     assert len([line for line in told.splitlines() if line.startswith("error:")]) == 1
