@@ -30,10 +30,12 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def measured_on(machine: Mapping[str, Any], seeds: Seeds, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Today's result of one workload; other seeds that `before` has of this day and machine stay."""
-    same_day = before is not None and (before["date"], before["machine"]) == (today(), machine)
-    found = {seed["seed"]: seed for seed in (*(before["seeds"] if before and same_day else ()), *seeds)}
-    return {"date": today(), "machine": machine, "seeds": [found[number] for number in sorted(found)]}
+    """The result of one workload; other seeds that `before` has of this machine stay. The day is that of the first seed, which is timed."""
+    stands = before["seeds"] if before is not None and before["machine"] == machine else ()
+    found = {seed["seed"]: seed for seed in (*stands, *seeds)}
+    ordered = [found[number] for number in sorted(found)]
+    date = today() if before is None or ordered[0] in seeds else before["date"]
+    return {"date": date, "machine": machine, "seeds": ordered}
 
 
 def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple[Results, Path]:

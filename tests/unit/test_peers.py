@@ -77,7 +77,7 @@ def test_seeds_become_one_row_with_an_interval_over_them(module: Any) -> None:
     assert module("frontier").standing(failed, [one]) == "made nothing"
 
 
-def test_seeds_of_the_same_day_and_machine_stand_together(module: Any) -> None:
+def test_seeds_of_the_same_machine_stand_together(module: Any) -> None:
     results = module("results")
     machine, seeds = {"cpu": "one"}, [{"seed": number, "rows": [number]} for number in range(3)]
     first = results.measured_on(machine, seeds[:1], None)
@@ -85,7 +85,10 @@ def test_seeds_of_the_same_day_and_machine_stand_together(module: Any) -> None:
     assert both["seeds"] == seeds
     assert results.measured_on(machine, [{"seed": 1, "rows": ["anew"]}], both)["seeds"][1]["rows"] == ["anew"]
     assert results.measured_on({"cpu": "other"}, seeds[1:], first)["seeds"] == seeds[1:]
-    assert results.measured_on(machine, seeds[1:], first | {"date": "2026-01-01"})["seeds"] == seeds[1:]
+    assert first["date"] == results.today()
+    old = first | {"date": "2026-01-01"}
+    assert results.measured_on(machine, seeds[1:], old) == old | {"seeds": seeds}
+    assert results.measured_on(machine, seeds[:1], old)["date"] == results.today()
 
 
 def test_the_readme_shows_what_the_newest_results_say(module: Any, project: Path) -> None:
