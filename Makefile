@@ -21,7 +21,7 @@ $(READY): constraints.txt pyproject.toml
 run: setup ## run the whole line on params.yaml and publish what passed
 	SLIMLINE_WRAPPER=$$PPID exec $(BIN)/slimline run
 
-test: setup ## run the tests, all but the slow ones (SLOW=1: every test, some three quarters of an hour)
+test: setup ## run the tests, all but the slow ones (SLOW=1: every test, an hour)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m '$(if $(SLOW),,not slow)' $(ARGS)
 
 check: setup ## lint, types, import contracts, known vulnerabilities of the lock file

@@ -176,9 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("language_methods.json"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = asked.directory or Path(place) / "smollm2"
-        if asked.directory is None:
-            smollm2(folder)
+        folder = asked.directory or smollm2(Path(place) / "smollm2")
         net = loaded(folder)
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
     windows, texts = Windows(tokenizer=tokenizer, window=WIDTH, longest=2048, pad_id=2), files()

