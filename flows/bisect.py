@@ -30,14 +30,13 @@ from flows.workspace import State, run_workspace
 from slimline.errors import InputError, SlimlineError
 from slimline.nights.attribution import BOTH_A, BOTH_B, CODE, PARAMETERS, Cell, Moved, cells, finding, moves, parameter_differences
 from slimline.nights.night import UNKNOWN, Night, night_of
-from slimline.nights.trend import CODE_MAY_DIFFER, differences
+from slimline.nights.trend import CODE_MAY_DIFFER, DIFFERS, differences
 from slimline.params import TEACHER, Params, params_sha256
 from slimline.params.overrides import flow as in_yaml
 from slimline.params.yaml_file import parse_yaml
 
 MOST_NAMED = 12
-DATA = "data differs"
-SWAPPED = ("code differs", CODE_MAY_DIFFER, "parameters differs", DATA)
+SWAPPED = (DIFFERS["code"], CODE_MAY_DIFFER, DIFFERS["parameters"], DIFFERS["data"])
 Sides = Mapping[str, Night]
 
 
@@ -78,7 +77,7 @@ def run_bisect(project: Path, options: BisectOptions) -> Bisected:
             tell(Noted(f"bisect: {cell.name}"))
             text = restricted(project, texts[cell.parameters], changed)
             made[cell] = replayed(project, sides[cell.code].fingerprints[CODE], text, f"bisect-{cell.code}{cell.parameters}", options.jobs)
-    kept = () if data_came_back(sides, made) else (DATA,)
+    kept = () if data_came_back(sides, made) else (DIFFERS["data"],)
     fixed = tuple(line for line in told if not line.startswith(SWAPPED) or line.startswith(kept))
     return Bisected(
         run_a=sides["A"].identity,

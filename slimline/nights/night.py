@@ -29,7 +29,7 @@ class Figure(BaseModel):
 class Row(BaseModel):
     """A variant on a target: the gate's verdict and its figures by name (the objective's metrics, drop, size_bytes, speed_ratio …).
 
-    `release` is the identity of the files that were accepted, from their content; empty where they were not.
+    `release` is the identity of the files, from their content: what their release is called, or would be; empty where none were made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -147,7 +147,7 @@ def _row(row: Mapping[str, Any]) -> Row:
         figures[f"speed_ratio {batch}"] = Figure(value=one["value"], ci=one["ci"], better="higher")
     if row["peak_memory_bytes"] is not None:
         figures["peak_memory_bytes"] = Figure(value=row["peak_memory_bytes"], better="lower")
-    return Row(variant=row["variant"], target=row["target"], verdict=row["verdict"], figures=figures, release=row.get("release") or "")
+    return Row(variant=row["variant"], target=row["target"], verdict=row["verdict"], figures=figures, release=row["artifact"] or "")
 
 
 def _data(root: Path) -> str:

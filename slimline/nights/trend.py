@@ -17,6 +17,7 @@ MEMORY = 0.05
 CLOCKS = ("speed_ratio", "peak_memory_bytes")
 """How the names of figures begin that are measured on the machine: those of the same files change with its load."""
 SAME_FILES = "the same files on the same kind of machine with the same libraries: its load, or how it was measured"
+DIFFERS = {"code": "code differs", "data": "data differs", "parameters": "parameters differ", "machine": "machine differs"}
 CODE_MAY_DIFFER = "code may differ"
 UNEXPLAINED = "nothing that is known of the two runs differs: the machine's load, or a training that is not reproducible"
 
@@ -117,10 +118,10 @@ def beyond_noise(name: str, before: Figure, after: Figure) -> bool:
 
 def differences(earlier: Night, later: Night) -> Iterator[str]:
     """What two runs were made of that differs: code, data, parameters, libraries, machine."""
-    for name in ("code", "data", "parameters", "machine"):
+    for name, said in DIFFERS.items():
         before, after = (night.fingerprints.get(name, UNKNOWN) for night in (earlier, later))
         if before != after:
-            yield f"{name} differs ({short(before)} to {short(after)})"
+            yield f"{said} ({short(before)} to {short(after)})"
         elif name == "code" and not later.is_code_known:
             yield f"{CODE_MAY_DIFFER} ({short(before)} both times, which does not say what was changed)"
     yield from (f"library {name} differs ({one} to {other})" for name, (one, other) in _versions(earlier.libraries, later.libraries))

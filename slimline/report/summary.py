@@ -77,7 +77,7 @@ class Rejected:
         """As it stands in summary.json: rejected, `missed` names the stage, every figure is null."""
         figures: dict[str, Any] = dict.fromkeys((*FROM_QUALITY, *FROM_TIMING, "measured_on", "familywise")) | {"quality": {}}
         known = {key: value for key, value in vars(self).items() if key != "reason"}
-        return figures | known | {"verdict": "reject", "reasons": [self.reason], "release": None}
+        return figures | known | {"verdict": "reject", "reasons": [self.reason], "artifact": None, "release": None}
 
 
 @dataclass(frozen=True)
@@ -210,15 +210,14 @@ def machine_of(evaluation: Evaluation) -> dict[str, Any]:
 def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {name: evaluation.quality[name] for name in FROM_QUALITY} | {name: evaluation.timing[name] for name in FROM_TIMING}
     row |= {name: evaluation.timing[name] for name in OF_LANGUAGE if name in evaluation.timing}
-    accepted = evaluation.verdict == "accept"
-    release = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS] if accepted else None
+    artifact = evaluation.quality["artifact_sha256"][:RELEASE_DIGITS]
     known = {
         "measured_on": machine_id(machine_of(evaluation)),
         "verdict": evaluation.verdict,
         "reasons": list(evaluation.reasons),
         "familywise": evaluation.familywise,
     }
-    return row | known | {"release": release, "missed": None}
+    return row | known | {"artifact": artifact, "release": artifact if evaluation.verdict == "accept" else None, "missed": None}
 
 
 def _baseline(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from slimline.artifact.folder import write_json
 from slimline.errors import ArtifactError, StageError
+from slimline.nights.night import night_of
 from slimline.params import Params
 from slimline.report.console import results_table
 from slimline.report.controls import controls
@@ -64,8 +65,16 @@ def test_only_accepted_rows_have_a_release(summary: dict) -> None:
     assert {row["verdict"] for row in summary["variants"]} == {"accept", "reject", "inconclusive"}
     for row in summary["variants"]:
         assert (row["release"] is not None) == (row["verdict"] == "accept")
-        assert row["release"] is None or len(row["release"]) == 20
+        assert row["release"] in {None, row["artifact"]}
+        assert len(row["artifact"]) == 20
         assert row["reasons"]
+
+
+def test_a_night_knows_the_files_of_rejected_rows_again(summary: dict, line: tuple[Path, Params]) -> None:
+    machine = {"cpu": "a CPU", "cores": 2, "isa": ["AVX2"], "versions": {}}
+    run = summary["run"] | {"git_dirty": False, "params_sha256": "p", "seconds": 1.0, "machine": machine}
+    rows = night_of(summary | {"run": run}, line[0]).rows
+    assert [row.release for row in rows] == [row["artifact"] for row in summary["variants"]]
 
 
 def test_preferred_is_the_smallest_that_passed(summary: dict) -> None:
