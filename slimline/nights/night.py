@@ -147,7 +147,13 @@ def _row(row: Mapping[str, Any]) -> Row:
         figures[f"speed_ratio {batch}"] = Figure(value=one["value"], ci=one["ci"], better="higher")
     if row["peak_memory_bytes"] is not None:
         figures["peak_memory_bytes"] = Figure(value=row["peak_memory_bytes"], better="lower")
-    return Row(variant=row["variant"], target=row["target"], verdict=row["verdict"], figures=figures, release=row["artifact"] or "")
+    return Row(
+        variant=row["variant"],
+        target=row["target"],
+        verdict=row["verdict"],
+        figures=figures,
+        release=row.get("artifact", row.get("release")) or "",
+    )
 
 
 def _data(root: Path) -> str:
