@@ -180,7 +180,7 @@ SETTINGS = {
             "workload": "causal-lm",
             "data": {
                 **{"path": "texts.csv", "text": "text", "window": 256},
-                **{"test_fraction": 0.1, "validation_fraction": 0.05, "calibration_samples": 64},
+                **{"test_fraction": 0.03, "validation_fraction": 0.02, "calibration_samples": 64},
             },
             "model": {"architecture": "hf:net", "path": "net"},
             "teacher": {"source": "train", "epochs": 0},
