@@ -18,8 +18,9 @@ API = ExitStack()
 """Holds the Prefect API while it is up."""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The API ends with the last test of this folder: idle, it would take a twentieth of a core until the end of all tests."""
+    """The API ends with this folder's last test, behind fixtures: idle, it would take a twentieth of a core until the end of all tests."""
     if nextitem is None or nextitem.path.parent != item.path.parent:
         API.close()
 

@@ -40,8 +40,15 @@ def template():
 
 @pytest.fixture(scope="module")
 def server(api):
+    """Left without what is deployed to it here: other tests have a pool of this name."""
     with temporary_settings({PREFECT_API_URL: api}):
         yield api
+    with SyncPrefectClient(api) as client:
+        if POOL in (pool.name for pool in client.read_work_pools()):
+            for deployment in client.read_deployments():
+                if deployment.work_pool_name == POOL:
+                    client.delete_deployment(deployment.id)
+            client.delete_work_pool(POOL)
 
 
 def job(template, **values):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from slimline.data.calling import named
 from slimline.errors import MachineError
 from slimline.loaders import openvino as loader
 from slimline.methods import get_method
-from slimline.methods.compile import onnx_saturation, onnxruntime, openvino_seven_bits, openvino_tokens
+from slimline.methods.compile import onnx_saturation, onnxruntime, openvino_seven_bits, openvino_tokens, saturation
 from slimline.methods.compile.integer_weights import IntegerWeight
 from slimline.methods.compile.saturation import SEVEN_BITS, sums_saturate
 from slimline.methods.quantize.quantized import Quantized
@@ -175,6 +176,14 @@ def test_which_cpus_saturate(flags: str, saturates: bool, tmp_path: Path, monkey
     for machine, found in (("x86_64", saturates), ("aarch64", False)):
         monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
         assert sums_saturate(tmp_path / "cpuinfo") is found
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+def test_exact_products_cost_half_the_speed_and_are_asked_for_where_sums_saturate(saturates: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saturation, "sums_saturate", lambda: saturates)
+    asked: dict[str, str] = {}
+    saturation.multiply_exactly(SimpleNamespace(add_session_config_entry=asked.__setitem__))
+    assert asked == ({"session.x64quantprecision": "1"} if saturates else {})
 
 
 def test_half_the_levels_stand_for_twice_the_scale() -> None:

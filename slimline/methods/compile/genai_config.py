@@ -6,7 +6,7 @@ from typing import Any
 from slimline.artifact.folder import write_json
 from slimline.artifact.generating import GenerationFacts
 from slimline.artifact.signature import IDS, MASK
-from slimline.methods.compile.saturation import EXACT
+from slimline.methods.compile.saturation import exact_products
 
 CONFIG = "genai_config.json"
 DECODER = "llama"
@@ -25,7 +25,7 @@ def write_genai_config(folder: Path, graph: str, facts: GenerationFacts, net: An
     tokens = {"bos_token_id": net.bos_token_id, "eos_token_id": ends[0], "pad_token_id": net.pad_token_id}
     decoder = {
         "filename": graph,
-        "session_options": {**EXACT},
+        "session_options": exact_products(),
         "head_size": layer.size,
         "hidden_size": layer.size * heads,
         "num_attention_heads": heads,
