@@ -64,7 +64,11 @@ def _lacks(own: Row, peer: Row) -> Iterator[str]:
     if own["size_bytes"] > peer["size_bytes"]:
         yield f"bytes ({peer['size_bytes']:,} against {own['size_bytes']:,})"
     for batch in BATCHES:
-        if batch in own.get("speed_ratio", {}) and batch in peer.get("speed_ratio", {}):
+        if batch not in peer.get("speed_ratio", {}):
+            continue
+        if batch not in own.get("speed_ratio", {}):
+            yield f"speed at {batch.replace('_', ' ')} (not timed)"
+        else:
             mine, theirs = (row["speed_ratio"][batch]["value"] for row in (own, peer))
             noise = max(row["noise_floor"][batch]["value"] for row in (own, peer))
             if theirs > mine * (1 + noise):

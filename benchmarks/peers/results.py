@@ -10,7 +10,7 @@ from slimline.artifact.json_file import read_json
 
 Seeds = Sequence[Mapping[str, Any]]
 Results = Mapping[str, Mapping[str, Any]]
-"""Workload -> `date`, `machine` (see slimline.measure.machine) and `seeds`: of each its rows."""
+"""Workload -> `date` and `machine` (see slimline.measure.machine) of the first, timed seed; `seeds`: of each its rows and machine."""
 
 
 def today() -> str:
@@ -30,12 +30,13 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def measured_on(machine: Mapping[str, Any], seeds: Seeds, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The result of one workload; other seeds that `before` has of this machine stay. The day is that of the first seed, which is timed."""
-    stands = before["seeds"] if before is not None and before["machine"] == machine else ()
-    found = {seed["seed"]: seed for seed in (*stands, *seeds)}
+    """The result of one workload; other seeds that `before` has stay, of whatever machine, if its libraries have the same versions."""
+    stands = before["seeds"] if before is not None and before["machine"]["versions"] == machine["versions"] else ()
+    found = {seed["seed"]: {"machine": before["machine"], **seed} for seed in stands if before is not None}
+    found |= {seed["seed"]: {**seed, "machine": machine} for seed in seeds}
     ordered = [found[number] for number in sorted(found)]
-    date = today() if before is None or ordered[0] in seeds else before["date"]
-    return {"date": date, "machine": machine, "seeds": ordered}
+    is_new = before is None or ordered[0]["seed"] in {seed["seed"] for seed in seeds}
+    return {"date": today() if is_new else before["date"], "machine": ordered[0]["machine"], "seeds": ordered}
 
 
 def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple[Results, Path]:
@@ -48,7 +49,13 @@ def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple
 
 
 def where(result: Mapping[str, Any]) -> str:
-    """The day and the machine in words."""
+    """The day and the machine in words, and which seeds are of another one."""
     machine = result["machine"]
+    elsewhere = [seed for seed in result["seeds"] if seed.get("machine", machine) != machine]
+    told = "".join(f"; seed {seed['seed']} on {_in_words(seed['machine'])}" for seed in elsewhere)
+    return f"{result['date']}, {_in_words(machine)}{told}"
+
+
+def _in_words(machine: Mapping[str, Any]) -> str:
     sets = ", ".join(name for name in machine["isa"] if "512" in name or name.startswith(("amx", "avx_vnni"))) or "AVX2 alone"
-    return f"{result['date']}, {machine['cpu']} ({sets}), {machine['cores']} cores"
+    return f"{machine['cpu']} ({sets}), {machine['cores']} cores"

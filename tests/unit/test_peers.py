@@ -67,6 +67,14 @@ def test_a_drop_that_the_samples_do_not_tell_apart_is_no_lead(module: Any) -> No
     assert standing(row("peer", 0.0, 1000, 4.0, peer=True), [row("int8", 0.005, 1000, 4.0)]).startswith("ahead")
 
 
+def test_what_was_not_timed_dominates_nothing_that_was(module: Any) -> None:
+    standing, ours = module("frontier").standing, row("int8", 0.0, 1000, 4.0)
+    untimed = {key: value for key, value in ours.items() if key != "speed_ratio"}
+    told = standing(row("peer", 0.0, 1000, 4.0, peer=True), [untimed])
+    assert told == "ahead of int8 on onnxruntime by speed at batch 1 (not timed); speed at batch 32 (not timed)"
+    assert standing({**untimed, "peer": True}, [untimed, ours]).startswith("dominated by int8 on onnxruntime")
+
+
 def test_seeds_become_one_row_with_an_interval_over_them(module: Any) -> None:
     seeds = [{"rows": [row("int8", drop, 1000, 4.0)]} for drop in (0.0, 0.01, 0.02)]
     (one,) = module("frontier").aggregated(seeds)
@@ -77,18 +85,26 @@ def test_seeds_become_one_row_with_an_interval_over_them(module: Any) -> None:
     assert module("frontier").standing(failed, [one]) == "made nothing"
 
 
-def test_seeds_of_the_same_machine_stand_together(module: Any) -> None:
+def test_seeds_stand_together_each_with_its_machine(module: Any) -> None:
     results = module("results")
-    machine, seeds = {"cpu": "one"}, [{"seed": number, "rows": [number]} for number in range(3)]
+    machine = {"cpu": "one", "isa": ["avx2"], "cores": 2, "versions": {"torch": "2"}}
+    seeds = [{"seed": number, "rows": [number]} for number in range(3)]
+    here = [seed | {"machine": machine} for seed in seeds]
     first = results.measured_on(machine, seeds[:1], None)
     both = results.measured_on(machine, [seeds[2], seeds[1]], first)
-    assert both["seeds"] == seeds
+    assert both["seeds"] == here
     assert results.measured_on(machine, [{"seed": 1, "rows": ["anew"]}], both)["seeds"][1]["rows"] == ["anew"]
-    assert results.measured_on({"cpu": "other"}, seeds[1:], first)["seeds"] == seeds[1:]
     assert first["date"] == results.today()
     old = first | {"date": "2026-01-01"}
-    assert results.measured_on(machine, seeds[1:], old) == old | {"seeds": seeds}
+    assert results.measured_on(machine, seeds[1:], old) == old | {"seeds": here}
     assert results.measured_on(machine, seeds[:1], old)["date"] == results.today()
+    other = machine | {"cpu": "other", "isa": ["avx512_vnni"]}
+    mixed = results.measured_on(other, seeds[1:], {"date": "2026-01-01", "machine": machine, "seeds": seeds[:1]})
+    assert mixed["seeds"] == [here[0], *(seed | {"machine": other} for seed in seeds[1:])]
+    assert results.where(mixed) == (
+        "2026-01-01, one (AVX2 alone), 2 cores; seed 1 on other (avx512_vnni), 2 cores; seed 2 on other (avx512_vnni), 2 cores"
+    )
+    assert results.measured_on(other | {"versions": {"torch": "3"}}, seeds[1:], first)["seeds"][0]["seed"] == 1
 
 
 def test_the_readme_shows_what_the_newest_results_say(module: Any, project: Path) -> None:
