@@ -23,6 +23,8 @@ VALIDATION = 1000
 """So many validation samples at most are handed to a tool that judges itself."""
 BATCH_SIZES = (1, 32)
 KEPT_PRECISION = "as the tool made it"
+PRECISIONS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION")
+"""OpenVINO's default for both is bfloat16 where the CPU has it; the teacher's are float32."""
 GRAPHS = frozenset({"model.onnx", "model.onnx.data", "model.xml", "model.bin", "openvino_model.xml", "openvino_model.bin", "model.pt2"})
 """What of a compiled folder is the graph and its weights; the rest is kept beside another graph."""
 
@@ -95,7 +97,7 @@ def _pack(name: str, target: str, suffix: str, files: Mapping[str, Path]) -> Pat
         shutil.copyfile(base / kept, folder / kept)
     for graph, path in files.items():
         shutil.copyfile(path, folder / graph)
-    execution = dict(known.execution) | ({"INFERENCE_PRECISION_HINT": "bf16"} if target == "openvino" else {})
+    execution = {name: "bf16" if name in PRECISIONS else value for name, value in known.execution.items()}
     told = {"variant": name, "method": name, "stage": "peer", "precision": KEPT_PRECISION, "computes": KEPT_PRECISION}
     manifest = known.model_dump() | told | {"execution": execution, "files": checksums(folder), "parity": None}
     write_manifest(folder, CompiledManifest.model_validate(manifest))
