@@ -120,12 +120,13 @@ def times_of(stage: Stage, target: str, ours: Sequence[str], peers: Sequence[Mad
 def _sessions(
     folders: Mapping[str, Mapping[int, Path]], batches: Mapping[str, Arrays], how: Launching, sizes: Mapping[str, int]
 ) -> list[Session]:
-    """A session a group of models that fit in memory together; batch by batch, since some tools make a package of each."""
+    """A session a group of models that fit in memory together; size by size, since some tools make a package of each."""
     with stored(batches) as paths:
         found = []
-        for batch, path in paths.items():
-            locations = {name: places[sizes[batch]] for name, places in folders.items()}
-            found.append([timed_together(group, {batch: path}, how) for group in groups(locations, how.required, ROOM_BYTES)])
+        for size in dict.fromkeys(sizes.values()):
+            locations = {name: places[size] for name, places in folders.items()}
+            few = {batch: path for batch, path in paths.items() if sizes[batch] == size}
+            found.append([timed_together(group, few, how) for group in groups(locations, how.required, ROOM_BYTES)])
     return [_joined(parts) for parts in zip(*found, strict=True)]
 
 
