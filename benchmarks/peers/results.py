@@ -31,12 +31,14 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
 
 def measured_on(machine: Mapping[str, Any], seeds: Seeds, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """The result of one workload; other seeds that `before` has stay, of whatever machine, if its libraries have the same versions."""
-    stands = before["seeds"] if before is not None and before["machine"]["versions"] == machine["versions"] else ()
-    found = {seed["seed"]: {"machine": before["machine"], **seed} for seed in stands if before is not None}
-    found |= {seed["seed"]: {**seed, "machine": machine} for seed in seeds}
-    ordered = [found[number] for number in sorted(found)]
-    is_new = before is None or ordered[0]["seed"] in {seed["seed"] for seed in seeds}
-    return {"date": today() if is_new else before["date"], "machine": ordered[0]["machine"], "seeds": ordered}
+    measured = {seed["seed"]: {**seed, "machine": machine} for seed in seeds}
+    stands: dict[int, Mapping[str, Any]] = {}
+    if before is not None and before["machine"]["versions"] == machine["versions"]:
+        stands = {seed["seed"]: {"machine": before["machine"], **seed} for seed in before["seeds"]}
+    found = stands | measured
+    first = min(found)
+    date = today() if before is None or first in measured else before["date"]
+    return {"date": date, "machine": found[first]["machine"], "seeds": [found[number] for number in sorted(found)]}
 
 
 def write_results(results: Results, order: Iterable[str], folder: Path) -> tuple[Results, Path]:
