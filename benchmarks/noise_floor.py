@@ -55,7 +55,7 @@ ESTIMATORS: dict[str, Estimator] = {
 
 def in_blocks(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
     """One model after the other: the naive way."""
-    return {name: [worker.turn(batch, 1) for _ in range(pairs)] for name, worker in workers.items()}
+    return {name: [worker.turns(batch, 1)[0] for _ in range(pairs)] for name, worker in workers.items()}
 
 
 def interleaved(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
@@ -63,7 +63,7 @@ def interleaved(workers: dict[str, Worker], batch: Path, pairs: int) -> Timings:
     turns: Timings = {name: [] for name in workers}
     for number in range(pairs):
         for name in list(workers)[:: -1 if number % 2 else 1]:
-            turns[name].append(workers[name].turn(batch, 1))
+            turns[name].append(workers[name].turns(batch, 1)[0])
     return turns
 
 

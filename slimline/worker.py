@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import math
 import os
 import select
 import signal
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
 GRACE_S = 5.0
-LONG_MS = 300.0
-"""An answer that takes longer is timed once a turn."""
 TASKS = Path("/proc/self/task")
 
 Array = NDArray[Any]
@@ -108,11 +105,10 @@ class Worker:
         self._ask({"do": "predict", "inputs": str(given), "outputs": str(wanted), "batch_size": batch_size})
         return read_outputs(wanted)
 
-    def turn(self, batch: Path, samples: int) -> Turn:
-        """Time the model on the batch stored in a .npz file: its first call, and so many samples once it is warm."""
-        answer = self._ask({"do": "turn", "inputs": str(batch), "samples": samples})
-        first, *taken = (Sample(cpu_ms, tuple(wall_ms)) for cpu_ms, wall_ms in answer["samples"])
-        return Turn(first, tuple(taken), answer["steady"], answer["calls"])
+    def turns(self, batch: Path, samples: int) -> tuple[Turn, ...]:
+        """Time the model on the batch stored in a .npz file: its first call, and so many samples once it is warm. Of what a language
+        model answers, the turn of prefill and that of decode; of anything else, that of the call."""
+        return tuple(map(_as_turn, self._ask({"do": "turns", "inputs": str(batch), "samples": samples})["turns"]))
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: "Sampling") -> list["Generation"]:
         """The answers of a language model to prompts of tokens, as one batch where its engine can."""
@@ -177,10 +173,10 @@ def serve(location: str, threads: int, workload: str | None, requests: Iterator[
     from slimline.runtime import load
 
     model = load(location, threads=threads, workload=workload, trust_code=True)  # the line's own artifacts
-    called = functools.cache(functools.partial(_called, model))
+    timed = functools.cache(functools.partial(_timed, model))
     doing: dict[str, Callable[[Request], Request]] = {
         "predict": lambda request: _predict(model, request),
-        "turn": lambda request: _turn(*called(request["inputs"]), request["samples"]),
+        "turns": lambda request: {"turns": [dataclasses.asdict(turn) for turn in timed(request["inputs"])(request["samples"])]},
         "generate": lambda request: _generated(model, request),
         "memory": lambda _request: {"bytes": peak_memory_bytes()},
     }
@@ -212,23 +208,20 @@ def _generated(model: "Model", request: Request) -> Request:
     return {"answers": [dataclasses.asdict(answer) for answer in model.generator.generate_many(request["prompts"], sampling)]}
 
 
-def _called(model: "Model", path: str) -> tuple[Callable[[], object], bool]:
-    """What is timed on stored arrays, and whether it is what a language model answers, which may take seconds."""
-    from slimline.generation.pace import call_of, is_pace
+def _timed(model: "Model", path: str) -> Callable[[int], tuple[Turn, ...]]:
+    """What times so many samples on stored arrays."""
+    from slimline.generation.pace import call_of, is_pace, take_answers
 
     arrays = read_arrays(Path(path))
     if is_pace(arrays):
-        return call_of(model.pacing(), arrays), True
-    return functools.partial(model.run, model.checked(arrays)), False
+        return functools.partial(take_answers, call_of(model.pacing(), arrays))
+    call = functools.partial(model.run, model.checked(arrays))
+    return lambda samples: (take_turn(call, samples),)
 
 
-def _turn(call: Callable[[], object], is_answer: bool, samples: int) -> Request:
-    turn = take_turn(call, samples, long_ms=LONG_MS if is_answer else math.inf)
-    return {
-        "samples": [(sample.cpu_ms, sample.wall_ms) for sample in (turn.first, *turn.samples)],
-        "steady": turn.steady,
-        "calls": turn.calls,
-    }
+def _as_turn(told: Request) -> Turn:
+    first, *taken = (Sample(one["cpu_ms"], tuple(one["wall_ms"])) for one in (told["first"], *told["samples"]))
+    return Turn(first, tuple(taken), told["steady"], told["calls"])
 
 
 def _environment(threads: int) -> dict[str, str]:

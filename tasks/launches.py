@@ -17,7 +17,7 @@ from slimline.errors import SlimlineError
 from slimline.measure.energy import Energy, energy_per_call
 from slimline.measure.timing import Turn
 from slimline.worker import Worker
-from tasks.answers import ANSWERS
+from tasks.answers import ANSWER, parts_of
 from tasks.launches_session import Session
 from tasks.lengths import LENGTH
 
@@ -50,25 +50,26 @@ def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launc
     Raises:
         SlimlineError: a model of `how.required` cannot be loaded or timed.
     """
-    session = Session({name: {model: [] for model in locations} for name in batches})
+    session = Session({part: {model: [] for model in locations} for name in batches for part in parts_of(name)})
     for number in range(how.launches):
         with _launched(locations, how, session) as workers:
             if number == 0:
                 for model, worker in workers.items():
                     session.looks[model] = _asked(model, how, session, partial(_look, worker, batches))
             for name, batch in batches.items():
-                for model, turns in _rounds(workers, batch, how, session).items():
-                    session.turns[name][model].append(turns)
+                for model, rounds in _rounds(workers, batch, how, session).items():
+                    for part, turns in zip(parts_of(name), zip(*rounds, strict=True), strict=False):
+                        session.turns[part][model].append(list(turns))
     return session
 
 
-def _rounds(workers: Mapping[str, Worker], batch: Path, how: Launching, session: Session) -> dict[str, list[Turn]]:
-    """The turns of one launch on one batch, each round in the other direction than the one before."""
-    turns: dict[str, list[Turn]] = {model: [] for model in workers}
+def _rounds(workers: Mapping[str, Worker], batch: Path, how: Launching, session: Session) -> dict[str, list[tuple[Turn, ...]]]:
+    """The turns of one launch on one batch, each round in the other direction than the one before; none of a model that failed."""
+    turns: dict[str, list[tuple[Turn, ...]]] = {model: [] for model in workers}
     for number in range(how.rounds):
         for model in list(workers)[:: -1 if number % 2 else 1]:
-            turns[model].append(_asked(model, how, session, partial(workers[model].turn, batch, how.samples)))
-    return turns
+            turns[model].append(_asked(model, how, session, partial(workers[model].turns, batch, how.samples)))
+    return {model: rounds for model, rounds in turns.items() if model not in session.failures}
 
 
 def groups(locations: Locations, required: Sequence[str], memory_bytes: int) -> Iterator[dict[str, Path]]:
@@ -118,12 +119,12 @@ def _look(worker: Worker, batches: Mapping[str, Path]) -> tuple[int, Energy]:
     """What a fresh process holds after each batch ran once, before anything else; and the energy of a call where it can be read."""
     paths = [path for name, path in batches.items() if not name.startswith(LENGTH)]
     for name, path in batches.items():
-        if name.startswith(ANSWERS):
-            worker.turn(path, 1)
+        if name.startswith(ANSWER):
+            worker.turns(path, 1)
         elif path in paths:
             worker.predict(path)
     smallest = paths[0]
-    return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turn(smallest, ENERGY_SAMPLES).calls)
+    return worker.peak_memory_bytes(), energy_per_call(lambda: worker.turns(smallest, ENERGY_SAMPLES)[0].calls)
 
 
 def _loaded_bytes(location: Path) -> int:

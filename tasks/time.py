@@ -37,7 +37,7 @@ from slimline.params import TEACHER, Params
 from slimline.report.page import write_page
 from slimline.report.timing import timing_page
 from slimline.stage import Stage, stage_main, write_metrics
-from tasks.answers import answer_batches, asked_for, told_apart, with_decode
+from tasks.answers import answer_batches, asked_for, told_apart, with_judged
 from tasks.launches import Launching, groups, timed_together
 from tasks.launches_session import Session
 from tasks.lengths import apart, at_lengths, filled, timed_lengths
@@ -53,7 +53,7 @@ ROUNDS = 2
 """Rounds of turns in a launch, one in each direction."""
 
 ANSWER_SAMPLES = 2
-"""Samples of a turn of a language model, in one round a launch: what takes long is called once."""
+"""Samples of a turn of a language model, in one round a launch; of answers that take long there is one."""
 
 Turns = Mapping[str, Launches]
 """Batch name -> a model's turns."""
@@ -196,7 +196,7 @@ def main(stage: Stage) -> None:
     room = round(SHARE_OF_MEMORY * psutil.virtual_memory().available)
     with stored(batches) as paths:
         sessions = [timed_together(group, paths, how) for group in groups(where, how.required, room)]
-    facts = run([with_decode(session, answers) for session in sessions] if answers else sessions, stage.params.gate.confidence)
+    facts = run([with_judged(session, answers) for session in sessions] if answers else sessions, stage.params.gate.confidence)
     if answers:
         told_apart(facts, answers)
     by_length = apart(facts, lengths)

@@ -22,7 +22,7 @@ from slimline.measure.size import size_bytes, size_ratio
 from slimline.params import TEACHER
 from slimline.stage import Stage
 from slimline.worker import Worker
-from tasks.answers import answer_batches, with_decode
+from tasks.answers import answer_batches, with_judged
 from tasks.evaluate import answers_of, together
 from tasks.evaluate import run as evaluated
 from tasks.launches import Launching, groups, timed_together
@@ -109,7 +109,7 @@ def times_of(stage: Stage, target: str, ours: Sequence[str], peers: Sequence[Mad
     )
     if answers := answers_wanted(stage, teacher):
         how, batches = replace(how, rounds=1, samples=ANSWER_SAMPLES), answer_batches(test, answers)
-        sessions = [with_decode(session, answers) for session in _sessions(folders, batches, how, dict.fromkeys(batches, 1))]
+        sessions = [with_judged(session, answers) for session in _sessions(folders, batches, how, dict.fromkeys(batches, 1))]
     else:
         few = as_arrays(head(test, max(BATCH_SIZES)).inputs)
         batches = batches_of(few, teacher.signature, max(BATCH_SIZES))

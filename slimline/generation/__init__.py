@@ -41,6 +41,9 @@ class Generation:
     """Of the prompt, those whose keys and values were there already."""
     first_token_ms: float
     seconds: float
+    first_token_cpu_ms: float = 0.0
+    cpu_seconds: float = 0.0
+    """CPU time of the process until the first token, and until the end: what was done for others meanwhile is part of it."""
 
 
 class Generator(Protocol):

@@ -90,7 +90,7 @@ class Writing:
         self._text, self._told = "", 0
         self._head, self._whole = ("", 0), ("", 0)
         """Texts, and how many tokens they are: what is no longer decoded again, and what last ended with a whole character."""
-        self._started, self._first_s = time.perf_counter(), 0.0
+        self._started, self._first = _clocks(), (0.0, 0.0)
         self.finish_reason: Literal["stop", "length"] | None = None
         """Why it ended; None as long as it goes on."""
 
@@ -98,7 +98,8 @@ class Writing:
         """The next token; whether the answer goes on after it."""
         if self.finish_reason is not None:
             return False
-        self._first_s = self._first_s or time.perf_counter() - self._started
+        if not any(self._first):
+            self._first = self._passed()
         if token in self._ends:
             self.finish_reason = "stop"
         else:
@@ -112,12 +113,27 @@ class Writing:
 
     def finished(self, cached_tokens: int) -> Generation:
         """The whole answer."""
-        seconds = time.perf_counter() - self._started
+        seconds, cpu_seconds = self._passed()
         if self.finish_reason is None:  # the engine has ended it, and told no token for that
             self.finish_reason = "stop"
             self._tell()
-        first_ms, tokens = 1000 * self._first_s, tuple(self._tokens)
-        return Generation(self._text, tokens, self.finish_reason, self._prompt_tokens, cached_tokens, first_ms, seconds)
+        first_ms, first_cpu_ms = (1000 * passed_s for passed_s in self._first)
+        return Generation(
+            text=self._text,
+            tokens=tuple(self._tokens),
+            finish_reason=self.finish_reason,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=cached_tokens,
+            first_token_ms=first_ms,
+            seconds=seconds,
+            first_token_cpu_ms=first_cpu_ms,
+            cpu_seconds=cpu_seconds,
+        )
+
+    def _passed(self) -> tuple[float, float]:
+        """Seconds since the answer was begun, on the wall and of this process's CPU time."""
+        wall_s, cpu_s = (now - before for now, before in zip(_clocks(), self._started, strict=True))
+        return wall_s, cpu_s
 
     def _read(self) -> str:
         """The text so far. It only grows: a decoder that takes whole characters back for half a one behind them starts anew there."""
@@ -152,3 +168,7 @@ class Writing:
         text = self._text.rstrip(INCOMPLETE)
         held = (length for stop in self._stop for length in range(1, len(stop)) if text.endswith(stop[:length]))
         return len(text) - max(held, default=0)
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()

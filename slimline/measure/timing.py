@@ -57,13 +57,13 @@ class Turn:
 def take_turn(call: Callable[[], object], samples: int, long_ms: float = math.inf) -> Turn:
     """Time the first call, then samples until two in a row agree, and from there on as many as asked; no garbage collection meanwhile.
 
-    A first call that takes longer than `long_ms` is the only sample: what other processes left in the caches is then a small part of it.
+    Where the first call takes longer than `long_ms`, one more is the only sample.
     """
     gc.disable()
     try:
         first = time_calls(call, 1)
         if first.wall_p50_ms > long_ms:
-            return Turn(first, (first,), steady=True, calls=1)
+            return Turn(first, (time_calls(call, 1),), steady=True, calls=2)
         found, steady = _warm_up(call, first)
         calls = _calls_lasting(found[-1])
         found += [time_calls(call, calls) for _ in range(samples - 1)]

@@ -19,8 +19,8 @@ LANGUAGE_TABLES = (
     (
         "decode",
         "Going on, token by token (decode)",
-        "Two answers in a row, of one token and of 16 more: their difference. The gate judges this at batch 1 (above), after the longest "
-        "prompt up to 256 tokens; a cold call above is then the first token's.",
+        "Each of the 16 tokens after the first, by the clocks of the same answer. The gate judges this at batch 1 (above), after the "
+        "longest prompt up to 256 tokens.",
     ),
 )
 """Kind of figure, title and note."""

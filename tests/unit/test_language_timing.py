@@ -1,4 +1,6 @@
-"""Prefill and decode told apart from the same turns; parity in parts; near-duplicates that ask for something else."""
+"""Prefill and decode told apart in the same answers; parity in parts; near-duplicates that ask for something else."""
+
+import time
 
 import numpy as np
 import pytest
@@ -6,14 +8,15 @@ import torch
 
 from slimline.data.samples import Samples
 from slimline.errors import StageError
+from slimline.generation import Generation
 from slimline.generation.embed import letters
 from slimline.generation.near_duplicates import near_duplicates, same_meaning
-from slimline.generation.pace import NEW_TOKENS, PROMPT, call_of, is_pace
+from slimline.generation.pace import LONG_MS, NEW_TOKENS, PROMPT, Answered, call_of, is_pace, parted, take_answers
 from slimline.measure.energy import Energy
 from slimline.measure.timing import Sample, Turn, take_turn
 from slimline.methods.compile.parity import compare_outputs, compared, parity_of
 from slimline.objectives.causal_lm import causal_lm
-from tasks.answers import NEW, answer_batches, asked_for, told_apart, with_decode
+from tasks.answers import NEW, answer_batches, asked_for, parts_of, told_apart, with_judged
 from tasks.launches_session import Session
 from tasks.parity import first_difference
 from tasks.time import run
@@ -28,20 +31,19 @@ def session(prefill_ms, token_ms, wanted):
     """Turns of models whose times are known: six launches of one round."""
     turns = {}
     for length, rows in wanted:
-        for kind, new in (("prefill", 0), ("whole", NEW)):
-            turns[f"{kind}_{length}_batch_{rows}"] = {
-                model: [[turn(prefill_ms[model] * length * rows / 16 + new * token_ms[model])] for _ in range(6)] for model in prefill_ms
-            }
+        prefill, decode = parts_of(f"answer_{length}_batch_{rows}")
+        turns[prefill] = {model: [[turn(prefill_ms[model] * length * rows / 16)] for _ in range(6)] for model in prefill_ms}
+        turns[decode] = {model: [[turn(token_ms[model])] for _ in range(6)] for model in prefill_ms}
     looks = {model: (1, Energy(None, "none")) for model in prefill_ms}
     return Session(turns, looks, {model: {} for model in prefill_ms})
 
 
-def test_the_time_of_a_token_is_the_difference_of_two_answers():
+def test_prefill_and_decode_are_figures_of_their_own_and_the_gate_judges_decode():
     wanted = asked_for(None, 2048, 8)
     assert wanted == [(16, 1), (16, 8), (256, 1), (256, 8), (1024, 1)]
     models = {"baseline": 4.0, "teacher": 2.0, "small": 1.0}
     given = session(models, {"baseline": 9.0, "teacher": 6.0, "small": 3.0}, wanted)
-    facts = run([with_decode(given, wanted)], 0.95)
+    facts = run([with_judged(given, wanted)], 0.95)
     told_apart(facts, wanted)
     small = facts["variants"]["small"]
     assert small["speed_ratio"]["batch_1"]["value"] == pytest.approx(3)
@@ -64,24 +66,55 @@ def test_every_call_reads_other_prompts_and_writes_as_many_tokens():
     class Generator:
         def generate(self, prompt, sampling):
             calls.append((tuple(prompt), sampling.max_new_tokens))
+            return answer(5.0, 5.0 + 2 * NEW, 4.0, 4.0 + NEW)
 
     inputs = {"input_ids": torch.arange(12).reshape(2, 6) % 7, "attention_mask": torch.ones(2, 6, dtype=torch.long)}
     found = answer_batches(Samples(inputs, torch.zeros(2)), [(5, 1)])
     assert all(is_pace(arrays) for arrays in found.values())
-    assert [int(arrays[NEW_TOKENS][0]) for arrays in found.values()] == [1, 1 + NEW]
-    call = call_of(Generator(), found["whole_5_batch_1"])
-    call()
-    call()
+    call = call_of(Generator(), found["answer_5_batch_1"])
+    assert call() == call() == Answered(Sample(4.0, (5.0,)), Sample(1.0, (2.0,)))
     assert calls[0][0] != calls[1][0]
     assert {len(prompt) for prompt, _ in calls} == {5}
     assert {new for _, new in calls} == {1 + NEW}
-    assert found["whole_5_batch_1"][PROMPT].shape == (1, 5)
+    assert found["answer_5_batch_1"][PROMPT].shape == (1, 5)
+    assert found["answer_5_batch_1"][NEW_TOKENS] == [1 + NEW]
 
 
-def test_a_long_call_is_its_own_sample():
+def answer(first_ms: float, whole_ms: float, first_cpu_ms: float, whole_cpu_ms: float, tokens: int = 1 + NEW) -> Generation:
+    return Generation("", (1,) * tokens, "length", 5, 0, first_ms, whole_ms / 1000, first_cpu_ms, whole_cpu_ms / 1000)
+
+
+def test_prefill_of_a_batch_is_over_with_its_last_first_token():
+    """The engine may read the prompts of a batch one after another, and go on with the first meanwhile."""
+    found = parted([answer(10.0, 30.0, 10.0, 30.0, tokens=5), answer(26.0, 34.0, 22.0, 30.0, tokens=5)])
+    assert found.prefill == Sample(22.0, (26.0,))
+    assert found.decode.cpu_ms == pytest.approx(2.0)
+    assert found.decode.wall_ms == (pytest.approx(2.0),)
+
+
+def test_a_long_call_is_given_once_to_warm_up_and_once_as_the_sample():
     calls = []
     found = take_turn(lambda: calls.append(1), 3, long_ms=-1.0)
-    assert (len(calls), found.calls, found.first) == (1, 1, found.samples[0])
+    assert (len(calls), found.calls, len(found.samples)) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("pause_s", [0.002, 1.1 * LONG_MS / 1000])
+def test_both_parts_are_of_the_same_calls_and_decode_is_never_a_difference_of_two(pause_s):
+    """Prefill here takes a thousand times as long as a token and differs from call to call by more than all tokens take."""
+    prefills_ms = iter(range(10_000, 20_000, 100))
+
+    def call():
+        time.sleep(pause_s)
+        prefill_ms = next(prefills_ms)
+        return parted([answer(prefill_ms, prefill_ms + NEW, prefill_ms, prefill_ms + NEW)])
+
+    prefill, decode = take_answers(call, 2)
+    assert prefill.calls == decode.calls
+    assert (prefill.first.cpu_ms, decode.first.cpu_ms) == (10_000, pytest.approx(1.0))
+    assert len(prefill.samples) == len(decode.samples) == (1 if pause_s > 0.1 else 2)
+    assert all(sample.cpu_ms == pytest.approx(1.0) for sample in decode.samples)
+    assert all(sample.cpu_ms == pytest.approx(np.mean(sample.wall_ms)) for sample in prefill.samples)
+    assert min(sample.cpu_ms for sample in prefill.samples) > 10_000
 
 
 @pytest.mark.parametrize("exact", [True, False])

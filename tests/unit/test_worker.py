@@ -61,7 +61,7 @@ def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: 
         assert worker.state["execution"]["threads"] == "1"
         assert worker.predict({NAME: inputs}, 16) == pytest.approx(expected, abs=1e-5)
         assert worker.predict(tmp_path / "batch.npz") == pytest.approx(expected[:8], abs=1e-5)
-        turn = worker.turn(tmp_path / "batch.npz", 2)
+        (turn,) = worker.turns(tmp_path / "batch.npz", 2)
         assert len(turn.samples) == 2
         assert 0 < turn.cpu_ms < 100
         assert turn.first.cpu_ms > 0
@@ -93,9 +93,9 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
     with (
         Worker(student) as worker,
-        pytest.raises(MachineError, match=r"ended with code 1 at 'turn'; it said last: FileNotFoundError: .*none\.npz"),
+        pytest.raises(MachineError, match=r"ended with code 1 at 'turns'; it said last: FileNotFoundError: .*none\.npz"),
     ):
-        worker.turn(tmp_path / "none.npz", 1)
+        worker.turns(tmp_path / "none.npz", 1)
 
 
 def test_what_loading_refuses_is_raised_here(tmp_path: Path) -> None:
