@@ -120,8 +120,9 @@ class Model:
             )
         return self.generating(self.preprocessing, PromptCache(self.identity, self.cache_folder))
 
+    @functools.cached_property
     def pacing(self) -> "Generator":
-        """A generator to be timed: its answers end with their length alone, and nothing of a prompt is kept.
+        """The generator that is timed, loaded once: its answers end with their length alone, and nothing of a prompt is kept.
 
         Raises:
             InputError: as `generator` does.

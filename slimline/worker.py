@@ -214,7 +214,7 @@ def _timed(model: "Model", path: str) -> Callable[[int], tuple[Turn, ...]]:
 
     arrays = read_arrays(Path(path))
     if is_pace(arrays):
-        return functools.partial(take_answers, call_of(model.pacing(), arrays))
+        return functools.partial(take_answers, call_of(model.pacing, arrays))
     call = functools.partial(model.run, model.checked(arrays))
     return lambda samples: (take_turn(call, samples),)
 

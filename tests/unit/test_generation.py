@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from slimline.artifact.arrays import write_arrays
 from slimline.artifact.generating import read_generation
 from slimline.errors import InputError
 from slimline.generation import Sampling
 from slimline.generation.answers import Reader, Writing
 from slimline.generation.choice import chosen
 from slimline.generation.eager import generator_of
+from slimline.generation.pace import NEW_TOKENS
+from slimline.generation.pace import PROMPT as PROMPT_IDS
 from slimline.generation.prompt_cache import BLOCK, PromptCache
 from slimline.methods.quantize.dynamic import dynamic
 from slimline.methods.quantize.simulate import simulate
@@ -82,6 +85,20 @@ def test_a_process_of_its_own_answers_alike(engine):
     net, folder = engine
     with Worker(folder) as worker:
         assert list(worker.generate([PROMPT], GREEDY)[0].tokens) == transformers_answer(net, PROMPT, 12)
+
+
+def test_prefill_and_decode_of_all_lengths_are_timed_on_one_engine(engine, tmp_path):
+    """An engine a length held the weights as often as there were lengths: 12 GB for a model of 0.5 GB, and that was told as its memory."""
+    model = load(engine[1])
+    assert model.pacing is model.pacing
+    with Worker(engine[1]) as worker:
+        for rows in (1, 3):
+            prompts = np.resize(np.array(PROMPT), (rows, CONTEXT - 18))
+            write_arrays(tmp_path / "answer.npz", {PROMPT_IDS: prompts, NEW_TOKENS: np.array([17])})
+            prefill, decode = worker.turns(tmp_path / "answer.npz", 2)
+            assert prefill.calls == decode.calls
+            assert 0 < decode.cpu_ms < prefill.cpu_ms
+            assert 0 < decode.first.cpu_ms < 5 * prefill.first.cpu_ms
 
 
 def test_bad_prompts_and_settings_are_one_line_each(engine):
