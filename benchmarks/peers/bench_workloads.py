@@ -189,10 +189,11 @@ SETTINGS = {
         {
             "quantize": {
                 "int8": DYNAMIC,
+                "int8-weights": {"source": "teacher", "method": "weight_only", "bits": 8, "granularity": "per-channel"},
                 "int4": {"source": "teacher", "method": "gptq", "bits": 4, "group_size": 64},
             }
         },
-        {"openvino": ("int8", "int4"), "onnxruntime": ("int8", "int4")},
+        {"openvino": ("int8", "int8-weights", "int4"), "onnxruntime": ("int8", "int4")},
         ("nncf-weights8", "nncf-weights4", "onnxruntime-weights4"),
         prepare=smollm2,
         seeds=(0,),
