@@ -72,8 +72,8 @@ Run = tuple[str, str]
 LINE = re.compile(r"^(?P<mark>\S) (?P<stage>\S+)\s+(?P<seconds>[\d.]+) s\s+(?P<state>\w+)")
 NOT_INHERITED = ("AWS_", "PREFECT_", "DVC_", "SLIMLINE_")
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-KEYLESS = "machine"
-"""Has no key, since what it reads is the machine itself: it runs everywhere."""
+EVERYWHERE = "machine"
+"""What it reads is the machine itself: it runs on each, and is not counted."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,14 @@ def measured(workers: int, runs: Sequence[Run], folder: Path) -> Measured:
             thread.join()
         elapsed = time.monotonic() - began
         spent = sum(getattr(psutil.cpu_times(), name) - getattr(busy, name) for name in ("user", "system"))
-    keyed = [one for one in ended if one.stage != KEYLESS]
+    keyed = [one for one in ended if one.stage != EVERYWHERE]
     return Measured(
         workers=workers,
         runs=len(runs),
         failed=sum(code != 0 for code in codes),
         elapsed_s=elapsed,
         executions=sum(one.state == "completed" for one in keyed),
-        distinct=len({path.name for clone in clones for path in (clone / ".dvc/cache/runs").glob("*/*")}),
+        distinct=len({path.name for clone in clones for path in (clone / ".dvc/cache/runs").glob("*/*") if not _is_everywhere(path)}),
         restored=sum(one.state == "restored" for one in keyed),
         hand_over_s=tuple(hand_overs(keyed)),
         cpu_share=spent / elapsed / (os.cpu_count() or 1),
@@ -168,6 +168,10 @@ def hand_overs(ended: Sequence[Ended]) -> Iterator[float]:
         ]
         if made:
             yield one.at_s - max(made)
+
+
+def _is_everywhere(key: Path) -> bool:
+    return any(yaml.safe_load(entry.read_text(encoding="utf-8"))["cmd"].endswith(f"tasks.{EVERYWHERE}") for entry in key.iterdir())
 
 
 def table(found: Sequence[Measured]) -> str:

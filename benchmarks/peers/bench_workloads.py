@@ -175,7 +175,7 @@ SETTINGS = {
         margin={"max_drop": 0.01},
     ),
     "language": Setting(
-        "SmolLM2-135M on docstrings, the next token",
+        "SmolLM2-135M on docstrings, the next token; batch 1 and 8: a token of decode after 256",
         {
             "workload": "causal-lm",
             "data": {

@@ -62,11 +62,12 @@ def tables_of(name: str, result: Mapping[str, Any]) -> Iterator[Table]:
     rows = aggregated(seeds)
     ours = [row for row in rows if not row["peer"] and row["variant"] != "teacher"]
     columns = ("who", "what", "runtime", "drop", "bytes", "smaller")
-    columns += tuple(f"{batch.replace('_', ' ')}: {what}" for batch in BATCHES for what in ("than eager", "same runtime", "noise"))
+    batches = [batch for batch in BATCHES if any(batch in row.get("speed_ratio", {}) for row in rows)]
+    columns += tuple(f"{batch.replace('_', ' ')}: {what}" for batch in batches for what in ("than eager", "same runtime", "noise"))
     columns += ("verdict", "minutes", "peak memory")
     note = f"{SETTINGS[name].text}; {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {seeds[0]['samples']} test samples; "
     note += f"{where(result)}{_by(seeds)}."
-    yield Table(name, columns, tuple(tuple(_cells(row)) for row in rows if "refused" not in row), note)
+    yield Table(name, columns, tuple(tuple(_cells(row, batches)) for row in rows if "refused" not in row), note)
     told = tuple((row["variant"], row["target"], standing(row, ours)) for row in rows if row["peer"] and "refused" not in row)
     yield Table(f"{name}: who is ahead", ("peer", "runtime", "beside ours"), told)
     refused = tuple((row["variant"], row["target"], row["refused"]) for row in rows if "refused" in row)
@@ -79,12 +80,12 @@ def _by(seeds: Seeds) -> str:
     return f"; made by commit {', '.join(commits)}" if commits else ""
 
 
-def _cells(row: Row) -> Iterator[object]:
+def _cells(row: Row, batches: Sequence[str]) -> Iterator[object]:
     unit = row["drop"]["unit"]
     yield from ("peer" if row["peer"] else "ours", row["variant"], row["target"])
     yield f"{loss(row['drop']['value'], unit)} {span(row['drop']['ci'], lambda value: loss(value, unit))}"
     yield from (f"{row['size_bytes']:,}", ratio(row["size_ratio"]))
-    for batch in BATCHES:
+    for batch in batches:
         if batch not in row.get("speed_ratio", {}):
             yield from (ABSENT, ABSENT, ABSENT)
             continue
