@@ -44,8 +44,9 @@ def fetch(root: Path, key: str) -> None:
     """
     with _remote_of(root) as (repo, remote):
         known = _copy(remote, repo.cache.legacy, key)
-        for objects in repo.stage_cache.get_used_objs([(key, name) for name in known]).values():
-            repo.cloud.pull(objects)
+        for name in known:
+            for objects in _made(repo, key, name).values():
+                repo.cloud.pull(objects)
 
 
 def push_entries(root: Path, key: str) -> None:
@@ -76,6 +77,23 @@ def _opened(root: Path) -> Iterator[Any]:
 
     with _one_reads, Repo(os.path.realpath(root)) as repo:
         yield repo
+
+
+def _made(repo: Any, key: str, name: str) -> dict[Any, Any]:
+    """What an entry names, by where it is kept. DVC's own `get_used_objs` takes the working folder for the repository's, and a run may be
+    in a clone of its own."""
+    from dvc.stage import PipelineStage, create_stage
+    from dvc.stage.loader import StageLoader
+
+    entry = repo.stage_cache._load_cache(key, name)
+    if not entry:
+        return {}
+    outs = [out["path"] for out in entry["outs"]]
+    root = str(repo.root_dir)
+    stage = create_stage(PipelineStage, repo=repo, path=f"{root}/dvc.yaml", wdir=root, cmd=entry["cmd"], outs=outs)
+    StageLoader.fill_from_lock(stage, entry)
+    found: dict[Any, Any] = stage.get_used_objs()
+    return found
 
 
 def _copy(source: Any, target: Any, key: str) -> list[str]:

@@ -25,6 +25,18 @@ def test_two_clones_that_begin_at_once_make_each_stage_once(tmp_path, api):
     assert len(list((later.root / ".dvc/cache/runs").glob("*/*"))) == 1, "of all that is known, what this stage needs"
 
 
+def test_a_run_that_is_saved_as_an_experiment_takes_what_another_made(tmp_path, api):
+    """Such a run, and each of a night, is in a clone within the project's folder."""
+    with store_environment(tmp_path, PublishParams()) as store:
+        first, second = (sharing_project(tmp_path / name, api, dict(store)) for name in ("a", "b"))
+        asked = ("--no-publish", "--share", "--set", "seed=3")
+        code, made, shown = first.run(*asked)
+        assert (code, set(made["stages"].values())) == (0, {"Completed"}), shown
+        code, taken, shown = second.run(*asked)
+    assert (code, set(taken["stages"].values())) == (0, {"Restored"}), shown
+    assert "not shared" not in shown
+
+
 def test_a_store_that_is_gone_costs_the_sharing_alone(tmp_path, api):
     gone = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "x"}
     project = sharing_project(tmp_path / "alone", api, gone)
