@@ -58,7 +58,7 @@ def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launc
                     session.looks[model] = _asked(model, how, session, partial(_look, worker, batches))
             for name, batch in batches.items():
                 for model, rounds in _rounds(workers, batch, how, session).items():
-                    for part, turns in zip(parts_of(name), zip(*rounds, strict=True), strict=False):
+                    for part, turns in zip(parts_of(name), zip(*rounds, strict=True), strict=True):
                         session.turns[part][model].append(list(turns))
     return session
 
