@@ -82,7 +82,7 @@ def rows(stages: Mapping[str, Mapping[str, list[Cost]]]) -> Iterator[list[str]]:
         yield [name, str(count), *(f"{value:.2f}" for value in means), f"{count * sum(means):.1f}"]
 
 
-OF_A_STAGE = {"slimline.worker", "tasks.exports", "tasks.launches_session"}
+OF_A_STAGE = {"slimline.worker_process", "tasks.exports", "tasks.launches_session"}
 """What stages start; its seconds stand at them."""
 
 

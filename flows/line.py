@@ -126,15 +126,16 @@ def _run_stages(run: Run) -> Outcome:
     clean = 0 if run.options.force else sum(node.clean for node in dag.nodes.values())
     tell(Planned(len(dag.nodes), clean, str(run.folder)))
     get_run_logger().info("%d stages, %d of them up to date", len(dag.nodes), clean)
-    if clean < len(dag.nodes):
-        _preflight(run, dag)
-    shared = sharing(run.params.publish, remote=dag.remote, wanted=run.options.share)
-    timed = budget(run.options.budget, run.began, dag, durations(run.project, run.options.params_file))
-    with shared, timed, fork_server(len(dag.nodes) - clean), engine.stopped_on_the_way_out():
-        states, failed = _states(run, dag)
-        if _mend(run, dag, dag.above(failed) | {dag.maker(SUMMARY) or ""}, states):
-            dag = read_dag(run.folder, run.options.targets)
+    with fork_server(len(dag.nodes) - clean):  # its imports take as long as what is looked at before the first stage
+        if clean < len(dag.nodes):
+            _preflight(run, dag)
+        shared = sharing(run.params.publish, remote=dag.remote, wanted=run.options.share)
+        timed = budget(run.options.budget, run.began, dag, durations(run.project, run.options.params_file))
+        with shared, timed, engine.stopped_on_the_way_out():
             states, failed = _states(run, dag)
+            if _mend(run, dag, dag.above(failed) | {dag.maker(SUMMARY) or ""}, states):
+                dag = read_dag(run.folder, run.options.targets)
+                states, failed = _states(run, dag)
     failures = {name: failure.code for name, failure in failed.items()}
     judged = states.get(dag.maker(SUMMARY) or "") in DONE
     if failed and states.get(dag.maker(SUMMARY) or "") == "NotReady" and run.options.on_failure == "keep-going":

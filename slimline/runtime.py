@@ -76,6 +76,15 @@ def load(
     return model(infer=infer, execution=execution)
 
 
+def import_runtime(location: str | Path) -> None:
+    """Import what `load` does for this folder, and load nothing; raises as it does."""
+    folder = Path(location)
+    if is_compiled(folder) and (manifest := read_compiled(folder)).target != "eager":
+        _loader(folder, manifest)
+    else:
+        importlib.import_module(_LOADERS["eager"])
+
+
 def workload_of(manifest: CompiledManifest | Manifest, named: str | None) -> "Guarded":
     """The workload that a model was made for: what the caller named, or a bundled one that the manifest names.
 

@@ -1,14 +1,9 @@
 """One model in a process of its own: its runtime's threads are fixed, its memory is its own, and its crash harms nobody.
 
-    python -m slimline.worker LOCATION --threads 1
-
-reads one JSON request a line and answers with one JSON line each: predict, turn, generate, memory. Everything else that a runtime
-prints goes to stderr. `Worker` is the other end of the pipes.
+`Worker` is the user's end of the pipes, slimline.worker_process the other.
 """
 
-import argparse
 import dataclasses
-import functools
 import json
 import os
 import select
@@ -17,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,46 +20,46 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import NDArray
 
 from slimline import errors
-from slimline.artifact.arrays import read_arrays, read_outputs, write_arrays
+from slimline.artifact.arrays import read_outputs, write_arrays
 from slimline.artifact.signature import Arrays
-from slimline.errors import MachineError, SlimlineError
-from slimline.measure.memory import peak_memory_bytes
-from slimline.measure.timing import Sample, Turn, take_turn
-from slimline.workloads.border import through_their_code
+from slimline.errors import MachineError
+from slimline.measure.timing import Sample, Turn
+from slimline.worker_process import Request
 
 if TYPE_CHECKING:
     from slimline.generation import Generation, Sampling
-    from slimline.model import Model
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TIMEOUT_S = 300.0
 GRACE_S = 5.0
-TASKS = Path("/proc/self/task")
 
 Array = NDArray[Any]
 Outputs = Array | dict[str, Array]
 """One array [N, …], or several by name."""
-Request = Mapping[str, Any]
 
 
 class Worker:
     """A model loaded in a child process; use it as a context manager.
 
     `location` is anything that slimline.runtime.load takes; a plain variant folder runs in eager PyTorch. The child is
-    started on entry and waited for at the first request, so that several load side by side.
+    started on entry and waited for at the first request, so that several load side by side. With `relaunches` it can be had afresh:
+    it is forked from a process that has imported the runtime and nothing else.
     """
 
-    def __init__(self, location: Path | str, *, threads: int = 1, workload: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, location: Path | str, *, threads: int = 1, workload: str | None = None, timeout_s: float = TIMEOUT_S, relaunches: bool = False
+    ) -> None:
         self.location = Path(location) if "://" not in str(location) else location
         self.threads = threads
-        self._workload = workload
+        self._workload, self._relaunches = workload, relaunches
         self._timeout_s = timeout_s
         self._pending = b""
         self._state: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "slimline.worker", str(self.location), "--threads", str(self.threads)]
+        command = [sys.executable, "-m", "slimline.worker_process", str(self.location), "--threads", str(self.threads)]
         command += ["--workload", self._workload] if self._workload else []
+        command += ["--relaunches"] if self._relaunches else []
         self._scratch = tempfile.TemporaryDirectory(prefix="slimline-worker-")
         self._errors = (Path(self._scratch.name) / "stderr").open("w+b")
         self._process = subprocess.Popen(
@@ -94,6 +89,12 @@ class Worker:
             MachineError: the child died, or did not answer in time.
         """
         return self._wait()
+
+    def relaunch(self) -> None:
+        """A fresh process with the model loaded anew; like on entry, it is waited for at the next request. Of Workers with `relaunches`."""
+        self._wait()
+        self._send({"do": "relaunch"})
+        self._state = None
 
     def predict(self, inputs: Arrays | Path, batch_size: int | None = None) -> Outputs:
         """The outputs for inputs by name, or stored in a .npz file (see slimline.artifact.arrays), in batches of at most so many."""
@@ -129,12 +130,15 @@ class Worker:
 
     def _ask(self, request: Request) -> dict[str, Any]:
         self._wait()
+        self._send(request)
+        return self._answer(request["do"])
+
+    def _send(self, request: Request) -> None:
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             raise self._crash(request["do"]) from None
-        return self._answer(request["do"])
 
     def _answer(self, doing: str) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -168,57 +172,6 @@ class Worker:
         return self.location.name if isinstance(self.location, Path) else self.location
 
 
-def serve(location: str, threads: int, workload: str | None, requests: Iterator[str], answer: Callable[[Request], None]) -> None:
-    """The child's whole life: load the model, then answer requests until there are no more."""
-    from slimline.runtime import load
-
-    model = load(location, threads=threads, workload=workload, trust_code=True)  # the line's own artifacts
-    timed = functools.cache(functools.partial(_timed, model))
-    doing: dict[str, Callable[[Request], Request]] = {
-        "predict": lambda request: _predict(model, request),
-        "turns": lambda request: {"turns": [dataclasses.asdict(turn) for turn in timed(request["inputs"])(request["samples"])]},
-        "generate": lambda request: _generated(model, request),
-        "memory": lambda _request: {"bytes": peak_memory_bytes()},
-    }
-    answer({"execution": dict(model.execution), "threads": sum(1 for _ in TASKS.iterdir()) if TASKS.is_dir() else None})
-    for line in requests:
-        request = json.loads(line)
-        answer(doing[request["do"]](request))
-
-
-def _predict(model: "Model", request: Request) -> Request:
-    from slimline.loaders import joined, pieces
-
-    inputs = model.checked(read_arrays(Path(request["inputs"])))
-    count = len(next(iter(inputs.values())))
-    found = [model.run(piece) for piece in pieces(inputs, request["batch_size"] or count)]
-    if isinstance(found[0], dict):
-        parts = [list(outputs.values()) for outputs in found if isinstance(outputs, dict)]
-        write_arrays(Path(request["outputs"]), dict(zip(found[0], joined(parts), strict=True)))
-    else:
-        write_arrays(Path(request["outputs"]), joined([[outputs] for outputs in found if not isinstance(outputs, dict)])[0])
-    return {"samples": count}
-
-
-def _generated(model: "Model", request: Request) -> Request:
-    from slimline.generation import Sampling
-
-    plain = request["sampling"]
-    sampling = Sampling(**{**plain, "stop": tuple(plain["stop"])})
-    return {"answers": [dataclasses.asdict(answer) for answer in model.generator.generate_many(request["prompts"], sampling)]}
-
-
-def _timed(model: "Model", path: str) -> Callable[[int], tuple[Turn, ...]]:
-    """What times so many samples on stored arrays."""
-    from slimline.generation.pace import call_of, is_pace, take_answers
-
-    arrays = read_arrays(Path(path))
-    if is_pace(arrays):
-        return functools.partial(take_answers, call_of(model.pacing, arrays))
-    call = functools.partial(model.run, model.checked(arrays))
-    return lambda samples: (take_turn(call, samples),)
-
-
 def _as_turn(told: Request) -> Turn:
     first, *taken = (Sample(one["cpu_ms"], tuple(one["wall_ms"])) for one in (told["first"], *told["samples"]))
     return Turn(first, tuple(taken), told["steady"], told["calls"])
@@ -229,33 +182,3 @@ def _environment(threads: int) -> dict[str, str]:
     library = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, (library, os.environ.get("PYTHONPATH"))))
     return {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(threads)), "OMP_WAIT_POLICY": "passive", "PYTHONPATH": paths}
-
-
-def _own_stdout() -> int:
-    """Keep the pipe to the parent for answers alone: whatever prints to stdout goes to stderr."""
-    pipe = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return pipe
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m slimline.worker", description=__doc__)
-    parser.add_argument("location")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--workload", default=None)
-    arguments = parser.parse_args()
-    pipe = _own_stdout()
-
-    def answer(message: Request) -> None:
-        os.write(pipe, json.dumps(message).encode() + b"\n")
-
-    try:
-        with through_their_code(arguments.workload or ""):
-            serve(arguments.location, arguments.threads, arguments.workload, iter(sys.stdin.readline, ""), answer)
-    except SlimlineError as error:
-        answer({"error": str(error), "kind": type(error).__name__})
-    os._exit(0)  # a runtime's tear-down takes up to a second, and some crash in it; nothing is left to save
-
-
-if __name__ == "__main__":
-    _main()

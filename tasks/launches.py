@@ -1,5 +1,7 @@
 """Models timed together, launch by launch: in each, a fresh process of every model, which take turns on the machine.
 
+The first launch is of whole new processes, whose memory is told; those of the others are forked from one a model that has imported its
+runtime, which is half of what a launch costs, and load the model anew (docs/decisions/0010-one-stage-times-a-target.md).
 Neighbours in time are compared: the order is turned round in every other round, so that a machine that grows slower or faster favours
 nobody. A model that cannot be loaded or timed is left out with its reason; only what the others are compared with must run.
 """
@@ -51,16 +53,24 @@ def timed_together(locations: Locations, batches: Mapping[str, Path], how: Launc
         SlimlineError: a model of `how.required` cannot be loaded or timed.
     """
     session = Session({part: {model: [] for model in locations} for name in batches for part in parts_of(name)})
-    for number in range(how.launches):
-        with _launched(locations, how, session) as workers:
-            if number == 0:
-                for model, worker in workers.items():
-                    session.looks[model] = _asked(model, how, session, partial(_look, worker, batches))
-            for name, batch in batches.items():
-                for model, rounds in _rounds(workers, batch, how, session).items():
-                    for part, turns in zip(parts_of(name), zip(*rounds, strict=True), strict=True):
-                        session.turns[part][model].append(list(turns))
+    with _launched(locations, how, session, relaunches=False) as workers:
+        for model, worker in workers.items():
+            session.looks[model] = _asked(model, how, session, partial(_look, worker, batches))
+        _take(workers, batches, how, session)
+    with _launched(locations, how, session, relaunches=True) as workers:
+        for number in range(1, how.launches):
+            if number > 1:
+                _relaunch(workers, how, session)
+            _take(workers, batches, how, session)
     return session
+
+
+def _take(workers: Mapping[str, Worker], batches: Mapping[str, Path], how: Launching, session: Session) -> None:
+    """The turns of one launch on all batches."""
+    for name, batch in batches.items():
+        for model, rounds in _rounds(workers, batch, how, session).items():
+            for part, turns in zip(parts_of(name), zip(*rounds, strict=True), strict=True):
+                session.turns[part][model].append(list(turns))
 
 
 def _rounds(workers: Mapping[str, Worker], batch: Path, how: Launching, session: Session) -> dict[str, list[tuple[Turn, ...]]]:
@@ -88,17 +98,28 @@ def groups(locations: Locations, required: Sequence[str], memory_bytes: int) -> 
 
 
 @contextmanager
-def _launched(locations: Locations, how: Launching, session: Session) -> Iterator[dict[str, Worker]]:
+def _launched(locations: Locations, how: Launching, session: Session, *, relaunches: bool) -> Iterator[dict[str, Worker]]:
     """A fresh process of each model that has not failed; they load side by side."""
     with ExitStack() as stack:
         started = {
-            model: stack.enter_context(Worker(location, threads=how.threads, workload=how.workload))
+            model: stack.enter_context(Worker(location, threads=how.threads, workload=how.workload, relaunches=relaunches))
             for model, location in locations.items()
             if model not in session.failures
         }
-        for model, worker in started.items():
-            session.states[model] = _asked(model, how, session, partial(getattr, worker, "state"))
-        yield {model: worker for model, worker in started.items() if model not in session.failures}
+        _await(started, how, session)
+        yield started
+
+
+def _relaunch(workers: Mapping[str, Worker], how: Launching, session: Session) -> None:
+    """A fresh process of each model in the place of the one that is there; they load side by side."""
+    for model, worker in workers.items():
+        _asked(model, how, session, worker.relaunch)
+    _await(workers, how, session)
+
+
+def _await(workers: Mapping[str, Worker], how: Launching, session: Session) -> None:
+    for model, worker in workers.items():
+        session.states[model] = _asked(model, how, session, partial(getattr, worker, "state"))
 
 
 def _asked(model: str, how: Launching, session: Session, ask: Callable[[], Any]) -> Any:

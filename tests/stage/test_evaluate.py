@@ -204,10 +204,10 @@ def test_a_model_that_cannot_be_timed_costs_no_other_its_times(evaluated: Path, 
     batch = tmp_path / "batch_1.npz"
     write_arrays(batch, {"input": np.zeros((1, 30), np.float32)})
     where = {"teacher": compiled / "teacher-onnxruntime", "broken": broken, "small": compiled / "small-onnxruntime"}
-    session = timed_together(where, {"batch_1": batch}, Launching(2, 2, 1, 1, "tabular", ("teacher",)))
+    session = timed_together(where, {"batch_1": batch}, Launching(3, 2, 1, 1, "tabular", ("teacher",)))
     assert list(session.failures) == ["broken"]
     assert "altered or cut short" in session.failures["broken"]
-    assert {name: len(session.turns["batch_1"][name]) for name in ("teacher", "small")} == {"teacher": 2, "small": 2}
+    assert {name: len(session.turns["batch_1"][name]) for name in ("teacher", "small")} == {"teacher": 3, "small": 3}
     with pytest.raises(ArtifactError, match="altered or cut short"):
         timed_together(where, {"batch_1": batch}, Launching(2, 2, 1, 1, "tabular", ("broken",)))
 

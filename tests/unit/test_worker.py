@@ -49,7 +49,7 @@ def inputs() -> np.ndarray:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "slimline.worker" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "slimline.worker" in " ".join(child.cmdline())]
 
 
 def test_a_worker_predicts_is_timed_and_tells_its_memory(student: Path, inputs: np.ndarray, tmp_path: Path) -> None:
@@ -88,6 +88,48 @@ def test_a_crash_of_the_runtime_names_the_model_and_the_signal(student: Path, in
         os.kill(child.pid, signal.SIGSEGV)
         with pytest.raises(MachineError, match=r"^small: its process was ended by SIGSEGV at 'predict'; it said last: "):
             worker.predict({NAME: inputs}, 16)
+
+
+def test_a_relaunched_model_is_a_fresh_process_that_gives_the_same(student: Path, inputs: np.ndarray) -> None:
+    with Worker(student, threads=2, relaunches=True) as worker:
+        before, state = worker.predict({NAME: inputs}), worker.state
+        importer, first = children()
+        worker.relaunch()
+        assert worker.state == state
+        (parent, second) = children()
+        assert parent == importer
+        assert second != first
+        assert not first.is_running()
+        assert second.environ()["OMP_NUM_THREADS"] == "2"
+        assert (worker.predict({NAME: inputs}) == before).all()
+        worker.relaunch()
+    assert not children()
+
+
+@pytest.mark.parametrize("stops", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_crash_of_a_relaunched_model_is_told_as_that_of_any(student: Path, inputs: np.ndarray, stops: signal.Signals) -> None:
+    with Worker(student, relaunches=True) as worker:
+        worker.relaunch()
+        assert worker.state
+        os.kill(children()[1].pid, stops)
+        with pytest.raises(MachineError, match=rf"^small: its process was ended by {stops.name} at 'predict'; it said last: "):
+            worker.predict({NAME: inputs}, 16)
+    assert not children()
+
+
+def test_a_relaunched_model_does_not_outlive_what_it_was_forked_from(student: Path) -> None:
+    with Worker(student, relaunches=True) as worker:
+        assert worker.state
+        importer, forked = children()
+        importer.kill()
+        forked.wait(5)
+        with pytest.raises(MachineError, match="was ended by SIGKILL"):
+            worker.peak_memory_bytes()
+
+
+def test_what_a_relaunched_model_refuses_is_raised_here(tmp_path: Path) -> None:
+    with Worker(tmp_path, relaunches=True) as worker, pytest.raises(ArtifactError, match=r"holds no manifest\.json"):
+        worker.relaunch()
 
 
 def test_an_unforeseen_error_shows_the_last_line_it_printed(student: Path, tmp_path: Path) -> None:
