@@ -1,19 +1,20 @@
 """The page of nights: the trend of each variant's figures, what changed beyond the noise and what differed, Markdown and HTML."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from slimline.nights.night import Figure as Estimate
 from slimline.nights.night import Night
 from slimline.nights.trend import Change, Verdict, changes, short, verdicts
-from slimline.report.figures import line_figure
 from slimline.report.numbers import number
 from slimline.report.page import Figure, StagePage, Table
+from slimline.report.trends import trend_figure
 
 T = TypeVar("T")
 SHOWN_CHANGES = 50
-FEW_VARIANTS = 8
-"""Lines of one drawing."""
+FEW_VARIANTS = 6
+"""Lines of one drawing, whose names fit above it."""
 
 
 def nights_page(nights: Sequence[Night]) -> StagePage:
@@ -89,19 +90,19 @@ def _shown(figure: Estimate) -> str:
 
 
 def _figures(nights: Sequence[Night]) -> Iterator[Figure]:
-    """The trend of each figure, so many variants a drawing."""
+    """The trend of each figure on each target, so many variants a drawing."""
     names = list(dict.fromkeys(name for night in nights for row in night.rows for name in row.figures))
     pairs = list(dict.fromkeys(row.pair for night in nights for row in night.rows))
-    for name in names:
-        for start in range(0, len(pairs), FEW_VARIANTS):
-            series = {"-".join(pair): points for pair in pairs[start : start + FEW_VARIANTS] if (points := _series(nights, pair, name))}
-            if series:
-                yield Figure(name, line_figure(series, x_label="run", y_label=name))
+    for name, target in itertools.product(names, dict.fromkeys(target for _, target in pairs)):
+        found = {pair[0]: points for pair in pairs if pair[1] == target and (points := _series(nights, pair, name))}
+        for start in range(0, len(found), FEW_VARIANTS):
+            few = dict(list(found.items())[start : start + FEW_VARIANTS])
+            yield Figure(f"{name} on {target}", trend_figure(few, y_label=name))
 
 
-def _series(nights: Sequence[Night], pair: tuple[str, str], name: str) -> list[tuple[float, float]]:
+def _series(nights: Sequence[Night], pair: tuple[str, str], name: str) -> list[tuple[int, Estimate]]:
     return [
-        (float(place), row.figures[name].value)
+        (place, row.figures[name])
         for place, night in enumerate(nights, 1)
         for row in night.rows
         if row.pair == pair and name in row.figures

@@ -1,5 +1,6 @@
 """The memory of nights: what is a change beyond the noise, what it is put down to, and the page."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from slimline.nights.night import Figure, Night, Row, night_of, parse_night
 from slimline.nights.trend import SAME_FILES, UNEXPLAINED, beyond_noise, changes, verdicts
 from slimline.report.nights import nights_page
 from slimline.report.page import write_page
+from slimline.report.trends import trend_figure
 
 LIBRARIES = {"torch": "2.13.0", "onnxruntime": "1.31.1"}
 MADE_OF = {"code": "a" * 40, "data": "d1.dir", "parameters": "p" * 64, "machine": "a CPU"}
@@ -163,4 +165,8 @@ def test_the_page_shows_runs_changes_and_trends(project: Path, tmp_path: Path) -
     text, page = ((tmp_path / f"nights.{ending}").read_text() for ending in ("md", "html"))
     assert "2 figures changed beyond the noise, 2 of them for the worse; 1 verdicts changed" in page
     assert "int8\\-openvino" in text or "int8-openvino" in text
-    assert "<svg" in page
+    assert "accuracy on openvino" in page
+    drawn = trend_figure({"int8": [(day, figure(0.98 - 0.01 * day, 0.001)) for day in (1, 2, 3)], "half": [(2, figure(0.9))]}, y_label="a")
+    assert drawn.count("<circle") == 4
+    assert len(re.findall(r'<line [^>]*stroke-width="1.2"', drawn)) == 3, "an interval at each point that has one"
+    assert trend_figure({}, y_label="accuracy").count("no accuracy")
