@@ -42,10 +42,10 @@ def batch_of(params: Params, location: Path) -> dict[str, dict[str, NDArray[Any]
     workload = get_workload(params.workload)
     test = load_split(workload.samples, "test")
     if isinstance(workload.preprocessing, Windows):
-        return dict(answer_batches(test, [(PROMPT_TOKENS, 1)]))
+        return answer_batches(test, [(PROMPT_TOKENS, 1)])
     signature = (read_compiled(location) if is_compiled(location) else read_manifest(location)).signature
     assert signature is not None
-    return {"batch_1": batches_of(as_arrays(head(test, 1).inputs), signature, 1)["batch_1"]}
+    return batches_of(as_arrays(head(test, 1).inputs), signature, 1)
 
 
 def started(location: Path, params: Params, *, relaunches: bool = False) -> Worker:

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from slimline.nights.night import Figure as Estimate
-from slimline.report.figures import empty_figure, legend
+from slimline.report.figures import HEIGHT, MARGIN_BOTTOM, MARGIN_RIGHT, MARGIN_TOP, WIDTH, empty_figure, legend
 from slimline.report.numbers import short
 from slimline.report.svg import SERIES, SHEET, Axis, drawing, element, frame, line, scale
 
-WIDTH, HEIGHT = 720.0, 330.0
-LEFT, RIGHT, TOP, BOTTOM = 70.0, 702.0, 56.0, 282.0
+LEFT, RIGHT, TOP, BOTTOM = 70.0, WIDTH - MARGIN_RIGHT, MARGIN_TOP + 22, HEIGHT - MARGIN_BOTTOM
 BESIDE_PX = 4.0
 """How far the points of two series at one run stand apart, so that equal ones are both seen."""
 

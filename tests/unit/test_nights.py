@@ -165,6 +165,7 @@ def test_the_page_shows_runs_changes_and_trends(project: Path, tmp_path: Path) -
     text, page = ((tmp_path / f"nights.{ending}").read_text() for ending in ("md", "html"))
     assert "2 figures changed beyond the noise, 2 of them for the worse; 1 verdicts changed" in page
     assert "int8\\-openvino" in text or "int8-openvino" in text
+    assert "<svg" in page
     assert "accuracy on openvino" in page
     drawn = trend_figure({"int8": [(day, figure(0.98 - 0.01 * day, 0.001)) for day in (1, 2, 3)], "half": [(2, figure(0.9))]}, y_label="a")
     assert drawn.count("<circle") == 4
